@@ -1,0 +1,56 @@
+"""portproof: is the port right, where is it wrong, does it stay right through ONNX, and which runtime is fastest?
+
+Importing this package imports no framework and not NumPy; what needs them is loaded when it is first used.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
+from portproof._port import Accepted, Input, Port
+from portproof._weightmap import Permute, Split, WeightMap
+
+if TYPE_CHECKING:
+    from portproof._api import assert_equivalent
+    from portproof._report import Culprit, Hop, Report
+    from portproof._resolve import find_port
+    from portproof._verify import Options, verify
+
+__all__ = [
+    "Accepted",
+    "BadInput",
+    "Culprit",
+    "Hop",
+    "Input",
+    "ModelRaised",
+    "Options",
+    "Permute",
+    "Port",
+    "PortproofError",
+    "Report",
+    "Split",
+    "Unavailable",
+    "WeightMap",
+    "assert_equivalent",
+    "find_port",
+    "verify",
+]
+
+_LATE = {
+    "Culprit": "_report",
+    "Hop": "_report",
+    "Options": "_verify",
+    "Report": "_report",
+    "assert_equivalent": "_api",
+    "find_port": "_resolve",
+    "verify": "_verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        import importlib
+
+        return getattr(importlib.import_module(f"portproof.{_LATE[name]}"), name)
+    raise AttributeError(f"module 'portproof' has no attribute '{name}'")

@@ -1,0 +1,57 @@
+"""Files appear whole or not at all: written beside their place, synced, renamed over it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from portproof._errors import BadInput
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``target`` that takes its place when the block ends well.
+
+    Raises:
+        BadInput: the folder does not exist or cannot be written. The old file is left as it was.
+    """
+    path = Path(target)
+    require_writable(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise BadInput(f"cannot write '{path}': {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Raise :class:`BadInput` where a file cannot be made at ``path``, before any work is spent on it."""
+    if path.is_dir():
+        raise BadInput(f"cannot write '{path}': it is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise BadInput(f"cannot write '{path}': the folder '{path.parent}' does not exist; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise BadInput(f"cannot write '{path}': no permission to write in '{path.parent}'.")
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,127 @@
+"""Captures: one run of one runner on disk, and the only thing that passes between the sides."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from portproof._account import Entry
+from portproof._errors import BadInput, one_line
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+CAPTURE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a capture is of.
+
+    Attributes:
+        port, side, runner: the identity; two captures of one port and other sides or runners can be compared.
+        title: the runner's name for people.
+        inputs_hash: of the input arrays, equal on both sides of a comparison.
+        weights_hash: of the state dict in torch's names and layouts where the port has a torch side.
+        outputs: names, in order.
+        runs: precision (``float64``, ``float32``) to whether a run at batch 1 is there too.
+        entries: the state dict's description, for the bijection.
+        modules: path and layer type of every module.
+        rows: per output, whether its first axis is the batch.
+        environment: versions, threads, device, host.
+        tool: this package's version.
+    """
+
+    port: str
+    side: str
+    runner: str
+    title: str
+    inputs_hash: str
+    weights_hash: str
+    outputs: tuple[str, ...]
+    runs: dict[str, bool]
+    environment: dict[str, Any]
+    entries: tuple[Entry, ...] = ()
+    modules: tuple[tuple[str, str], ...] = ()
+    capture_version: int = CAPTURE_VERSION
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A capture's manifest and, read when asked for, its tensors."""
+
+    folder: Path
+    manifest: Manifest
+
+    def inputs(self) -> Arrays:
+        """Return the input rows."""
+        return _load(self.folder / "inputs.safetensors")
+
+    def weights(self) -> Arrays:
+        """Return the state dict that was run, in the side's own names and layouts."""
+        return _load(self.folder / "weights.safetensors")
+
+    def outputs(self, precision: str, *, single: bool = False) -> Arrays | None:
+        """Return the outputs of one run, None where it was not made; ``single``: rows run one at a time."""
+        path = self.folder / f"{precision}{'.single' if single else ''}.safetensors"
+        return _load(path) if path.is_file() else None
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write the manifest last: a folder without one is no capture."""
+    (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1))
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write arrays by name."""
+    save_file({name: np.ascontiguousarray(array) for name, array in arrays.items()}, path)
+
+
+def read_capture(folder: Path) -> Capture:
+    """Read a capture's manifest.
+
+    Raises:
+        BadInput: the folder is no capture, or one of another version.
+    """
+    path = folder / "manifest.json"
+    if not path.is_file():
+        raise BadInput(f"'{folder}' is no capture: it has no manifest.json. Make one with `portproof capture`.")
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document.get("capture_version")
+        if version != CAPTURE_VERSION:
+            raise BadInput(f"'{folder}' is a capture of version {version}, expected {CAPTURE_VERSION}; make it again.")
+        entries = tuple(Entry.from_json(entry) for entry in document.pop("entries"))
+        modules = tuple((str(path), str(layer)) for path, layer in document.pop("modules"))
+        outputs = tuple(document.pop("outputs"))
+        return Capture(folder, Manifest(**document, entries=entries, modules=modules, outputs=outputs))
+    except BadInput:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise BadInput(f"'{path}' is damaged ({one_line(error, 120)}); make the capture again.") from error
+
+
+def hash_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """Hash names, shapes, dtypes and bytes, independent of the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def _load(path: Path) -> Arrays:
+    try:
+        return load_file(path)
+    except FileNotFoundError as error:
+        raise BadInput(f"'{path}' is missing; the capture is not whole. Make it again.") from error
+    except (SafetensorError, OSError) as error:
+        raise BadInput(f"'{path}' is damaged ({one_line(error, 120)}); make the capture again.") from error

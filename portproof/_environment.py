@@ -1,0 +1,81 @@
+"""The machine that a result was made on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+
+def tool_version() -> str:
+    """Return this package's version."""
+    try:
+        return version("portproof")
+    except PackageNotFoundError:
+        return "0+source"
+
+
+def processor() -> str:
+    """Return the processor's name, as the system gives it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # not Linux
+    return platform.processor() or platform.machine()
+
+
+def instruction_sets() -> list[str]:
+    """Return the instruction sets that change how matrices are multiplied."""
+    try:
+        flags = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("flags")).split()
+    except (OSError, StopIteration):
+        return []
+    return [flag for flag in ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16") if flag in flags]
+
+
+def thread_budget() -> int:
+    """Return how many threads this process may keep busy: the smaller of its affinity and its cgroup's quota."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cgroup_quota()
+    return max(1, min(affinity, int(quota))) if quota is not None else affinity
+
+
+def cgroup_quota(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Return the processor quota of this cgroup in cores, None where there is none."""
+    try:
+        limit, period = (root / "cpu.max").read_text().split()
+        return None if limit == "max" else int(limit) / int(period)
+    except (OSError, ValueError):
+        pass  # version 1, or no cgroups
+    try:
+        limit = (root / "cpu/cpu.cfs_quota_us").read_text()
+        period = (root / "cpu/cpu.cfs_period_us").read_text()
+        return int(limit) / int(period) if int(limit) > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def memory_gib() -> float | None:
+    """Return the machine's memory in GiB, None where the system does not say."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError):
+        return None
+
+
+def host() -> dict[str, Any]:
+    """Describe the machine and the interpreter."""
+    memory = memory_gib()
+    return {
+        "portproof": tool_version(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "instruction_sets": instruction_sets(),
+        "threads": thread_budget(),
+        "memory_gib": None if memory is None else round(memory, 1),
+    }

@@ -1,0 +1,142 @@
+"""ONNX exports with one interface: the port's input and output names, one dynamic batch, nothing written half."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from portproof._atomic import atomic_path
+from portproof._errors import BadInput, Unavailable, one_line
+from portproof._port import Port
+
+if TYPE_CHECKING:
+    from portproof._model import Model
+
+#: Opset of the Paddle export; torch chooses its own.
+PADDLE_OPSET = 18
+
+
+class ExportFailed(BadInput):
+    """An exporter raised; in ``verify`` this is one failed hop, and the others are still judged."""
+
+
+def export(model: Model, inputs: Any, target: Path) -> None:
+    """Export one side's float32 model, check the file, and put it in place atomically.
+
+    Args:
+        model: in float32.
+        inputs: example arrays by name, at least two rows (a batch of one is a constant to some tracers).
+        target: the file.
+
+    Raises:
+        ExportFailed: the exporter or the checker refused; an older file is left as it was.
+        Unavailable: a package that the export needs is not installed.
+    """
+    import importlib.util
+
+    needed = {"torch": ("onnx", "onnxscript"), "paddle": ("onnx", "onnxscript", "onnxoptimizer", "paddle2onnx")}
+    for package in needed[model.framework.side]:
+        if importlib.util.find_spec(package) is None:
+            extra = "paddle2onnx" if package in ("paddle2onnx", "onnxoptimizer") else "onnx"
+            raise Unavailable(f"the {model.framework.side} export needs {package}: pip install 'portproof[{extra}]'")
+    import onnx
+
+    arguments = {name: model.framework.to_tensor(array) for name, array in inputs.items()}
+    with atomic_path(target) as temporary:
+        try:
+            model.framework.export(model.root, arguments, model.port, str(temporary))
+            proto = onnx.load(temporary)
+            tidy(proto, model.port, model.framework.side)
+            onnx.checker.check_model(proto, full_check=True)
+            onnx.save(proto, temporary)
+        except (Unavailable, ExportFailed):
+            raise
+        except Exception as error:  # exporters raise what they like; the hop fails with their words
+            raise ExportFailed(f"{model.framework.side} export of port '{model.port.name}': {one_line(error)}") from error
+
+
+def tidy(proto: Any, port: Port, side: str) -> None:
+    """Name the graph's free dimensions, inputs and outputs as the port does, and say where it comes from.
+
+    Raises:
+        ExportFailed: the graph has other inputs or another number of outputs than the port.
+    """
+    graph = proto.graph
+    stored = {initializer.name for initializer in graph.initializer}
+    inputs = [value for value in graph.input if value.name not in stored]
+    if [value.name for value in inputs] != list(port.inputs) or len(graph.output) != len(port.outputs):
+        raise ExportFailed(
+            f"{side} export has inputs {[v.name for v in inputs]} and {len(graph.output)} outputs; "
+            f"the port has {list(port.inputs)} and {len(port.outputs)}."
+        )
+    renamed = {v.name: name for v, name in zip(graph.output, port.outputs, strict=True) if v.name != name}
+    if renamed:
+        clashing = {name for node in graph.node for name in node.output} & set(renamed.values())
+        renamed |= {name: f"{name}__inner" for name in clashing if name not in renamed}
+        for node in graph.node:
+            node.input[:] = [renamed.get(name, name) for name in node.input]
+            node.output[:] = [renamed.get(name, name) for name in node.output]
+        for value in (*graph.output, *graph.value_info):
+            value.name = renamed.get(value.name, value.name)
+    for value in inputs:
+        for dimension, size in zip(value.type.tensor_type.shape.dim, port.inputs[value.name].shape, strict=True):
+            if isinstance(size, str):
+                dimension.dim_param = size
+    batched = any(declared.has_rows for declared in port.inputs.values())
+    for value in graph.output:
+        dims = value.type.tensor_type.shape.dim
+        if batched and len(dims) and not dims[0].HasField("dim_value"):
+            dims[0].dim_param = "batch"
+    del graph.value_info[:]
+    proto.producer_name = f"portproof ({side} export of {port.name})"
+    proto.doc_string = ""
+
+
+def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
+    """Export a Paddle layer: ``paddle.jit.save``, paddle2onnx, then constants folded and biases fused here.
+
+    ``paddle.onnx.export`` is not used: it lets paddle2onnx fold through Polygraphy, which tries to install packages
+    from an outside index while it runs. paddle2onnx itself prints to standard output and leaves by SystemExit.
+
+    Raises:
+        ExportFailed: paddle2onnx gave up.
+    """
+    import onnx
+    import onnxoptimizer
+    import onnxscript.optimizer
+    import paddle
+
+    if port.call == "dictionary":
+        raise ExportFailed("Paddle cannot trace a model that takes one dictionary; wrap it to take its entries.")
+    specs = [
+        paddle.static.InputSpec([-1 if isinstance(n, str) else n for n in declared.shape], declared.dtype, name)
+        for name, declared in port.inputs.items()
+    ]
+    names = {parameter.name: name for name, parameter in layer.state_dict().items()}
+    with tempfile.TemporaryDirectory(prefix="portproof-") as folder:
+        program, raw = Path(folder) / "inference", Path(folder) / "raw.onnx"
+        try:
+            paddle.jit.save(layer, str(program), input_spec=specs)
+            import paddle2onnx
+
+            with contextlib.redirect_stdout(io.StringIO()):
+                paddle2onnx.export(
+                    f"{program}.json", f"{program}.pdiparams", str(raw), opset_version=PADDLE_OPSET, optimize_tool="None"
+                )
+        except SystemExit as error:
+            raise ExportFailed(f"paddle2onnx gave up on port '{port.name}' (exit {error.code}).") from error
+        finally:
+            layer.eval()
+        if not raw.is_file():
+            raise ExportFailed(f"paddle2onnx wrote no file for port '{port.name}'.")
+        proto = onnxscript.optimizer.optimize(onnx.load(raw))
+    fusions = ["fuse_add_bias_into_conv", "fuse_matmul_add_bias_into_gemm", "eliminate_unused_initializer"]
+    proto = onnxscript.optimizer.optimize(onnxoptimizer.optimize(proto, fusions))
+    for initializer in proto.graph.initializer:
+        initializer.name = names.get(initializer.name, initializer.name)
+    for node in proto.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+    onnx.save(proto, target)

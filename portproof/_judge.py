@@ -1,0 +1,195 @@
+"""From differences to verdicts. Every threshold is a multiple of an error that was measured; none is a tolerance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from portproof._numerics import EPSILON, Array, Difference, compare, extreme_factor
+from portproof._report import Culprit, Hop, Modules, Verdict, Worst, gravest
+from portproof._taps import RECEIVED, RETURNED, TapDifference
+
+#: How many noise floors away two honest computations of a tensor may lie. Honest ratios of GoogLeNet's modules and
+#: outputs reach 7 (a Linear over two rows, which Paddle sums one term after the other and torch in blocks); the
+#: smallest planted faults begin at 1e4. docs/noise-floor.md has the distribution and the command that makes it.
+FLOOR_MULTIPLE = 32.0
+
+#: From how many elements on an error of exactly zero is a property of the module (ReLU, max-pool, concat) and not
+#: luck; such a module must agree exactly.
+_EXACT_COUNT = 64
+
+_KINDS = {RECEIVED: "wiring", RETURNED: "computes"}
+
+
+@dataclass(frozen=True)
+class Floor:
+    """The error that honest rounding makes at a tensor, measured in float32.
+
+    Attributes:
+        rms: relative to the tensor's row scale.
+        exact: whether float32 makes no error here at all, on any side.
+    """
+
+    rms: float
+    exact: bool = False
+
+    def at(self, precision: str) -> float:
+        """Carry the floor to another precision by the ratio of the epsilons; at least half an ULP of the scale."""
+        return max(self.rms, EPSILON["float32"] / 2) * EPSILON[precision] / EPSILON["float32"]
+
+
+def measure_floor(errors: Iterable[Difference]) -> Floor:
+    """Return the floor at a tensor: the smaller of the sides' own float32 errors.
+
+    The smaller, so that a side that computes in less than float32 cannot raise the floor that it is judged with.
+
+    Args:
+        errors: per side, float32 against float64 of the same side.
+    """
+    counted = [error for error in errors if error.mismatch is None]
+    if not counted:
+        return Floor(EPSILON["float32"] / 2)
+    exact = all(error.peak == 0.0 and error.count >= _EXACT_COUNT for error in counted)
+    return Floor(min(error.rms for error in counted), exact)
+
+
+def ratio(difference: Difference, floor: Floor, precision: str) -> float:
+    """Return how many noise floors a difference is: of its root mean square, or of its peak if that is farther out.
+
+    The peak is measured against the same floor times the extreme-value factor of the tensor's size.
+    """
+    if difference.mismatch is not None:
+        return math.inf
+    if difference.peak == 0.0:
+        return 0.0
+    if floor.exact:
+        return math.inf
+    unit = floor.at(precision)
+    return max(difference.rms / unit, difference.peak / (unit * extreme_factor(difference.count)))
+
+
+def verdict_of(difference: Difference, floor: Floor, precision: str) -> Verdict:
+    """Return the verdict on one tensor."""
+    value = ratio(difference, floor, precision)
+    if value > FLOOR_MULTIPLE:
+        return "divergent"
+    if is_blind(difference, floor, precision):
+        return "inconclusive"
+    return "identical" if value == 0.0 else "equivalent"
+
+
+def is_blind(difference: Difference, floor: Floor, precision: str) -> bool:
+    """Whether a tensor hardly moves with the input: less than the noise that it is judged with."""
+    return difference.spread <= FLOOR_MULTIPLE * floor.at(precision)
+
+
+def judge_outputs(
+    kind: str,
+    source: str,
+    target: str,
+    precision: str,
+    weights: str,
+    found: Mapping[str, Array],
+    expected: Mapping[str, Array],
+    floors: Mapping[str, Floor],
+) -> Hop:
+    """Judge one hop on the outputs.
+
+    Args:
+        kind, source, target, precision, weights: see :class:`Hop`.
+        found, expected: outputs by name, rows first; the same names.
+        floors: by output.
+    """
+    judged: list[tuple[float, Verdict, Worst]] = []
+    for name in expected:
+        difference = compare(found[name], expected[name], precision)
+        floor = floors[name]
+        value, verdict = ratio(difference, floor, precision), verdict_of(difference, floor, precision)
+        note = difference.mismatch
+        if verdict == "inconclusive":
+            note = f"'{name}' moves by {difference.spread:.0e} of its scale over all inputs, less than rounding does"
+        judged.append((value, verdict, _worst(name, difference, value, floor.at(precision), note)))
+    verdict = gravest([verdict for _, verdict, _ in judged])
+    _, _, worst = max((entry for entry in judged if entry[1] == verdict), key=lambda entry: entry[0])
+    return Hop(kind, source, target, precision, weights, verdict, worst, worst.note)
+
+
+def _worst(name: str, difference: Difference, value: float, floor: float, note: str | None) -> Worst:
+    if difference.mismatch is not None:
+        return Worst(name, None, None, None, None, note=note)
+    return Worst(
+        name, value, difference.max_abs, difference.max_rel, difference.max_ulp,
+        difference.cosine, difference.scale, floor, note,
+    )  # fmt: skip
+
+
+def output_floors(
+    runs: Sequence[tuple[Mapping[str, Array], Mapping[str, Array]]],
+) -> dict[str, Floor]:
+    """Measure the floor of every output from each side's float32 and float64 run.
+
+    Args:
+        runs: per side, its float32 and its float64 outputs on the same rows.
+    """
+    names = list(runs[0][0])
+    errors = {name: [compare(low[name], high[name], "float32") for low, high in runs] for name in names}
+    return {name: measure_floor(errors[name]) for name in names}
+
+
+def judge_modules(
+    found: Sequence[TapDifference],
+    float32_errors: Sequence[Sequence[TapDifference]],
+    unseen: Sequence[str],
+) -> tuple[Modules, list[Culprit]]:
+    """Judge the forced replay of one side in float64, tensor by tensor, and name where faults enter.
+
+    Args:
+        found: the forced float64 differences of the side that follows.
+        float32_errors: the forced float32 differences of each side, from which the floors are measured.
+        unseen: module paths without a partner.
+
+    Returns:
+        The coverage, and the culprits in the order in which they are reached.
+    """
+    errors: dict[tuple[str, int, str, int], list[Difference]] = {}
+    for side in float32_errors:
+        for entry in side:
+            errors.setdefault(entry.name, []).append(entry.difference)
+    worst_module, worst_ratio = "", 0.0
+    blind: set[str] = set()
+    culprits: dict[tuple[str, str], Culprit] = {}
+    for entry in found:
+        floor = measure_floor(errors.get(entry.name, []))
+        value = ratio(entry.difference, floor, "float64")
+        if entry.role == RETURNED and entry.difference.count and is_blind(entry.difference, floor, "float64"):
+            blind.add(entry.key)
+        if value > FLOOR_MULTIPLE:
+            culprit = _culprit(entry, value)
+            culprits.setdefault((culprit.module, culprit.kind), culprit)
+        elif value > worst_ratio:
+            worst_module, worst_ratio = entry.key, value
+    merged = _merge(list(culprits.values()))
+    return Modules(len(found), worst_module, worst_ratio, tuple(unseen), tuple(sorted(blind))), merged
+
+
+def _culprit(entry: TapDifference, value: float) -> Culprit:
+    difference = entry.difference
+    number = value if math.isfinite(value) else None
+    amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
+    if entry.role == RETURNED:
+        kind = "raises" if (difference.mismatch or "").startswith("raised") else "computes"
+        text = f"on the same input its output {amount}" if kind == "computes" else f"on the other side's input it {amount}"
+        return Culprit("unknown", entry.key, kind, "forward", text, number)
+    parent = entry.key.rpartition(".")[0]
+    text = f"its part '{entry.key}' receives another input: {amount}"
+    return Culprit("unknown", parent, "wiring", "forward", text, number)
+
+
+def _merge(culprits: list[Culprit]) -> list[Culprit]:
+    """Keep one culprit a module: that a module returns something else says less than why."""
+    kept: dict[str, Culprit] = {}
+    for culprit in culprits:
+        if culprit.module not in kept or (kept[culprit.module].kind, culprit.kind) == ("computes", "wiring"):
+            kept[culprit.module] = culprit
+    return list(kept.values())

@@ -1,0 +1,77 @@
+"""What each type of layer does to its tensors, in Paddle and in PyTorch.
+
+A layout follows from the type of the layer and is never inferred from shapes: a square Linear is transposed too.
+Source: the ``Shape`` sections of both frameworks' references, and the layers themselves (``tests/test_layers.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class LayerType:
+    """One layer in both frameworks.
+
+    Attributes:
+        torch, paddle: class names under ``torch.nn`` and ``paddle.nn``.
+        names: torch's tensor name to Paddle's, where they differ.
+        axes: tensor name (torch's) to the permutation that turns torch's layout into Paddle's.
+        torch_only: buffers that Paddle's layer lacks, each with the reason why leaving them out is right.
+        out_axis: axis of torch's weight that counts the output channels; None where channels are not mixed.
+    """
+
+    torch: str
+    paddle: str
+    names: dict[str, str] = field(default_factory=dict)
+    axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    torch_only: dict[str, str] = field(default_factory=dict)
+    out_axis: int | None = None
+
+
+def _norm(torch: str, paddle: str) -> LayerType:
+    return LayerType(
+        torch,
+        paddle,
+        names={"running_mean": "_mean", "running_var": "_variance"},
+        torch_only={"num_batches_tracked": "a counter that only torch keeps; it is read when momentum is None"},
+    )
+
+
+_INSTANCE = {"weight": "scale"}
+
+#: Every layer type whose tensors need a rule, or whose channels the sensitiser normalises. Layers that are not
+#: here keep their names and layouts on both sides.
+LAYER_TYPES: tuple[LayerType, ...] = (
+    LayerType("Linear", "Linear", axes={"weight": (1, 0)}, out_axis=0),
+    *(LayerType(f"Conv{n}d", f"Conv{n}D", out_axis=0) for n in (1, 2, 3)),
+    *(LayerType(f"ConvTranspose{n}d", f"Conv{n}DTranspose", out_axis=1) for n in (1, 2, 3)),
+    *(_norm(f"BatchNorm{n}d", f"BatchNorm{n}D") for n in (1, 2, 3)),
+    _norm("SyncBatchNorm", "SyncBatchNorm"),
+    *(LayerType(f"InstanceNorm{n}d", f"InstanceNorm{n}D", names=_INSTANCE) for n in (1, 2, 3)),
+    LayerType("LayerNorm", "LayerNorm"),
+    LayerType("GroupNorm", "GroupNorm"),
+    LayerType("Embedding", "Embedding"),
+    LayerType("PReLU", "PReLU", names={"weight": "_weight"}),
+)
+
+#: By the name that the code uses for a type in both frameworks: torch's.
+BY_NAME = {layer.torch: layer for layer in LAYER_TYPES}
+_BY_PADDLE = {layer.paddle: layer for layer in LAYER_TYPES}
+
+
+def layer_type(side: str, class_names: list[str]) -> str:
+    """Name a module's type as torch does, from its class and base classes, nearest first.
+
+    Args:
+        side: the framework that the module belongs to.
+        class_names: names of the classes of the module that the framework itself defines.
+
+    Returns:
+        The torch name of the first class that has a rule, else the name of the first class.
+    """
+    table = BY_NAME if side == "torch" else _BY_PADDLE
+    for name in class_names:
+        if name in table:
+            return table[name].torch
+    return class_names[0] if class_names else ""

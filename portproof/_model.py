@@ -1,0 +1,162 @@
+"""One side of a port as a live model: built, loaded, run, and told where it broke."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from portproof._account import Entry
+from portproof._errors import BadInput, ModelRaised, one_line
+from portproof._port import Port
+from portproof._tree import name_outputs
+from portproof.frameworks import Framework
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class Model:
+    """A side's model in one precision.
+
+    Args:
+        framework: adapter of the side's framework.
+        port: the port.
+        factory: the callable behind the port's side.
+        precision: ``"float32"`` or ``"float64"``; floating inputs are cast to it.
+        module: path of the part of the model that is judged, "" for all of it.
+
+    Raises:
+        BadInput: the factory raised, or the model has no module of that path.
+    """
+
+    def __init__(
+        self, framework: Framework, port: Port, factory: Callable[..., Any], precision: str, module: str = ""
+    ) -> None:
+        self.framework, self.port, self.precision = framework, port, precision
+        try:
+            self.root = framework.build(factory, port.kwargs, precision)
+        except Exception as error:
+            said = f"{framework.side} factory of port '{port.name}' raised {one_line(error)}"
+            raise BadInput(said) from error
+        if module:
+            modules = dict(framework.modules(self.root))
+            if module not in modules:
+                raise BadInput(_unknown_module(framework.side, module, list(modules)))
+            self.root = modules[module]
+
+    def entries(self) -> list[Entry]:
+        """Describe the state dict."""
+        return self.framework.entries(self.root)
+
+    def state(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Copy the state dict."""
+        return {name: self.framework.to_array(t) for name, t in self._tensors().items()}
+
+    def load(self, state: Arrays) -> None:
+        """Overwrite the whole state dict; every name and shape must fit.
+
+        Raises:
+            BadInput: a tensor is missing, surplus or of another shape.
+        """
+        tensors = self._tensors()
+        side = self.framework.side
+        for name in tensors.keys() ^ state.keys():
+            what = "is missing from the weights" if name in tensors else "is not in the model"
+            raise BadInput(f"{side}: tensor '{name}' {what}.")
+        for name, tensor in tensors.items():
+            if tuple(tensor.shape) != state[name].shape:
+                found = list(state[name].shape)
+                raise BadInput(f"{side}: tensor '{name}' is {list(tensor.shape)} in the model, {found} in the weights.")
+            self.framework.write(tensor, state[name])
+
+    def _tensors(self) -> dict[str, Any]:
+        kept = {entry.name for entry in self.entries()}
+        named = {
+            (f"{path}.{name}" if path else name): tensor
+            for path, module in self.framework.modules(self.root)
+            for name, tensor in self.framework.own_tensors(module).items()
+        }
+        return {name: tensor for name, tensor in named.items() if name in kept}
+
+    def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return positional and keyword arguments for the model's inputs, floats cast to its precision."""
+        tensors = {
+            name: self.framework.to_tensor(a.astype(self.precision) if a.dtype.kind == "f" else a)
+            for name, a in inputs.items()
+        }
+        if self.port.call == "dictionary":
+            return (tensors,), {}
+        return ((), tensors) if self.port.call == "keyword" else (tuple(tensors.values()), {})
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        """Run the model.
+
+        Args:
+            inputs: name to array, rows first.
+
+        Returns:
+            Output name to array.
+
+        Raises:
+            ModelRaised: the forward raised; names the innermost module that was running.
+        """
+        result = self.call(inputs)
+        return {name: self.framework.to_array(tensor) for name, tensor in result.items()}
+
+    def call(self, inputs: Arrays) -> dict[str, Any]:
+        """Run the model and return its own tensors by output name. Raises what :meth:`run` raises."""
+        args, kwargs = self.arguments(inputs)
+        running: list[str] = []
+        try:
+            with self.framework.no_grad(), self._following(running):
+                result = self.root(*args, **kwargs)
+                return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
+        except Exception as error:
+            where = running[-1] if running else ""
+            raise ModelRaised(self.framework.side, where, one_line(error)) from error
+
+    @contextmanager
+    def _following(self, running: list[str]) -> Iterator[None]:
+        """Keep the stack of the modules that are running; it stays as it was where a module raises."""
+
+        def follow(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def followed(*args: Any, **kwargs: Any) -> Any:
+                running.append(path)
+                result = forward(*args, **kwargs)
+                running.pop()
+                return result
+
+            return followed
+
+        with wrapped_forwards(self.framework.modules(self.root), follow):
+            yield
+
+
+@contextmanager
+def wrapped_forwards(
+    modules: list[tuple[str, Any]], wrap: Callable[[str, Callable[..., Any]], Callable[..., Any]]
+) -> Iterator[None]:
+    """Replace the ``forward`` of every module by a wrapper of it, for the time of the block.
+
+    Both frameworks call ``self.forward``, so an attribute of the instance sees all arguments, by position and by
+    keyword, and can return something else: hooks of the two frameworks differ in both.
+    """
+    before = [module.__dict__.get("forward") for _, module in modules]
+    try:
+        for path, module in modules:
+            object.__setattr__(module, "forward", wrap(path, module.forward))
+        yield
+    finally:
+        for (_, module), own in zip(modules, before, strict=True):
+            module.__dict__.pop("forward", None)
+            if own is not None:
+                object.__setattr__(module, "forward", own)
+
+
+def _unknown_module(side: str, path: str, known: list[str]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(path, known, n=3) or [name for name in known if name and "." not in name]
+    return f"{side}: no module '{path}'; there are {', '.join(near[:12])}."

@@ -1,0 +1,175 @@
+"""Results: what was judged, hop by hop, as values that can be printed, kept as JSON, and asked whether they hold."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal["identical", "equivalent", "divergent", "inconclusive", "unavailable"]
+
+#: Raised when a field changes its meaning or disappears; ``docs/schema`` describes it.
+SCHEMA_VERSION = 1
+
+EXIT_CODES: dict[str, int] = {"identical": 0, "equivalent": 0, "divergent": 1, "inconclusive": 3, "unavailable": 4}
+
+#: From the one that settles a whole report to the one that settles nothing.
+_GRAVITY: tuple[Verdict, ...] = ("divergent", "unavailable", "inconclusive", "equivalent", "identical")
+
+
+def gravest(verdicts: list[Verdict]) -> Verdict:
+    """Return the verdict of a whole from those of its parts; ``unavailable`` where there are none."""
+    return min(verdicts, key=_GRAVITY.index) if verdicts else "unavailable"
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The tensor of a hop that lies farthest out.
+
+    Attributes:
+        tensor: output name.
+        ratio: its error in noise floors; decides. None where it cannot be counted (another shape, NaN elsewhere).
+        max_abs, max_rel, max_ulp, cosine, scale: for people; see ``portproof._numerics.Difference``.
+        floor: the noise floor, relative to the tensor's scale.
+        note: why the tensor is more than a number away, or why it could not have shown a fault.
+    """
+
+    tensor: str
+    ratio: float | None
+    max_abs: float | None
+    max_rel: float | None
+    max_ulp: float | None
+    cosine: float | None = None
+    scale: float | None = None
+    floor: float | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True)
+class Hop:
+    """One step of the chain.
+
+    Attributes:
+        kind: ``semantics``, ``numerics``, ``batch``, ``export`` or ``runtime``.
+        source, target: what is compared with what (``from`` and ``to`` in JSON).
+        precision: of ``target``.
+        weights: ``sensitised``, ``given`` or ``factory``.
+        verdict: of the hop.
+        worst: None where it did not run.
+        reason: for ``unavailable`` and ``inconclusive``.
+    """
+
+    kind: str
+    source: str
+    target: str
+    precision: str
+    weights: str
+    verdict: Verdict
+    worst: Worst | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
+class Culprit:
+    """A place where a fault enters.
+
+    Attributes:
+        side: ``"paddle"``, ``"torch"``, or ``"unknown"`` where the two differ and nothing says who is wrong.
+        module: path, by torch's name where the paths differ; "" for the root.
+        kind: ``computes``, ``wiring``, ``raises``, ``weights`` or ``module``.
+        direction: ``forward`` or ``backward``.
+        message: what differs, for people.
+        ratio: in noise floors, None where it cannot be counted.
+    """
+
+    side: str
+    module: str
+    kind: str
+    direction: str
+    message: str
+    ratio: float | None = None
+
+
+@dataclass(frozen=True)
+class Sight:
+    """What the check would have seen: deliberate faults put into a right port."""
+
+    planted: int
+    caught: int
+    located: int
+    missed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Modules:
+    """What the module-by-module replay covered.
+
+    Attributes:
+        judged: tensors compared.
+        worst_module, worst_ratio: the paired module that lies farthest out.
+        unseen: paths on either side that no module of the other side was paired with, or that were never called.
+        blind: modules whose taps are constant over the inputs, so that they could not have shown a fault.
+    """
+
+    judged: int
+    worst_module: str
+    worst_ratio: float | None
+    unseen: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class AcceptedDeviation:
+    """An accepted deviation as it was met. ``stale`` where it no longer occurs, which fails the run."""
+
+    module: str
+    reason: str
+    bound: float
+    found: float
+    stale: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """The outcome of :func:`portproof.verify`; true only where the verdict holds."""
+
+    port: str
+    verdict: Verdict
+    hops: tuple[Hop, ...]
+    culprits: tuple[Culprit, ...] = ()
+    sight: Sight | None = None
+    modules: Modules | None = None
+    weights: tuple[str, ...] = ()
+    ignored: tuple[tuple[str, str, str], ...] = ()
+    accepted: tuple[AcceptedDeviation, ...] = ()
+    inputs: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    environment: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line answers with."""
+        return EXIT_CODES[self.verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``verify --json``; numbers that are no numbers become null."""
+        document = asdict(self)
+        for hop in document["hops"]:
+            hop["from"], hop["to"] = hop.pop("source"), hop.pop("target")
+        cleaned: dict[str, Any] = finite({"schema_version": SCHEMA_VERSION, **document})
+        return cleaned
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON has no words for, by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value

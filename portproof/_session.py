@@ -1,0 +1,197 @@
+"""Sessions: a side's tasks, in this process or in one of its own, behind the same two calls."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from portproof import _errors
+from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable, WorkerDied
+from portproof._resolve import Located
+
+#: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Session(Protocol):
+    """Answers tasks in the order in which they are submitted."""
+
+    def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
+        """Queue a task; its errors come out of the future. ``begun`` is called when its turn comes."""
+
+    def call(self, task: str, **arguments: Any) -> Any:
+        """Run a task and wait for its answer."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class LocalSession:
+    """Tasks in this process: for ports that were made in it and cannot be found again from another."""
+
+    def __init__(self, located: Located, side: str, module: str, device: str, threads: int) -> None:
+        from portproof._tasks import Tasks
+
+        self._tasks = Tasks(located.port, side, module, device, threads)
+
+    def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if begun is not None:
+            begun()
+        try:
+            future.set_result(getattr(self._tasks, task)(**arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def call(self, task: str, **arguments: Any) -> Any:
+        return self.submit(task, **arguments).result()
+
+    def close(self) -> None:
+        self._tasks.close()
+
+
+class WorkerSession:
+    """Tasks in a process of their own, in the side's own interpreter where the project names one.
+
+    One JSON document a line goes each way; what the framework prints goes to a log that is shown when it dies.
+    """
+
+    def __init__(self, located: Located, side: str, module: str, device: str, threads: int) -> None:
+        python = located.project.python.get(side, sys.executable)
+        self._side, self._python = side, python
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")
+        environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        environment["PYTHONUNBUFFERED"] = "1"
+        try:
+            self._process = subprocess.Popen(
+                [python, "-m", "portproof._worker"],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+                text=True, encoding="utf-8", env=environment,
+            )  # fmt: skip
+        except OSError as error:
+            raise Unavailable(
+                f"the {side} side's interpreter '{python}' does not start ({error.strerror}); "
+                f"see [tool.portproof.python] in pyproject.toml"
+            ) from error
+        self._lock = threading.Lock()
+        self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{side}")
+        root = located.project.root
+        self._hello = self.submit(
+            "_open", root=str(root) if root else None, locator=located.locator,
+            kwargs=dict(located.port.kwargs), side=side, module=module, device=device, threads=threads,
+        )  # fmt: skip
+
+    def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
+        return self._queue.submit(self._exchange, task, arguments, begun)
+
+    def call(self, task: str, **arguments: Any) -> Any:
+        return self.submit(task, **arguments).result()
+
+    def _exchange(self, task: str, arguments: Mapping[str, Any], begun: Callable[[], None] | None) -> Any:
+        if begun is not None:
+            begun()
+        if task != "_open" and self._hello.exception() is not None:
+            self._hello.result()
+        assert self._process.stdin is not None and self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"task": task, "arguments": arguments}) + "\n")
+            self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        except OSError:
+            line = ""
+        if not line:
+            raise WorkerDied(self._obituary(task))
+        answer = json.loads(line)
+        if "error" in answer:
+            raise _revive(answer["error"])
+        return answer["result"]
+
+    def _obituary(self, task: str) -> str:
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code == -9:
+            how += ", often out of memory"
+        self._log.seek(0)
+        said = [line.strip() for line in self._log.read().splitlines() if line.strip()]
+        tail = f": {said[-1][:200]}" if said else ""
+        if "No module named portproof" in tail:
+            return f"the {self._side} interpreter '{self._python}' has no portproof; install it there, with its extra."
+        return f"the {self._side} process ended during '{task}' ({how}){tail}"
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._queue.shutdown(wait=True, cancel_futures=True)
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+class Sessions:
+    """Opens sessions and a temporary folder, and closes them all.
+
+    Args:
+        located: the port. Without a locator its sides run in this process.
+        kwargs: keyword arguments for both factories, over the port's own.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: compute threads of each process.
+    """
+
+    def __init__(
+        self, located: Located, kwargs: Mapping[str, Any] | None = None, device: str = "cpu", threads: int = 1
+    ) -> None:
+        port = replace(located.port, kwargs={**located.port.kwargs, **(kwargs or {})})
+        self.located = replace(located, port=port)
+        self.device, self.threads = device, threads
+        self._stack = contextlib.ExitStack()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="portproof-", dir=_memory())))
+
+    def open(self, side: str, module: str = "") -> Session:
+        """Start a session; its framework is imported when the first task asks for it."""
+        kind = LocalSession if self.located.locator is None else WorkerSession
+        session: Session = kind(self.located, side, module, self.device, self.threads)
+        self._stack.callback(session.close)
+        return session
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+
+def _memory() -> str | None:
+    """Return a memory-backed folder with room for taps, None for the system's choice."""
+    shared = Path("/dev/shm")
+    try:
+        statistics = os.statvfs(shared)
+    except OSError:
+        return None
+    return str(shared) if statistics.f_bavail * statistics.f_frsize > 2**31 and os.access(shared, os.W_OK) else None
+
+
+def _revive(error: Mapping[str, Any]) -> Exception:
+    """Raise in this process what was raised in the worker."""
+    if error["type"] == "ModelRaised":
+        return ModelRaised(**error["details"])
+    kind = getattr(_errors, error["type"], None)
+    if kind is None and error["exit_code"] is not None:
+        kind = Unavailable if error["exit_code"] == 4 else BadInput
+    if isinstance(kind, type) and issubclass(kind, PortproofError):
+        return kind(error["message"])
+    return RuntimeError(f"a task failed inside portproof; this is a bug worth reporting:\n{error['message']}")

@@ -1,0 +1,264 @@
+"""Module by module on the other side's input: taps recorded on one side, forced into the other.
+
+One forward records, for every paired module, what it received and what it returned; each value handed on is rounded
+to float32, so that a float64 and a float32 run of a module can be given exactly the same numbers. Another forward,
+of either side and precision, is then *forced*: each module gets the recorded input in place of its own and hands on
+the recorded output. So a fault shows in the module that has it and nowhere else, and several show in one pass: a
+module that returns something else on the same input computes something else, and a module that receives something
+else although every module before it was corrected has a parent that wires it otherwise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from portproof._errors import ModelRaised, one_line
+from portproof._model import Model, wrapped_forwards
+from portproof._numerics import Difference, compare
+from portproof._tree import leaves, rebuild
+
+Array = np.ndarray[Any, Any]
+
+#: Stands for a tensor in a structure whose tensors were taken out.
+_PLACE = object()
+
+RECEIVED, RETURNED = "received", "returned"
+
+
+@dataclass(frozen=True)
+class TapDifference:
+    """How a forced module's input or output differs from the recording.
+
+    Attributes:
+        key: torch path of the module, "" for the root.
+        call: which call of the module, from 0.
+        role: ``"received"`` or ``"returned"``.
+        index: which tensor of that call.
+        difference: against the recording.
+    """
+
+    key: str
+    call: int
+    role: str
+    index: int
+    difference: Difference
+
+    @property
+    def name(self) -> tuple[str, int, str, int]:
+        """What identifies the tensor across passes."""
+        return self.key, self.call, self.role, self.index
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> TapDifference:
+        """Read back what ``dataclasses.asdict`` wrote."""
+        return cls(**{**document, "difference": Difference(**document["difference"])})
+
+
+#: A received tensor that is the recorded one, to the last bit.
+_NOTHING = Difference(1, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0, float("inf"))
+
+
+class TapStore:
+    """Taps on disk, one file a call, written as they arrive and read one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = folder / "index.json"
+        self._files: dict[str, str] = json.loads(index.read_text()) if index.exists() else {}
+
+    def write(self, key: str, call: int, received: list[Array], returned: list[Array]) -> None:
+        """Add one call of a module."""
+        name = f"{len(self._files):05d}.safetensors"
+        tensors = {f"{RECEIVED}.{i}": _shrink(a) for i, a in enumerate(received)}
+        tensors |= {f"{RETURNED}.{i}": _shrink(a) for i, a in enumerate(returned)}
+        save_file(tensors, self.folder / name)
+        self._files[f"{key}#{call}"] = name
+
+    def close(self) -> None:
+        """Write the index, without which the store is empty to readers."""
+        (self.folder / "index.json").write_text(json.dumps(self._files))
+
+    def read(self, key: str, call: int) -> tuple[list[Array], list[Array]] | None:
+        """Return what a call received and returned, None where there was no such call."""
+        name = self._files.get(f"{key}#{call}")
+        if name is None:
+            return None
+        tensors = load_file(self.folder / name)
+        received = [tensors[f"{RECEIVED}.{i}"] for i in range(sum(k.startswith(RECEIVED) for k in tensors))]
+        returned = [tensors[f"{RETURNED}.{i}"] for i in range(sum(k.startswith(RETURNED) for k in tensors))]
+        return received, returned
+
+    def calls(self) -> list[tuple[str, int]]:
+        """Return every recorded call."""
+        split = (name.rpartition("#") for name in self._files)
+        return [(key, int(call)) for key, _, call in split]
+
+
+def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], store: TapStore) -> None:
+    """Run a float64 model and write what every paired module receives and returns.
+
+    Args:
+        model: the side that leads.
+        pairs: this side's module path to the module's key.
+        inputs: a few rows.
+        store: an empty store.
+
+    Raises:
+        ModelRaised: the forward raised.
+    """
+    counts: dict[str, int] = defaultdict(int)
+
+    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            call, counts[path] = counts[path], counts[path] + 1
+            received = _arrays(model, (args, kwargs))
+            args, kwargs = _replaced(model, (args, kwargs), received)
+            result = forward(*args, **kwargs)
+            returned = _arrays(model, result)
+            store.write(pairs[path], call, received, returned)
+            return _replaced(model, result, returned)
+
+        return recorded
+
+    with wrapped_forwards(_paired(model, pairs), wrap):
+        model.call(inputs)
+    store.close()
+
+
+def force(
+    model: Model,
+    pairs: Mapping[str, str],
+    inputs: Mapping[str, Array],
+    store: TapStore,
+    *,
+    shapes: dict[tuple[str, int], Any] | None = None,
+    only: str | None = None,
+) -> list[TapDifference]:
+    """Run a model with every paired module on the recorded input, and compare what it received and returned.
+
+    Args:
+        model: either side, in either precision.
+        pairs: this side's module path to the module's key.
+        inputs: the rows of the recording.
+        store: the recording.
+        shapes: filled with the structure of what each call returned; together with ``only`` it is used.
+        only: path of one module on this side. Modules that neither hold it nor lie inside it are not run and hand on
+            what was recorded: nothing that this module does can reach them.
+
+    Returns:
+        The differences, in the order of the calls.
+    """
+    found: list[TapDifference] = []
+    shapes = {} if shapes is None else shapes
+    counts: dict[str, int] = defaultdict(int)
+
+    def note(key: str, call: int, role: str, mine: list[Array], theirs: list[Array]) -> None:
+        if len(mine) != len(theirs):
+            text = f"{len(mine)} tensors where {len(theirs)} were expected"
+            found.append(_unlike(key, call, role, text))
+            return
+        for index, (one, reference) in enumerate(zip(mine, theirs, strict=True)):
+            if role == RECEIVED and np.array_equal(one, reference):
+                difference = _NOTHING
+            else:
+                difference = compare(one, reference, model.precision, detail=False)
+            found.append(TapDifference(key, call, role, index, difference))
+
+    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        key = pairs[path]
+
+        def forced(*args: Any, **kwargs: Any) -> Any:
+            call, counts[key] = counts[key], counts[key] + 1
+            recorded = store.read(key, call)
+            if recorded is None:
+                found.append(_unlike(key, call, RECEIVED, f"call {call + 1} of a module that the other side calls less"))
+                return forward(*args, **kwargs)
+            received, returned = recorded
+            if only is not None and not _related(path, only):
+                return rebuild(shapes[key, call], _is_place, (_tensor(model, array) for array in returned))
+            mine = _arrays(model, (args, kwargs))
+            note(key, call, RECEIVED, mine, received)
+            if len(mine) == len(received):
+                args, kwargs = _replaced(model, (args, kwargs), received)
+            try:
+                result = forward(*args, **kwargs)
+            except Exception as error:  # a module that cannot take the other side's input is the finding itself
+                found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
+                tensors = [_tensor(model, array) for array in returned]
+                return tensors[0] if len(tensors) == 1 else tuple(tensors)
+            outputs = _arrays(model, result)
+            note(key, call, RETURNED, outputs, returned)
+            if only is None:
+                shapes[key, call] = rebuild(result, model.framework.is_tensor, itertools.repeat(_PLACE))
+            return _replaced(model, result, returned) if len(outputs) == len(returned) else result
+
+        return forced
+
+    with wrapped_forwards(_paired(model, pairs), wrap):
+        try:
+            model.call(inputs)
+        except ModelRaised as error:
+            found.append(_unlike(pairs.get(error.module, ""), 0, RETURNED, f"raised {error.reason}"))
+    for key, call in store.calls():
+        if only is None and call >= counts[key]:
+            found.append(_unlike(key, call, RECEIVED, "never called where the other side calls it"))
+    return found
+
+
+def to_json(differences: list[TapDifference]) -> list[dict[str, Any]]:
+    """Return plain dictionaries, the wire format between processes."""
+    return [asdict(difference) for difference in differences]
+
+
+def _related(path: str, other: str) -> bool:
+    """Whether one of two module paths holds the other."""
+    return path == other or not path or path.startswith(f"{other}.") or other.startswith(f"{path}.")
+
+
+def _is_place(value: object) -> bool:
+    return value is _PLACE
+
+
+def _paired(model: Model, pairs: Mapping[str, str]) -> list[tuple[str, Any]]:
+    return [(path, module) for path, module in model.framework.modules(model.root) if path in pairs]
+
+
+def _arrays(model: Model, tree: Any) -> list[Array]:
+    return [model.framework.to_array(tensor) for tensor in leaves(tree, model.framework.is_tensor)]
+
+
+def _replaced(model: Model, tree: Any, arrays: list[Array]) -> Any:
+    replacements = (_tensor(model, array) for array in arrays)
+    return rebuild(tree, model.framework.is_tensor, replacements)
+
+
+def _tensor(model: Model, array: Array) -> Any:
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32).astype(model.precision, copy=False)
+    return model.framework.to_tensor(array)
+
+
+def _shrink(array: Array) -> Array:
+    """Store a float64 tensor that float32 holds exactly in half the space."""
+    if array.dtype == np.float64:
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow = array.astype(np.float32)
+        if np.array_equal(narrow, array):
+            return np.ascontiguousarray(narrow)
+    return np.ascontiguousarray(array)
+
+
+def _unlike(key: str, call: int, role: str, text: str) -> TapDifference:
+    infinite = float("inf")
+    nothing = Difference(0, infinite, infinite, infinite, infinite, infinite, None, 0.0, 0.0, text)
+    return TapDifference(key, call, role, 0, nothing)

@@ -1,0 +1,235 @@
+"""What a side does when it is asked: the only code that touches a framework. It runs in the side's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._capture import Manifest, save_arrays, write_manifest
+from portproof._checkpoint import read_checkpoint, write_checkpoint
+from portproof._environment import host
+from portproof._errors import Unavailable
+from portproof._export import export
+from portproof._faults import catalogue, planted, sample
+from portproof._model import Model
+from portproof._port import Port
+from portproof._sensitise import sensitise
+from portproof._taps import TapStore, force, record, to_json
+from portproof.runners import RunnerJob, find_runner
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Tasks:
+    """Tasks on one side of one port. Arguments and results are JSON; tensors go through files.
+
+    Args:
+        port: with its keyword arguments filled in.
+        side: ``"paddle"``, ``"torch"``, or ``"runtime"`` for runners of exported files.
+        module: path of the part that is judged, "" for all of it.
+        device: ``"cpu"`` or ``"cuda"``.
+        threads: compute threads of this process.
+    """
+
+    def __init__(self, port: Port, side: str, module: str = "", device: str = "cpu", threads: int = 1) -> None:
+        self.job = RunnerJob(port, side, module=module, device=device, threads=threads)
+        self._runners: dict[str, Any] = {}
+        self._open = contextlib.ExitStack()
+        self._weights: Arrays | None = None
+
+    def close(self) -> None:
+        """Release the models."""
+        self._open.close()
+
+    def _runner(self, precision: str) -> Any:
+        """Return the framework's own runner, built once a precision."""
+        if precision not in self._runners:
+            from portproof.runners._eager import Eager
+
+            runner = self._open.enter_context(Eager(replace(self.job, precision=precision)))
+            if self._weights is not None:
+                runner.model.load(self._weights)
+            self._runners[precision] = runner
+        return self._runners[precision]
+
+    def _model(self, precision: str) -> Model:
+        model: Model = self._runner(precision).model
+        return model
+
+    def hello(self) -> dict[str, Any]:
+        """Import the framework and say its versions."""
+        from portproof.frameworks import load_framework
+
+        framework = load_framework(self.job.side)
+        framework.use_device(self.job.device)
+        return framework.versions()
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the state dict and the modules of the float32 model."""
+        model = self._model("float32")
+        modules = [(path, model.framework.layer(module)) for path, module in model.framework.modules(model.root)]
+        return {"entries": [asdict(entry) for entry in model.entries()], "modules": modules}
+
+    def prepare(self, precision: str) -> None:
+        """Build the model of a precision, so that it is ready when it is needed."""
+        self._runner(precision)
+
+    def save_state(self, out: str) -> None:
+        """Write the model's own weights."""
+        save_arrays(Path(out), self._model("float32").state())
+
+    def sensitise(self, inputs: str, out: str, seed: int) -> None:
+        """Write sensitised weights; raises ModelRaised."""
+        save_arrays(Path(out), sensitise(self._model("float32"), load_file(inputs), seed))
+
+    def load(self, weights: str) -> None:
+        """Load a state dict into every model built so far and into those still to be built."""
+        self._weights = load_file(weights)
+        for runner in self._runners.values():
+            runner.model.load(self._weights)
+
+    def capture(
+        self, runner: str, inputs: str, out: str, precisions: list[str], hashes: dict[str, str], **options: Any
+    ) -> None:
+        """Run a runner in each precision, in one batch and row by row, and write the capture."""
+        info = find_runner(runner)
+        folder, rows = Path(out), load_file(inputs)
+        folder.mkdir(parents=True, exist_ok=True)
+        single = options.get("single", 2)
+        seconds: dict[str, float] = {}
+        evidence: dict[str, Any] = {}
+        for precision in precisions:
+            with contextlib.ExitStack() as stack:
+                if info.artefact == "model" and info.path.endswith("_eager:Eager"):
+                    built = self._runner(precision)
+                else:
+                    artefact = options.get("artefact")
+                    job = replace(
+                        self.job,
+                        side=info.side,
+                        precision=precision,
+                        artefact=Path(artefact) if artefact else None,
+                        optimise=options.get("optimise", True),
+                    )
+                    built = stack.enter_context(info.load()(job))
+                begun = time.perf_counter()
+                save_arrays(folder / f"{precision}.safetensors", built.run(rows))
+                seconds[precision] = time.perf_counter() - begun
+                evidence = built.evidence()
+                if single:
+                    save_arrays(folder / f"{precision}.single.safetensors", _row_by_row(built, rows, single))
+        if options.get("whole"):  # a capture that travels carries what the other side needs
+            shutil.copyfile(inputs, folder / "inputs.safetensors")
+            if info.artefact == "model":
+                save_arrays(folder / "weights.safetensors", self._model("float32").state())
+        model = self._runners.get("float32")
+        described = self.describe() if model is not None else {"entries": (), "modules": ()}
+        write_manifest(
+            folder,
+            Manifest(
+                port=self.job.port.name,
+                side=info.side,
+                runner=runner,
+                title=info.title,
+                inputs_hash=hashes["inputs"],
+                weights_hash=hashes["weights"],
+                outputs=tuple(self.job.port.outputs),
+                runs={precision: bool(single) for precision in precisions},
+                environment={**host(), **evidence},
+                entries=tuple(model.model.entries()) if model is not None else (),
+                modules=tuple(described["modules"]),
+                seconds=seconds,
+            ),
+        )
+
+    def module_inputs(self, path: str, inputs: str, out: str) -> list[str]:
+        """Run the whole float64 model and write what one module receives; returns the inputs' names."""
+        from portproof._model import wrapped_forwards
+        from portproof._tree import leaves
+
+        model = self._model("float64")
+        modules = [(p, m) for p, m in model.framework.modules(model.root) if p == path]
+        caught: list[Arrays] = []
+
+        def wrap(_: str, forward: Any) -> Any:
+            def caught_forward(*args: Any, **kwargs: Any) -> Any:
+                tensors = leaves((args, kwargs), model.framework.is_tensor)
+                caught.append({f"input{i}": model.framework.to_array(tensor) for i, tensor in enumerate(tensors)})
+                return forward(*args, **kwargs)
+
+            return caught_forward
+
+        with wrapped_forwards(modules, wrap):
+            model.call(load_file(inputs))
+        if not caught:
+            return []
+        save_arrays(Path(out), {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in caught[0].items()})
+        return list(caught[0])
+
+    def record(self, pairs: dict[str, str], inputs: str, folder: str) -> None:
+        """Record the taps of the float64 model."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        record(self._model("float64"), pairs, load_file(inputs), TapStore(Path(folder)))
+
+    def force(self, pairs: dict[str, str], inputs: str, folder: str, precision: str) -> list[dict[str, Any]]:
+        """Force recorded taps into this side's model and return the differences."""
+        return to_json(force(self._model(precision), pairs, load_file(inputs), TapStore(Path(folder))))
+
+    def look(self, pairs: dict[str, str], inputs: str, folder: str, count: int, seed: int) -> list[dict[str, Any]]:
+        """Plant a sample of faults, one at a time, and return what the replay of each showed."""
+        model, rows, store = self._model("float64"), load_file(inputs), TapStore(Path(folder))
+        faults = sample([fault for fault in catalogue(model) if fault.module in pairs], count, seed)
+        answers: list[dict[str, Any]] = []
+        shapes: dict[tuple[str, int], Any] = {}
+        force(model, pairs, rows, store, shapes=shapes)
+        for fault in faults:
+            with planted(model, fault):
+                differences = force(model, pairs, rows, store, shapes=shapes, only=fault.module)
+            answers.append({"fault": asdict(fault), "differences": to_json(differences)})
+        return answers
+
+    def export(self, inputs: str, out: str) -> float:
+        """Export the float32 model; returns the seconds that it took."""
+        begun = time.perf_counter()
+        rows = {name: array[:2] if self.job.port.inputs[name].has_rows else array for name, array in load_file(inputs).items()}
+        export(self._model("float32"), rows, Path(out))
+        return time.perf_counter() - begun
+
+    def read_checkpoint(self, path: str, out: str) -> str | None:
+        """Read a checkpoint that needs this side's framework; returns the side that it belongs to."""
+        found = read_checkpoint(Path(path))
+        save_arrays(Path(out), found.tensors)
+        return found.side
+
+    def write_checkpoint(self, tensors: str, path: str) -> None:
+        """Write a checkpoint in a format that needs this side's framework."""
+        write_checkpoint(Path(path), load_file(tensors), self.job.side)
+
+    def providers(self) -> dict[str, str]:
+        """Say which of ONNX Runtime's providers truly load."""
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise Unavailable("onnxruntime is not installed: pip install 'portproof[cpu]'") from error
+        return dict.fromkeys(onnxruntime.get_available_providers(), onnxruntime.__version__)
+
+
+def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:
+    """Run the first rows one at a time and join the results."""
+    port: Port = runner.job.port
+    batched = {name for name, declared in port.inputs.items() if declared.has_rows}
+    if not batched:
+        return {}
+    count = min(count, len(rows[next(iter(batched))]))
+    results = [
+        runner.run({name: array[i : i + 1] if name in batched else array for name, array in rows.items()})
+        for i in range(count)
+    ]
+    return {name: np.concatenate([result[name] for result in results]) for name in results[0]}

@@ -1,0 +1,577 @@
+"""The main job: the chain from Paddle to PyTorch to both exports to the runtime, judged hop by hop."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._account import Account, Entry, match_states
+from portproof._capture import hash_arrays, save_arrays
+from portproof._environment import host, thread_budget
+from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
+from portproof._faults import Fault
+from portproof._inputs import Batch, make_batch
+from portproof._judge import FLOOR_MULTIPLE, Floor, judge_modules, judge_outputs, output_floors
+from portproof._port import Port, other
+from portproof._report import AcceptedDeviation, Culprit, Hop, Modules, Report, Sight, gravest
+from portproof._resolve import Located, Project, resolve_callable
+from portproof._session import Session, Sessions
+from portproof._taps import TapDifference
+from portproof._weights import given_weights, transfer
+from portproof.runners import find_runner
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Watch = Callable[[str, str | None], None]
+
+#: The runner that is each side's reference.
+EAGER = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
+_EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
+_TITLE = {"torch": "torch", "paddle": "Paddle"}
+_QUICK_ROWS, _SIGHT_SAMPLE = 4, 8
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``verify`` is asked for.
+
+    Attributes:
+        weights: a checkpoint to judge the port on, beside sensitised weights.
+        images: folder of photographs in place of the packaged ones.
+        module: path of the part that is judged, "" for all.
+        quick: without exports, planted faults and batch checks: for the edit loop.
+        seed: of weights and probes.
+        device: ``"cpu"`` or ``"cuda"``.
+        kwargs: for both factories, over the port's own.
+        threads: compute threads of each process; None shares the machine among the sides.
+    """
+
+    weights: Path | None = None
+    images: Path | None = None
+    module: str = ""
+    quick: bool = False
+    seed: int = 0
+    device: str = "cpu"
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+
+
+def verify(port: Port | Located, options: Options | None = None, watch: Watch | None = None, **given: Any) -> Report:
+    """Judge a port.
+
+    Args:
+        port: the port. One that was found by name runs each side in a process of its own, side by side; a bare
+            :class:`Port` runs in this process.
+        options: what to do; or give the fields of :class:`Options` as keyword arguments.
+        watch: called with a process's name and what it is doing now, None when it is done.
+
+    Returns:
+        The report, true only where the verdict holds.
+
+    Raises:
+        BadInput: a factory raises, a file or an argument is wrong.
+        Unavailable: a framework or the device is not there.
+    """
+    located = port if isinstance(port, Located) else Located(port, None, Project())
+    options = options or Options(**given)
+    threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
+    with Sessions(located, options.kwargs, options.device, threads) as sessions:
+        return _Chain(sessions, options, watch or (lambda *_: None)).judge()
+
+
+class _Chain:
+    """One run of ``verify``: what is known so far, and the steps that add to it."""
+
+    def __init__(self, sessions: Sessions, options: Options, watch: Watch) -> None:
+        self.sessions, self.options, self.watch = sessions, options, watch
+        self.port = sessions.located.port
+        self.folder = sessions.folder
+        self.live = [side for side in ("torch", "paddle") if side in self.port.sides and not self.port.artefact(side)]
+        self.hops: list[Hop] = []
+        self.culprits: list[Culprit] = []
+        self.notes: list[str] = []
+        self.modules: Modules | None = None
+        self.sight: Sight | None = None
+        self.accepted: list[AcceptedDeviation] = []
+        self.account = Account((), (), ())
+        self.described: dict[str, Any] = {}
+        self.evidence: dict[str, Any] = {}
+        self.seconds: dict[str, float] = {}
+        self.sides: dict[str, Session] = {}
+
+    # Steps are submitted through here, so that a person sees what each process does and the report where time went.
+    def do(self, who: str, doing: str, task: str, **arguments: Any) -> Future[Any]:
+        """Submit a task to a process."""
+        started: list[float] = []
+
+        def begun() -> None:
+            started.append(time.perf_counter())
+            self.watch(who, doing)
+
+        def done(_: Future[Any]) -> None:
+            key = f"{who}: {doing}"
+            self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started[0], 3)
+            self.watch(who, None)
+
+        future = self.sides[who].submit(task, begun, **arguments)
+        future.add_done_callback(done)
+        return future
+
+    def judge(self) -> Report:
+        """Run every step and return the report."""
+        begun = time.perf_counter()
+        if not self.live:
+            raise Unavailable(
+                f"port '{self.port.name}' has artefacts alone: without a side that runs in float64 there is no oracle. "
+                "Give one side as a factory."
+            )
+        whole = self.options.module
+        self.sides = {side: self.sessions.open(side) for side in self.live}
+        hello = {side: self.do(side, "importing the framework", "hello") for side in self.live}
+        batch = self._batch()
+        for side in self.live:
+            self.evidence[side] = hello[side].result()
+        if whole:
+            batch = self._descend(batch)
+        self.inputs = self.folder / "inputs.safetensors"
+        save_arrays(self.inputs, batch.arrays)
+        self.few = self.folder / "few.safetensors"
+        save_arrays(self.few, self._few(batch.arrays, len(batch.families)))
+        described = {side: self.do(side, "building the model", "describe") for side in self.live}
+        self.described = {side: future.result() for side, future in described.items()}
+        if self._match_weights():
+            self._chain(batch)
+        return self._report(batch, time.perf_counter() - begun)
+
+    def _batch(self) -> Batch:
+        batch = make_batch(
+            self.port, seed=self.options.seed, images=self.options.images,
+            resolve=lambda name: resolve_callable(name, "preprocess"),
+        )  # fmt: skip
+        self.notes += batch.notes
+        return batch
+
+    def _few(self, arrays: Arrays, rows: int) -> Arrays:
+        """Return the rows for the module-by-module replay: a photograph and a probe, or more where rows are cheap."""
+        chosen = list(range(16)) if rows >= 64 else [0, rows // 2] if rows > 1 else [0]
+        return {
+            name: array[chosen] if self.port.inputs[name].has_rows else array for name, array in arrays.items()
+        }
+
+    def _descend(self, batch: Batch) -> Batch:
+        """Make one module the whole of the port: its inputs are what it receives inside the first side that runs."""
+        path, tapped = self.options.module, self.folder / "module.safetensors"
+        save_arrays(tapped, batch.arrays)
+        names: list[str] = []
+        failures: list[str] = []
+        for side in self.live:
+            local = path if side == "torch" else self._paddle_path(path)
+            try:
+                self.sides[side].call("sensitise", inputs=str(tapped), out=str(self.folder / "x"), seed=self.options.seed)
+                names = self.sides[side].call(
+                    "module_inputs", path=local, inputs=str(tapped), out=str(self.folder / "module-inputs.safetensors")
+                )
+            except PortproofError as error:
+                failures.append(str(error))
+            if names:
+                break
+        if not names:
+            why = failures[0] if failures else "no side calls it in its forward"
+            raise BadInput(f"--module '{path}': no side gives it an input ({why}); check the path with `portproof ports`.")
+        arrays = load_file(self.folder / "module-inputs.safetensors")
+        from portproof._port import Input
+
+        inputs = {
+            name: Input(("batch", *array.shape[1:]), str(array.dtype), values=(0,) if array.dtype.kind != "f" else None)
+            for name, array in arrays.items()
+        }
+        self.port = replace(self.port, inputs=inputs, call="positional", outputs=("output",), taps={}, accepted={})
+        self.sessions.located = replace(self.sessions.located, port=self.port)
+        for side in self.live:
+            local = path if side == "torch" else self._paddle_path(path)
+            self.sides[side] = self.sessions.open(side, local)
+        return Batch(arrays, batch.families, batch.notes)
+
+    def _paddle_path(self, torch_path: str) -> str:
+        return self.port.taps.get(torch_path) or self.port.weights.paddle_path(torch_path)
+
+    def _match_weights(self) -> bool:
+        """Settle the bijection of the state dicts; what breaks it is a divergence with its culprits."""
+        if len(self.live) < 2:
+            return True
+        entries = {s: [Entry.from_json(e) for e in self.described[s]["entries"]] for s in self.live}
+        self.account = match_states(entries["torch"], entries["paddle"], self.port.weights)
+        for problem in self.account.problems:
+            side = problem.side or "unknown"
+            self.culprits.append(Culprit(side, problem.module, "weights", "forward", problem.message))
+        if self.account.problems:
+            first = self.account.problems[0].message
+            reason = f"{len(self.account.problems)} tensors have no equal: {first}"
+            self.hops.append(Hop("semantics", "torch", "Paddle", "float64", "none", "divergent", None, reason))
+        return not self.account.problems
+
+    def _chain(self, batch: Batch) -> None:
+        """Judge on the weights at hand, then on those that make every channel matter."""
+        given = self.options.weights
+        if given is not None:
+            label = f"given ({given.name})"
+            tensors, side = given_weights(given, self.options, self.sides, self.folder)
+            files = self._write_weights(tensors, side, strict=True)
+            self._judge_weights(label, files, exports=not self.options.quick)
+            if any(hop.verdict == "inconclusive" for hop in self.hops):
+                self.notes.append(
+                    f"the given weights hide faults: some output hardly depends on the input ({given.name}); "
+                    "the verdict on sensitised weights below is the one to trust"
+                )
+        if any(self.port.artefact(side) for side in self.port.sides):
+            files = self._write_weights(*self._factory_weights())
+            self._judge_weights("factory", files, exports=False)
+            return
+        found = self._sensitised()
+        if found is not None:
+            self._judge_weights("sensitised", self._write_weights(*found), exports=given is None and not self.options.quick)
+
+    def _factory_weights(self) -> tuple[Arrays, str]:
+        side, out = self.live[0], self.folder / "factory.safetensors"
+        self.sides[side].call("save_state", out=str(out))
+        return load_file(out), side
+
+    def _sensitised(self) -> tuple[Arrays, str] | None:
+        """Return sensitised weights and their side, or name the side that cannot run beside one that can."""
+        out = self.folder / "sensitised.safetensors"
+        failures: list[ModelRaised] = []
+        for follower in self.live[1:]:
+            self.do(follower, "building the float64 model", "prepare", precision="float64")
+        for side in self.live:
+            try:
+                self.do(
+                    side, "sensitising weights", "sensitise", inputs=str(self.inputs), out=str(out), seed=self.options.seed
+                ).result()
+            except ModelRaised as error:
+                failures.append(error)
+                continue
+            if not failures:
+                return load_file(out), side
+        if len(failures) == len(self.live):
+            raise BadInput("; ".join(str(error) for error in failures))
+        broken = failures[0]
+        self._raised(broken)
+        source, target = other(broken.side), broken.side
+        reason = f"{_TITLE[target]} raises where {_TITLE[source]} runs: {broken.reason}"
+        self.hops.append(
+            Hop("semantics", _TITLE[source], _TITLE[target], "float64", "sensitised", "divergent", None, reason)
+        )
+        return None
+
+    def _raised(self, error: ModelRaised) -> None:
+        text = f"raises where the other side runs: {error.reason}"
+        self.culprits.append(Culprit(error.side, error.module, "raises", "forward", text))
+
+    def _write_weights(self, tensors: Arrays, side: str, *, strict: bool = False) -> dict[str, Path]:
+        """Write one file of weights a side, each in its own names and layouts."""
+        files: dict[str, Path] = {}
+        self.weights_hash = hash_arrays(tensors)
+        for target in self.live:
+            own = tensors
+            if target != side:
+                own = transfer(tensors, self.account, target, self._own_buffers(target))
+            files[target] = self.folder / f"weights-{target}.safetensors"
+            save_arrays(files[target], own)
+        return files
+
+    def _own_buffers(self, side: str) -> Arrays:
+        """Return zeros for the buffers that only this side has."""
+        names = {name for ignored_side, name, _ in self.account.ignored if ignored_side == side}
+        entries = [Entry.from_json(e) for e in self.described[side]["entries"]]
+        return {e.name: np.zeros(e.shape, e.dtype) for e in entries if e.name in names}
+
+    def _judge_weights(self, label: str, files: Mapping[str, Path], *, exports: bool) -> None:
+        """Judge every hop under one set of weights."""
+        lead = self.live[0]
+        quick = self.options.quick
+        inputs = self._quick_inputs() if quick else self.inputs
+        hashes = {"inputs": "", "weights": self.weights_hash}
+        for side in self.live:
+            self.do(side, "loading weights", "load", weights=str(files[side]))
+        recorded = self._submit_record(label)
+        captures: dict[str, Future[Any]] = {}
+        for side in self.live:
+            captures[side] = self.do(
+                side, "running in float64 and float32", "capture",
+                runner=EAGER[side], inputs=str(inputs), out=str(self._out(label, EAGER[side])),
+                precisions=["float64", "float32"], hashes=hashes, single=0 if quick else 2,
+            )  # fmt: skip
+        forced = self._submit_force(label, recorded)
+        exported = self._submit_exports(label) if exports else {}
+        outputs = self._collect(captures, label)
+        if lead not in outputs:
+            return
+        floors = output_floors([(outputs[s]["float32"], outputs[s]["float64"]) for s in self.live if s in outputs])
+        self._judge_sides(label, outputs, floors)
+        self._judge_forced(forced)
+        if len(self.live) == 2 and not quick and not self.culprits and label == "sensitised":
+            self._look(floors, outputs[lead]["float64"])
+        for side in self.port.sides:
+            if self.port.artefact(side):
+                self._judge_artefact(side, label, outputs[lead]["float64"], floors)
+        for side, future in exported.items():
+            self._judge_export(side, label, future, outputs[lead]["float64"], floors)
+
+    def _out(self, label: str, runner: str) -> Path:
+        return self.folder / f"{'given' if label.startswith('given') else label}-{runner}"
+
+    def _quick_inputs(self) -> Path:
+        path, rows = self.folder / "quick.safetensors", load_file(self.inputs)
+        step = max(1, len(next(iter(rows.values()))) // _QUICK_ROWS)
+        save_arrays(path, {n: a[::step] if self.port.inputs[n].has_rows else a for n, a in rows.items()})
+        return path
+
+    def _pairs(self) -> tuple[dict[str, dict[str, str]], list[str]]:
+        """Pair the modules of the two trees by path; return each side's path to key, and what has no partner."""
+        paths = {side: [path for path, _ in self.described[side]["modules"]] for side in self.live}
+        if len(self.live) < 2:
+            return {self.live[0]: {path: path for path in paths[self.live[0]]}}, []
+        known = set(paths["paddle"])
+        torch, paddle = {}, {}
+        for path in paths["torch"]:
+            twin = self._paddle_path(path) if path else ""
+            if twin in known and twin not in paddle:
+                torch[path], paddle[twin] = path, path
+        layers = {side: dict(self.described[side]["modules"]) for side in self.live}
+        unseen = [f"torch '{p}' ({layers['torch'][p]})" for p in paths["torch"] if p not in torch]
+        unseen += [f"paddle '{p}' ({layers['paddle'][p]})" for p in paths["paddle"] if p not in paddle]
+        return {"torch": torch, "paddle": paddle}, unseen
+
+    def _submit_record(self, label: str) -> Future[Any] | None:
+        if len(self.live) < 2:
+            return None
+        self.pairs, self.unseen = self._pairs()
+        self.taps = self.folder / f"taps-{len(self.hops)}"
+        lead = self.live[0]
+        return self.do(
+            lead, "recording taps", "record", pairs=self.pairs[lead], inputs=str(self.few), folder=str(self.taps)
+        )
+
+    def _submit_force(self, label: str, recorded: Future[Any] | None) -> dict[str, Future[Any]] | None:
+        if recorded is None:
+            return None
+        try:
+            recorded.result()
+        except ModelRaised as error:
+            self._raised(error)
+            return None
+        lead, follower = self.live
+        arguments = {"inputs": str(self.few), "folder": str(self.taps)}
+        passes = ((follower, "float64"), (follower, "float32"), (lead, "float32"))
+        return {
+            f"{side} {precision}": self.do(
+                side, "replaying modules", "force", pairs=self.pairs[side], precision=precision, **arguments
+            )
+            for side, precision in passes
+        }
+
+    def _submit_exports(self, label: str) -> dict[str, Future[Any]]:
+        return {
+            side: self.do(
+                side, "exporting to ONNX", "export", inputs=str(self.inputs), out=str(self.folder / f"{side}.onnx")
+            )
+            for side in self.live
+        }
+
+    def _collect(self, captures: Mapping[str, Future[Any]], label: str) -> dict[str, dict[str, Arrays]]:
+        """Wait for the sides' captures; a side that raises alone is a culprit."""
+        outputs: dict[str, dict[str, Arrays]] = {}
+        errors: list[ModelRaised] = []
+        for side, future in captures.items():
+            try:
+                future.result()
+            except ModelRaised as error:
+                errors.append(error)
+                continue
+            folder = self._out(label, EAGER[side])
+            outputs[side] = {path.name.removesuffix(".safetensors"): load_file(path) for path in folder.glob("*.safetensors")}
+        if len(errors) == len(captures):
+            raise BadInput("; ".join(str(error) for error in errors))
+        for error in errors:
+            self._raised(error)
+            source = _TITLE[other(error.side)]
+            reason = f"{_TITLE[error.side]} raises where {source} runs: {error.reason}"
+            self.hops.append(Hop("semantics", source, _TITLE[error.side], "float64", label, "divergent", None, reason))
+        return outputs
+
+    def _judge_sides(self, label: str, outputs: dict[str, dict[str, Arrays]], floors: Mapping[str, Floor]) -> None:
+        """Float64 between the sides, float32 of each against the oracle, and rows one by one against the batch."""
+        lead = self.live[0]
+        oracle = outputs[lead]["float64"]
+        name = f"{_TITLE[lead]} float64 (oracle)"
+        for side in self.live[1:]:
+            if side in outputs:
+                self.hops.append(
+                    judge_outputs("semantics", name, f"{_TITLE[side]} float64", "float64", label,
+                                  outputs[side]["float64"], oracle, floors)
+                )  # fmt: skip
+        for side in outputs:
+            title = find_runner(EAGER[side]).title
+            self.hops.append(
+                judge_outputs("numerics", name, f"{title} float32", "float32", label,
+                              outputs[side]["float32"], oracle, floors)
+            )  # fmt: skip
+            if outputs[side].get("float32.single"):
+                self._judge_batch(f"{title} float32", label, outputs[side]["float32"], outputs[side]["float32.single"], floors)
+
+    def _judge_batch(self, title: str, label: str, batch: Arrays, single: Arrays, floors: Mapping[str, Floor]) -> None:
+        rows = len(next(iter(single.values())))
+        head = {name: array[:rows] for name, array in batch.items()}
+        size = len(next(iter(batch.values())))
+        self.hops.append(
+            judge_outputs("batch", f"{title}, batch {size}", f"{title}, batch 1", "float32", label, single, head, floors)
+        )
+
+    def _judge_forced(self, forced: Mapping[str, Future[Any]] | None) -> None:
+        """Name the modules that compute something else on the same input."""
+        if forced is None:
+            return
+        results = {key: [TapDifference.from_json(e) for e in future.result()] for key, future in forced.items()}
+        lead, follower = self.live
+        low = [results[f"{follower} float32"], results[f"{lead} float32"]]
+        modules, culprits = judge_modules(results[f"{follower} float64"], low, self.unseen)
+        self.modules = self.modules or modules
+        self._floors = low
+        known = {culprit.module for culprit in self.culprits}
+        for culprit in self._settle_accepted(culprits, results[f"{follower} float64"]):
+            if culprit.module not in known:
+                here = [path for path in self.unseen if f"'{culprit.module}." in path or not culprit.module]
+                beside = f"; without a partner: {', '.join(here[:3])}" if here and culprit.kind == "computes" else ""
+                self.culprits.append(replace(culprit, message=culprit.message + beside))
+        if culprits and not any(hop.kind == "semantics" and hop.verdict == "divergent" for hop in self.hops):
+            for index, hop in enumerate(self.hops):
+                if hop.kind == "semantics":
+                    reason = f"module '{culprits[0].module}' differs on the same input, though the outputs hardly show it"
+                    self.hops[index] = replace(hop, verdict="divergent", reason=reason)
+
+    def _settle_accepted(self, culprits: list[Culprit], found: list[TapDifference]) -> list[Culprit]:
+        """Take out what the port's author accepts; say so, and say when it no longer occurs."""
+        if self.accepted:
+            return [c for c in culprits if c.module not in self.port.accepted]
+        kept = list(culprits)
+        for module, accepted in self.port.accepted.items():
+            largest = max((e.difference.rms for e in found if e.key == module), default=0.0)
+            met = [c for c in culprits if c.module == module]
+            if met and largest <= accepted.bound:
+                kept = [c for c in kept if c.module != module]
+            self.accepted.append(AcceptedDeviation(module, accepted.reason, accepted.bound, largest, stale=not met))
+            if not met:
+                text = f"the accepted deviation no longer occurs; remove it from the port ({accepted.reason})"
+                kept.append(Culprit("unknown", module, "accepted", "forward", text))
+        return kept
+
+    def _look(self, floors: Mapping[str, Floor], clean: Arrays) -> None:
+        """Plant a sample of faults into the side that follows and count those that are caught and located."""
+        follower = self.live[1]
+        answer = self.do(
+            follower, "planting faults", "look",
+            pairs=self.pairs[follower], inputs=str(self.few), folder=str(self.taps), count=_SIGHT_SAMPLE, seed=self.options.seed,
+        ).result()  # fmt: skip
+        caught = located = 0
+        missed: list[str] = []
+        for planted in answer:
+            found = [TapDifference.from_json(entry) for entry in planted["differences"]]
+            _, culprits = judge_modules(found, self._floors, ())
+            fault = Fault(**planted["fault"])
+            caught += bool(culprits)
+            located += {culprit.module for culprit in culprits} == {self.pairs[follower][fault.module]}
+            if not culprits:
+                missed.append(str(fault))
+        self.sight = Sight(len(answer), caught, located, tuple(missed))
+
+    def _judge_artefact(self, side: str, label: str, oracle: Arrays, floors: Mapping[str, Floor]) -> None:
+        """Run a side that is a file, and judge it against the oracle of the side that is a model."""
+        path = self._artefact_path(side)
+        runner = "onnxruntime-torch" if path.suffix == ".onnx" else "paddle-program"
+        self._run_file(side, label, path, f"{path.name}", runner, oracle, floors, kind="numerics")
+
+    def _artefact_path(self, side: str) -> Path:
+        named = Path(self.port.artefact(side) or "")
+        locator = (self.sessions.located.locator or "").rpartition(":")[0]
+        base = Path(locator).parent if locator.endswith(".py") else self.sessions.located.project.root or Path.cwd()
+        path = named if named.is_absolute() else base / named
+        if not path.is_file():
+            raise BadInput(f"port '{self.port.name}': its {side} side '{path}' is no file.")
+        return path
+
+    def _judge_export(
+        self, side: str, label: str, future: Future[Any], oracle: Arrays, floors: Mapping[str, Floor]
+    ) -> None:
+        """Judge one side's export: as written, then as the runtime rewrites it."""
+        title = f"{_TITLE[side]} export"
+        try:
+            future.result()
+        except PortproofError as error:
+            source = f"{_TITLE[self.live[0]]} float64 (oracle)"
+            self.hops.append(Hop("export", source, title, "float32", label, "unavailable", None, str(error)))
+            return
+        self._run_file(side, label, self.folder / f"{side}.onnx", title, _EXPORT[side], oracle, floors, kind="export")
+
+    def _run_file(
+        self, side: str, label: str, path: Path, title: str, runner: str,
+        oracle: Arrays, floors: Mapping[str, Floor], *, kind: str,
+    ) -> None:  # fmt: skip
+        """Run a file without and with the runtime's optimisations; each is a hop of its own."""
+        process = find_runner(runner).process
+        if process not in self.sides:
+            self.sides[process] = self.sessions.open(process)
+        source = f"{_TITLE[self.live[0]]} float64 (oracle)"
+        before: Arrays | None = None
+        for optimise in (False, True):
+            how = f"{title}, ONNX Runtime {'optimised' if optimise else 'as written'}"
+            if process == "paddle":
+                if not optimise:
+                    continue
+                how = f"{title}, Paddle program"
+            out = self.folder / f"{kind}-{side}-{'optimised' if optimise else 'plain'}"
+            try:
+                self.do(
+                    process, f"running the {title}", "capture", runner=runner, inputs=str(self.inputs), out=str(out),
+                    precisions=["float32"], hashes={"inputs": "", "weights": ""}, artefact=str(path), optimise=optimise,
+                ).result()  # fmt: skip
+            except PortproofError as error:
+                self.hops.append(Hop(kind, source, how, "float32", label, "unavailable", None, str(error)))
+                return
+            found = load_file(out / "float32.safetensors")
+            if before is None:
+                self.hops.append(judge_outputs(kind, source, how, "float32", label, found, oracle, floors))
+            else:
+                plain = f"{title}, as written"
+                self.hops.append(judge_outputs("runtime", plain, how, "float32", label, found, before, floors))
+            before = found
+            if optimise:
+                self._judge_batch(how, label, found, load_file(out / "float32.single.safetensors"), floors)
+
+    def _report(self, batch: Batch, seconds: float) -> Report:
+        verdicts = [hop.verdict for hop in self.hops]
+        if any(c.kind == "accepted" for c in self.culprits) or (self.culprits and "divergent" not in verdicts):
+            verdicts.append("divergent")
+        labels = tuple(dict.fromkeys(hop.weights for hop in self.hops))
+        usable = [h.verdict for h in self.hops if not (h.verdict == "inconclusive" and h.weights.startswith("given"))]
+        verdict = gravest(verdicts if self.options.weights is None else [*usable, *verdicts[len(self.hops) :]])
+        return Report(
+            port=self.port.name,
+            verdict=verdict,
+            hops=tuple(self.hops),
+            culprits=tuple(self.culprits),
+            sight=self.sight,
+            modules=self.modules,
+            weights=labels,
+            ignored=self.account.ignored,
+            accepted=tuple(self.accepted),
+            inputs=tuple(dict.fromkeys(batch.families)),
+            notes=tuple(dict.fromkeys(self.notes)),
+            environment={**host(), "sides": self.evidence, "floor_multiple": FLOOR_MULTIPLE},
+            seconds={**self.seconds, "total": round(seconds, 3)},
+        )

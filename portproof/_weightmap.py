@@ -1,0 +1,113 @@
+"""How the names and layouts of two state dicts correspond: what a port's author writes down."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from portproof._errors import BadInput
+
+
+@dataclass(frozen=True)
+class Split:
+    """One tensor of one side is several of the other, cut along an axis (a packed QKV projection).
+
+    Args:
+        into: names of the parts on the other side, in order. They may use the placeholders of the key.
+        axis: axis of the whole along which it is cut into equal parts.
+        transpose: whether each part (a matrix) is stored transposed.
+        whole: the side that holds the tensor in one piece.
+    """
+
+    into: Sequence[str]
+    axis: int = 0
+    transpose: bool = False
+    whole: Literal["paddle", "torch"] = "torch"
+
+
+@dataclass(frozen=True)
+class Permute:
+    """One tensor's axes are ordered otherwise: ``paddle = torch.transpose(axes)``."""
+
+    axes: Sequence[int]
+
+
+Transform = Split | Permute
+
+
+@dataclass(frozen=True)
+class WeightMap:
+    """Names that differ, tensors left out on purpose, and layouts that no layer type explains.
+
+    What a layer's type does to its tensors (a Linear is transposed, BatchNorm's statistics are renamed) is known
+    and need not be said.
+
+    Args:
+        rename: torch path to paddle path, of modules or tensors; literal but for ``{placeholders}``, each of
+            which stands for one dotted component. The longest path that fits wins.
+        ignore: name of a tensor, on either side, to the reason why it is left out.
+        transforms: torch name to :class:`Split` or :class:`Permute`; for ``Split(whole="paddle")`` the key is
+            the paddle name.
+    """
+
+    rename: Mapping[str, str] = field(default_factory=dict)
+    ignore: Mapping[str, str] = field(default_factory=dict)
+    transforms: Mapping[str, Transform] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for source, target in self.rename.items():
+            unknown = set(_placeholders(target)) ^ set(_placeholders(source))
+            if unknown:
+                raise BadInput(
+                    f"WeightMap: rename '{source}' to '{target}' must use the same placeholders on both sides; "
+                    f"{{{', '.join(sorted(unknown))}}} stands on one only."
+                )
+        for name, reason in self.ignore.items():
+            if not reason.strip():
+                raise BadInput(f"WeightMap: ignore['{name}'] needs a reason; it is printed with every account.")
+
+    def paddle_path(self, torch_path: str) -> str:
+        """Translate a torch module or tensor path by the longest rename that fits it."""
+        best, renamed = -1, torch_path
+        for source, target in self.rename.items():
+            found = match(source, torch_path, prefix=True)
+            if found is not None and len(source.split(".")) > best:
+                values, rest = found
+                best, renamed = len(source.split(".")), ".".join(filter(None, (fill(target, values), rest)))
+        return renamed
+
+    def reason_to_ignore(self, name: str) -> str | None:
+        """Return why a tensor is left out, None where it is not."""
+        for pattern, reason in self.ignore.items():
+            if match(pattern, name) is not None:
+                return reason
+        return None
+
+
+def _placeholders(pattern: str) -> list[str]:
+    return re.findall(r"\{(\w+)\}", pattern)
+
+
+def match(pattern: str, name: str, *, prefix: bool = False) -> tuple[dict[str, str], str] | None:
+    """Match a dotted name, or the head of it, against a pattern with ``{placeholders}``.
+
+    Returns:
+        The placeholders' values and what follows the matched head; None where it does not fit.
+    """
+    parts = re.split(r"\{(\w+)\}", pattern)
+    regex = "".join(
+        (f"(?P={part})" if part in parts[1:index:2] else f"(?P<{part}>[^.]+)") if index % 2 else re.escape(part)
+        for index, part in enumerate(parts)
+    )
+    found = re.fullmatch(regex + (r"(?:\.(?P<_rest>.*))?" if prefix else ""), name)
+    if found is None:
+        return None
+    values = found.groupdict()
+    return values, values.pop("_rest", None) or ""
+
+
+def fill(pattern: str, values: Mapping[str, str]) -> str:
+    """Put the placeholders' values into a pattern."""
+    return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], pattern)

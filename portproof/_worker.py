@@ -1,0 +1,51 @@
+"""The process behind a :class:`portproof._session.WorkerSession`: one JSON task a line in, one JSON answer a line out."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from portproof._errors import ModelRaised, PortproofError
+
+
+def main() -> None:
+    """Answer tasks until standard input ends. What models and frameworks print goes to standard error."""
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    tasks: Any = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        arguments = request["arguments"]
+        try:
+            if request["task"] == "_open":
+                tasks, result = _open(**arguments), None
+            else:
+                result = getattr(tasks, request["task"])(**arguments)
+            answer: dict[str, Any] = {"result": result}
+        except PortproofError as error:
+            details = {"side": error.side, "module": error.module, "reason": error.reason} if isinstance(error, ModelRaised) else {}
+            answer = {"error": {"type": type(error).__name__, "message": str(error), "exit_code": error.exit_code, "details": details}}
+        except BaseException as error:
+            # A bug of ours, or a framework that leaves by SystemExit: told as such, never turned into a verdict.
+            answer = {"error": {"type": type(error).__name__, "message": traceback.format_exc(), "exit_code": None, "details": {}}}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+def _open(
+    root: str | None, locator: str | None, kwargs: dict[str, Any], side: str, module: str, device: str, threads: int
+) -> Any:
+    from portproof._resolve import Project, find_port
+    from portproof._tasks import Tasks
+
+    located = find_port(locator, Project(Path(root) if root else None))
+    return Tasks(replace(located.port, kwargs=kwargs), side, module, device, threads)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""The two frameworks behind one small interface. Each adapter is imported late and imports its own framework only."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from portproof._account import Entry
+from portproof._errors import Unavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+INSTALL = {
+    "torch": "pip install 'portproof[torch]'",
+    "paddle": "pip install 'portproof[paddle]'",
+}
+
+
+class Framework(Protocol):
+    """What the engine needs of a framework. ``Model`` is the framework's own module type."""
+
+    side: str
+
+    def versions(self) -> dict[str, str]:
+        """Return package names and versions."""
+
+    def set_threads(self, threads: int) -> None:
+        """Fix the number of compute threads of this process."""
+
+    def use_device(self, device: str) -> None:
+        """Run on ``cpu`` or ``cuda``; raise :class:`Unavailable` where it is not there."""
+
+    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str) -> Any:
+        """Call a factory under a default dtype and return the model in evaluation mode."""
+
+    def modules(self, model: Any) -> list[tuple[str, Any]]:
+        """Return every module with its path, the root first, as ""."""
+
+    def layer(self, module: Any) -> str:
+        """Name a module's type as torch does."""
+
+    def is_leaf(self, module: Any) -> bool:
+        """Whether a module has no children."""
+
+    def entries(self, model: Any) -> list[Entry]:
+        """Describe every parameter and buffer of the state dict."""
+
+    def own_tensors(self, module: Any) -> dict[str, Any]:
+        """Return a module's own parameters and buffers, without its children's."""
+
+    def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+        """Overwrite a parameter or buffer in place, cast to its dtype."""
+
+    def is_tensor(self, value: object) -> bool:
+        """Whether a value is one of the framework's tensors."""
+
+    def to_tensor(self, array: np.ndarray[Any, Any]) -> Any:
+        """Copy an array to a tensor of the same dtype."""
+
+    def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
+        """Copy a tensor to an array of the same dtype."""
+
+    def no_grad(self) -> AbstractContextManager[Any]:
+        """Run without recording gradients."""
+
+    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
+        """Write the model as ONNX."""
+
+
+def load_framework(side: str) -> Framework:
+    """Import a framework's adapter.
+
+    Raises:
+        Unavailable: the framework is not installed in this interpreter.
+    """
+    if importlib.util.find_spec(side) is None:
+        raise Unavailable(f"{side} is not installed in this environment: {INSTALL[side]}")
+    if side == "torch":
+        from portproof.frameworks._torch import TorchFramework
+
+        return TorchFramework()
+    from portproof.frameworks._paddle import PaddleFramework
+
+    return PaddleFramework()

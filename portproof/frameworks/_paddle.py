@@ -1,0 +1,105 @@
+"""Paddle behind the engine's interface."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+warnings.filterwarnings("ignore", message="No ccache found")
+import paddle  # noqa: E402
+
+from portproof._account import Entry  # noqa: E402
+from portproof._errors import Unavailable  # noqa: E402
+from portproof._layers import layer_type  # noqa: E402
+
+
+class PaddleFramework:
+    """See :class:`portproof.frameworks.Framework`."""
+
+    side = "paddle"
+
+    def __init__(self) -> None:
+        paddle.set_device("cpu")
+
+    def versions(self) -> dict[str, str]:
+        return {"paddlepaddle": paddle.__version__, "numpy": np.__version__}
+
+    def set_threads(self, threads: int) -> None:
+        paddle.set_flags({"FLAGS_paddle_num_threads": threads})
+        paddle.core.set_num_threads(threads)
+
+    def use_device(self, device: str) -> None:
+        if device == "cuda" and not (paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count() > 0):
+            build = "finds no GPU" if paddle.is_compiled_with_cuda() else "has no CUDA"
+            raise Unavailable(f"device cuda: this paddle build ({paddle.__version__}) {build}; use --device cpu")
+        paddle.set_device("gpu" if device == "cuda" else "cpu")
+
+    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str) -> Any:
+        default = paddle.get_default_dtype()
+        paddle.set_default_dtype(dtype)
+        try:
+            paddle.seed(0)
+            model = factory(**kwargs)
+        finally:
+            paddle.set_default_dtype(default)
+        if not isinstance(model, paddle.nn.Layer):
+            raise TypeError(f"expected a paddle.nn.Layer, found {type(model).__name__}")
+        model.to(dtype=dtype)
+        model.eval()
+        return model
+
+    def modules(self, model: Any) -> list[tuple[str, Any]]:
+        return list(model.named_sublayers(include_self=True))
+
+    def layer(self, module: Any) -> str:
+        return layer_type("paddle", [c.__name__ for c in type(module).__mro__ if c.__module__.startswith("paddle.nn")])
+
+    def is_leaf(self, module: Any) -> bool:
+        return next(iter(module.children()), None) is None
+
+    def entries(self, model: Any) -> list[Entry]:
+        owners = dict(model.named_sublayers(include_self=True))
+        parameters = {name for name, _ in model.named_parameters()}
+        return [
+            Entry(
+                name,
+                tuple(tensor.shape),
+                str(tensor.dtype).removeprefix("paddle."),
+                self.layer(owners[name.rpartition(".")[0]]),
+                name.rpartition(".")[0],
+                "parameter" if name in parameters else "buffer",
+            )
+            for name, tensor in model.state_dict().items()
+        ]
+
+    def own_tensors(self, module: Any) -> dict[str, Any]:
+        named = dict(module.named_parameters(include_sublayers=False))
+        named |= dict(module.named_buffers(include_sublayers=False))
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+        tensor.set_value(array.astype(str(tensor.dtype).removeprefix("paddle.")))
+
+    def is_tensor(self, value: object) -> bool:
+        return isinstance(value, paddle.Tensor)
+
+    def to_tensor(self, array: np.ndarray[Any, Any]) -> Any:
+        return paddle.to_tensor(array)
+
+    def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
+        copied: np.ndarray[Any, Any] = np.array(tensor.numpy(), order="C")
+        return copied
+
+    def no_grad(self) -> AbstractContextManager[Any]:
+        context: AbstractContextManager[Any] = paddle.no_grad()
+        return context
+
+    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
+        from portproof._export import paddle_to_onnx
+
+        paddle_to_onnx(model, spec, Path(path))

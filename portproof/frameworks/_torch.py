@@ -1,0 +1,124 @@
+"""PyTorch behind the engine's interface."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+import torch
+
+from portproof._account import Entry
+from portproof._errors import Unavailable
+from portproof._layers import layer_type
+
+
+class TorchFramework:
+    """See :class:`portproof.frameworks.Framework`."""
+
+    side = "torch"
+
+    def __init__(self) -> None:
+        self.device = torch.device("cpu")
+
+    def versions(self) -> dict[str, str]:
+        return {"torch": torch.__version__, "numpy": np.__version__}
+
+    def set_threads(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+
+    def use_device(self, device: str) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            build = "has no CUDA" if torch.version.cuda is None else f"has CUDA {torch.version.cuda} but finds no GPU"
+            raise Unavailable(f"device cuda: this torch build ({torch.__version__}) {build}; use --device cpu")
+        self.device = torch.device(device)
+        # One policy for all: full float32, so that a difference is a difference and not TF32's rounding.
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.allow_tf32 = False
+
+    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str) -> Any:
+        default = torch.get_default_dtype()
+        torch.set_default_dtype(getattr(torch, dtype))
+        try:
+            torch.manual_seed(0)
+            model = factory(**kwargs)
+        finally:
+            torch.set_default_dtype(default)
+        if not isinstance(model, torch.nn.Module):
+            raise TypeError(f"expected a torch.nn.Module, found {type(model).__name__}")
+        return model.to(self.device, getattr(torch, dtype)).eval()
+
+    def modules(self, model: Any) -> list[tuple[str, Any]]:
+        return list(model.named_modules())
+
+    def layer(self, module: Any) -> str:
+        return layer_type("torch", [c.__name__ for c in type(module).__mro__ if c.__module__.startswith("torch.nn")])
+
+    def is_leaf(self, module: Any) -> bool:
+        return next(module.children(), None) is None
+
+    def entries(self, model: Any) -> list[Entry]:
+        owners = dict(model.named_modules())
+        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        return [
+            Entry(
+                name,
+                tuple(tensor.shape),
+                str(tensor.dtype).removeprefix("torch."),
+                self.layer(owners[name.rpartition(".")[0]]),
+                name.rpartition(".")[0],
+                "parameter" if name in parameters else "buffer",
+            )
+            for name, tensor in model.state_dict().items()
+        ]
+
+    def own_tensors(self, module: Any) -> dict[str, Any]:
+        named = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+        with torch.no_grad():
+            tensor.copy_(torch.tensor(array))
+
+    def is_tensor(self, value: object) -> bool:
+        return isinstance(value, torch.Tensor)
+
+    def to_tensor(self, array: np.ndarray[Any, Any]) -> Any:
+        return torch.tensor(array, device=self.device)
+
+    def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
+        copied: np.ndarray[Any, Any] = np.array(tensor.detach().cpu().numpy(), order="C")
+        return copied
+
+    def no_grad(self) -> AbstractContextManager[Any]:
+        return torch.inference_mode()
+
+    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        free = {
+            name: {axis: size for axis, size in enumerate(declared.shape) if isinstance(size, str)}
+            for name, declared in spec.inputs.items()
+        }
+        keyword = spec.call == "keyword"
+        args: tuple[Any, ...] = (
+            () if keyword else (dict(inputs),) if spec.call == "dictionary" else tuple(inputs.values())
+        )
+        shapes: Any = free if keyword else (free,) if spec.call == "dictionary" else tuple(free.values())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # deprecations inside torch itself; a failed export raises
+            program = torch.onnx.export(
+                model,
+                args,
+                kwargs=dict(inputs) if keyword else None,
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=list(spec.outputs),
+                dynamic_shapes=shapes,
+                verbose=False,
+                external_data=False,
+            )
+        assert program is not None
+        program.save(path)

@@ -1,0 +1,77 @@
+"""ONNX Runtime on an exported file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+import onnxruntime
+
+from portproof._errors import BadInput, Unavailable, one_line
+from portproof.runners import RunnerJob
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+class OnnxRuntime:
+    """An inference session whose provider is the one that was asked for, or an error."""
+
+    session: Any
+
+    def __init__(self, job: RunnerJob) -> None:
+        if job.artefact is None:
+            raise BadInput("ONNX Runtime runs a file; this job names none.")
+        if job.precision != "float32":
+            raise Unavailable("ONNX Runtime's CPU provider has no float64 convolution; it is judged in float32.")
+        self.job = job
+
+    def __enter__(self) -> Self:
+        job = self.job
+        provider = _PROVIDERS[job.device]
+        if provider not in onnxruntime.get_available_providers():
+            raise Unavailable(
+                f"device {job.device}: this onnxruntime ({onnxruntime.__version__}) has no {provider}; "
+                "pip install 'portproof[gpu]' in place of [cpu], or use --device cpu"
+            )
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = job.threads, 1
+        options.log_severity_level = 3
+        level = onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = level.ORT_ENABLE_ALL if job.optimise else level.ORT_DISABLE_ALL
+        settings = [{"use_tf32": "0"}] if job.device == "cuda" else None
+        try:
+            self.session = onnxruntime.InferenceSession(
+                str(job.artefact), options, providers=[provider], provider_options=settings
+            )
+        except Exception as error:  # onnxruntime's own errors share no base class
+            raise BadInput(f"ONNX Runtime cannot load '{job.artefact}': {one_line(error)}") from error
+        got = self.session.get_providers()
+        if got[0] != provider:
+            raise Unavailable(f"device {job.device}: asked ONNX Runtime for {provider}, got {got[0]}.")
+        self._check_interface()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self.session
+
+    def _check_interface(self) -> None:
+        """Names must be the port's; nothing is paired by position or by guess."""
+        for what, names, declared in (
+            ("inputs", {value.name for value in self.session.get_inputs()}, set(self.job.port.inputs)),
+            ("outputs", {value.name for value in self.session.get_outputs()}, set(self.job.port.outputs)),
+        ):
+            if names != declared:
+                raise BadInput(f"'{self.job.artefact}' has {what} {sorted(names)}, the port names {sorted(declared)}.")
+
+    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+        names = list(self.job.port.outputs)
+        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+
+    def evidence(self) -> dict[str, Any]:
+        return {
+            "versions": {"onnxruntime": onnxruntime.__version__},
+            "providers": self.session.get_providers(),
+            "threads": self.job.threads,
+            "device": self.job.device,
+        }
