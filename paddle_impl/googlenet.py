@@ -25,9 +25,7 @@ class Inception(nn.Layer):
         p4: output channels of the 1x1 projection behind the max-pool.
     """
 
-    def __init__(
-        self, in_channels: int, p1: int, p2: tuple[int, int], p3: tuple[int, int], p4: int
-    ) -> None:
+    def __init__(self, in_channels: int, p1: int, p2: tuple[int, int], p3: tuple[int, int], p4: int) -> None:
         super().__init__()
         self.p1 = nn.Sequential(
             nn.Conv2D(in_channels, p1, 1), nn.ReLU(),
@@ -83,9 +81,7 @@ class GoogLeNet(nn.Layer):
             Inception(832, 256, (160, 320), (32, 128), 128),
             Inception(832, 384, (192, 384), (48, 128), 128),
         )
-        self.out_main = nn.Sequential(
-            nn.AvgPool2D(7), nn.Flatten(), nn.Dropout(0.4), nn.Linear(1024, num_classes)
-        )
+        self.out_main = nn.Sequential(nn.AvgPool2D(7), nn.Flatten(), nn.Dropout(0.4), nn.Linear(1024, num_classes))
         self.out1 = self._auxiliary(512, num_classes)
         self.out2 = self._auxiliary(528, num_classes)
 

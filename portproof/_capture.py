@@ -28,14 +28,14 @@ class Manifest:
         port, side, runner: the identity; two captures of one port and other sides or runners can be compared.
         title: the runner's name for people.
         inputs_hash: of the input arrays, equal on both sides of a comparison.
-        weights_hash: of the state dict in torch's names and layouts where the port has a torch side.
+        weights_hash: of the state dict, in the side's own names and layouts.
         outputs: names, in order.
         runs: precision (``float64``, ``float32``) to whether a run at batch 1 is there too.
         entries: the state dict's description, for the bijection.
         modules: path and layer type of every module.
-        rows: per output, whether its first axis is the batch.
         environment: versions, threads, device, host.
-        tool: this package's version.
+        weight_map: the port's map, so that a comparison can pair the two state dicts without the port's code.
+        seconds: per precision, of the run.
     """
 
     port: str
@@ -50,6 +50,7 @@ class Manifest:
     entries: tuple[Entry, ...] = ()
     modules: tuple[tuple[str, str], ...] = ()
     capture_version: int = CAPTURE_VERSION
+    weight_map: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
 
 

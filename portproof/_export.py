@@ -55,7 +55,9 @@ def export(model: Model, inputs: Any, target: Path) -> None:
         except (Unavailable, ExportFailed):
             raise
         except Exception as error:  # exporters raise what they like; the hop fails with their words
-            raise ExportFailed(f"{model.framework.side} export of port '{model.port.name}': {one_line(error)}") from error
+            raise ExportFailed(
+                f"{model.framework.side} export of port '{model.port.name}': {one_line(error)}"
+            ) from error
 
 
 def tidy(proto: Any, port: Port, side: str) -> None:
@@ -124,7 +126,11 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
 
             with contextlib.redirect_stdout(io.StringIO()):
                 paddle2onnx.export(
-                    f"{program}.json", f"{program}.pdiparams", str(raw), opset_version=PADDLE_OPSET, optimize_tool="None"
+                    f"{program}.json",
+                    f"{program}.pdiparams",
+                    str(raw),
+                    opset_version=PADDLE_OPSET,
+                    optimize_tool="None",
                 )
         except SystemExit as error:
             raise ExportFailed(f"paddle2onnx gave up on port '{port.name}' (exit {error.code}).") from error

@@ -107,7 +107,9 @@ def read_photograph(path: Path) -> Array:
         with Image.open(path) as opened:
             return np.asarray(opened.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise BadInput(f"'{path}' cannot be read as an image ({one_line(error, 120)}); remove or replace it.") from error
+        raise BadInput(
+            f"'{path}' cannot be read as an image ({one_line(error, 120)}); remove or replace it."
+        ) from error
 
 
 def preprocess(photograph: Array, height: int, width: int) -> Array:

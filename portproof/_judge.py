@@ -179,7 +179,9 @@ def _culprit(entry: TapDifference, value: float) -> Culprit:
     amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
     if entry.role == RETURNED:
         kind = "raises" if (difference.mismatch or "").startswith("raised") else "computes"
-        text = f"on the same input its output {amount}" if kind == "computes" else f"on the other side's input it {amount}"
+        text = (
+            f"on the same input its output {amount}" if kind == "computes" else f"on the other side's input it {amount}"
+        )
         return Culprit("unknown", entry.key, kind, "forward", text, number)
     parent = entry.key.rpartition(".")[0]
     text = f"its part '{entry.key}' receives another input: {amount}"

@@ -140,7 +140,9 @@ class Port:
         if self.paddle is None and self.torch is None:
             raise BadInput(f"{where}: give it a paddle or a torch side, or both.")
         if not self.inputs:
-            raise BadInput(f'{where}: inputs is empty; name at least one, as inputs={{"x": Input(shape=("batch", 8))}}.')
+            raise BadInput(
+                f'{where}: inputs is empty; name at least one, as inputs={{"x": Input(shape=("batch", 8))}}.'
+            )
         if not self.outputs or len(set(self.outputs)) != len(self.outputs):
             raise BadInput(f"{where}: outputs must name each output once, found {list(self.outputs)}.")
         if isinstance(self.outputs, tuple) and any(len(name) == 0 for name in self.outputs):

@@ -71,7 +71,9 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0) -> dict[
     ]
     with wrapped_forwards(steered, wrap):
         model.call(inputs)
-    return {name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in model.state().items()}
+    return {
+        name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in model.state().items()
+    }
 
 
 def layer_mixes(layer: str) -> bool:
@@ -141,7 +143,10 @@ def _set_statistics(model: Model, module: Any, tensor: Any) -> None:
     array = model.framework.to_array(tensor)
     rest = tuple(i for i in range(array.ndim) if i != 1)
     tensors = model.framework.own_tensors(module)
-    for names, value in ((("running_mean", "_mean"), array.mean(axis=rest)), (("running_var", "_variance"), array.var(axis=rest))):
+    for names, value in (
+        (("running_mean", "_mean"), array.mean(axis=rest)),
+        (("running_var", "_variance"), array.var(axis=rest)),
+    ):
         for name in names:
             if name in tensors:
                 model.framework.write(tensors[name], _round(value))

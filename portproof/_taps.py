@@ -180,7 +180,9 @@ def force(
             call, counts[key] = counts[key], counts[key] + 1
             recorded = store.read(key, call)
             if recorded is None:
-                found.append(_unlike(key, call, RECEIVED, f"call {call + 1} of a module that the other side calls less"))
+                found.append(
+                    _unlike(key, call, RECEIVED, f"call {call + 1} of a module that the other side calls less")
+                )
                 return forward(*args, **kwargs)
             received, returned = recorded
             if only is not None and not _related(path, only):

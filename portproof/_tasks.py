@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from portproof import _taps
 from portproof._capture import Manifest, save_arrays, write_manifest
 from portproof._checkpoint import read_checkpoint, write_checkpoint
 from portproof._environment import host
@@ -21,8 +22,10 @@ from portproof._faults import catalogue, planted, sample
 from portproof._model import Model
 from portproof._port import Port
 from portproof._sensitise import sensitise
-from portproof._taps import TapStore, force, record, to_json
-from portproof.runners import RunnerJob, find_runner
+from portproof._taps import TapStore, force, record
+from portproof._weightmap import to_json
+from portproof.bench._clock import warm_up_and_time
+from portproof.runners import RunnerInfo, RunnerJob, find_runner
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -85,9 +88,14 @@ class Tasks:
         """Write the model's own weights."""
         save_arrays(Path(out), self._model("float32").state())
 
-    def sensitise(self, inputs: str, out: str, seed: int) -> None:
-        """Write sensitised weights; raises ModelRaised."""
-        save_arrays(Path(out), sensitise(self._model("float32"), load_file(inputs), seed))
+    def sensitise(self, inputs: str, out: str, seed: int, threads: int | None = None) -> None:
+        """Write sensitised weights; raises ModelRaised. ``threads``: for this task alone, while the others wait."""
+        model = self._model("float32")
+        model.framework.set_threads(threads or self.job.threads)
+        try:
+            save_arrays(Path(out), sensitise(model, load_file(inputs), seed))
+        finally:
+            model.framework.set_threads(self.job.threads)
 
     def load(self, weights: str) -> None:
         """Load a state dict into every model built so far and into those still to be built."""
@@ -110,15 +118,7 @@ class Tasks:
                 if info.artefact == "model" and info.path.endswith("_eager:Eager"):
                     built = self._runner(precision)
                 else:
-                    artefact = options.get("artefact")
-                    job = replace(
-                        self.job,
-                        side=info.side,
-                        precision=precision,
-                        artefact=Path(artefact) if artefact else None,
-                        optimise=options.get("optimise", True),
-                    )
-                    built = stack.enter_context(info.load()(job))
+                    built = stack.enter_context(self._other_runner(info, precision, options))
                 begun = time.perf_counter()
                 save_arrays(folder / f"{precision}.safetensors", built.run(rows))
                 seconds[precision] = time.perf_counter() - begun
@@ -145,9 +145,53 @@ class Tasks:
                 environment={**host(), **evidence},
                 entries=tuple(model.model.entries()) if model is not None else (),
                 modules=tuple(described["modules"]),
+                weight_map=to_json(self.job.port.weights),
                 seconds=seconds,
             ),
         )
+
+    def _other_runner(self, info: RunnerInfo, precision: str, options: dict[str, Any]) -> Any:
+        artefact = options.get("artefact")
+        job = replace(
+            self.job,
+            side=info.side,
+            precision=precision,
+            artefact=Path(artefact) if artefact else None,
+            optimise=options.get("optimise", True),
+        )
+        return info.load()(job)
+
+    def time(self, runner: str, rows: str, batch: str, out: str, seconds: float, **options: Any) -> dict[str, Any]:
+        """Time a runner that this fresh process builds, between two checks of what it puts out.
+
+        Args:
+            runner: its name.
+            rows: inputs of the check.
+            batch: inputs that are timed.
+            out: where the outputs of the check go, as ``before`` and ``after``.
+            seconds: to spend in timed calls.
+
+        Returns:
+            Seconds of building and of the first call, warm-up calls, samples in milliseconds, evidence.
+        """
+        info = find_runner(runner)
+        checked, timed = load_file(rows), load_file(batch)
+        begun = time.perf_counter()
+        if info.path.endswith("_eager:Eager"):
+            built = self._runner("float32")
+        else:
+            built = self._open.enter_context(self._other_runner(info, "float32", options))
+        building = time.perf_counter() - begun
+        save_arrays(Path(f"{out}-before.safetensors"), built.run(checked))
+        begun = time.perf_counter()
+        built.run(timed)
+        first = time.perf_counter() - begun
+        warming, samples = warm_up_and_time(lambda: built.run(timed), seconds)
+        save_arrays(Path(f"{out}-after.safetensors"), built.run(checked))
+        return {
+            "build_s": building, "first_call_ms": first * 1e3, "warm_up_calls": warming,
+            "samples_ms": samples, "evidence": built.evidence(),
+        }  # fmt: skip
 
     def module_inputs(self, path: str, inputs: str, out: str) -> list[str]:
         """Run the whole float64 model and write what one module receives; returns the inputs' names."""
@@ -180,7 +224,7 @@ class Tasks:
 
     def force(self, pairs: dict[str, str], inputs: str, folder: str, precision: str) -> list[dict[str, Any]]:
         """Force recorded taps into this side's model and return the differences."""
-        return to_json(force(self._model(precision), pairs, load_file(inputs), TapStore(Path(folder))))
+        return _taps.to_json(force(self._model(precision), pairs, load_file(inputs), TapStore(Path(folder))))
 
     def look(self, pairs: dict[str, str], inputs: str, folder: str, count: int, seed: int) -> list[dict[str, Any]]:
         """Plant a sample of faults, one at a time, and return what the replay of each showed."""
@@ -192,13 +236,16 @@ class Tasks:
         for fault in faults:
             with planted(model, fault):
                 differences = force(model, pairs, rows, store, shapes=shapes, only=fault.module)
-            answers.append({"fault": asdict(fault), "differences": to_json(differences)})
+            answers.append({"fault": asdict(fault), "differences": _taps.to_json(differences)})
         return answers
 
     def export(self, inputs: str, out: str) -> float:
         """Export the float32 model; returns the seconds that it took."""
         begun = time.perf_counter()
-        rows = {name: array[:2] if self.job.port.inputs[name].has_rows else array for name, array in load_file(inputs).items()}
+        rows = {
+            name: array[:2] if self.job.port.inputs[name].has_rows else array
+            for name, array in load_file(inputs).items()
+        }
         export(self._model("float32"), rows, Path(out))
         return time.perf_counter() - begun
 

@@ -17,6 +17,7 @@ from portproof._capture import hash_arrays, save_arrays
 from portproof._environment import host, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
 from portproof._faults import Fault
+from portproof._hops import SideRun, batch_hop, side_hops
 from portproof._inputs import Batch, make_batch
 from portproof._judge import FLOOR_MULTIPLE, Floor, judge_modules, judge_outputs, output_floors
 from portproof._port import Port, other
@@ -160,9 +161,7 @@ class _Chain:
     def _few(self, arrays: Arrays, rows: int) -> Arrays:
         """Return the rows for the module-by-module replay: a photograph and a probe, or more where rows are cheap."""
         chosen = list(range(16)) if rows >= 64 else [0, rows // 2] if rows > 1 else [0]
-        return {
-            name: array[chosen] if self.port.inputs[name].has_rows else array for name, array in arrays.items()
-        }
+        return {name: array[chosen] if self.port.inputs[name].has_rows else array for name, array in arrays.items()}
 
     def _descend(self, batch: Batch) -> Batch:
         """Make one module the whole of the port: its inputs are what it receives inside the first side that runs."""
@@ -173,7 +172,9 @@ class _Chain:
         for side in self.live:
             local = path if side == "torch" else self._paddle_path(path)
             try:
-                self.sides[side].call("sensitise", inputs=str(tapped), out=str(self.folder / "x"), seed=self.options.seed)
+                self.sides[side].call(
+                    "sensitise", inputs=str(tapped), out=str(self.folder / "x"), seed=self.options.seed
+                )
                 names = self.sides[side].call(
                     "module_inputs", path=local, inputs=str(tapped), out=str(self.folder / "module-inputs.safetensors")
                 )
@@ -183,7 +184,9 @@ class _Chain:
                 break
         if not names:
             why = failures[0] if failures else "no side calls it in its forward"
-            raise BadInput(f"--module '{path}': no side gives it an input ({why}); check the path with `portproof ports`.")
+            raise BadInput(
+                f"--module '{path}': no side gives it an input ({why}); check the path with `portproof ports`."
+            )
         arrays = load_file(self.folder / "module-inputs.safetensors")
         from portproof._port import Input
 
@@ -233,17 +236,16 @@ class _Chain:
             files = self._write_weights(*self._factory_weights())
             self._judge_weights("factory", files, exports=False)
             return
-        found = self._sensitised()
-        if found is not None:
-            self._judge_weights("sensitised", self._write_weights(*found), exports=given is None and not self.options.quick)
+        files = self._write_weights(*self._sensitised())
+        self._judge_weights("sensitised", files, exports=given is None and not self.options.quick)
 
     def _factory_weights(self) -> tuple[Arrays, str]:
         side, out = self.live[0], self.folder / "factory.safetensors"
         self.sides[side].call("save_state", out=str(out))
         return load_file(out), side
 
-    def _sensitised(self) -> tuple[Arrays, str] | None:
-        """Return sensitised weights and their side, or name the side that cannot run beside one that can."""
+    def _sensitised(self) -> tuple[Arrays, str]:
+        """Return sensitised weights and the side that made them: the first that runs."""
         out = self.folder / "sensitised.safetensors"
         failures: list[ModelRaised] = []
         for follower in self.live[1:]:
@@ -251,23 +253,16 @@ class _Chain:
         for side in self.live:
             try:
                 self.do(
-                    side, "sensitising weights", "sensitise", inputs=str(self.inputs), out=str(out), seed=self.options.seed
-                ).result()
+                    side, "sensitising weights", "sensitise",
+                    inputs=str(self.inputs), out=str(out), seed=self.options.seed, threads=thread_budget(),
+                ).result()  # fmt: skip
             except ModelRaised as error:
                 failures.append(error)
                 continue
-            if not failures:
-                return load_file(out), side
-        if len(failures) == len(self.live):
-            raise BadInput("; ".join(str(error) for error in failures))
-        broken = failures[0]
-        self._raised(broken)
-        source, target = other(broken.side), broken.side
-        reason = f"{_TITLE[target]} raises where {_TITLE[source]} runs: {broken.reason}"
-        self.hops.append(
-            Hop("semantics", _TITLE[source], _TITLE[target], "float64", "sensitised", "divergent", None, reason)
-        )
-        return None
+            # A side that raises follows: the replay on the side that runs names what is wrong with it.
+            self.live = [side, *(other_side for other_side in self.live if other_side != side)]
+            return load_file(out), side
+        raise BadInput("; ".join(str(error) for error in failures))
 
     def _raised(self, error: ModelRaised) -> None:
         text = f"raises where the other side runs: {error.reason}"
@@ -395,7 +390,9 @@ class _Chain:
                 errors.append(error)
                 continue
             folder = self._out(label, EAGER[side])
-            outputs[side] = {path.name.removesuffix(".safetensors"): load_file(path) for path in folder.glob("*.safetensors")}
+            outputs[side] = {
+                path.name.removesuffix(".safetensors"): load_file(path) for path in folder.glob("*.safetensors")
+            }
         if len(errors) == len(captures):
             raise BadInput("; ".join(str(error) for error in errors))
         for error in errors:
@@ -407,31 +404,13 @@ class _Chain:
 
     def _judge_sides(self, label: str, outputs: dict[str, dict[str, Arrays]], floors: Mapping[str, Floor]) -> None:
         """Float64 between the sides, float32 of each against the oracle, and rows one by one against the batch."""
-        lead = self.live[0]
-        oracle = outputs[lead]["float64"]
-        name = f"{_TITLE[lead]} float64 (oracle)"
-        for side in self.live[1:]:
-            if side in outputs:
-                self.hops.append(
-                    judge_outputs("semantics", name, f"{_TITLE[side]} float64", "float64", label,
-                                  outputs[side]["float64"], oracle, floors)
-                )  # fmt: skip
-        for side in outputs:
-            title = find_runner(EAGER[side]).title
-            self.hops.append(
-                judge_outputs("numerics", name, f"{title} float32", "float32", label,
-                              outputs[side]["float32"], oracle, floors)
-            )  # fmt: skip
-            if outputs[side].get("float32.single"):
-                self._judge_batch(f"{title} float32", label, outputs[side]["float32"], outputs[side]["float32.single"], floors)
-
-    def _judge_batch(self, title: str, label: str, batch: Arrays, single: Arrays, floors: Mapping[str, Floor]) -> None:
-        rows = len(next(iter(single.values())))
-        head = {name: array[:rows] for name, array in batch.items()}
-        size = len(next(iter(batch.values())))
-        self.hops.append(
-            judge_outputs("batch", f"{title}, batch {size}", f"{title}, batch 1", "float32", label, single, head, floors)
-        )
+        runs = [
+            SideRun(
+                _TITLE[side], find_runner(EAGER[side]).title, by["float32"], by["float64"], by.get("float32.single")
+            )
+            for side, by in sorted(outputs.items(), key=lambda item: self.live.index(item[0]))
+        ]
+        self.hops += side_hops(runs, label, floors)
 
     def _judge_forced(self, forced: Mapping[str, Future[Any]] | None) -> None:
         """Name the modules that compute something else on the same input."""
@@ -443,6 +422,8 @@ class _Chain:
         modules, culprits = judge_modules(results[f"{follower} float64"], low, self.unseen)
         self.modules = self.modules or modules
         self._floors = low
+        if culprits:  # the replay says where a model that raised went wrong; where it raised is a consequence
+            self.culprits = [culprit for culprit in self.culprits if culprit.kind != "raises"]
         known = {culprit.module for culprit in self.culprits}
         for culprit in self._settle_accepted(culprits, results[f"{follower} float64"]):
             if culprit.module not in known:
@@ -452,7 +433,9 @@ class _Chain:
         if culprits and not any(hop.kind == "semantics" and hop.verdict == "divergent" for hop in self.hops):
             for index, hop in enumerate(self.hops):
                 if hop.kind == "semantics":
-                    reason = f"module '{culprits[0].module}' differs on the same input, though the outputs hardly show it"
+                    reason = (
+                        f"module '{culprits[0].module}' differs on the same input, though the outputs hardly show it"
+                    )
                     self.hops[index] = replace(hop, verdict="divergent", reason=reason)
 
     def _settle_accepted(self, culprits: list[Culprit], found: list[TapDifference]) -> list[Culprit]:
@@ -551,7 +534,7 @@ class _Chain:
                 self.hops.append(judge_outputs("runtime", plain, how, "float32", label, found, before, floors))
             before = found
             if optimise:
-                self._judge_batch(how, label, found, load_file(out / "float32.single.safetensors"), floors)
+                self.hops += batch_hop(how, label, found, load_file(out / "float32.single.safetensors"), floors)
 
     def _report(self, batch: Batch, seconds: float) -> Report:
         verdicts = [hop.verdict for hop in self.hops]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
 
 from portproof._errors import BadInput
 
@@ -84,6 +84,22 @@ class WeightMap:
             if match(pattern, name) is not None:
                 return reason
         return None
+
+
+def to_json(weights: WeightMap) -> dict[str, Any]:
+    """Return the map as plain dictionaries."""
+    transforms = {name: {"type": type(t).__name__, **asdict(t)} for name, t in weights.transforms.items()}
+    return {"rename": dict(weights.rename), "ignore": dict(weights.ignore), "transforms": transforms}
+
+
+def from_json(document: Mapping[str, Any]) -> WeightMap:
+    """Read back what :func:`to_json` wrote."""
+    kinds: dict[str, type[Transform]] = {"Split": Split, "Permute": Permute}
+    transforms = {
+        name: kinds[fields["type"]](**{key: value for key, value in fields.items() if key != "type"})
+        for name, fields in document.get("transforms", {}).items()
+    }
+    return WeightMap(document.get("rename", {}), document.get("ignore", {}), transforms)
 
 
 def _placeholders(pattern: str) -> list[str]:

@@ -28,11 +28,29 @@ def main() -> None:
                 result = getattr(tasks, request["task"])(**arguments)
             answer: dict[str, Any] = {"result": result}
         except PortproofError as error:
-            details = {"side": error.side, "module": error.module, "reason": error.reason} if isinstance(error, ModelRaised) else {}
-            answer = {"error": {"type": type(error).__name__, "message": str(error), "exit_code": error.exit_code, "details": details}}
+            details = (
+                {"side": error.side, "module": error.module, "reason": error.reason}
+                if isinstance(error, ModelRaised)
+                else {}
+            )
+            answer = {
+                "error": {
+                    "type": type(error).__name__,
+                    "message": str(error),
+                    "exit_code": error.exit_code,
+                    "details": details,
+                }
+            }
         except BaseException as error:
             # A bug of ours, or a framework that leaves by SystemExit: told as such, never turned into a verdict.
-            answer = {"error": {"type": type(error).__name__, "message": traceback.format_exc(), "exit_code": None, "details": {}}}
+            answer = {
+                "error": {
+                    "type": type(error).__name__,
+                    "message": traceback.format_exc(),
+                    "exit_code": None,
+                    "details": {},
+                }
+            }
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 

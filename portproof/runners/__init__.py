@@ -76,7 +76,8 @@ class RunnerInfo:
         path: ``module:Class`` of the runner.
         needs: packages that must be importable in its process.
         process: the interpreter that it runs in: a side's own, or ``"runtime"`` for the parent's.
-        artefact: ``"model"`` where it runs the framework's model, ``"onnx"`` where it runs the export.
+        artefact: ``"model"`` where it runs the framework's model, ``"onnx"`` where it runs the export, ``"program"``
+            where it runs a saved Paddle program.
         precisions: what it can run.
     """
 
@@ -102,6 +103,7 @@ _OWN = (
     RunnerInfo("paddle-dygraph", "paddle", "Paddle dygraph", "portproof.runners._eager:Eager", ("paddle",), "paddle", precisions=_EAGER),
     RunnerInfo("onnxruntime-torch", "torch", "ONNX Runtime, torch export", "portproof.runners._onnxruntime:OnnxRuntime", ("onnxruntime",), "runtime", "onnx"),
     RunnerInfo("onnxruntime-paddle", "paddle", "ONNX Runtime, Paddle export", "portproof.runners._onnxruntime:OnnxRuntime", ("onnxruntime",), "runtime", "onnx"),
+    RunnerInfo("paddle-program", "paddle", "Paddle program", "portproof.runners._paddle_program:PaddleProgram", ("paddle",), "paddle", "program"),
 )  # fmt: skip
 
 
