@@ -124,7 +124,7 @@ class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in self._ALLOWED:
             raise BadInput(
-                f"it asks for '{module}.{name}'; a .pdparams of weights needs NumPy arrays only, and nothing in it is run"
+                f"it asks for '{module}.{name}'; weights need NumPy arrays only, and nothing in the file is run"
             )
         if name == "ndarray":
             return np.ndarray

@@ -59,7 +59,7 @@ def catalogue(model: Model) -> list[Fault]:
     for path, module in model.framework.modules(model.root):
         tensors = model.framework.own_tensors(module)
         for kind, (name, _) in WEIGHT_FAULTS.items():
-            if name in tensors and len(tuple(tensors[name].shape)) >= 1 and tuple(tensors[name].shape)[0] > 1:
+            if name in tensors and max(tuple(tensors[name].shape)[:1], default=0) > 1:
                 found.append(Fault(kind, path))
         if model.framework.layer(module) in _ACTIVATIONS:
             found.append(Fault(DROPPED, path))

@@ -129,7 +129,7 @@ def preprocess(photograph: Array, height: int, width: int) -> Array:
     resized = np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.BILINEAR))
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
     crop = resized[top : top + height, left : left + width].astype(np.float32) / 255
-    normal = (crop - np.float32(IMAGENET_MEAN)) / np.float32(IMAGENET_STD)
+    normal = (crop - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
     return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
 
 
@@ -208,7 +208,11 @@ def _drawn_rows(declared: Input, rows: int, rng: np.random.Generator) -> tuple[A
         return rng.integers(0, 2, size=shape).astype(bool), ["drawn"] * rows
     assert declared.range is not None
     low, high = declared.range
-    drawn = rng.uniform(low, high, size=shape) if declared.is_float else rng.integers(low, high, shape, endpoint=True)
+    drawn = (
+        rng.uniform(low, high, size=shape)
+        if declared.is_float
+        else rng.integers(int(low), int(high), shape, endpoint=True)
+    )
     return _cast(declared, drawn), [f"drawn from {low} to {high}"] * rows
 
 

@@ -30,7 +30,8 @@ class Difference:
         max_ulp: largest difference in units in the last place of the reference's element at the run's precision.
         cosine: cosine of the angle between the two tensors, None where one is zero.
         scale: root mean square of the reference.
-        spread: how far the element that moves most moves over the rows, relative to ``scale``; 0 for a tensor that is constant or zero, infinity where there is one row and so nothing to tell.
+        spread: how far the element that moves most moves over the rows, relative to ``scale``; 0 for a tensor that is
+            constant or zero, infinity where there is one row and so nothing to tell.
         mismatch: what cannot be expressed as a number: shapes, dtypes, NaN or infinity at other places.
     """
 
@@ -92,7 +93,7 @@ def _compare_floats(found: Array, expected: Array, precision: str, detail: bool)
     if detail:
         magnitude = np.abs(table)
         max_rel = float(np.divide(error, magnitude, out=np.zeros_like(error), where=magnitude > 0).max())
-        # An element's ULP, but never finer than that of its row: near zero a cancelled sum has no last place of its own.
+        # An element's ULP, but never finer than its row's: near zero a cancelled sum has no last place of its own.
         ulp = EPSILON[precision] * np.exp2(np.floor(np.log2(np.maximum(magnitude, scale[:, None]))))
         max_ulp = float((error / ulp).max())
     return Difference(

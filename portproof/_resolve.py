@@ -139,7 +139,8 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
         sys.path.insert(0, str(path.parent))
     name = f"_portproof_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:

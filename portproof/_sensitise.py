@@ -88,19 +88,19 @@ def _draw(layer: str, name: str, array: Array, key: str) -> Array:
     rng = np.random.default_rng(zlib.crc32(key.encode()))
     leaf = name.rpartition(".")[2]
     if layer_mixes(layer) and array.ndim > 1:
-        return rng.standard_normal(array.shape) / math.sqrt(array.size / max(array.shape[0], 1))
+        return np.asarray(rng.standard_normal(array.shape) / math.sqrt(array.size / max(array.shape[0], 1)))
     if layer_mixes(layer):
         return np.zeros_like(array)
     if layer == "Embedding":
-        return rng.standard_normal(array.shape)
+        return np.asarray(rng.standard_normal(array.shape))
     if "Norm" in layer and leaf in ("weight", "scale"):
-        return rng.uniform(0.5, 1.5, array.shape)
+        return np.asarray(rng.uniform(0.5, 1.5, array.shape))
     if "Norm" in layer and leaf == "bias":
-        return rng.uniform(-SHIFT, SHIFT, array.shape)
+        return np.asarray(rng.uniform(-SHIFT, SHIFT, array.shape))
     if leaf in ("running_mean", "running_var", "_mean", "_variance"):
         return array
     scale = float(np.sqrt(np.mean(np.square(array)))) or 1.0
-    return array + 0.1 * scale * rng.standard_normal(array.shape)
+    return np.asarray(array + 0.1 * scale * rng.standard_normal(array.shape))
 
 
 def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -> Array:
@@ -129,13 +129,13 @@ def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -
     channels[axis] = len(mean)
     deviation, mean = deviation.reshape(channels), mean.reshape(channels)
     if "bias" not in tensors:
-        return output / deviation.astype(output.dtype)
+        return np.asarray(output / deviation.astype(output.dtype))
     rng = np.random.default_rng(zlib.crc32(f"{key}.shift".encode()))
     shift = rng.uniform(-SHIFT, SHIFT, mean.size).reshape(channels)
     bias = model.framework.to_array(tensors["bias"]).reshape(channels)
     model.framework.write(tensors["bias"], _round((bias - mean) / deviation + shift).ravel())
     scale32, shift32 = (1 / deviation).astype(output.dtype), (shift - mean / deviation).astype(output.dtype)
-    return output * scale32 + shift32
+    return np.asarray(output * scale32 + shift32)
 
 
 def _set_statistics(model: Model, module: Any, tensor: Any) -> None:

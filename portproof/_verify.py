@@ -93,7 +93,9 @@ class _Chain:
         self.sessions, self.options, self.watch = sessions, options, watch
         self.port = sessions.located.port
         self.folder = sessions.folder
-        self.live = [side for side in ("torch", "paddle") if side in self.port.sides and not self.port.artefact(side)]
+        self.live: list[str] = [
+            side for side in ("torch", "paddle") if side in self.port.sides and not self.port.artefact(side)
+        ]
         self.hops: list[Hop] = []
         self.culprits: list[Culprit] = []
         self.notes: list[str] = []
@@ -160,7 +162,7 @@ class _Chain:
 
     def _few(self, arrays: Arrays, rows: int) -> Arrays:
         """Return the rows for the module-by-module replay: a photograph and a probe, or more where rows are cheap."""
-        chosen = list(range(16)) if rows >= 64 else [0, rows // 2] if rows > 1 else [0]
+        chosen = list(range(16)) if rows >= 64 else [0, rows // 2] if rows > 1 and not self.options.quick else [0]
         return {name: array[chosen] if self.port.inputs[name].has_rows else array for name, array in arrays.items()}
 
     def _descend(self, batch: Batch) -> Batch:
@@ -382,24 +384,24 @@ class _Chain:
     def _collect(self, captures: Mapping[str, Future[Any]], label: str) -> dict[str, dict[str, Arrays]]:
         """Wait for the sides' captures; a side that raises alone is a culprit."""
         outputs: dict[str, dict[str, Arrays]] = {}
-        errors: list[ModelRaised] = []
+        raised: list[ModelRaised] = []
         for side, future in captures.items():
             try:
                 future.result()
             except ModelRaised as error:
-                errors.append(error)
+                raised.append(error)
                 continue
             folder = self._out(label, EAGER[side])
             outputs[side] = {
                 path.name.removesuffix(".safetensors"): load_file(path) for path in folder.glob("*.safetensors")
             }
-        if len(errors) == len(captures):
-            raise BadInput("; ".join(str(error) for error in errors))
-        for error in errors:
-            self._raised(error)
-            source = _TITLE[other(error.side)]
-            reason = f"{_TITLE[error.side]} raises where {source} runs: {error.reason}"
-            self.hops.append(Hop("semantics", source, _TITLE[error.side], "float64", label, "divergent", None, reason))
+        if len(raised) == len(captures):
+            raise BadInput("; ".join(str(error) for error in raised))
+        for one in raised:
+            self._raised(one)
+            source = _TITLE[other(one.side)]
+            reason = f"{_TITLE[one.side]} raises where {source} runs: {one.reason}"
+            self.hops.append(Hop("semantics", source, _TITLE[one.side], "float64", label, "divergent", None, reason))
         return outputs
 
     def _judge_sides(self, label: str, outputs: dict[str, dict[str, Arrays]], floors: Mapping[str, Floor]) -> None:
@@ -459,7 +461,8 @@ class _Chain:
         follower = self.live[1]
         answer = self.do(
             follower, "planting faults", "look",
-            pairs=self.pairs[follower], inputs=str(self.few), folder=str(self.taps), count=_SIGHT_SAMPLE, seed=self.options.seed,
+            pairs=self.pairs[follower], inputs=str(self.few), folder=str(self.taps),
+            count=_SIGHT_SAMPLE, seed=self.options.seed,
         ).result()  # fmt: skip
         caught = located = 0
         missed: list[str] = []

@@ -1,4 +1,4 @@
-"""The process behind a :class:`portproof._session.WorkerSession`: one JSON task a line in, one JSON answer a line out."""
+"""A side's own process: one JSON task a line in, one JSON answer a line out."""
 
 from __future__ import annotations
 

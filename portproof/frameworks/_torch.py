@@ -94,7 +94,8 @@ class TorchFramework:
         return copied
 
     def no_grad(self) -> AbstractContextManager[Any]:
-        return torch.inference_mode()
+        context: AbstractContextManager[Any] = torch.inference_mode()
+        return context
 
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -97,13 +97,27 @@ class RunnerInfo:
         return runner
 
 
-_EAGER = ("float64", "float32")
 _OWN = (
-    RunnerInfo("torch-eager", "torch", "torch eager", "portproof.runners._eager:Eager", ("torch",), "torch", precisions=_EAGER),
-    RunnerInfo("paddle-dygraph", "paddle", "Paddle dygraph", "portproof.runners._eager:Eager", ("paddle",), "paddle", precisions=_EAGER),
-    RunnerInfo("onnxruntime-torch", "torch", "ONNX Runtime, torch export", "portproof.runners._onnxruntime:OnnxRuntime", ("onnxruntime",), "runtime", "onnx"),
-    RunnerInfo("onnxruntime-paddle", "paddle", "ONNX Runtime, Paddle export", "portproof.runners._onnxruntime:OnnxRuntime", ("onnxruntime",), "runtime", "onnx"),
-    RunnerInfo("paddle-program", "paddle", "Paddle program", "portproof.runners._paddle_program:PaddleProgram", ("paddle",), "paddle", "program"),
+    RunnerInfo(
+        "torch-eager", "torch", "torch eager", "portproof.runners._eager:Eager",
+        needs=("torch",), process="torch", precisions=("float64", "float32"),
+    ),
+    RunnerInfo(
+        "paddle-dygraph", "paddle", "Paddle dygraph", "portproof.runners._eager:Eager",
+        needs=("paddle",), process="paddle", precisions=("float64", "float32"),
+    ),
+    RunnerInfo(
+        "onnxruntime-torch", "torch", "ONNX Runtime, torch export", "portproof.runners._onnxruntime:OnnxRuntime",
+        needs=("onnxruntime",), process="runtime", artefact="onnx",
+    ),
+    RunnerInfo(
+        "onnxruntime-paddle", "paddle", "ONNX Runtime, Paddle export", "portproof.runners._onnxruntime:OnnxRuntime",
+        needs=("onnxruntime",), process="runtime", artefact="onnx",
+    ),
+    RunnerInfo(
+        "paddle-program", "paddle", "Paddle program", "portproof.runners._paddle_program:PaddleProgram",
+        needs=("paddle",), process="paddle", artefact="program",
+    ),
 )  # fmt: skip
 
 

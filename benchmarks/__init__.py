@@ -1,0 +1,1 @@
+"""The latency suites of these ports."""

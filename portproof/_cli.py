@@ -1,0 +1,388 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from portproof._errors import BadInput, PortproofError
+
+app = typer.Typer(
+    name="portproof",
+    help="Is the port right, where is it wrong, does it stay right through ONNX, and which runtime is fastest?\n\n"
+    "Exit codes: 0 holds, 1 does not hold, 2 bad usage or input, 3 undecided, 4 unavailable.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+bench = typer.Typer(help="Time the runners of a port.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(bench, name="bench")
+
+PortName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[PORT]", help="A registered name, module:NAME or file.py:NAME. Default: the project's first."
+    ),
+]
+RequiredPort = Annotated[str | None, typer.Option("--port", help="The port. Default: the project's first.")]
+Setting = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A keyword argument of both factories.")
+]
+Json = Annotated[
+    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it, and nothing else.")
+]
+Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.")]
+Weights = Annotated[Path | None, typer.Option("--weights", help="A checkpoint: .safetensors, .pdparams, .pt.")]
+Images = Annotated[Path | None, typer.Option("--images", help="A folder of photographs.")]
+
+
+@app.command()
+def verify(
+    port: PortName = None,
+    weights: Weights = None,
+    images: Images = None,
+    module: Annotated[
+        str, typer.Option("--module", metavar="PATH", help="Judge one part of a half-finished port.")
+    ] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="No exports, no planted faults: for the edit loop.")] = False,
+    json_file: Json = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: Setting = None,
+) -> None:
+    """Judge a port: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop."""
+    from portproof._print import output, print_report, watching
+    from portproof._verify import Options
+    from portproof._verify import verify as judge
+
+    _check_json(json_file)
+    located = _find(port)
+    options = Options(weights, images, module, quick, seed, _device(device), _settings(settings))
+    with watching() as watch:
+        report = judge(located, options, watch)
+    if json_file != "-":
+        print_report(report, output())
+    _write_json(json_file, report.to_json())
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def capture(
+    port: PortName = None,
+    runner: Annotated[str, typer.Option("--runner", help="Which runner; `portproof ports` lists them.")] = "",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The folder to make.")] = None,
+    like: Annotated[Path | None, typer.Option("--like", help="Run the inputs and weights of this capture.")] = None,
+    weights: Weights = None,
+    images: Images = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: Setting = None,
+) -> None:
+    """Run one side, in its own environment, and keep what it put out."""
+    from portproof._compare import CaptureOptions
+    from portproof._compare import capture as run
+    from portproof._environment import thread_budget
+    from portproof._print import watching
+    from portproof._session import Sessions
+    from portproof.runners import runners
+
+    if not runner:
+        raise BadInput(f"--runner is missing; there are {', '.join(runners())}.")
+    if out is None:
+        raise BadInput("-o is missing; name the folder that the capture goes to.")
+    with Sessions(_find(port), _settings(settings), _device(device), thread_budget()) as sessions, watching() as watch:
+        watch("capture", f"running {runner}")
+        made = run(sessions, runner, out, CaptureOptions(like, weights, images, seed))
+    runs = ", ".join(made.manifest.runs)
+    typer.echo(f"{out}: {made.manifest.title} of port '{made.manifest.port}' in {runs}")
+
+
+@app.command()
+def compare(
+    first: Annotated[Path, typer.Argument(help="A capture.")],
+    second: Annotated[Path, typer.Argument(help="Another capture of the same port.")],
+    json_file: Json = None,
+) -> None:
+    """Judge two captures, offline."""
+    from portproof._compare import compare_captures
+    from portproof._print import output, print_report
+
+    _check_json(json_file)
+    report = compare_captures(first, second)
+    if json_file != "-":
+        print_report(report, output())
+    _write_json(json_file, report.to_json())
+    raise typer.Exit(report.exit_code)
+
+
+@app.command()
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint: .pdparams, .pt, .pth or .safetensors.")],
+    target: Annotated[Path, typer.Argument(metavar="DST", help="The checkpoint to write, in the same formats.")],
+    port: RequiredPort = None,
+    source_side: Annotated[str | None, typer.Option("--from", help="torch or paddle: whose layouts SRC holds.")] = None,
+    target_side: Annotated[str | None, typer.Option("--to", help="torch or paddle: whose layouts DST gets.")] = None,
+    keep_dtype: Annotated[
+        bool, typer.Option("--keep-dtype", help="Carry floats of another width as they are.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    settings: Setting = None,
+) -> None:
+    """Turn a checkpoint of one side into the other's, bit for bit."""
+    from collections import Counter
+
+    from portproof._convert import convert as run
+    from portproof._print import watching
+    from portproof._session import Sessions
+
+    for option, side in (("--from", source_side), ("--to", target_side)):
+        if side not in (None, "torch", "paddle"):
+            raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
+    with Sessions(_find(port), _settings(settings)) as sessions, watching() as watch:
+        watch("convert", "reading both models")
+        done = run(
+            sessions,
+            source,
+            target,
+            source_side=source_side,
+            target_side=target_side,
+            keep_dtype=keep_dtype,
+            dry_run=dry_run,
+        )
+    counted = Counter(row.transform for row in done.account.rows)
+    said = ", ".join(f"{count} {transform}" for transform, count in sorted(counted.items()))
+    typer.echo(f"{len(done.account.rows)} tensors from {done.source} to {done.target}: {said}")
+    for side, name, reason in done.account.ignored:
+        typer.echo(f"left out: {side} '{name}': {reason}")
+    typer.echo(f"wrote {done.written}" if done.written else "dry run: nothing was written")
+
+
+@app.command()
+def export(
+    port: PortName = None,
+    side: Annotated[str, typer.Option("--from", help="torch or paddle.")] = "",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The .onnx file.")] = None,
+    weights: Weights = None,
+    settings: Setting = None,
+) -> None:
+    """Export one side to ONNX, with a dynamic batch and the port's input and output names."""
+    from portproof._atomic import require_writable
+    from portproof._inputs import make_batch
+    from portproof._print import watching
+    from portproof._resolve import resolve_callable
+    from portproof._session import Sessions
+    from portproof._weights import given_weights
+
+    located = _find(port)
+    if side not in located.port.sides:
+        raise BadInput(
+            f"--from takes {' or '.join(located.port.sides)} for port '{located.port.name}', found '{side}'."
+        )
+    if out is None:
+        raise BadInput("-o is missing; name the .onnx file to write.")
+    require_writable(out)
+    with Sessions(located, _settings(settings)) as sessions, watching() as watch:
+        watch(side, "exporting to ONNX")
+        from portproof._capture import save_arrays
+
+        session = sessions.open(side)
+        inputs, state = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"
+        save_arrays(
+            inputs, make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess")).arrays
+        )
+        if weights is not None:
+            save_arrays(state, given_weights(weights, None, {side: session}, sessions.folder)[0])
+            session.call("load", weights=str(state))
+        session.call("export", inputs=str(inputs), out=str(out.absolute()))
+    typer.echo(
+        f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB, with "
+        + (f"the weights of {weights.name}" if weights else "freshly initialised weights")
+    )
+
+
+@app.command()
+def ports() -> None:
+    """List the ports and the runners that can be named here."""
+    from rich.table import Table
+
+    from portproof._print import output
+    from portproof._resolve import find_project, registered_ports
+    from portproof.runners import runners
+
+    project = find_project()
+    console = output()
+    table = Table("port", "sides", "inputs", "outputs", "named by", box=None, pad_edge=False, header_style="bold")
+    for located in registered_ports(project):
+        found = located.port
+        inputs = ", ".join(f"{name} {'x'.join(map(str, declared.shape))}" for name, declared in found.inputs.items())
+        table.add_row(found.name, ", ".join(found.sides), inputs, ", ".join(found.outputs), located.locator)
+    if table.row_count:
+        console.print(table)
+    else:
+        console.print("no port is registered here; add [tool.portproof] ports to pyproject.toml, or name file.py:NAME")
+    table = Table("runner", "runs", "needs", box=None, pad_edge=False, header_style="bold")
+    for info in runners().values():
+        table.add_row(info.name, info.title, ", ".join(info.needs))
+    console.print()
+    console.print(table)
+
+
+@app.command()
+def account(
+    port: PortName = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table to this file.")] = None,
+    settings: Setting = None,
+) -> None:
+    """Print how the two state dicts correspond, a row a tensor, as CSV."""
+    from portproof._atomic import write_text
+    from portproof._convert import account_of, map_csv
+    from portproof._session import Sessions
+
+    with Sessions(_find(port), _settings(settings)) as sessions:
+        found, entries, _ = account_of(sessions)
+    for problem in found.problems:
+        typer.echo(f"{problem.kind}: {problem.message}", err=True)
+    text = map_csv(found, entries)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
+    for side, name, reason in found.ignored:
+        typer.echo(f"left out: {side} '{name}': {reason}", err=True)
+    raise typer.Exit(1 if found.problems else 0)
+
+
+@app.command()
+def doctor(json_file: Json = None) -> None:
+    """Say what is installed, which providers truly load, and what installs the rest."""
+    from portproof._doctor import examine, print_findings
+    from portproof._print import output
+
+    _check_json(json_file)
+    findings = examine()
+    if json_file != "-":
+        print_findings(findings, output())
+    _write_json(json_file, findings.to_json())
+
+
+@bench.command("run")
+def bench_run(
+    port: PortName = None,
+    runners: Annotated[
+        str | None, typer.Option("--runners", help="Names, with commas. Default: those of verify.")
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="Rows in a request, with commas.")] = "1",
+    processes: Annotated[int, typer.Option("--processes", help="Fresh processes a runner.")] = 3,
+    seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 1.5,
+    suite: Annotated[
+        str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
+    ] = None,
+    device: Device = "cpu",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write all samples as JSON.")] = None,
+    settings: Setting = None,
+) -> None:
+    """Time runners on the artefacts that have just passed parity, each in fresh processes, interleaved."""
+    from portproof._atomic import require_writable, write_text
+    from portproof._print import output, watching
+    from portproof._resolve import find_port, find_project, import_attribute
+    from portproof.bench._print import print_result
+    from portproof.bench._run import run_suite
+    from portproof.bench._suite import Suite
+
+    if out is not None:
+        require_writable(out)
+    project = find_project()
+    project.put_on_path()
+    if suite is not None:
+        module, _, name = suite.partition(":")
+        declared = import_attribute(module, name or "SHORT", f"suite '{suite}'")
+        if not isinstance(declared, Suite):
+            raise BadInput(f"suite '{suite}' is a {type(declared).__name__}, expected a portproof.bench.Suite.")
+        located = find_port(declared.port, project)
+    else:
+        located = find_port(port, project)
+        default = [name for side in located.port.sides for name in _DEFAULT_RUNNERS[side]]
+        named = tuple(runners.split(",")) if runners else tuple(default)
+        declared = Suite(located.port.name, named, _numbers("--batch", batch), processes, seconds)
+    with watching() as watch:
+        result = run_suite(located, declared, _device(device), watch, _settings(settings))
+    print_result(result, output())
+    if out is not None:
+        write_text(out, json.dumps(result.to_json(), indent=1) + "\n")
+    raise typer.Exit(result.exit_code)
+
+
+_DEFAULT_RUNNERS = {"torch": ("torch-eager", "onnxruntime-torch"), "paddle": ("paddle-dygraph", "onnxruntime-paddle")}
+
+
+def _find(port: str | None) -> Any:
+    from portproof._resolve import find_port
+
+    return find_port(port)
+
+
+def _device(device: str) -> str:
+    if device not in ("cpu", "cuda"):
+        raise BadInput(f"--device takes cpu or cuda, found '{device}'.")
+    return device
+
+
+def _numbers(option: str, text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise BadInput(f"{option} takes whole numbers with commas, found '{text}'.") from None
+
+
+def _settings(settings: list[str] | None) -> dict[str, Any]:
+    """Read NAME=VALUE pairs; a value is a Python literal, or a string where it is none."""
+    import ast
+
+    read: dict[str, Any] = {}
+    for setting in settings or []:
+        name, equals, value = setting.partition("=")
+        if not equals or not name.isidentifier():
+            raise BadInput(f"--set takes NAME=VALUE, found '{setting}'.")
+        try:
+            read[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            read[name] = value
+    return read
+
+
+def _check_json(target: str | None) -> None:
+    if target not in (None, "-"):
+        from portproof._atomic import require_writable
+
+        require_writable(Path(str(target)))
+
+
+def _write_json(target: str | None, document: dict[str, Any]) -> None:
+    if target is None:
+        return
+    text = json.dumps(document, indent=1) + "\n"
+    if target == "-":
+        sys.stdout.write(text)
+        return
+    from portproof._atomic import write_text
+
+    write_text(target, text)
+
+
+def main() -> NoReturn:
+    """Run the command line. An error made on purpose is one line on standard error."""
+    try:
+        app(standalone_mode=True)
+    except PortproofError as error:
+        print(f"portproof: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("portproof: interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(0)

@@ -1,0 +1,195 @@
+"""What a person sees: tables that fit a hundred columns, and what each process is doing now."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from portproof._judge import FLOOR_MULTIPLE
+from portproof._report import Culprit, Hop, Report
+
+_STYLE = {
+    "identical": "green",
+    "equivalent": "green",
+    "divergent": "bold red",
+    "inconclusive": "yellow",
+    "unavailable": "yellow",
+}
+_MEANING = {
+    "semantics": "same function? float64 against float64",
+    "numerics": "float32 rounds as it should?",
+    "batch": "rows alone as in a batch?",
+    "export": "the exported graph, as written",
+    "runtime": "the runtime's rewriting of the graph",
+}
+
+
+def output() -> Console:
+    """Return the console for results: standard output, a hundred columns where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False)
+
+
+def print_report(report: Report, console: Console | None = None) -> None:
+    """Print a report: the hops, what is wrong and where, what the check could see, and the verdict last."""
+    console = console or output()
+    console.print(Text(f"port {report.port}", style="bold"))
+    console.print(_hops(report.hops))
+    for hop in report.hops:
+        if hop.reason:
+            console.print(Text(f"  {hop.target}: {hop.reason}", style=_STYLE[hop.verdict]))
+    _print_modules(report, console)
+    if report.culprits:
+        console.print(Text(f"\nculprits ({len(report.culprits)})", style="bold"))
+        for culprit in report.culprits:
+            console.print(_culprit(culprit))
+    for deviation in report.accepted:
+        state = "STALE" if deviation.stale else f"found {deviation.found:.1e}, bound {deviation.bound:.1e}"
+        console.print(f"accepted deviation in '{deviation.module}' ({state}): {deviation.reason}")
+    for reason, names in _by_reason(report.ignored).items():
+        console.print(f"left out of the weights: {names}: {reason}")
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="yellow"))
+    _print_sources(report, console)
+    console.print(Text.assemble("verdict: ", (report.verdict, _STYLE[report.verdict])))
+
+
+def _hops(hops: tuple[Hop, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("hop", overflow="fold", max_width=50)
+    table.add_column("verdict")
+    table.add_column("floors", justify="right")
+    table.add_column("max abs", justify="right")
+    table.add_column("ULP", justify="right")
+    table.add_column("worst")
+    several = len({hop.weights for hop in hops}) > 1
+    last = ""
+    labels = list(dict.fromkeys(hop.weights for hop in hops))
+    for hop in sorted(hops, key=lambda hop: (labels.index(hop.weights), list(_MEANING).index(hop.kind))):
+        heading = f"{_MEANING[hop.kind]}{f' ({hop.weights} weights)' if several else ''}"
+        if heading != last:
+            table.add_row(Text(heading, style="dim"))
+            last = heading
+        worst = hop.worst
+        numbers = ["", "", "", ""]
+        if worst is not None:
+            numbers = [
+                _number(worst.ratio, "{:.1f}"),
+                _number(worst.max_abs, "{:.1e}"),
+                _number(worst.max_ulp, "{:.0f}"),
+                worst.tensor,
+            ]
+        between = f"  {hop.target}" if hop.kind != "semantics" else f"  {hop.source} to {hop.target}"
+        table.add_row(between, Text(hop.verdict, style=_STYLE[hop.verdict]), *numbers)
+    return table
+
+
+def _number(value: float | None, form: str) -> str:
+    if value is None:
+        return "-"
+    return form.format(value) if abs(value) < 1e6 else f"{value:.0e}"
+
+
+def _print_modules(report: Report, console: Console) -> None:
+    if report.modules is not None:
+        modules = report.modules
+        farthest = f"'{modules.worst_module or '(root)'}' at {modules.worst_ratio or 0:.1f} floors"
+        console.print(
+            f"\nmodule by module on the other side's input: {modules.judged} tensors judged; "
+            f"the farthest healthy one is {farthest}"
+        )
+        for title, paths in (
+            ("not paired, so unseen", modules.unseen),
+            ("constant over the inputs, so blind", modules.blind),
+        ):
+            if paths:
+                shown = ", ".join(paths[:6]) + (f" and {len(paths) - 6} more" if len(paths) > 6 else "")
+                console.print(Text(f"  {title}: {shown}", style="yellow"))
+    if report.sight is not None:
+        sight = report.sight
+        console.print(
+            f"sight: {sight.caught} of {sight.planted} planted faults caught, {sight.located} located exactly"
+        )
+        for missed in sight.missed:
+            console.print(Text(f"  not seen: {missed}", style="yellow"))
+
+
+def _culprit(culprit: Culprit) -> Text:
+    module = culprit.module or "(root)"
+    side = "" if culprit.side == "unknown" else f" [{culprit.side}]"
+    ratio = f" ({_number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
+    return Text.assemble("  ", (f"{module}{side}", "bold red"), f"  {culprit.kind}: {culprit.message}{ratio}")
+
+
+def _by_reason(ignored: tuple[tuple[str, str, str], ...]) -> dict[str, str]:
+    grouped: dict[str, list[str]] = {}
+    for side, name, reason in ignored:
+        grouped.setdefault(reason, []).append(f"{side} '{name}'")
+    return {
+        reason: names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+        for reason, names in grouped.items()
+    }
+
+
+def _print_sources(report: Report, console: Console) -> None:
+    """Say where the numbers come from."""
+    environment = report.environment
+    sides = environment.get("sides", {})
+    versions = {k: v for side in sides.values() for k, v in side.get("versions", side).items() if isinstance(v, str)}
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    families = len([f for f in report.inputs if f.startswith("photograph")])
+    if report.inputs:
+        probes = len(report.inputs) - families
+        seen = f"{families} photographs and {probes} probes" if families else f"{probes} kinds of probes"
+        console.print(f"inputs: {seen}; weights: {', '.join(report.weights)}")
+    console.print(
+        "floors: the error in units of the float32 rounding error measured at that output, carried to the "
+        f"precision of the hop; more than {FLOOR_MULTIPLE:.0f} is a divergence (docs/noise-floor.md)"
+    )
+    console.print(f"made with {listed} on {environment.get('processor', '')}", overflow="fold")
+    total = report.seconds.get("total")
+    if total is not None:
+        longest = sorted(((v, k) for k, v in report.seconds.items() if k != "total"), reverse=True)[:3]
+        console.print(f"{total:.0f} s, of which " + ", ".join(f"{name} {value:.0f} s" for value, name in longest))
+
+
+class Watching:
+    """A live list of what each process does, on standard error where it is a terminal."""
+
+    def __init__(self) -> None:
+        self._doing: dict[str, tuple[str, float]] = {}
+        self._begun = time.monotonic()
+
+    def __call__(self, who: str, doing: str | None) -> None:
+        """Note what a process does now; None when it is idle."""
+        if doing is None:
+            self._doing.pop(who, None)
+        else:
+            self._doing[who] = (doing, time.monotonic())
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        now = time.monotonic()
+        for who, (doing, since) in sorted(self._doing.items()):
+            table.add_row(Text(who, style="cyan"), doing, f"{now - since:.0f} s")
+        table.add_row(Text(f"{now - self._begun:.0f} s", style="dim"))
+        return table
+
+
+@contextmanager
+def watching(enabled: bool = True) -> Iterator[Any]:
+    """Show a live list for the time of the block; silent where standard error is no terminal."""
+    console = Console(stderr=True)
+    watch = Watching()
+    if not (enabled and console.is_terminal):
+        yield watch
+        return
+    with Live(watch, console=console, refresh_per_second=5, transient=True):
+        yield watch
