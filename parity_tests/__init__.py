@@ -1,0 +1,1 @@
+"""The suite that proves the ports of this project."""
