@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 
 class PortproofError(Exception):
     """Base of all errors raised on purpose: one line saying what was expected, found, and what to do."""
@@ -39,6 +41,7 @@ class ModelRaised(PortproofError):
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Return ``Type: message`` of any exception on one line, cut at ``limit`` characters."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip(" -\t")]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in plain.splitlines() if line.strip(" -\t")]
     text = f"{type(error).__name__}: " + " ".join(lines)
     return text if len(text) <= limit else text[: limit - 1] + "…"

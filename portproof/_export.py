@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import io
+import logging
+import os
+import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +51,8 @@ def export(model: Model, inputs: Any, target: Path) -> None:
     arguments = {name: model.framework.to_tensor(array) for name, array in inputs.items()}
     with atomic_path(target) as temporary:
         try:
-            model.framework.export(model.root, arguments, model.port, str(temporary))
+            with _quiet():
+                model.framework.export(model.root, arguments, model.port, str(temporary))
             proto = onnx.load(temporary)
             tidy(proto, model.port, model.framework.side)
             onnx.checker.check_model(proto, full_check=True)
@@ -55,9 +60,38 @@ def export(model: Model, inputs: Any, target: Path) -> None:
         except (Unavailable, ExportFailed):
             raise
         except Exception as error:  # exporters raise what they like; the hop fails with their words
-            raise ExportFailed(
-                f"{model.framework.side} export of port '{model.port.name}': {one_line(error)}"
-            ) from error
+            raise ExportFailed(f"{model.framework.side} export of port '{model.port.name}': {_gist(error)}") from error
+
+
+def _gist(error: Exception) -> str:
+    """Return an exporter's own reason: torch's stands behind a page of advice."""
+    _, _, summary = str(error).partition("## Exception summary")
+    lines = [line for line in summary.splitlines() if line.strip()]
+    return lines[0].strip() if lines else one_line(error)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence exporters: their logs, their own deprecation warnings, and what they write below Python.
+
+    Errors are raised all the same.
+    """
+    for name in ("onnxscript", "onnx_ir", "torch.onnx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    kept = [os.dup(1), os.dup(2)]
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            for stream in (1, 2):
+                os.dup2(nowhere.fileno(), stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for stream, descriptor in enumerate(kept, start=1):
+            os.dup2(descriptor, stream)
+            os.close(descriptor)
 
 
 def tidy(proto: Any, port: Port, side: str) -> None:
@@ -124,14 +158,13 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
             paddle.jit.save(layer, str(program), input_spec=specs)
             import paddle2onnx
 
-            with contextlib.redirect_stdout(io.StringIO()):
-                paddle2onnx.export(
-                    f"{program}.json",
-                    f"{program}.pdiparams",
-                    str(raw),
-                    opset_version=PADDLE_OPSET,
-                    optimize_tool="None",
-                )
+            paddle2onnx.export(
+                f"{program}.json",
+                f"{program}.pdiparams",
+                str(raw),
+                opset_version=PADDLE_OPSET,
+                optimize_tool="None",
+            )
         except SystemExit as error:
             raise ExportFailed(f"paddle2onnx gave up on port '{port.name}' (exit {error.code}).") from error
         finally:

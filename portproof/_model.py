@@ -43,7 +43,7 @@ class Model:
         if module:
             modules = dict(framework.modules(self.root))
             if module not in modules:
-                raise BadInput(_unknown_module(framework.side, module, list(modules)))
+                raise BadInput(unknown_module(framework.side, module, list(modules)))
             self.root = modules[module]
 
     def entries(self) -> list[Entry]:
@@ -155,7 +155,8 @@ def wrapped_forwards(
                 object.__setattr__(module, "forward", own)
 
 
-def _unknown_module(side: str, path: str, known: list[str]) -> str:
+def unknown_module(side: str, path: str, known: list[str]) -> str:
+    """Say that a module does not exist, and which near ones do."""
     import difflib
 
     near = difflib.get_close_matches(path, known, n=3) or [name for name in known if name and "." not in name]

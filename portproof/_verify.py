@@ -20,7 +20,8 @@ from portproof._faults import Fault
 from portproof._hops import SideRun, batch_hop, side_hops
 from portproof._inputs import Batch, make_batch
 from portproof._judge import FLOOR_MULTIPLE, Floor, judge_modules, judge_outputs, output_floors
-from portproof._port import Port, other
+from portproof._model import unknown_module
+from portproof._port import Input, Port, other
 from portproof._report import AcceptedDeviation, Culprit, Hop, Modules, Report, Sight, gravest
 from portproof._resolve import Located, Project, resolve_callable
 from portproof._session import Session, Sessions
@@ -168,6 +169,9 @@ class _Chain:
     def _descend(self, batch: Batch) -> Batch:
         """Make one module the whole of the port: its inputs are what it receives inside the first side that runs."""
         path, tapped = self.options.module, self.folder / "module.safetensors"
+        known = [known for known, _ in self.sides[self.live[0]].call("describe")["modules"]]
+        if path not in known:
+            raise BadInput(unknown_module(self.live[0], path, known))
         save_arrays(tapped, batch.arrays)
         names: list[str] = []
         failures: list[str] = []
@@ -186,11 +190,8 @@ class _Chain:
                 break
         if not names:
             why = failures[0] if failures else "no side calls it in its forward"
-            raise BadInput(
-                f"--module '{path}': no side gives it an input ({why}); check the path with `portproof ports`."
-            )
+            raise BadInput(f"--module '{path}': no side gives it an input ({why}).")
         arrays = load_file(self.folder / "module-inputs.safetensors")
-        from portproof._port import Input
 
         inputs = {
             name: Input(("batch", *array.shape[1:]), str(array.dtype), values=(0,) if array.dtype.kind != "f" else None)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -98,28 +96,26 @@ class TorchFramework:
         return context
 
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
-        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         free = {
             name: {axis: size for axis, size in enumerate(declared.shape) if isinstance(size, str)}
             for name, declared in spec.inputs.items()
         }
         keyword = spec.call == "keyword"
+        # A dictionary in the last place would be taken for keyword arguments, so an empty one follows it.
         args: tuple[Any, ...] = (
-            () if keyword else (dict(inputs),) if spec.call == "dictionary" else tuple(inputs.values())
+            () if keyword else (dict(inputs), {}) if spec.call == "dictionary" else tuple(inputs.values())
         )
         shapes: Any = free if keyword else (free,) if spec.call == "dictionary" else tuple(free.values())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # deprecations inside torch itself; a failed export raises
-            program = torch.onnx.export(
-                model,
-                args,
-                kwargs=dict(inputs) if keyword else None,
-                dynamo=True,
-                input_names=list(inputs),
-                output_names=list(spec.outputs),
-                dynamic_shapes=shapes,
-                verbose=False,
-                external_data=False,
-            )
+        program = torch.onnx.export(
+            model,
+            args,
+            kwargs=dict(inputs) if keyword else None,
+            dynamo=True,
+            input_names=list(inputs),
+            output_names=list(spec.outputs),
+            dynamic_shapes=shapes,
+            verbose=False,
+            external_data=False,
+        )
         assert program is not None
         program.save(path)

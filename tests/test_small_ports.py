@@ -1,0 +1,227 @@
+"""Every kind of port that the contract promises runs through the whole chain."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portproof import BadInput, Input, Port, assert_equivalent, find_port, verify
+from tests import small_ports
+
+
+def hops(report: Any) -> dict[str, str]:
+    return {f"{hop.kind} {hop.target}": hop.verdict for hop in report.hops}
+
+
+@pytest.mark.parametrize("name", ["MLP", "PACKED", "RAW", "TWO_INPUTS"])
+def test_a_two_sided_port_holds_in_this_process_with_both_exports(name: str) -> None:
+    report = verify(getattr(small_ports, name))
+    assert report, report
+    assert sum(kind.startswith("export") for kind in hops(report)) == 2
+
+
+def test_a_dictionary_of_inputs_holds_and_says_that_paddle_cannot_trace_it() -> None:
+    report = verify(small_ports.DICTIONARY)
+    found = {hop.target: str(hop.reason) for hop in report.hops if hop.verdict == "unavailable"}
+    assert list(found) == ["Paddle export"]
+    assert "one dictionary" in found["Paddle export"]
+    assert hops(report)["export torch export, ONNX Runtime as written"] == "equivalent"
+    assert report.exit_code == 4
+    assert verify(small_ports.DICTIONARY, quick=True)
+
+
+@pytest.mark.parametrize(("name", "side"), [("TORCH_ONLY", "torch"), ("PADDLE_ONLY", "paddle")])
+def test_a_port_of_one_side_is_judged_along_its_own_chain(name: str, side: str) -> None:
+    report = verify(getattr(small_ports, name))
+    assert report
+    assert {hop.kind for hop in report.hops} == {"numerics", "batch", "export", "runtime"}
+    assert list(report.environment["sides"]) == [side]
+
+
+def export_torch(path: Path, seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+    model = small_ports.torch_mlp().eval()
+    batch = ({0: "batch"},)
+    torch.onnx.export(
+        model, (torch.zeros(2, 8),), path, dynamo=True, input_names=["x"], output_names=["out"],
+        dynamic_shapes=batch, verbose=False, external_data=False,
+    )  # fmt: skip
+
+
+def test_a_side_may_be_an_onnx_file(tmp_path: Path) -> None:
+    export_torch(tmp_path / "mlp.onnx", seed=0)  # the seed with which the engine builds the other side
+    report = verify(replace(small_ports.TORCH_ONLY, paddle=str(tmp_path / "mlp.onnx")))
+    assert report
+    assert hops(report)["numerics mlp.onnx, ONNX Runtime as written"] == "equivalent"
+    assert {hop.weights for hop in report.hops} == {"factory"}
+
+
+def test_a_side_may_be_a_paddle_program(tmp_path: Path) -> None:
+    import paddle
+    import torch
+
+    layer = small_ports.paddle_mlp()
+    paddle.jit.save(layer, str(tmp_path / "inference"), input_spec=[paddle.static.InputSpec([-1, 8], "float32", "x")])
+
+    def torch_with_the_same_weights() -> Any:
+        model = small_ports.torch_mlp()
+        for name, tensor in layer.state_dict().items():
+            array = tensor.numpy()
+            model.state_dict()[name].copy_(torch.tensor(array.T if array.ndim == 2 else array))
+        return model
+
+    port = replace(small_ports.MLP, torch=torch_with_the_same_weights, paddle=str(tmp_path / "inference.json"))
+    report = verify(port)
+    assert report
+    assert hops(report)["numerics inference.json, Paddle program"] == "equivalent"
+
+
+def test_an_onnx_file_with_other_weights_is_divergent(tmp_path: Path) -> None:
+    export_torch(tmp_path / "m.onnx", seed=1)
+    assert verify(replace(small_ports.TORCH_ONLY, paddle=str(tmp_path / "m.onnx"))).verdict == "divergent"
+
+
+def test_a_missing_artefact_is_bad_input() -> None:
+    with pytest.raises(BadInput, match="is no file"):
+        verify(replace(small_ports.TORCH_ONLY, paddle="nowhere.onnx"))
+
+
+def test_the_same_port_holds_through_processes() -> None:
+    report = verify(find_port("tests.small_ports:MLP"), quick=True)
+    assert report
+    assert set(report.environment["sides"]) == {"torch", "paddle"}
+
+
+def test_a_forgotten_transpose_of_a_square_linear_fails() -> None:
+    def paddle_without_transpose() -> Any:
+        import paddle
+        from paddle import nn
+
+        class Wrong(nn.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.square = nn.Linear(4, 4)
+
+            def forward(self, x: Any) -> Any:
+                return x @ paddle.transpose(self.square.weight, [1, 0]) + self.square.bias
+
+        return Wrong()
+
+    def torch_square() -> Any:
+        from torch import nn
+
+        class Square(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.square = nn.Linear(4, 4)
+
+            def forward(self, x: Any) -> Any:
+                return self.square(x)
+
+        return Square()
+
+    port = Port("square", paddle_without_transpose, torch_square, {"x": Input(("batch", 4))})
+    assert verify(port, quick=True).verdict == "divergent"
+
+
+def test_one_part_of_a_half_finished_port_is_judged_alone() -> None:
+    def broken_paddle() -> Any:
+        from paddle import nn
+
+        class Broken(nn.Sequential):
+            def forward(self, x: Any) -> Any:
+                raise NotImplementedError("the head is not written yet")
+
+        return Broken(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    port = replace(small_ports.MLP, paddle=broken_paddle)
+    whole = verify(port, quick=True)
+    assert whole.verdict == "divergent"
+    assert [(c.side, c.kind) for c in whole.culprits] == [("unknown", "raises")]
+    assert verify(port, module="2", quick=True)
+    with pytest.raises(BadInput, match="no module '7'"):
+        verify(port, module="7", quick=True)
+
+
+def test_assert_equivalent_names_the_culprit() -> None:
+    def without_relu() -> Any:
+        from paddle import nn
+
+        return nn.Sequential(nn.Linear(8, 8), nn.Identity(), nn.Linear(8, 3))
+
+    with pytest.raises(AssertionError, match="computes in '1'"):
+        assert_equivalent(replace(small_ports.MLP, paddle=without_relu), quick=True)
+
+
+def test_state_dicts_that_are_no_bijection_are_divergent_with_their_tensors() -> None:
+    report = verify(replace(small_ports.MLP, paddle=lambda: small_ports.paddle_mlp(bias=False)), quick=True)
+    assert report.verdict == "divergent"
+    assert [c.module for c in report.culprits] == ["0"]
+    assert "'0.bias' [8] float32" in report.culprits[0].message
+
+
+def test_a_side_that_raises_alone_is_the_culprit() -> None:
+    def narrow() -> Any:
+        from torch import nn
+
+        class Narrow(nn.Sequential):
+            def forward(self, x: Any) -> Any:
+                return super().forward(x[:, :4])
+
+        return Narrow(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    report = verify(replace(small_ports.MLP, torch=narrow), quick=True)
+    assert report.verdict == "divergent"
+    assert report.culprits[0].module == ""
+    assert "receives another input" in report.culprits[0].message
+
+
+def test_a_constant_output_is_inconclusive() -> None:
+    def dead_torch() -> Any:
+        from torch import nn
+
+        class Dead(nn.Sequential):
+            def forward(self, x: Any) -> Any:
+                return super().forward(x * 0)
+
+        return Dead(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def dead_paddle() -> Any:
+        from paddle import nn
+
+        class Dead(nn.Sequential):
+            def forward(self, x: Any) -> Any:
+                return super().forward(x * 0)
+
+        return Dead(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    report = verify(replace(small_ports.MLP, torch=dead_torch, paddle=dead_paddle), quick=True)
+    assert report.verdict == "inconclusive"
+    assert report.exit_code == 3
+    assert not report
+
+
+def test_an_accepted_deviation_holds_within_its_bound_and_fails_when_it_is_gone() -> None:
+    from portproof import Accepted
+
+    def slightly_off() -> Any:
+        from paddle import nn
+
+        class Off(nn.ReLU):
+            def forward(self, x: Any) -> Any:
+                return super().forward(x) * (1 + 1e-9)
+
+        return nn.Sequential(nn.Linear(8, 8), Off(), nn.Linear(8, 3))
+
+    port = replace(small_ports.MLP, paddle=slightly_off)
+    assert [c.module for c in verify(port, quick=True).culprits] == ["1"]
+    accepted = replace(port, accepted={"1": Accepted(1e-8, "the kernel scales")})
+    assert verify(accepted, quick=True).culprits == ()
+    tight = replace(port, accepted={"1": Accepted(1e-10, "the kernel scales")})
+    assert [c.module for c in verify(tight, quick=True).culprits] == ["1"]
+    stale = verify(replace(small_ports.MLP, accepted={"1": Accepted(1e-8, "the kernel scales")}), quick=True)
+    assert stale.verdict == "divergent"
+    assert stale.accepted[0].stale
