@@ -92,10 +92,10 @@ def write_checkpoint(path: Path, tensors: Mapping[str, np.ndarray[Any, Any]], si
         if suffix == ".safetensors":
             from safetensors.numpy import save_file
 
-            save_file({k: np.ascontiguousarray(v) for k, v in tensors.items()}, temporary, {SIDE_KEY: side})
+            save_file({k: np.asarray(v, order="C") for k, v in tensors.items()}, temporary, {SIDE_KEY: side})
         elif suffix == ".pdparams":
             with temporary.open("wb") as file:
-                pickle.dump({**tensors, _NAME_TABLE: {}}, file, protocol=4)
+                pickle.dump({**tensors, _NAME_TABLE: {name: name for name in tensors}}, file, protocol=4)
         else:
             import torch
 

@@ -55,6 +55,21 @@ LAYER_TYPES: tuple[LayerType, ...] = (
     LayerType("PReLU", "PReLU", names={"weight": "_weight"}),
 )
 
+#: Settings that Paddle's kernels take as float32 whatever the tensor's dtype, by torch's names. In float64 the torch
+#: side is given the same rounded value, or the two would differ by 1e3 to 1e8 noise floors; ``tests/test_layers.py``
+#: holds the table to the frameworks. SELU's constants are rounded too, inside the kernel, where nothing can be set.
+FLOAT32_SETTINGS: dict[str, tuple[str, ...]] = {
+    **{f"BatchNorm{n}d": ("eps",) for n in (1, 2, 3)},
+    **{f"InstanceNorm{n}d": ("eps",) for n in (1, 2, 3)},
+    "SyncBatchNorm": ("eps",),
+    "LayerNorm": ("eps",),
+    "ELU": ("alpha",),
+    "CELU": ("alpha",),
+    "Softshrink": ("lambd",),
+    "Hardtanh": ("min_val", "max_val"),
+    "Threshold": ("threshold", "value"),
+}
+
 #: By the name that the code uses for a type in both frameworks: torch's.
 BY_NAME = {layer.torch: layer for layer in LAYER_TYPES}
 _BY_PADDLE = {layer.paddle: layer for layer in LAYER_TYPES}

@@ -83,6 +83,7 @@ class WorkerSession:
                 text=True, encoding="utf-8", env=environment,
             )  # fmt: skip
         except OSError as error:
+            self._log.close()
             raise Unavailable(
                 f"the {side} side's interpreter '{python}' does not start ({error.strerror}); "
                 f"see [tool.portproof.python] in pyproject.toml"

@@ -256,8 +256,8 @@ def _shrink(array: Array) -> Array:
         with np.errstate(over="ignore", invalid="ignore"):
             narrow = array.astype(np.float32)
         if np.array_equal(narrow, array):
-            return np.ascontiguousarray(narrow)
-    return np.ascontiguousarray(array)
+            return np.asarray(narrow, order="C")
+    return np.asarray(array, order="C")
 
 
 def _unlike(key: str, call: int, role: str, text: str) -> TapDifference:

@@ -46,6 +46,7 @@ class Tasks:
         self._runners: dict[str, Any] = {}
         self._open = contextlib.ExitStack()
         self._weights: Arrays | None = None
+        self._rounded: dict[str, int] = {}
 
     def close(self) -> None:
         """Release the models."""
@@ -57,6 +58,8 @@ class Tasks:
             from portproof.runners._eager import Eager
 
             runner = self._open.enter_context(Eager(replace(self.job, precision=precision)))
+            if precision == "float64" and len(self.job.port.sides) == 2:
+                self._rounded = runner.model.framework.round_settings(runner.model.root)
             if self._weights is not None:
                 runner.model.load(self._weights)
             self._runners[precision] = runner
@@ -83,6 +86,10 @@ class Tasks:
     def prepare(self, precision: str) -> None:
         """Build the model of a precision, so that it is ready when it is needed."""
         self._runner(precision)
+
+    def rounded(self) -> dict[str, int]:
+        """Say which settings were rounded to float32 in the float64 model, as the other side keeps them."""
+        return self._rounded
 
     def save_state(self, out: str) -> None:
         """Write the model's own weights."""

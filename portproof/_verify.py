@@ -310,6 +310,9 @@ class _Chain:
         outputs = self._collect(captures, label)
         if lead not in outputs:
             return
+        for setting, count in self.sides[lead].call("rounded").items():
+            where = f"{count} modules" if count > 1 else "one module"
+            self.notes.append(f"Paddle keeps {setting} ({where}) in float32; the float64 oracle has it rounded alike")
         floors = output_floors([(outputs[s]["float32"], outputs[s]["float64"]) for s in self.live if s in outputs])
         self._judge_sides(label, outputs, floors)
         self._judge_forced(forced)

@@ -46,7 +46,8 @@ class WeightMap:
 
     Args:
         rename: torch path to paddle path, of modules or tensors; literal but for ``{placeholders}``, each of
-            which stands for one dotted component. The longest path that fits wins.
+            which stands for one dotted component. The longest path that fits wins, of two the one
+            with fewer placeholders.
         ignore: name of a tensor, on either side, to the reason why it is left out.
         transforms: torch name to :class:`Split` or :class:`Permute`; for ``Split(whole="paddle")`` the key is
             the paddle name.
@@ -70,12 +71,13 @@ class WeightMap:
 
     def paddle_path(self, torch_path: str) -> str:
         """Translate a torch module or tensor path by the longest rename that fits it."""
-        best, renamed = -1, torch_path
+        best, renamed = (-1, 0), torch_path
         for source, target in self.rename.items():
             found = match(source, torch_path, prefix=True)
-            if found is not None and len(source.split(".")) > best:
+            rank = (len(source.split(".")), -len(_placeholders(source)))
+            if found is not None and rank > best:
                 values, rest = found
-                best, renamed = len(source.split(".")), ".".join(filter(None, (fill(target, values), rest)))
+                best, renamed = rank, ".".join(filter(None, (fill(target, values), rest)))
         return renamed
 
     def reason_to_ignore(self, name: str) -> str | None:

@@ -32,7 +32,7 @@ def transfer(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, targ
         parts = [tensors[name] for name in names]
         if len(targets) > 1:
             parts = np.split(parts[0], len(targets), axis=row.axis)
-        parts = [part if axes is None else np.ascontiguousarray(part.transpose(axes)) for part in parts]
+        parts = [part if axes is None else np.asarray(part.transpose(axes), order="C") for part in parts]
         if len(names) > 1:
             parts = [np.concatenate(parts, axis=row.axis)]
         result.update(zip(targets, parts, strict=True))

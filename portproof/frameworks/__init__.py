@@ -54,6 +54,9 @@ class Framework(Protocol):
     def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
         """Overwrite a parameter or buffer in place, cast to its dtype."""
 
+    def round_settings(self, model: Any) -> dict[str, int]:
+        """Round the settings that the other framework keeps in float32; say which, and in how many modules."""
+
     def is_tensor(self, value: object) -> bool:
         """Whether a value is one of the framework's tensors."""
 

@@ -85,6 +85,9 @@ class PaddleFramework:
     def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
         tensor.set_value(array.astype(str(tensor.dtype).removeprefix("paddle.")))
 
+    def round_settings(self, model: Any) -> dict[str, int]:
+        return {}
+
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, paddle.Tensor)
 

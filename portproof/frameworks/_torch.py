@@ -11,7 +11,7 @@ import torch
 
 from portproof._account import Entry
 from portproof._errors import Unavailable
-from portproof._layers import layer_type
+from portproof._layers import FLOAT32_SETTINGS, layer_type
 
 
 class TorchFramework:
@@ -80,6 +80,17 @@ class TorchFramework:
     def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
         with torch.no_grad():
             tensor.copy_(torch.tensor(array))
+
+    def round_settings(self, model: Any) -> dict[str, int]:
+        rounded: dict[str, int] = {}
+        for module in model.modules():
+            layer = self.layer(module)
+            for setting in FLOAT32_SETTINGS.get(layer, ()):
+                exact = getattr(module, setting)
+                if float(np.float32(exact)) != exact:
+                    setattr(module, setting, float(np.float32(exact)))
+                    rounded[f"{layer}.{setting}"] = rounded.get(f"{layer}.{setting}", 0) + 1
+        return rounded
 
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, torch.Tensor)

@@ -1,0 +1,72 @@
+"""Shared pieces: the command line called as a person calls it, and a small port project on disk."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from portproof._cli import main
+
+PORT_FILE = """
+from portproof import Input, Port
+
+def torch_model(classes=3):
+    from torch import nn
+    return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, classes))
+
+def paddle_model(classes=3):
+    from paddle import nn
+    return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, classes))
+
+TINY = Port(name="tiny", torch="tiny:torch_model", paddle="tiny:paddle_model", inputs={"x": Input(("batch", 8))})
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said."""
+
+    code: int
+    out: str
+    err: str
+
+    def refused(self, code: int, *words: str) -> None:
+        """Check that it ended with one line on standard error that has these words, and nothing else."""
+        assert self.code == code, self
+        assert self.out == ""
+        assert self.err.count("\n") == 1, self.err
+        assert "Traceback" not in self.err
+        for word in words:
+            assert word in self.err, self.err
+
+
+Run = Callable[..., Answer]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A port project with one small port, as the working directory."""
+    (tmp_path / "tiny.py").write_text(PORT_FILE)
+    (tmp_path / "pyproject.toml").write_text('[tool.portproof]\nports = ["tiny:TINY"]\n')
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for name in [name for name in sys.modules if name == "tiny" or name.startswith("_portproof_file_")]:
+        del sys.modules[name]
+    return tmp_path
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Call the command line in this process; the sides run in processes of their own."""
+
+    def call(*arguments: object) -> Answer:
+        monkeypatch.setattr(sys, "argv", ["portproof", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capsys.readouterr()
+        return Answer(int(ended.value.code or 0), said.out, said.err)
+
+    return call
