@@ -84,7 +84,7 @@ def capture(sessions: Sessions, runner: str, out: Path, options: CaptureOptions)
         session, arguments = _artefact(sessions, side, info, inputs)
         session.call(
             "capture", runner=runner, inputs=str(inputs), out=str(staged), precisions=list(info.precisions),
-            hashes=hashes, whole=True, **arguments,
+            hashes=hashes, state=str(weights), described=side.call("describe"), **arguments,
         )  # fmt: skip
         if out.exists():
             shutil.rmtree(out)

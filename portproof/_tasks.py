@@ -13,6 +13,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof import _taps
+from portproof._account import Entry
 from portproof._capture import Manifest, save_arrays, write_manifest
 from portproof._checkpoint import read_checkpoint, write_checkpoint
 from portproof._environment import host
@@ -132,12 +133,10 @@ class Tasks:
                 evidence = built.evidence()
                 if single:
                     save_arrays(folder / f"{precision}.single.safetensors", _row_by_row(built, rows, single))
-        if options.get("whole"):  # a capture that travels carries what the other side needs
+        described = options.get("described") or {"entries": [], "modules": []}
+        if options.get("state"):  # a capture that travels carries what the other side needs
             shutil.copyfile(inputs, folder / "inputs.safetensors")
-            if info.artefact == "model":
-                save_arrays(folder / "weights.safetensors", self._model("float32").state())
-        model = self._runners.get("float32")
-        described = self.describe() if model is not None else {"entries": (), "modules": ()}
+            shutil.copyfile(options["state"], folder / "weights.safetensors")
         write_manifest(
             folder,
             Manifest(
@@ -150,8 +149,8 @@ class Tasks:
                 outputs=tuple(self.job.port.outputs),
                 runs={precision: bool(single) for precision in precisions},
                 environment={**host(), **evidence},
-                entries=tuple(model.model.entries()) if model is not None else (),
-                modules=tuple(described["modules"]),
+                entries=tuple(Entry.from_json(entry) for entry in described["entries"]),
+                modules=tuple((path, layer) for path, layer in described["modules"]),
                 weight_map=to_json(self.job.port.weights),
                 seconds=seconds,
             ),

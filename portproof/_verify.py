@@ -119,8 +119,9 @@ class _Chain:
             self.watch(who, doing)
 
         def done(_: Future[Any]) -> None:
-            key = f"{who}: {doing}"
-            self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started[0], 3)
+            if started:  # else it was cancelled before its turn
+                key = f"{who}: {doing}"
+                self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started[0], 3)
             self.watch(who, None)
 
         future = self.sides[who].submit(task, begun, **arguments)
