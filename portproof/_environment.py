@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -15,6 +16,15 @@ def tool_version() -> str:
         return version("portproof")
     except PackageNotFoundError:
         return "0+source"
+
+
+def package_versions(*names: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed here."""
+    found: dict[str, str] = {}
+    for name in names:
+        with contextlib.suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def processor() -> str:

@@ -142,12 +142,16 @@ def _print_sources(report: Report, console: Console) -> None:
     """Say where the numbers come from."""
     environment = report.environment
     sides = environment.get("sides", {})
-    versions = {k: v for side in sides.values() for k, v in side.get("versions", side).items() if isinstance(v, str)}
+    versions = dict(environment.get("packages", {})) | {
+        k: v for side in sides.values() for k, v in side.get("versions", side).items() if isinstance(v, str)
+    }
     listed = ", ".join(f"{name} {version}" for name, version in versions.items())
     families = len([f for f in report.inputs if f.startswith("photograph")])
     if report.inputs:
         probes = len(report.inputs) - families
-        seen = f"{families} photographs and {probes} probes" if families else f"{probes} kinds of probes"
+        seen = (
+            f"{families} views of photographs and {probes} kinds of probes" if families else f"{probes} kinds of probes"
+        )
         console.print(f"inputs: {seen}; weights: {', '.join(report.weights)}")
     console.print(
         "floors: the error in units of the float32 rounding error measured at that output, carried to the "

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 
 from portproof._account import Account, Entry, match_states
 from portproof._capture import hash_arrays, save_arrays
-from portproof._environment import host, thread_budget
+from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
 from portproof._faults import Fault
 from portproof._hops import SideRun, batch_hop, side_hops
@@ -551,6 +551,9 @@ class _Chain:
         labels = tuple(dict.fromkeys(hop.weights for hop in self.hops))
         usable = [h.verdict for h in self.hops if not (h.verdict == "inconclusive" and h.weights.startswith("given"))]
         verdict = gravest(verdicts if self.options.weights is None else [*usable, *verdicts[len(self.hops) :]])
+        packages = (
+            package_versions("onnx", "onnxruntime", "onnxruntime-gpu", "paddle2onnx") if "runtime" in self.sides else {}
+        )
         return Report(
             port=self.port.name,
             verdict=verdict,
@@ -563,6 +566,6 @@ class _Chain:
             accepted=tuple(self.accepted),
             inputs=tuple(dict.fromkeys(batch.families)),
             notes=tuple(dict.fromkeys(self.notes)),
-            environment={**host(), "sides": self.evidence, "floor_multiple": FLOOR_MULTIPLE},
+            environment={**host(), "packages": packages, "sides": self.evidence, "floor_multiple": FLOOR_MULTIPLE},
             seconds={**self.seconds, "total": round(seconds, 3)},
         )
