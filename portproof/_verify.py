@@ -13,19 +13,18 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._account import Account, Entry, match_states
-from portproof._capture import hash_arrays, save_arrays
+from portproof._capture import save_arrays
 from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
-from portproof._faults import Fault
 from portproof._hops import SideRun, batch_hop, side_hops
 from portproof._inputs import Batch, make_batch
-from portproof._judge import FLOOR_MULTIPLE, Floor, judge_modules, judge_outputs, output_floors
+from portproof._judge import FLOOR_MULTIPLE, Floor, judge_outputs, output_floors
 from portproof._model import unknown_module
 from portproof._port import Input, Port, other
+from portproof._replay import Replay, pair_modules, settle_accepted
 from portproof._report import AcceptedDeviation, Culprit, Hop, Modules, Report, Sight, gravest
 from portproof._resolve import Located, Project, resolve_callable
 from portproof._session import Session, Sessions
-from portproof._taps import TapDifference
 from portproof._weights import given_weights, transfer
 from portproof.runners import find_runner
 
@@ -36,7 +35,8 @@ Watch = Callable[[str, str | None], None]
 EAGER = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
 _EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
 _TITLE = {"torch": "torch", "paddle": "Paddle"}
-_QUICK_ROWS, _SIGHT_SAMPLE = 4, 8
+_QUICK_ROWS = 4
+_NO_HASHES = {"inputs": "", "weights": ""}  # these captures stay in one run
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,7 @@ class _Chain:
         self.evidence: dict[str, Any] = {}
         self.seconds: dict[str, float] = {}
         self.sides: dict[str, Session] = {}
+        self.prefix = dict.fromkeys(self.live, "")  # path of the judged part on each side
 
     # Steps are submitted through here, so that a person sees what each process does and the report where time went.
     def do(self, who: str, doing: str, task: str, **arguments: Any) -> Future[Any]:
@@ -198,22 +199,40 @@ class _Chain:
             name: Input(("batch", *array.shape[1:]), str(array.dtype), values=(0,) if array.dtype.kind != "f" else None)
             for name, array in arrays.items()
         }
-        self.port = replace(self.port, inputs=inputs, call="positional", outputs=("output",), taps={}, accepted={})
+        self.port = replace(self.port, inputs=inputs, call="positional", outputs=("output",), accepted={})
         self.sessions.located = replace(self.sessions.located, port=self.port)
         for side in self.live:
-            local = path if side == "torch" else self._paddle_path(path)
-            self.sides[side] = self.sessions.open(side, local)
+            self.prefix[side] = path if side == "torch" else self._paddle_path(path)
+            self.sides[side] = self.sessions.open(side, self.prefix[side])
         return Batch(arrays, batch.families, batch.notes)
 
     def _paddle_path(self, torch_path: str) -> str:
         return self.port.taps.get(torch_path) or self.port.weights.paddle_path(torch_path)
 
+    def _local_paddle_path(self, path: str) -> str:
+        """Translate a path inside the judged part."""
+        whole = self._paddle_path(_join(self.prefix["torch"], path)) if path else self.prefix["paddle"]
+        return _strip(self.prefix["paddle"], whole)
+
     def _match_weights(self) -> bool:
         """Settle the bijection of the state dicts; what breaks it is a divergence with its culprits."""
         if len(self.live) < 2:
             return True
-        entries = {s: [Entry.from_json(e) for e in self.described[s]["entries"]] for s in self.live}
-        self.account = match_states(entries["torch"], entries["paddle"], self.port.weights)
+        entries = {
+            side: [_inside(self.prefix[side], Entry.from_json(e)) for e in self.described[side]["entries"]]
+            for side in self.live
+        }
+        account = match_states(entries["torch"], entries["paddle"], self.port.weights)
+        rows = tuple(
+            replace(
+                row,
+                torch=tuple(_strip(self.prefix["torch"], name) for name in row.torch),
+                paddle=tuple(_strip(self.prefix["paddle"], name) for name in row.paddle),
+            )
+            for row in account.rows
+        )
+        ignored = tuple((side, _strip(self.prefix[side], name), reason) for side, name, reason in account.ignored)
+        self.account = replace(account, rows=rows, ignored=ignored)
         for problem in self.account.problems:
             side = problem.side or "unknown"
             self.culprits.append(Culprit(side, problem.module, "weights", "forward", problem.message))
@@ -229,7 +248,7 @@ class _Chain:
         if given is not None:
             label = f"given ({given.name})"
             tensors, side = given_weights(given, self.options, self.sides, self.folder)
-            files = self._write_weights(tensors, side, strict=True)
+            files = self._write_weights(tensors, side)
             self._judge_weights(label, files, exports=not self.options.quick)
             if any(hop.verdict == "inconclusive" for hop in self.hops):
                 self.notes.append(
@@ -272,10 +291,9 @@ class _Chain:
         text = f"raises where the other side runs: {error.reason}"
         self.culprits.append(Culprit(error.side, error.module, "raises", "forward", text))
 
-    def _write_weights(self, tensors: Arrays, side: str, *, strict: bool = False) -> dict[str, Path]:
+    def _write_weights(self, tensors: Arrays, side: str) -> dict[str, Path]:
         """Write one file of weights a side, each in its own names and layouts."""
         files: dict[str, Path] = {}
-        self.weights_hash = hash_arrays(tensors)
         for target in self.live:
             own = tensors
             if target != side:
@@ -295,30 +313,35 @@ class _Chain:
         lead = self.live[0]
         quick = self.options.quick
         inputs = self._quick_inputs() if quick else self.inputs
-        hashes = {"inputs": "", "weights": self.weights_hash}
         for side in self.live:
             self.do(side, "loading weights", "load", weights=str(files[side]))
-        recorded = self._submit_record(label)
+        replay = self._submit_replay(label)
         captures: dict[str, Future[Any]] = {}
         for side in self.live:
             captures[side] = self.do(
                 side, "running in float64 and float32", "capture",
                 runner=EAGER[side], inputs=str(inputs), out=str(self._out(label, EAGER[side])),
-                precisions=["float64", "float32"], hashes=hashes, single=0 if quick else 2,
+                precisions=["float64", "float32"], hashes=_NO_HASHES, single=0 if quick else 2,
             )  # fmt: skip
-        forced = self._submit_force(label, recorded)
+        rounded = self.do(lead, "loading weights", "rounded")
+        if replay is not None:
+            try:
+                replay.submit(look=not quick and label == "sensitised", seed=self.options.seed)
+            except ModelRaised as error:
+                self._raised(error)
+                replay = None
         exported = self._submit_exports(label) if exports else {}
         outputs = self._collect(captures, label)
         if lead not in outputs:
             return
-        for setting, count in self.sides[lead].call("rounded").items():
+        for setting, count in rounded.result().items():
             where = f"{count} modules" if count > 1 else "one module"
             self.notes.append(f"Paddle keeps {setting} ({where}) in float32; the float64 oracle has it rounded alike")
         floors = output_floors([(outputs[s]["float32"], outputs[s]["float64"]) for s in self.live if s in outputs])
         self._judge_sides(label, outputs, floors)
-        self._judge_forced(forced)
-        if len(self.live) == 2 and not quick and not self.culprits and label == "sensitised":
-            self._look(floors, outputs[lead]["float64"])
+        if replay is not None:
+            self._judge_replay(replay)
+            self.sight = self.sight or (replay.sight() if not self.culprits else None)
         for side in self.port.sides:
             if self.port.artefact(side):
                 self._judge_artefact(side, label, outputs[lead]["float64"], floors)
@@ -334,49 +357,13 @@ class _Chain:
         save_arrays(path, {n: a[::step] if self.port.inputs[n].has_rows else a for n, a in rows.items()})
         return path
 
-    def _pairs(self) -> tuple[dict[str, dict[str, str]], list[str]]:
-        """Pair the modules of the two trees by path; return each side's path to key, and what has no partner."""
-        paths = {side: [path for path, _ in self.described[side]["modules"]] for side in self.live}
-        if len(self.live) < 2:
-            return {self.live[0]: {path: path for path in paths[self.live[0]]}}, []
-        known = set(paths["paddle"])
-        torch, paddle = {}, {}
-        for path in paths["torch"]:
-            twin = self._paddle_path(path) if path else ""
-            if twin in known and twin not in paddle:
-                torch[path], paddle[twin] = path, path
-        layers = {side: dict(self.described[side]["modules"]) for side in self.live}
-        unseen = [f"torch '{p}' ({layers['torch'][p]})" for p in paths["torch"] if p not in torch]
-        unseen += [f"paddle '{p}' ({layers['paddle'][p]})" for p in paths["paddle"] if p not in paddle]
-        return {"torch": torch, "paddle": paddle}, unseen
-
-    def _submit_record(self, label: str) -> Future[Any] | None:
+    def _submit_replay(self, label: str) -> Replay | None:
         if len(self.live) < 2:
             return None
-        self.pairs, self.unseen = self._pairs()
-        self.taps = self.folder / f"taps-{len(self.hops)}"
-        lead = self.live[0]
-        return self.do(
-            lead, "recording taps", "record", pairs=self.pairs[lead], inputs=str(self.few), folder=str(self.taps)
-        )
-
-    def _submit_force(self, label: str, recorded: Future[Any] | None) -> dict[str, Future[Any]] | None:
-        if recorded is None:
-            return None
-        try:
-            recorded.result()
-        except ModelRaised as error:
-            self._raised(error)
-            return None
-        lead, follower = self.live
-        arguments = {"inputs": str(self.few), "folder": str(self.taps)}
-        passes = ((follower, "float64"), (follower, "float32"), (lead, "float32"))
-        return {
-            f"{side} {precision}": self.do(
-                side, "replaying modules", "force", pairs=self.pairs[side], precision=precision, **arguments
-            )
-            for side, precision in passes
-        }
+        described = {side: self.described[side]["modules"] for side in self.live}
+        pairs = pair_modules(described, self._local_paddle_path)
+        taps = self.folder / f"taps-{'given' if label.startswith('given') else label}"
+        return Replay(self.do, self.live[0], self.live[1], pairs, self.few, taps)
 
     def _submit_exports(self, label: str) -> dict[str, Future[Any]]:
         return {
@@ -419,67 +406,25 @@ class _Chain:
         ]
         self.hops += side_hops(runs, label, floors)
 
-    def _judge_forced(self, forced: Mapping[str, Future[Any]] | None) -> None:
+    def _judge_replay(self, replay: Replay) -> None:
         """Name the modules that compute something else on the same input."""
-        if forced is None:
-            return
-        results = {key: [TapDifference.from_json(e) for e in future.result()] for key, future in forced.items()}
-        lead, follower = self.live
-        low = [results[f"{follower} float32"], results[f"{lead} float32"]]
-        modules, culprits = judge_modules(results[f"{follower} float64"], low, self.unseen)
+        modules, culprits, found = replay.judge()
         self.modules = self.modules or modules
-        self._floors = low
+        kept, accepted = settle_accepted(self.port.accepted, culprits, found)
+        self.accepted = self.accepted or accepted
         if culprits:  # the replay says where a model that raised went wrong; where it raised is a consequence
             self.culprits = [culprit for culprit in self.culprits if culprit.kind != "raises"]
         known = {culprit.module for culprit in self.culprits}
-        for culprit in self._settle_accepted(culprits, results[f"{follower} float64"]):
-            if culprit.module not in known:
-                here = [path for path in self.unseen if f"'{culprit.module}." in path or not culprit.module]
-                beside = f"; without a partner: {', '.join(here[:3])}" if here and culprit.kind == "computes" else ""
-                self.culprits.append(replace(culprit, message=culprit.message + beside))
-        if culprits and not any(hop.kind == "semantics" and hop.verdict == "divergent" for hop in self.hops):
-            for index, hop in enumerate(self.hops):
-                if hop.kind == "semantics":
-                    reason = (
-                        f"module '{culprits[0].module}' differs on the same input, though the outputs hardly show it"
-                    )
-                    self.hops[index] = replace(hop, verdict="divergent", reason=reason)
-
-    def _settle_accepted(self, culprits: list[Culprit], found: list[TapDifference]) -> list[Culprit]:
-        """Take out what the port's author accepts; say so, and say when it no longer occurs."""
-        if self.accepted:
-            return [c for c in culprits if c.module not in self.port.accepted]
-        kept = list(culprits)
-        for module, accepted in self.port.accepted.items():
-            largest = max((e.difference.rms for e in found if e.key == module), default=0.0)
-            met = [c for c in culprits if c.module == module]
-            if met and largest <= accepted.bound:
-                kept = [c for c in kept if c.module != module]
-            self.accepted.append(AcceptedDeviation(module, accepted.reason, accepted.bound, largest, stale=not met))
-            if not met:
-                text = f"the accepted deviation no longer occurs; remove it from the port ({accepted.reason})"
-                kept.append(Culprit("unknown", module, "accepted", "forward", text))
-        return kept
-
-    def _look(self, floors: Mapping[str, Floor], clean: Arrays) -> None:
-        """Plant a sample of faults into the side that follows and count those that are caught and located."""
-        follower = self.live[1]
-        answer = self.do(
-            follower, "planting faults", "look",
-            pairs=self.pairs[follower], inputs=str(self.few), folder=str(self.taps),
-            count=_SIGHT_SAMPLE, seed=self.options.seed,
-        ).result()  # fmt: skip
-        caught = located = 0
-        missed: list[str] = []
-        for planted in answer:
-            found = [TapDifference.from_json(entry) for entry in planted["differences"]]
-            _, culprits = judge_modules(found, self._floors, ())
-            fault = Fault(**planted["fault"])
-            caught += bool(culprits)
-            located += {culprit.module for culprit in culprits} == {self.pairs[follower][fault.module]}
-            if not culprits:
-                missed.append(str(fault))
-        self.sight = Sight(len(answer), caught, located, tuple(missed))
+        self.culprits += [culprit for culprit in kept if culprit.module not in known]
+        for index, hop in enumerate(self.hops):
+            if hop.kind != "semantics":
+                continue
+            if kept and hop.verdict != "divergent":
+                reason = f"module '{kept[0].module}' differs on the same input, though the outputs hardly show it"
+                self.hops[index] = replace(hop, verdict="divergent", reason=reason)
+            if not kept and accepted and hop.verdict == "divergent" and hop.worst is not None:
+                reason = "every module agrees but for the accepted deviations, which reach the outputs"
+                self.hops[index] = replace(hop, verdict="equivalent", reason=reason)
 
     def _judge_artefact(self, side: str, label: str, oracle: Arrays, floors: Mapping[str, Floor]) -> None:
         """Run a side that is a file, and judge it against the oracle of the side that is a model."""
@@ -529,7 +474,7 @@ class _Chain:
             try:
                 self.do(
                     process, f"running the {title}", "capture", runner=runner, inputs=str(self.inputs), out=str(out),
-                    precisions=["float32"], hashes={"inputs": "", "weights": ""}, artefact=str(path), optimise=optimise,
+                    precisions=["float32"], hashes=_NO_HASHES, artefact=str(path), optimise=optimise,
                 ).result()  # fmt: skip
             except PortproofError as error:
                 self.hops.append(Hop(kind, source, how, "float32", label, "unavailable", None, str(error)))
@@ -569,3 +514,16 @@ class _Chain:
             environment={**host(), "packages": packages, "sides": self.evidence, "floor_multiple": FLOOR_MULTIPLE},
             seconds={**self.seconds, "total": round(seconds, 3)},
         )
+
+
+def _join(prefix: str, path: str) -> str:
+    return ".".join(filter(None, (prefix, path)))
+
+
+def _strip(prefix: str, path: str) -> str:
+    return path.removeprefix(prefix).removeprefix(".") if prefix else path
+
+
+def _inside(prefix: str, entry: Entry) -> Entry:
+    """Return an entry under its name in the whole model, which the port's weight map speaks of."""
+    return replace(entry, name=_join(prefix, entry.name), module=_join(prefix, entry.module))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from portproof import BadInput, Input, Port, assert_equivalent, find_port, verify
+from portproof import BadInput, Input, Port, WeightMap, assert_equivalent, find_port, verify
 from tests import small_ports
 
 
@@ -146,6 +146,35 @@ def test_one_part_of_a_half_finished_port_is_judged_alone() -> None:
         verify(port, module="7", quick=True)
 
 
+def test_one_part_is_found_under_its_other_name() -> None:
+    def torch_model() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Sequential(nn.Linear(8, 8), nn.ReLU()), nn.Linear(8, 3))
+
+    def paddle_model() -> Any:
+        from paddle import nn
+
+        class Named(nn.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.stem, self.head = nn.Sequential(nn.Linear(8, 8), nn.ReLU()), nn.Linear(8, 3)
+
+            def forward(self, x: Any) -> Any:
+                return self.head(self.stem(x))
+
+        return Named()
+
+    port = replace(
+        small_ports.MLP, torch=torch_model, paddle=paddle_model, weights=WeightMap(rename={"0": "stem", "1": "head"})
+    )
+    for module in ("", "0", "1"):
+        report = verify(port, module=module, quick=True)
+        assert report, (module, report.culprits)
+        assert report.modules is not None
+        assert report.modules.unseen == ()
+
+
 def test_assert_equivalent_names_the_culprit() -> None:
     def without_relu() -> Any:
         from paddle import nn
@@ -219,7 +248,10 @@ def test_an_accepted_deviation_holds_within_its_bound_and_fails_when_it_is_gone(
     port = replace(small_ports.MLP, paddle=slightly_off)
     assert [c.module for c in verify(port, quick=True).culprits] == ["1"]
     accepted = replace(port, accepted={"1": Accepted(1e-8, "the kernel scales")})
-    assert verify(accepted, quick=True).culprits == ()
+    report = verify(accepted, quick=True)
+    assert report.culprits == ()
+    assert report
+    assert report.accepted[0].found == pytest.approx(1e-9, rel=0.1)
     tight = replace(port, accepted={"1": Accepted(1e-10, "the kernel scales")})
     assert [c.module for c in verify(tight, quick=True).culprits] == ["1"]
     stale = verify(replace(small_ports.MLP, accepted={"1": Accepted(1e-8, "the kernel scales")}), quick=True)

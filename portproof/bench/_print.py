@@ -13,7 +13,7 @@ def print_result(result: BenchResult, console: Console) -> None:
     """Print one row a runner and batch, the fastest first, and what the numbers were made on."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("runner")
-    for name in ("batch", "median ms", "over processes", "first call", "build s", "floors"):
+    for name in ("batch", "median ms", "range", "first call", "build s", "floors"):
         table.add_column(name, justify="right")
     table.add_column("")
     for timing in sorted(result.timings, key=lambda t: (t.batch, t.median_ms is None, t.median_ms or 0.0)):
