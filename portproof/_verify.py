@@ -16,9 +16,10 @@ from portproof._account import Account, Entry, match_states
 from portproof._capture import save_arrays
 from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
-from portproof._hops import SideRun, batch_hop, side_hops
+from portproof._files import NO_HASHES, FileJudge, artefact_path
+from portproof._hops import SideRun, side_hops
 from portproof._inputs import Batch, make_batch
-from portproof._judge import FLOOR_MULTIPLE, Floor, judge_outputs, output_floors
+from portproof._judge import FLOOR_MULTIPLE, Floor, output_floors
 from portproof._model import unknown_module
 from portproof._port import Input, Port, other
 from portproof._replay import Replay, pair_modules, settle_accepted
@@ -36,7 +37,6 @@ EAGER = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
 _EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
 _TITLE = {"torch": "torch", "paddle": "Paddle"}
 _QUICK_ROWS = 4
-_NO_HASHES = {"inputs": "", "weights": ""}  # these captures stay in one run
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,8 @@ class _Chain:
                 self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started[0], 3)
             self.watch(who, None)
 
+        if who not in self.sides:
+            self.sides[who] = self.sessions.open(who)
         future = self.sides[who].submit(task, begun, **arguments)
         future.add_done_callback(done)
         return future
@@ -321,7 +323,7 @@ class _Chain:
             captures[side] = self.do(
                 side, "running in float64 and float32", "capture",
                 runner=EAGER[side], inputs=str(inputs), out=str(self._out(label, EAGER[side])),
-                precisions=["float64", "float32"], hashes=_NO_HASHES, single=0 if quick else 2,
+                precisions=["float64", "float32"], hashes=NO_HASHES, single=0 if quick else 2,
             )  # fmt: skip
         rounded = self.do(lead, "loading weights", "rounded")
         if replay is not None:
@@ -342,11 +344,7 @@ class _Chain:
         if replay is not None:
             self._judge_replay(replay)
             self.sight = self.sight or (replay.sight() if not self.culprits else None)
-        for side in self.port.sides:
-            if self.port.artefact(side):
-                self._judge_artefact(side, label, outputs[lead]["float64"], floors)
-        for side, future in exported.items():
-            self._judge_export(side, label, future, outputs[lead]["float64"], floors)
+        self._judge_files(label, exported, outputs[lead]["float64"], floors)
 
     def _out(self, label: str, runner: str) -> Path:
         return self.folder / f"{'given' if label.startswith('given') else label}-{runner}"
@@ -426,68 +424,25 @@ class _Chain:
                 reason = "every module agrees but for the accepted deviations, which reach the outputs"
                 self.hops[index] = replace(hop, verdict="equivalent", reason=reason)
 
-    def _judge_artefact(self, side: str, label: str, oracle: Arrays, floors: Mapping[str, Floor]) -> None:
-        """Run a side that is a file, and judge it against the oracle of the side that is a model."""
-        path = self._artefact_path(side)
-        runner = "onnxruntime-torch" if path.suffix == ".onnx" else "paddle-program"
-        self._run_file(side, label, path, f"{path.name}", runner, oracle, floors, kind="numerics")
-
-    def _artefact_path(self, side: str) -> Path:
-        named = Path(self.port.artefact(side) or "")
-        locator = (self.sessions.located.locator or "").rpartition(":")[0]
-        base = Path(locator).parent if locator.endswith(".py") else self.sessions.located.project.root or Path.cwd()
-        path = named if named.is_absolute() else base / named
-        if not path.is_file():
-            raise BadInput(f"port '{self.port.name}': its {side} side '{path}' is no file.")
-        return path
-
-    def _judge_export(
-        self, side: str, label: str, future: Future[Any], oracle: Arrays, floors: Mapping[str, Floor]
+    def _judge_files(
+        self, label: str, exported: Mapping[str, Future[Any]], oracle: Arrays, floors: Mapping[str, Floor]
     ) -> None:
-        """Judge one side's export: as written, then as the runtime rewrites it."""
-        title = f"{_TITLE[side]} export"
-        try:
-            future.result()
-        except PortproofError as error:
-            source = f"{_TITLE[self.live[0]]} float64 (oracle)"
-            self.hops.append(Hop("export", source, title, "float32", label, "unavailable", None, str(error)))
-            return
-        self._run_file(side, label, self.folder / f"{side}.onnx", title, _EXPORT[side], oracle, floors, kind="export")
-
-    def _run_file(
-        self, side: str, label: str, path: Path, title: str, runner: str,
-        oracle: Arrays, floors: Mapping[str, Floor], *, kind: str,
-    ) -> None:  # fmt: skip
-        """Run a file without and with the runtime's optimisations; each is a hop of its own."""
-        process = find_runner(runner).process
-        if process not in self.sides:
-            self.sides[process] = self.sessions.open(process)
+        """Judge the sides that are files, then the exports of those that are models."""
         source = f"{_TITLE[self.live[0]]} float64 (oracle)"
-        before: Arrays | None = None
-        for optimise in (False, True):
-            how = f"{title}, ONNX Runtime {'optimised' if optimise else 'as written'}"
-            if process == "paddle":
-                if not optimise:
-                    continue
-                how = f"{title}, Paddle program"
-            out = self.folder / f"{kind}-{side}-{'optimised' if optimise else 'plain'}"
+        judge = FileJudge(self.do, self.inputs, self.folder, label, source, oracle, floors)
+        for artefact in self.port.sides:
+            if self.port.artefact(artefact):
+                path = artefact_path(self.sessions.located, artefact)
+                runner = find_runner("onnxruntime-torch" if path.suffix == ".onnx" else "paddle-program")
+                self.hops += judge.judge("numerics", path.name, path, runner)
+        for side, future in exported.items():
+            title = f"{_TITLE[side]} export"
             try:
-                self.do(
-                    process, f"running the {title}", "capture", runner=runner, inputs=str(self.inputs), out=str(out),
-                    precisions=["float32"], hashes=_NO_HASHES, artefact=str(path), optimise=optimise,
-                ).result()  # fmt: skip
+                future.result()
             except PortproofError as error:
-                self.hops.append(Hop(kind, source, how, "float32", label, "unavailable", None, str(error)))
-                return
-            found = load_file(out / "float32.safetensors")
-            if before is None:
-                self.hops.append(judge_outputs(kind, source, how, "float32", label, found, oracle, floors))
-            else:
-                plain = f"{title}, as written"
-                self.hops.append(judge_outputs("runtime", plain, how, "float32", label, found, before, floors))
-            before = found
-            if optimise:
-                self.hops += batch_hop(how, label, found, load_file(out / "float32.single.safetensors"), floors)
+                self.hops.append(judge.unavailable("export", title, error))
+                continue
+            self.hops += judge.judge("export", title, self.folder / f"{side}.onnx", find_runner(_EXPORT[side]))
 
     def _report(self, batch: Batch, seconds: float) -> Report:
         verdicts = [hop.verdict for hop in self.hops]

@@ -1,0 +1,106 @@
+"""Hops of files: exports and sides that are artefacts, run as they are written and as the runtime rewrites them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._errors import BadInput, PortproofError
+from portproof._hops import batch_hop
+from portproof._judge import Floor, judge_outputs
+from portproof._report import Hop
+from portproof._resolve import Located
+from portproof.runners import RunnerInfo
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+#: Stands in the manifest of captures that never leave one run.
+NO_HASHES = {"inputs": "", "weights": ""}
+
+
+@dataclass(frozen=True)
+class FileJudge:
+    """Runs files and judges them against one oracle.
+
+    Attributes:
+        do: submits a task to a process.
+        inputs: file of the rows.
+        folder: for captures.
+        weights: label of the weights in the files.
+        source: title of the oracle.
+        oracle: its outputs.
+        floors: by output.
+    """
+
+    do: Callable[..., Future[Any]]
+    inputs: Path
+    folder: Path
+    weights: str
+    source: str
+    oracle: Arrays
+    floors: Mapping[str, Floor]
+
+    def unavailable(self, kind: str, title: str, error: PortproofError) -> Hop:
+        """Return the hop of a file that could not be made or run."""
+        return Hop(kind, self.source, title, "float32", self.weights, "unavailable", None, str(error))
+
+    def judge(self, kind: str, title: str, path: Path, runner: RunnerInfo) -> list[Hop]:
+        """Run one file; each way to run it is a hop of its own, and a way that fails is the last.
+
+        Args:
+            kind: of the first hop, ``export`` or ``numerics``.
+            title: of the file.
+            path: the file.
+            runner: what runs it.
+        """
+        hops: list[Hop] = []
+        before: Arrays | None = None
+        for optimise, how in self._ways(title, runner):
+            out = self.folder / f"{path.stem}-{kind}-{optimise}"
+            try:
+                self.do(
+                    runner.process, f"running {title}", "capture", runner=runner.name, inputs=str(self.inputs),
+                    out=str(out), precisions=["float32"], hashes=NO_HASHES, artefact=str(path), optimise=optimise,
+                ).result()  # fmt: skip
+            except PortproofError as error:
+                return [*hops, self.unavailable(kind, how, error)]
+            found = load_file(out / "float32.safetensors")
+            if before is None:
+                hops.append(self._hop(kind, self.source, how, found, self.oracle))
+            else:
+                hops.append(self._hop("runtime", f"{title}, as written", how, found, before))
+            before = found
+            if optimise:
+                single = load_file(out / "float32.single.safetensors")
+                hops += batch_hop(how, self.weights, found, single, self.floors)
+        return hops
+
+    @staticmethod
+    def _ways(title: str, runner: RunnerInfo) -> list[tuple[bool, str]]:
+        if runner.artefact == "program":
+            return [(True, f"{title}, {runner.title}")]
+        return [(False, f"{title}, ONNX Runtime as written"), (True, f"{title}, ONNX Runtime optimised")]
+
+    def _hop(self, kind: str, source: str, target: str, found: Arrays, expected: Arrays) -> Hop:
+        return judge_outputs(kind, source, target, "float32", self.weights, found, expected, self.floors)
+
+
+def artefact_path(located: Located, side: str) -> Path:
+    """Return the file that is a port's side; relative paths begin at the project, or at the port's own file.
+
+    Raises:
+        BadInput: there is no such file.
+    """
+    named = Path(located.port.artefact(side) or "")
+    locator = (located.locator or "").rpartition(":")[0]
+    base = Path(locator).parent if locator.endswith(".py") else located.project.root or Path.cwd()
+    path = named if named.is_absolute() else base / named
+    if not path.is_file():
+        raise BadInput(f"port '{located.port.name}': its {side} side '{path}' is no file.")
+    return path
