@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from portproof._errors import BadInput
@@ -81,6 +81,28 @@ class Input:
         return tuple(
             size if isinstance(size, int) else batch if size == "batch" else self.sizes[size] for size in self.shape
         )
+
+
+@dataclass(frozen=True)
+class Part:
+    """The signature of one module, where a port is judged in part.
+
+    Attributes:
+        inputs: name to shape of one row and dtype, in the order of the module's arguments.
+        outputs: how many tensors it returns.
+    """
+
+    inputs: Mapping[str, tuple[Sequence[int], str]]
+    outputs: int
+
+    def of(self, port: Port) -> Port:
+        """Return the port of this part alone."""
+        inputs = {
+            name: Input(("batch", *shape), dtype, values=None if dtype in _FLOATS else (0,))
+            for name, (shape, dtype) in self.inputs.items()
+        }
+        names = ("output",) if self.outputs == 1 else tuple(f"output{i}" for i in range(self.outputs))
+        return replace(port, inputs=inputs, outputs=names, call="positional", accepted={})
 
 
 @dataclass(frozen=True)

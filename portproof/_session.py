@@ -11,13 +11,14 @@ import tempfile
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from portproof import _errors
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable, WorkerDied
+from portproof._port import Part
 from portproof._resolve import Located
 
 #: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
@@ -68,7 +69,9 @@ class WorkerSession:
     One JSON document a line goes each way; what the framework prints goes to a log that is shown when it dies.
     """
 
-    def __init__(self, located: Located, side: str, module: str, device: str, threads: int) -> None:
+    def __init__(
+        self, located: Located, side: str, module: str, device: str, threads: int, part: Part | None = None
+    ) -> None:
         python = located.project.python.get(side, sys.executable)
         self._side, self._python = side, python
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
@@ -94,6 +97,7 @@ class WorkerSession:
         self._hello = self.submit(
             "_open", root=str(root) if root else None, locator=located.locator,
             kwargs=dict(located.port.kwargs), side=side, module=module, device=device, threads=threads,
+            part=None if part is None else asdict(part),
         )  # fmt: skip
 
     def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
@@ -160,13 +164,23 @@ class Sessions:
         port = replace(located.port, kwargs={**located.port.kwargs, **(kwargs or {})})
         self.located = replace(located, port=port)
         self.device, self.threads = device, threads
+        self.part: Part | None = None
         self._stack = contextlib.ExitStack()
         self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="portproof-", dir=_memory())))
 
+    def narrow(self, part: Part) -> Located:
+        """Make one module the whole of the port for the sessions opened from now on."""
+        self.located = replace(self.located, port=part.of(self.located.port))
+        self.part = part
+        return self.located
+
     def open(self, side: str, module: str = "") -> Session:
         """Start a session; its framework is imported when the first task asks for it."""
-        kind = LocalSession if self.located.locator is None else WorkerSession
-        session: Session = kind(self.located, side, module, self.device, self.threads)
+        session: Session
+        if self.located.locator is None:
+            session = LocalSession(self.located, side, module, self.device, self.threads)
+        else:
+            session = WorkerSession(self.located, side, module, self.device, self.threads, self.part)
         self._stack.callback(session.close)
         return session
 

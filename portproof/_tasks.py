@@ -199,29 +199,36 @@ class Tasks:
             "samples_ms": samples, "evidence": built.evidence(),
         }  # fmt: skip
 
-    def module_inputs(self, path: str, inputs: str, out: str) -> list[str]:
-        """Run the whole float64 model and write what one module receives; returns the inputs' names."""
+    def module_inputs(self, path: str, inputs: str, out: str) -> dict[str, Any] | None:
+        """Run the whole float64 model and write what one module receives; returns its signature, None if not called."""
         from portproof._model import wrapped_forwards
         from portproof._tree import leaves
 
         model = self._model("float64")
         modules = [(p, m) for p, m in model.framework.modules(model.root) if p == path]
         caught: list[Arrays] = []
+        returned: list[int] = []
 
         def wrap(_: str, forward: Any) -> Any:
             def caught_forward(*args: Any, **kwargs: Any) -> Any:
                 tensors = leaves((args, kwargs), model.framework.is_tensor)
                 caught.append({f"input{i}": model.framework.to_array(tensor) for i, tensor in enumerate(tensors)})
-                return forward(*args, **kwargs)
+                result = forward(*args, **kwargs)
+                returned.append(len(list(leaves(result, model.framework.is_tensor))))
+                return result
 
             return caught_forward
 
         with wrapped_forwards(modules, wrap):
             model.call(load_file(inputs))
         if not caught:
-            return []
-        save_arrays(Path(out), {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in caught[0].items()})
-        return list(caught[0])
+            return None
+        arrays = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in caught[0].items()}
+        save_arrays(Path(out), arrays)
+        return {
+            "inputs": {name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()},
+            "outputs": returned[0],
+        }
 
     def record(self, pairs: dict[str, str], inputs: str, folder: str) -> None:
         """Record the taps of the float64 model."""

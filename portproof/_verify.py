@@ -21,7 +21,7 @@ from portproof._hops import SideRun, side_hops
 from portproof._inputs import Batch, make_batch
 from portproof._judge import FLOOR_MULTIPLE, Floor, output_floors
 from portproof._model import unknown_module
-from portproof._port import Input, Port, other
+from portproof._port import Part, Port, other
 from portproof._replay import Replay, pair_modules, settle_accepted
 from portproof._report import AcceptedDeviation, Culprit, Hop, Modules, Report, Sight, gravest
 from portproof._resolve import Located, Project, resolve_callable
@@ -177,32 +177,25 @@ class _Chain:
         if path not in known:
             raise BadInput(unknown_module(self.live[0], path, known))
         save_arrays(tapped, batch.arrays)
-        names: list[str] = []
+        sensitised, received = self.folder / "whole.safetensors", self.folder / "module-inputs.safetensors"
+        signature: dict[str, Any] | None = None
         failures: list[str] = []
         for side in self.live:
             local = path if side == "torch" else self._paddle_path(path)
+            whole = self.sides[side]
             try:
-                self.sides[side].call(
-                    "sensitise", inputs=str(tapped), out=str(self.folder / "x"), seed=self.options.seed
-                )
-                names = self.sides[side].call(
-                    "module_inputs", path=local, inputs=str(tapped), out=str(self.folder / "module-inputs.safetensors")
-                )
+                whole.call("sensitise", inputs=str(tapped), out=str(sensitised), seed=self.options.seed)
+                whole.call("load", weights=str(sensitised))
+                signature = whole.call("module_inputs", path=local, inputs=str(tapped), out=str(received))
             except PortproofError as error:
                 failures.append(str(error))
-            if names:
+            if signature is not None:
                 break
-        if not names:
+        if signature is None:
             why = failures[0] if failures else "no side calls it in its forward"
             raise BadInput(f"--module '{path}': no side gives it an input ({why}).")
-        arrays = load_file(self.folder / "module-inputs.safetensors")
-
-        inputs = {
-            name: Input(("batch", *array.shape[1:]), str(array.dtype), values=(0,) if array.dtype.kind != "f" else None)
-            for name, array in arrays.items()
-        }
-        self.port = replace(self.port, inputs=inputs, call="positional", outputs=("output",), accepted={})
-        self.sessions.located = replace(self.sessions.located, port=self.port)
+        arrays = load_file(received)
+        self.port = self.sessions.narrow(Part(signature["inputs"], signature["outputs"])).port
         for side in self.live:
             self.prefix[side] = path if side == "torch" else self._paddle_path(path)
             self.sides[side] = self.sessions.open(side, self.prefix[side])

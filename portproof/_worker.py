@@ -56,13 +56,22 @@ def main() -> None:
 
 
 def _open(
-    root: str | None, locator: str | None, kwargs: dict[str, Any], side: str, module: str, device: str, threads: int
+    root: str | None,
+    locator: str | None,
+    kwargs: dict[str, Any],
+    side: str,
+    module: str,
+    device: str,
+    threads: int,
+    part: dict[str, Any] | None,
 ) -> Any:
+    from portproof._port import Part
     from portproof._resolve import Project, find_port
     from portproof._tasks import Tasks
 
     located = find_port(locator, Project(Path(root) if root else None))
-    return Tasks(replace(located.port, kwargs=kwargs), side, module, device, threads)
+    port = replace(located.port, kwargs=kwargs)
+    return Tasks(port if part is None else Part(**part).of(port), side, module, device, threads)
 
 
 if __name__ == "__main__":

@@ -97,6 +97,15 @@ def test_both_sides_raising_is_bad_input_and_not_a_verdict(project: Path, run: R
     run("verify", "--quick").refused(2, "torch model raised", "paddle model raised")
 
 
+def test_one_module_is_judged_alone_in_the_sides_own_processes(project: Path, run: Run) -> None:
+    file = project / "tiny.py"
+    file.write_text(
+        file.read_text().replace("nn.ReLU(), nn.Linear(8, classes))", "nn.Tanh(), nn.Linear(8, classes))", 1)
+    )
+    assert run("verify", "--quick", "--module", "2").code == 0
+    assert run("verify", "--quick", "--module", "1").code == 1
+
+
 def test_a_missing_module_suggests_the_near_ones(project: Path, run: Run) -> None:
     run("verify", "--quick", "--module", "9").refused(2, "no module '9'")
 
