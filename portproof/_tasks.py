@@ -46,7 +46,6 @@ class Tasks:
         self.job = RunnerJob(port, side, module=module, device=device, threads=threads)
         self._runners: dict[str, Any] = {}
         self._open = contextlib.ExitStack()
-        self._weights: Arrays | None = None
         self._rounded: dict[str, int] = {}
 
     def close(self) -> None:
@@ -61,8 +60,6 @@ class Tasks:
             runner = self._open.enter_context(Eager(replace(self.job, precision=precision)))
             if precision == "float64" and len(self.job.port.sides) == 2:
                 self._rounded = runner.model.framework.round_settings(runner.model.root)
-            if self._weights is not None:
-                runner.model.load(self._weights)
             self._runners[precision] = runner
         return self._runners[precision]
 
@@ -107,9 +104,10 @@ class Tasks:
 
     def load(self, weights: str) -> None:
         """Load a state dict into every model built so far and into those still to be built."""
-        self._weights = load_file(weights)
+        self.job = replace(self.job, weights=Path(weights))
+        state = load_file(weights)
         for runner in self._runners.values():
-            runner.model.load(self._weights)
+            runner.model.load(state)
 
     def capture(
         self, runner: str, inputs: str, out: str, precisions: list[str], hashes: dict[str, str], **options: Any
@@ -123,10 +121,7 @@ class Tasks:
         evidence: dict[str, Any] = {}
         for precision in precisions:
             with contextlib.ExitStack() as stack:
-                if info.artefact == "model" and info.path.endswith("_eager:Eager"):
-                    built = self._runner(precision)
-                else:
-                    built = stack.enter_context(self._other_runner(info, precision, options))
+                built = self._build(info, precision, options, stack)
                 begun = time.perf_counter()
                 save_arrays(folder / f"{precision}.safetensors", built.run(rows))
                 seconds[precision] = time.perf_counter() - begun
@@ -156,7 +151,10 @@ class Tasks:
             ),
         )
 
-    def _other_runner(self, info: RunnerInfo, precision: str, options: dict[str, Any]) -> Any:
+    def _build(self, info: RunnerInfo, precision: str, options: dict[str, Any], stack: contextlib.ExitStack) -> Any:
+        """Return a runner on the weights at hand: the framework's own, which the other tasks share, or another."""
+        if info.path == "portproof.runners._eager:Eager":
+            return self._runner(precision)
         artefact = options.get("artefact")
         job = replace(
             self.job,
@@ -165,7 +163,7 @@ class Tasks:
             artefact=Path(artefact) if artefact else None,
             optimise=options.get("optimise", True),
         )
-        return info.load()(job)
+        return stack.enter_context(info.load()(job))
 
     def time(self, runner: str, rows: str, batch: str, out: str, seconds: float, **options: Any) -> dict[str, Any]:
         """Time a runner that this fresh process builds, between two checks of what it puts out.
@@ -183,10 +181,7 @@ class Tasks:
         info = find_runner(runner)
         checked, timed = load_file(rows), load_file(batch)
         begun = time.perf_counter()
-        if info.path.endswith("_eager:Eager"):
-            built = self._runner("float32")
-        else:
-            built = self._open.enter_context(self._other_runner(info, "float32", options))
+        built = self._build(info, "float32", options, self._open)
         building = time.perf_counter() - begun
         save_arrays(Path(f"{out}-before.safetensors"), built.run(checked))
         begun = time.perf_counter()
