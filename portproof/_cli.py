@@ -51,6 +51,9 @@ def verify(
         str, typer.Option("--module", metavar="PATH", help="Judge one part of a half-finished port.")
     ] = "",
     quick: Annotated[bool, typer.Option("--quick", help="No exports, no planted faults: for the edit loop.")] = False,
+    modules: Annotated[
+        bool, typer.Option("--modules/--no-modules", help="Replay module by module, to name the culprits.")
+    ] = True,
     json_file: Json = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -63,7 +66,10 @@ def verify(
 
     _check_json(json_file)
     located = _find(port)
-    options = Options(weights, images, module, quick, seed, _device(device), _settings(settings))
+    options = Options(
+        weights=weights, images=images, module=module, quick=quick, modules=modules, seed=seed,
+        device=_device(device), kwargs=_settings(settings),
+    )  # fmt: skip
     with watching() as watch:
         report = judge(located, options, watch)
     if json_file != "-":
@@ -204,6 +210,35 @@ def export(
         f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB, with "
         + (f"the weights of {weights.name}" if weights else "freshly initialised weights")
     )
+
+
+@app.command()
+def faults(
+    port: PortName = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Single faults, over all seeds and both sides.")] = 200,
+    groups: Annotated[int, typer.Option("--groups", min=0, help="Pairs and triples planted together.")] = 20,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Of weights, probes and places.")] = 2,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Seeds at a time. Default: by the cores.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Results as they come, a line each; a run that was cut off goes on."),
+    ] = None,
+    json_file: Json = None,
+    settings: Setting = None,
+) -> None:
+    """Plant faults on either side of a right port, and count what the check sees of them."""
+    from portproof._print import output, watching
+    from portproof.faults._campaign import FaultOptions, plant_faults
+    from portproof.faults._print import print_faults
+
+    _check_json(json_file)
+    options = FaultOptions(count, groups, seeds, jobs, out, _settings(settings))
+    with watching() as watch:
+        report = plant_faults(_find(port), options, watch)
+    if json_file != "-":
+        print_faults(report, output())
+    _write_json(json_file, report.to_json())
+    raise typer.Exit(report.exit_code)
 
 
 @app.command()

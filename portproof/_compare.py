@@ -21,6 +21,7 @@ from portproof._judge import output_floors
 from portproof._report import Report, gravest
 from portproof._resolve import Located, resolve_callable
 from portproof._session import Session, Sessions
+from portproof._sides import own_tensors
 from portproof._weightmap import from_json
 from portproof._weights import given_weights, transfer
 from portproof.runners import RunnerInfo, find_runner
@@ -115,10 +116,7 @@ def _follow(followed: Capture, located: Located, side: Session, name: str, input
     if manifest.side != name:
         own = tuple(Entry.from_json(entry) for entry in side.call("describe")["entries"])
         account = _account({manifest.side: manifest.entries, name: own}, manifest.weight_map)
-        counters = {n for s, n, _ in account.ignored if s == name}
-        tensors = transfer(
-            tensors, account, name, {e.name: np.zeros(e.shape, e.dtype) for e in own if e.name in counters}
-        )
+        tensors = transfer(tensors, account, name, own_tensors(side, account, name, inputs.parent))
     save_arrays(weights, tensors)
 
 

@@ -79,6 +79,19 @@ def make_batch(
     return Batch(arrays, tuple(families[:rows]), tuple(notes))
 
 
+def few_rows(port: Port, batch: Batch, *, quick: bool = False) -> dict[str, Array]:
+    """Return the rows for the module-by-module replay: a photograph and a loud probe, more where rows are cheap.
+
+    The loud probe reaches where clipping begins, which inputs of unit variance hardly do.
+    """
+    rows = len(batch.families)
+    loud = [i for i, family in enumerate(batch.families) if "scaled by 8" in family]
+    chosen = [0] if quick or rows == 1 else [0, (loud or [rows // 2])[0]]
+    if rows >= MANY_ROWS:
+        chosen = [*range(15), *(loud or [15])[:1]]
+    return {name: array[chosen] if port.inputs[name].has_rows else array for name, array in batch.arrays.items()}
+
+
 def _photographs(folder: Path | None) -> list[Path]:
     if folder is None:
         found = importlib.util.find_spec("sklearn")  # located, not imported

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from portproof._numerics import EPSILON, Array, Difference, compare, extreme_factor
 from portproof._report import Culprit, Hop, Modules, Verdict, Worst, gravest
-from portproof._taps import RECEIVED, RETURNED, TapDifference
+from portproof._settings import SettingDifference
+from portproof._taps import LOUD, LOUDNESS, RECEIVED, RETURNED, TapDifference
 
 #: How many noise floors away two honest computations of a tensor may lie. Honest ratios of GoogLeNet's modules and
 #: outputs reach 7 (a Linear over two rows, which Paddle sums one term after the other and torch in blocks); the
@@ -18,8 +19,6 @@ FLOOR_MULTIPLE = 32.0
 #: From how many elements on an error of exactly zero is a property of the module (ReLU, max-pool, concat) and not
 #: luck; such a module must agree exactly.
 _EXACT_COUNT = 64
-
-_KINDS = {RECEIVED: "wiring", RETURNED: "computes"}
 
 
 @dataclass(frozen=True)
@@ -39,19 +38,21 @@ class Floor:
         return max(self.rms, EPSILON["float32"] / 2) * EPSILON[precision] / EPSILON["float32"]
 
 
-def measure_floor(errors: Iterable[Difference]) -> Floor:
+def measure_floor(errors: Iterable[Difference], cap: float | None = None) -> Floor:
     """Return the floor at a tensor: the smaller of the sides' own float32 errors.
 
     The smaller, so that a side that computes in less than float32 cannot raise the floor that it is judged with.
 
     Args:
         errors: per side, float32 against float64 of the same side.
+        cap: what float32 can honestly do here, where that is known; nothing raises the floor beyond it.
     """
     counted = [error for error in errors if error.mismatch is None]
     if not counted:
         return Floor(EPSILON["float32"] / 2)
     exact = all(error.peak == 0.0 and error.count >= _EXACT_COUNT for error in counted)
-    return Floor(min(error.rms for error in counted), exact)
+    rms = min(error.rms for error in counted)
+    return Floor(rms if cap is None else min(rms, cap), exact)
 
 
 def ratio(difference: Difference, floor: Floor, precision: str) -> float:
@@ -137,31 +138,71 @@ def output_floors(
     return {name: measure_floor(errors[name]) for name in names}
 
 
+class ModuleFloors:
+    """The floor of every tap, from the forced float32 runs of the clean sides.
+
+    Args:
+        float32_errors: side to its forced float32 differences.
+        found: forced float64 differences, which carry the analytic caps.
+    """
+
+    def __init__(self, float32_errors: Mapping[str, Sequence[TapDifference]], found: Sequence[TapDifference]) -> None:
+        self.errors: dict[tuple[str, int, str, int], dict[str, TapDifference]] = {}
+        for side, entries in float32_errors.items():
+            for entry in entries:
+                self.errors.setdefault(entry.name, {})[side] = entry
+        self._caps = {entry.name: entry.cap for entry in found}
+
+    def of(self, entry: TapDifference) -> Floor:
+        """Return the floor at a tap."""
+        errors = self.errors.get(entry.name, {})
+        return measure_floor((error.difference for error in errors.values()), self._caps.get(entry.name))
+
+    def is_divergent(self, entry: TapDifference, precision: str) -> bool:
+        """Whether a tap lies farther out than honest rounding in a precision."""
+        return ratio(entry.difference, self.of(entry), precision) > FLOOR_MULTIPLE
+
+    def low_precision(self) -> list[Culprit]:
+        """Name the modules whose float32 error is more than float32 makes: something in them computes in less.
+
+        It has to lie both beyond the floor, which the other side sets, and beyond the analytic cap.
+        """
+        named: dict[tuple[str, str], Culprit] = {}
+        for name, sides in self.errors.items():
+            for side, entry in sides.items():
+                if entry.role != RETURNED or entry.difference.mismatch is not None:
+                    continue
+                value, cap = ratio(entry.difference, self.of(entry), "float32"), self._caps.get(name)
+                if FLOOR_MULTIPLE < value < math.inf and (cap is None or entry.difference.rms > cap):
+                    text = f"in float32 it errs by {entry.difference.rms:.1e} of its scale: it computes in less"
+                    named.setdefault((side, entry.key), Culprit(side, entry.key, "precision", "forward", text, value))
+        return list(named.values())
+
+
 def judge_modules(
     found: Sequence[TapDifference],
-    float32_errors: Sequence[Sequence[TapDifference]],
-    unseen: Sequence[str],
+    floors: ModuleFloors,
+    unseen: Sequence[str] = (),
+    settings: Sequence[SettingDifference] = (),
 ) -> tuple[Modules, list[Culprit]]:
     """Judge the forced replay of one side in float64, tensor by tensor, and name where faults enter.
 
     Args:
         found: the forced float64 differences of the side that follows.
-        float32_errors: the forced float32 differences of each side, from which the floors are measured.
+        floors: of the taps.
         unseen: module paths without a partner.
+        settings: that paired modules do not share.
 
     Returns:
         The coverage, and the culprits in the order in which they are reached.
     """
-    errors: dict[tuple[str, int, str, int], list[Difference]] = {}
-    for side in float32_errors:
-        for entry in side:
-            errors.setdefault(entry.name, []).append(entry.difference)
     worst_module, worst_ratio = "", 0.0
     blind: set[str] = set()
     culprits: dict[tuple[str, str], Culprit] = {}
     for entry in found:
-        floor = measure_floor(errors.get(entry.name, []))
-        value = ratio(entry.difference, floor, "float64")
+        floor = floors.of(entry)
+        # So far out, what is asked is where a layer saturates, not how its kernel rounds: float32's floor tells.
+        value = ratio(entry.difference, floor, "float32" if entry.role == LOUD else "float64")
         if entry.role == RETURNED and entry.difference.count and is_blind(entry.difference, floor, "float64"):
             blind.add(entry.key)
         if value > FLOOR_MULTIPLE:
@@ -169,23 +210,31 @@ def judge_modules(
             culprits.setdefault((culprit.module, culprit.kind), culprit)
         elif value > worst_ratio:
             worst_module, worst_ratio = entry.key, value
-    merged = _merge(list(culprits.values()))
+    merged = [_with_settings(culprit, settings) for culprit in _merge(list(culprits.values()))]
+    named = {culprit.module for culprit in merged}
+    hidden = [difference for difference in settings if difference.training and difference.key not in named]
+    merged += [Culprit("unknown", d.key, "setting", "forward", f"{d.text}; it acts in training") for d in hidden]
     return Modules(len(found), worst_module, worst_ratio, tuple(unseen), tuple(sorted(blind))), merged
+
+
+def _with_settings(culprit: Culprit, settings: Sequence[SettingDifference]) -> Culprit:
+    """Add to a culprit what differs in how the two modules were built."""
+    said = [difference.text for difference in settings if difference.key == culprit.module]
+    return replace(culprit, message=f"{culprit.message}; {', '.join(said)}") if said else culprit
 
 
 def _culprit(entry: TapDifference, value: float) -> Culprit:
     difference = entry.difference
     number = value if math.isfinite(value) else None
     amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
-    if entry.role == RETURNED:
-        kind = "raises" if (difference.mismatch or "").startswith("raised") else "computes"
-        text = (
-            f"on the same input its output {amount}" if kind == "computes" else f"on the other side's input it {amount}"
-        )
-        return Culprit("unknown", entry.key, kind, "forward", text, number)
-    parent = entry.key.rpartition(".")[0]
-    text = f"its part '{entry.key}' receives another input: {amount}"
-    return Culprit("unknown", parent, "wiring", "forward", text, number)
+    if entry.role == RECEIVED:
+        parent = entry.key.rpartition(".")[0]
+        text = f"its part '{entry.key}' receives another input: {amount}"
+        return Culprit("unknown", parent, "wiring", "forward", text, number)
+    if (difference.mismatch or "").startswith("raised"):
+        return Culprit("unknown", entry.key, "raises", "forward", f"on the other side's input it {amount}", number)
+    where = f"on an input {LOUDNESS:.0f} times as large" if entry.role == LOUD else "on the same input"
+    return Culprit("unknown", entry.key, "computes", "forward", f"{where} its output {amount}", number)
 
 
 def _merge(culprits: list[Culprit]) -> list[Culprit]:

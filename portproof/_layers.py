@@ -6,6 +6,7 @@ Source: the ``Shape`` sections of both frameworks' references, and the layers th
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 
@@ -72,6 +73,8 @@ FLOAT32_SETTINGS: dict[str, tuple[str, ...]] = {
 
 #: By the name that the code uses for a type in both frameworks: torch's.
 BY_NAME = {layer.torch: layer for layer in LAYER_TYPES}
+#: Paddle's names of layers without a rule, where more than the D of a dimension differs.
+_ALIASES = {"Layer": "Module", "Silu": "SiLU"}
 _BY_PADDLE = {layer.paddle: layer for layer in LAYER_TYPES}
 
 
@@ -83,10 +86,11 @@ def layer_type(side: str, class_names: list[str]) -> str:
         class_names: names of the classes of the module that the framework itself defines.
 
     Returns:
-        The torch name of the first class that has a rule, else the name of the first class.
+        The torch name of the first class that has a rule, else torch's spelling of the first class.
     """
     table = BY_NAME if side == "torch" else _BY_PADDLE
     for name in class_names:
         if name in table:
             return table[name].torch
-    return class_names[0] if class_names else ""
+    first = class_names[0] if class_names else ""
+    return first if side == "torch" else _ALIASES.get(first) or re.sub(r"(\d)D$", r"\1d", first)

@@ -138,6 +138,8 @@ class Port:
         call: how the inputs are handed over: by position, by keyword, or as one dictionary.
         taps: pairs of module paths, torch to paddle, where the trees differ.
         accepted: deviations that the author has looked at: torch module path to :class:`Accepted`.
+        faults: kinds of fault of the author's own, beside the catalogue: each a ``portproof.faults.Kind``, or
+            ``"module:name"`` of one or of several.
 
     Raises:
         BadInput: the fields contradict each other.
@@ -153,6 +155,7 @@ class Port:
     call: Literal["positional", "keyword", "dictionary"] = "positional"
     taps: Mapping[str, str] = field(default_factory=dict)
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
+    faults: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "outputs", tuple(self.outputs))

@@ -48,6 +48,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
     _print_modules(report, console)
     if report.culprits:
         console.print(Text(f"\nculprits ({len(report.culprits)})", style="bold"))
+        if report.modules is not None and report.modules.first_divergence is not None:
+            console.print(
+                f"end to end, the first module that differs is '{report.modules.first_divergence or '(root)'}'"
+            )
         for culprit in report.culprits:
             console.print(_culprit(culprit))
     for deviation in report.accepted:
@@ -119,6 +123,8 @@ def _print_modules(report: Report, console: Console) -> None:
         )
         for missed in sight.missed:
             console.print(Text(f"  not seen: {missed}", style="yellow"))
+        for hidden in sight.without_effect:
+            console.print(Text(f"  without effect: {hidden}", style="dim"))
 
 
 def _culprit(culprit: Culprit) -> Text:

@@ -76,7 +76,9 @@ class Culprit:
     Attributes:
         side: ``"paddle"``, ``"torch"``, or ``"unknown"`` where the two differ and nothing says who is wrong.
         module: path, by torch's name where the paths differ; "" for the root.
-        kind: ``computes``, ``wiring``, ``raises``, ``weights`` or ``module``.
+        kind: ``computes`` (another output on the same input), ``wiring`` (hands its parts another input), ``raises``,
+            ``weights`` (a tensor without an equal), ``setting`` (built otherwise in a way that acts in training
+            only), ``precision`` (computes in less than the run's precision) or ``accepted`` (a stale acceptance).
         direction: ``forward`` or ``backward``.
         message: what differs, for people.
         ratio: in noise floors, None where it cannot be counted.
@@ -92,12 +94,23 @@ class Culprit:
 
 @dataclass(frozen=True)
 class Sight:
-    """What the check would have seen: deliberate faults put into a right port."""
+    """What the check would have seen: deliberate faults put into a right port.
+
+    Attributes:
+        planted: faults that had an effect on the planted side alone.
+        caught: of these.
+        located: of these, named by exactly their modules.
+        missed: those that were not caught.
+        without_effect: faults that these weights and inputs hide even from the planted side, and why.
+        weights: label of the weights.
+    """
 
     planted: int
     caught: int
     located: int
     missed: tuple[str, ...] = ()
+    without_effect: tuple[str, ...] = ()
+    weights: str = "sensitised"
 
 
 @dataclass(frozen=True)
@@ -109,6 +122,7 @@ class Modules:
         worst_module, worst_ratio: the paired module that lies farthest out.
         unseen: paths on either side that no module of the other side was paired with, or that were never called.
         blind: modules whose taps are constant over the inputs, so that they could not have shown a fault.
+        first_divergence: where something diverges, the first module whose output differs end to end, nothing forced.
     """
 
     judged: int
@@ -116,6 +130,7 @@ class Modules:
     worst_ratio: float | None
     unseen: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
+    first_divergence: str | None = None
 
 
 @dataclass(frozen=True)

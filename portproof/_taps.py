@@ -13,7 +13,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from portproof._bound import rounding_bound
 from portproof._errors import ModelRaised, one_line
 from portproof._model import Model, wrapped_forwards
 from portproof._numerics import Difference, compare
@@ -31,7 +32,10 @@ Array = np.ndarray[Any, Any]
 #: Stands for a tensor in a structure whose tensors were taken out.
 _PLACE = object()
 
-RECEIVED, RETURNED = "received", "returned"
+#: Roles of a tap. ``LOUD``: what a layer without weights returns where its input is ``LOUDNESS`` times as large, so
+#: that saturation shows (ReLU6 beside ReLU, a clip), which unit variance hardly reaches.
+RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
+LOUDNESS = 16.0
 
 
 @dataclass(frozen=True)
@@ -41,9 +45,10 @@ class TapDifference:
     Attributes:
         key: torch path of the module, "" for the root.
         call: which call of the module, from 0.
-        role: ``"received"`` or ``"returned"``.
+        role: ``"received"``, ``"returned"`` or ``"loud"``.
         index: which tensor of that call.
         difference: against the recording.
+        cap: how far float32 can honestly carry this tensor, where that is known (:mod:`portproof._bound`).
     """
 
     key: str
@@ -51,6 +56,7 @@ class TapDifference:
     role: str
     index: int
     difference: Difference
+    cap: float | None = None
 
     @property
     def name(self) -> tuple[str, int, str, int]:
@@ -75,11 +81,10 @@ class TapStore:
         index = folder / "index.json"
         self._files: dict[str, str] = json.loads(index.read_text()) if index.exists() else {}
 
-    def write(self, key: str, call: int, received: list[Array], returned: list[Array]) -> None:
-        """Add one call of a module."""
+    def write(self, key: str, call: int, **taps: list[Array]) -> None:
+        """Add one call of a module: role to tensors."""
         name = f"{len(self._files):05d}.safetensors"
-        tensors = {f"{RECEIVED}.{i}": _shrink(a) for i, a in enumerate(received)}
-        tensors |= {f"{RETURNED}.{i}": _shrink(a) for i, a in enumerate(returned)}
+        tensors = {f"{role}.{i}": _shrink(array) for role, arrays in taps.items() for i, array in enumerate(arrays)}
         save_file(tensors, self.folder / name)
         self._files[f"{key}#{call}"] = name
 
@@ -87,15 +92,17 @@ class TapStore:
         """Write the index, without which the store is empty to readers."""
         (self.folder / "index.json").write_text(json.dumps(self._files))
 
-    def read(self, key: str, call: int) -> tuple[list[Array], list[Array]] | None:
-        """Return what a call received and returned, None where there was no such call."""
+    def read(self, key: str, call: int) -> tuple[list[Array], list[Array], list[Array]] | None:
+        """Return what a call received, returned, and returned loudly; None where there was no such call."""
         name = self._files.get(f"{key}#{call}")
         if name is None:
             return None
         tensors = load_file(self.folder / name)
-        received = [tensors[f"{RECEIVED}.{i}"] for i in range(sum(k.startswith(RECEIVED) for k in tensors))]
-        returned = [tensors[f"{RETURNED}.{i}"] for i in range(sum(k.startswith(RETURNED) for k in tensors))]
-        return received, returned
+        received, returned, loud = (
+            [tensors[f"{role}.{i}"] for i in range(sum(key.startswith(f"{role}.") for key in tensors))]
+            for role in (RECEIVED, RETURNED, LOUD)
+        )
+        return received, returned, loud
 
     def calls(self) -> list[tuple[str, int]]:
         """Return every recorded call."""
@@ -124,12 +131,17 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
             args, kwargs = _replaced(model, (args, kwargs), received)
             result = forward(*args, **kwargs)
             returned = _arrays(model, result)
-            store.write(pairs[path], call, received, returned)
+            loud = _loud(model, forward, args, kwargs, received) if path in silent else []
+            store.write(pairs[path], call, received=received, returned=returned, loud=loud)
             return _replaced(model, result, returned)
 
         return recorded
 
-    with wrapped_forwards(_paired(model, pairs), wrap):
+    paired = _paired(model, pairs)
+    silent = {
+        path for path, module in paired if model.framework.is_leaf(module) and not model.framework.own_tensors(module)
+    }
+    with wrapped_forwards(paired, wrap):
         model.call(inputs)
     store.close()
 
@@ -141,7 +153,9 @@ def force(
     store: TapStore,
     *,
     shapes: dict[tuple[str, int], Any] | None = None,
-    only: str | None = None,
+    only: Collection[str] | None = None,
+    plain: bool = False,
+    bounds: bool = False,
 ) -> list[TapDifference]:
     """Run a model with every paired module on the recorded input, and compare what it received and returned.
 
@@ -151,8 +165,10 @@ def force(
         inputs: the rows of the recording.
         store: the recording.
         shapes: filled with the structure of what each call returned; together with ``only`` it is used.
-        only: path of one module on this side. Modules that neither hold it nor lie inside it are not run and hand on
-            what was recorded: nothing that this module does can reach them.
+        only: paths of modules on this side. Modules that neither hold one nor lie inside one are not run and hand on
+            what was recorded: nothing that these modules do can reach them.
+        plain: force nothing and compare what is returned end to end, as far as the first error reaches.
+        bounds: also compute how far float32 can honestly carry each output.
 
     Returns:
         The differences, in the order of the calls.
@@ -160,8 +176,10 @@ def force(
     found: list[TapDifference] = []
     shapes = {} if shapes is None else shapes
     counts: dict[str, int] = defaultdict(int)
+    paired = _paired(model, pairs)
+    own = dict(paired)
 
-    def note(key: str, call: int, role: str, mine: list[Array], theirs: list[Array]) -> None:
+    def note(key: str, call: int, role: str, mine: list[Array], theirs: list[Array], cap: float | None = None) -> None:
         if len(mine) != len(theirs):
             text = f"{len(mine)} tensors where {len(theirs)} were expected"
             found.append(_unlike(key, call, role, text))
@@ -171,7 +189,7 @@ def force(
                 difference = _NOTHING
             else:
                 difference = compare(one, reference, model.precision, detail=False)
-            found.append(TapDifference(key, call, role, index, difference))
+            found.append(TapDifference(key, call, role, index, difference, cap))
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         key = pairs[path]
@@ -184,8 +202,12 @@ def force(
                     _unlike(key, call, RECEIVED, f"call {call + 1} of a module that the other side calls less")
                 )
                 return forward(*args, **kwargs)
-            received, returned = recorded
-            if only is not None and not _related(path, only):
+            received, returned, loud = recorded
+            if plain:
+                result = forward(*args, **kwargs)
+                note(key, call, RETURNED, _arrays(model, result), returned)
+                return result
+            if only is not None and not any(_related(path, other) for other in only):
                 return rebuild(shapes[key, call], _is_place, (_tensor(model, array) for array in returned))
             mine = _arrays(model, (args, kwargs))
             note(key, call, RECEIVED, mine, received)
@@ -198,14 +220,17 @@ def force(
                 tensors = [_tensor(model, array) for array in returned]
                 return tensors[0] if len(tensors) == 1 else tuple(tensors)
             outputs = _arrays(model, result)
-            note(key, call, RETURNED, outputs, returned)
+            cap = rounding_bound(model, own[path], received, returned[0], forward) if bounds and returned else None
+            note(key, call, RETURNED, outputs, returned, cap)
+            if loud and len(mine) == len(received):
+                note(key, call, LOUD, _loud(model, forward, args, kwargs, received), loud)
             if only is None:
                 shapes[key, call] = rebuild(result, model.framework.is_tensor, itertools.repeat(_PLACE))
             return _replaced(model, result, returned) if len(outputs) == len(returned) else result
 
         return forced
 
-    with wrapped_forwards(_paired(model, pairs), wrap):
+    with wrapped_forwards(paired, wrap):
         try:
             model.call(inputs)
         except ModelRaised as error:
@@ -223,7 +248,7 @@ def to_json(differences: list[TapDifference]) -> list[dict[str, Any]]:
 
 def _related(path: str, other: str) -> bool:
     """Whether one of two module paths holds the other."""
-    return path == other or not path or path.startswith(f"{other}.") or other.startswith(f"{path}.")
+    return not path or not other or path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
 
 
 def _is_place(value: object) -> bool:
@@ -236,6 +261,16 @@ def _paired(model: Model, pairs: Mapping[str, str]) -> list[tuple[str, Any]]:
 
 def _arrays(model: Model, tree: Any) -> list[Array]:
     return [model.framework.to_array(tensor) for tensor in leaves(tree, model.framework.is_tensor)]
+
+
+def _loud(model: Model, forward: Callable[..., Any], args: Any, kwargs: Any, received: list[Array]) -> list[Array]:
+    """Return what a layer puts out for its input times ``LOUDNESS``; nothing where it takes no such input."""
+    louder = [array * np.float32(LOUDNESS) if array.dtype.kind == "f" else array for array in received]
+    args, kwargs = _replaced(model, (args, kwargs), louder)
+    try:
+        return _arrays(model, forward(*args, **kwargs))
+    except Exception:  # a layer may refuse a value beyond its domain; what it does within it is judged all the same
+        return []
 
 
 def _replaced(model: Model, tree: Any, arrays: list[Array]) -> Any:

@@ -19,13 +19,16 @@ from portproof._checkpoint import read_checkpoint, write_checkpoint
 from portproof._environment import host
 from portproof._errors import Unavailable
 from portproof._export import export
-from portproof._faults import catalogue, planted, sample
 from portproof._model import Model
 from portproof._port import Port
 from portproof._sensitise import sensitise
+from portproof._settings import read_settings
 from portproof._taps import TapStore, force, record
 from portproof._weightmap import to_json
 from portproof.bench._clock import warm_up_and_time
+from portproof.faults._catalogue import Catalogue, sample
+from portproof.faults._effect import CleanRun
+from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.runners import RunnerInfo, RunnerJob, find_runner
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -47,6 +50,7 @@ class Tasks:
         self._runners: dict[str, Any] = {}
         self._open = contextlib.ExitStack()
         self._rounded: dict[str, int] = {}
+        self._planting: tuple[str, _Planting] | None = None
 
     def close(self) -> None:
         """Release the models."""
@@ -78,7 +82,7 @@ class Tasks:
     def describe(self) -> dict[str, Any]:
         """Describe the state dict and the modules of the float32 model."""
         model = self._model("float32")
-        modules = [(path, model.framework.layer(module)) for path, module in model.framework.modules(model.root)]
+        modules = [(path, *_described(model, module)) for path, module in model.framework.modules(model.root)]
         return {"entries": [asdict(entry) for entry in model.entries()], "modules": modules}
 
     def prepare(self, precision: str) -> None:
@@ -89,9 +93,10 @@ class Tasks:
         """Say which settings were rounded to float32 in the float64 model, as the other side keeps them."""
         return self._rounded
 
-    def save_state(self, out: str) -> None:
-        """Write the model's own weights."""
-        save_arrays(Path(out), self._model("float32").state())
+    def save_state(self, out: str, names: list[str] | None = None) -> None:
+        """Write the model's own weights, all or those named."""
+        state = self._model("float32").state()
+        save_arrays(Path(out), state if names is None else {name: state[name] for name in names})
 
     def sensitise(self, inputs: str, out: str, seed: int, threads: int | None = None) -> None:
         """Write sensitised weights; raises ModelRaised. ``threads``: for this task alone, while the others wait."""
@@ -104,7 +109,7 @@ class Tasks:
 
     def load(self, weights: str) -> None:
         """Load a state dict into every model built so far and into those still to be built."""
-        self.job = replace(self.job, weights=Path(weights))
+        self.job, self._planting = replace(self.job, weights=Path(weights)), None
         state = load_file(weights)
         for runner in self._runners.values():
             runner.model.load(state)
@@ -145,7 +150,7 @@ class Tasks:
                 runs={precision: bool(single) for precision in precisions},
                 environment={**host(), **evidence},
                 entries=tuple(Entry.from_json(entry) for entry in described["entries"]),
-                modules=tuple((path, layer) for path, layer in described["modules"]),
+                modules=tuple((path, layer) for path, layer, _ in described["modules"]),
                 weight_map=to_json(self.job.port.weights),
                 seconds=seconds,
             ),
@@ -230,22 +235,44 @@ class Tasks:
         Path(folder).mkdir(parents=True, exist_ok=True)
         record(self._model("float64"), pairs, load_file(inputs), TapStore(Path(folder)))
 
-    def force(self, pairs: dict[str, str], inputs: str, folder: str, precision: str) -> list[dict[str, Any]]:
-        """Force recorded taps into this side's model and return the differences."""
-        return _taps.to_json(force(self._model(precision), pairs, load_file(inputs), TapStore(Path(folder))))
+    def force(
+        self, pairs: dict[str, str], inputs: str, folder: str, precision: str, plain: bool = False
+    ) -> list[dict[str, Any]]:
+        """Force recorded taps into this side's model (or, ``plain``, only compare) and return the differences."""
+        model, rows, store = self._model(precision), load_file(inputs), TapStore(Path(folder))
+        bounds = precision == "float64" and not plain
+        return _taps.to_json(force(model, pairs, rows, store, plain=plain, bounds=bounds))
+
+    def drifted(self, paths: list[str]) -> list[str]:
+        """Name the tensors of some modules that are not what was loaded into them."""
+        assert self.job.weights is not None
+        model, loaded = self._model("float64"), load_file(self.job.weights)
+        state = model.state()
+        wanted = [name for name in loaded if name.rpartition(".")[0] in paths]
+        return [name for name in wanted if not np.array_equal(state[name], loaded[name].astype(state[name].dtype))]
+
+    def catalogue(self, pairs: dict[str, str], inputs: str, folder: str) -> list[dict[str, Any]]:
+        """List every fault that applies to this side's model."""
+        return [asdict(fault) for fault in self._plants(pairs, inputs, folder).faults]
+
+    def plant(
+        self, pairs: dict[str, str], inputs: str, folder: str, faults: list[list[dict[str, Any]]], seed: int
+    ) -> list[dict[str, Any]]:
+        """Plant faults, one group at a time, and return what the replay showed and whether there was an effect."""
+        planting = self._plants(pairs, inputs, folder)
+        return [planting.answer([Fault.from_json(fault) for fault in group], seed) for group in faults]
 
     def look(self, pairs: dict[str, str], inputs: str, folder: str, count: int, seed: int) -> list[dict[str, Any]]:
-        """Plant a sample of faults, one at a time, and return what the replay of each showed."""
-        model, rows, store = self._model("float64"), load_file(inputs), TapStore(Path(folder))
-        faults = sample([fault for fault in catalogue(model) if fault.module in pairs], count, seed)
-        answers: list[dict[str, Any]] = []
-        shapes: dict[tuple[str, int], Any] = {}
-        force(model, pairs, rows, store, shapes=shapes)
-        for fault in faults:
-            with planted(model, fault):
-                differences = force(model, pairs, rows, store, shapes=shapes, only=fault.module)
-            answers.append({"fault": asdict(fault), "differences": _taps.to_json(differences)})
-        return answers
+        """Plant a sample of single faults; see :meth:`plant`."""
+        planting = self._plants(pairs, inputs, folder)
+        return [planting.answer([fault], seed) for fault in sample(planting.faults, count, seed)]
+
+    def _plants(self, pairs: dict[str, str], inputs: str, folder: str) -> _Planting:
+        if self._planting is None or self._planting[0] != folder:
+            extra = author_kinds(self.job.port)
+            store = TapStore(Path(folder))
+            self._planting = folder, _Planting(self._model("float64"), pairs, load_file(inputs), store, extra)
+        return self._planting[1]
 
     def export(self, inputs: str, out: str) -> float:
         """Export the float32 model; returns the seconds that it took."""
@@ -274,6 +301,43 @@ class Tasks:
         except ImportError as error:
             raise Unavailable("onnxruntime is not installed: pip install 'portproof[cpu]'") from error
         return dict.fromkeys(onnxruntime.get_available_providers(), onnxruntime.__version__)
+
+
+class _Planting:
+    """A clean model with everything that is needed to plant one fault after the other."""
+
+    def __init__(self, model: Model, pairs: dict[str, str], rows: Arrays, store: TapStore, extra: list[Kind]) -> None:
+        self.model, self.pairs, self.rows, self.store = model, pairs, rows, store
+        self.clean = CleanRun(model, rows)
+        self.catalogue = Catalogue(survey(model, self.clean.first), extra)
+        self.faults = [fault for fault in self.catalogue.faults if all(path in pairs for path in fault.modules)]
+        self.modules = dict(model.framework.modules(model.root))
+        self.shapes: dict[tuple[str, int], Any] = {}
+        force(model, pairs, rows, store, shapes=self.shapes)
+
+    def answer(self, group: list[Fault], seed: int) -> dict[str, Any]:
+        """Plant a group of faults together, look, and take them out again."""
+        paths = list(dict.fromkeys(path for fault in group for path in fault.modules))
+        with contextlib.ExitStack() as stack:
+            for fault in group:
+                stack.enter_context(self.catalogue.plant(fault, seed))
+            differences = force(self.model, self.pairs, self.rows, self.store, shapes=self.shapes, only=paths)
+            settings = {self.pairs[path]: _described(self.model, self.modules[path]) for path in paths}
+            effect = self.clean.effect(paths)
+        return {
+            "faults": [asdict(fault) for fault in group],
+            "modules": [self.pairs[path] for path in paths],
+            "differences": _taps.to_json(differences),
+            "settings": settings,
+            "effect": asdict(effect),
+            "why": [] if effect.effective else [self.catalogue.why(fault) for fault in group],
+        }
+
+
+def _described(model: Model, module: Any) -> tuple[str, dict[str, Any]]:
+    """Return a module's layer type and settings, by torch's names."""
+    layer = model.framework.layer(module)
+    return layer, read_settings(model.framework.side, layer, module)
 
 
 def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import statistics
 import time
 from collections.abc import Mapping
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._account import Entry, match_states
 from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget
 from portproof._errors import BadInput, PortproofError
@@ -21,9 +21,8 @@ from portproof._inputs import make_batch
 from portproof._judge import Floor, judge_outputs, output_floors
 from portproof._report import Hop, gravest
 from portproof._resolve import Located, resolve_callable
-from portproof._session import Session, Sessions
-from portproof._verify import EAGER, Watch
-from portproof._weights import transfer
+from portproof._session import Sessions
+from portproof._sides import EAGER, Sides, Watch
 from portproof.bench._suite import Suite
 from portproof.runners import find_runner
 
@@ -160,25 +159,20 @@ def run_suite(located: Located, suite: Suite, device: str, watch: Watch, kwargs:
 def _prepare(sessions: Sessions, folder: Path, watch: Watch) -> _Prepared:
     """Make weights, exports, the oracle and the floors, as ``verify`` does."""
     port = sessions.located.port
-    live: list[str] = [side for side in ("torch", "paddle") if side in port.sides and not port.artefact(side)]
     watch("preparing", "weights, oracle and exports")
-    sides: dict[str, Session] = {side: sessions.open(side) for side in live}
-    described = {side: session.submit("describe") for side, session in sides.items()}
-    entries = {side: [Entry.from_json(e) for e in future.result()["entries"]] for side, future in described.items()}
+    sides = Sides(sessions)
     batch = make_batch(port, resolve=lambda name: resolve_callable(name, "preprocess"))
     inputs, rows = folder / "inputs.safetensors", folder / "rows.safetensors"
     save_arrays(inputs, batch.arrays)
     step = max(1, len(batch.families) // _CHECK_ROWS)
     save_arrays(rows, {n: a[::step] if port.inputs[n].has_rows else a for n, a in batch.arrays.items()})
-    weights = {side: folder / f"weights-{side}.safetensors" for side in live}
-    sides[live[0]].call("sensitise", inputs=str(inputs), out=str(weights[live[0]]), seed=0)
-    if len(live) > 1:
-        account = match_states(entries["torch"], entries["paddle"], port.weights)
-        if account.problems:
-            raise BadInput(f"no parity, no number: {account.problems[0].message}. Run `portproof verify` first.")
-        save_arrays(weights["paddle"], transfer(load_file(weights["torch"]), account, "paddle", {}))
+    sides.require_match()
+    made = sides.spread(*sides.sensitise(inputs, seed=0))
+    weights = {side: shutil.copyfile(file, folder / file.name) for side, file in made.items()}
+    live = sides.live
     captured, exported = {}, {}
-    for side, session in sides.items():
+    for side in live:
+        session = sides.open[side]
         session.submit("load", weights=str(weights[side]))
         captured[side] = session.submit(
             "capture", runner=EAGER[side], inputs=str(rows), out=str(folder / side),

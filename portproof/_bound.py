@@ -1,0 +1,60 @@
+"""How far honest float32 rounding can carry a sum: the cap of a measured noise floor.
+
+A floor that is measured can be raised by what it should reveal: where both sides compute in less than float32, both
+measured errors are large. So the floor of a linear or convolutional layer is capped by an analytic bound. Higham's
+worst case, ``gamma_n |W||x|`` (*Accuracy and Stability of Numerical Algorithms*, 2002, section 3.1), is too wide for
+sums of thousands of terms: it would let float16 pass. Roundings behave as independent errors of mean zero (Higham and
+Mary, "A new approach to probabilistic rounding error analysis", 2019), so that a sum of n terms errs by about
+``u sqrt(n)`` times its largest partial sum, which is at most about ``sqrt(sum (w x)^2 + y^2)`` for a result y.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from portproof._layers import BY_NAME
+from portproof._model import Model
+from portproof._numerics import EPSILON
+
+Array = np.ndarray[Any, Any]
+
+
+def rounding_bound(
+    model: Model, module: Any, received: list[Array], returned: Array, forward: Callable[..., Any]
+) -> float | None:
+    """Return how far float32 may carry a layer's output, as a root mean square in units of the rows' scale.
+
+    Args:
+        model: in float64.
+        module: of it.
+        received: its input.
+        returned: its output for that input.
+        forward: the module's own; it is run once on squares.
+
+    Returns:
+        None for layers that are neither linear nor convolutional.
+    """
+    framework = model.framework
+    rule = BY_NAME.get(framework.layer(module))
+    tensors = framework.own_tensors(module)
+    if rule is None or rule.out_axis is None or "weight" not in tensors or len(received) != 1 or not returned.size:
+        return None
+    before = {name: framework.to_array(tensor) for name, tensor in tensors.items()}
+    terms = before["weight"].size / max(1, min(before["weight"].shape[:2]))
+    try:
+        for name, array in before.items():
+            framework.write(tensors[name], array**2)
+        squares = framework.to_array(forward(framework.to_tensor(received[0].astype(np.float64) ** 2)))
+    finally:
+        for name, array in before.items():
+            framework.write(tensors[name], array)
+    if squares.shape != returned.shape:
+        return None
+    partial = (np.maximum(squares, 0.0) + returned.astype(np.float64) ** 2).reshape(len(returned), -1).mean(axis=1)
+    scale = (returned.astype(np.float64) ** 2).reshape(len(returned), -1).mean(axis=1)
+    rows = np.sqrt(np.divide(partial, scale, out=np.ones_like(partial), where=scale > 0))
+    return float(np.sqrt(np.mean(rows**2)) * math.sqrt(terms) * EPSILON["float32"] / 2)

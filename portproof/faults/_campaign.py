@@ -1,0 +1,293 @@
+"""``portproof faults``: faults planted on both sides under several seeds, and what the check saw of them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portproof._capture import save_arrays
+from portproof._environment import host, thread_budget, tool_version
+from portproof._errors import BadInput
+from portproof._inputs import few_rows, make_batch
+from portproof._replay import Answer, Replay, pair_modules, read_answer
+from portproof._resolve import Located, resolve_callable
+from portproof._session import Sessions
+from portproof._sides import Sides, Watch
+from portproof.faults._catalogue import sample
+from portproof.faults._kinds import Fault
+
+SCHEMA_VERSION = 1
+_CHUNK = 12
+
+
+@dataclass(frozen=True)
+class FaultOptions:
+    """What ``faults`` is asked for.
+
+    Attributes:
+        count: single faults, over all seeds and both sides.
+        groups: pairs and triples of faults planted together, beside them.
+        seeds: of weights, probes and places.
+        jobs: seeds at a time, each with a process a side; None for as many as there are cores for.
+        out: results as they come, a JSON document a line; a run that was cut off goes on from it.
+    """
+
+    count: int = 200
+    groups: int = 20
+    seeds: int = 2
+    jobs: int | None = None
+    out: Path | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A group of faults that was planted together, and what became of it. See :class:`portproof._replay.Answer`."""
+
+    seed: int
+    side: str
+    answer: Answer
+
+    @property
+    def key(self) -> tuple[int, str, str]:
+        """What identifies it across runs."""
+        return self.seed, self.side, self.answer.title
+
+    @property
+    def within_parent(self) -> bool:
+        """Whether each planted module, or the one that holds it, was named."""
+        named = self.answer.named
+        return all(module in named or module.rpartition(".")[0] in named for module in self.answer.modules)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line of the results file."""
+        document = asdict(self)
+        document["answer"] |= {name: sorted(document["answer"][name]) for name in ("modules", "named")}
+        return document
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Planted:
+        """Read back what :meth:`to_json` wrote."""
+        answer = dict(document["answer"])
+        answer["faults"] = tuple(Fault.from_json(fault) for fault in answer["faults"])
+        answer |= {name: frozenset(answer[name]) for name in ("modules", "named")} | {"why": tuple(answer["why"])}
+        return cls(document["seed"], document["side"], Answer(**answer))
+
+
+@dataclass(frozen=True)
+class FaultReport:
+    """The outcome of a campaign; true only where every effective fault was caught."""
+
+    port: str
+    planted: tuple[Planted, ...]
+    environment: dict[str, Any]
+    seconds: float
+
+    @property
+    def effective(self) -> list[Planted]:
+        """The groups that had an effect on the planted side."""
+        return [planted for planted in self.planted if planted.answer.effective]
+
+    @property
+    def missed(self) -> list[Planted]:
+        """Effective groups in which nothing was named."""
+        return [planted for planted in self.effective if not planted.answer.named]
+
+    @property
+    def survivors(self) -> list[Planted]:
+        """Groups without effect in which nothing was named; each carries its explanation."""
+        return [p for p in self.planted if not p.answer.effective and not p.answer.named]
+
+    def precision_and_recall(self) -> tuple[float, float]:
+        """Return the share of named modules that were planted, and of planted modules that were named."""
+        met = sum(len(p.answer.named & p.answer.modules) for p in self.effective)
+        named = sum(len(p.answer.named) for p in self.effective)
+        planted = sum(len(p.answer.modules) for p in self.effective)
+        return met / max(1, named), met / max(1, planted)
+
+    @property
+    def exit_code(self) -> int:
+        """0 where all effective faults were caught, 1 where one was missed, 3 where none was effective."""
+        return 1 if self.missed else 0 if self.effective else 3
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``faults --json``."""
+        precision, recall = self.precision_and_recall()
+        effective = self.effective
+        return {
+            "schema_version": SCHEMA_VERSION, "port": self.port, "planted": len(self.planted),
+            "effective": len(effective), "caught": len(effective) - len(self.missed),
+            "located": sum(p.answer.exact for p in effective),
+            "within_parent": sum(p.within_parent for p in effective),
+            "precision": precision, "recall": recall,
+            "faults": [planted.to_json() for planted in self.planted],
+            "environment": self.environment, "seconds": round(self.seconds, 1),
+        }  # fmt: skip
+
+
+def plant_faults(located: Located, options: FaultOptions, watch: Watch) -> FaultReport:
+    """Plant faults in a right port and count what the module-by-module check sees of them.
+
+    Args:
+        located: the port; both its sides must be models.
+        options: how many, and where results go.
+        watch: told how far it is.
+
+    Raises:
+        BadInput: the port has one side, is itself divergent, or the results file is of something else.
+    """
+    begun = time.perf_counter()
+    if len(located.port.sides) < 2 or any(located.port.artefact(side) for side in located.port.sides):
+        raise BadInput(f"port '{located.port.name}' has not two models; faults are seen by the side that has none.")
+    kept = _Results(options.out, {"port": located.port.name, "kwargs": dict(options.kwargs)})
+    jobs = options.jobs or max(1, thread_budget() // 2)
+    threads = max(1, thread_budget() // (2 * jobs))
+    progress = _Progress(watch, options.count + options.groups)
+    shares = _shares(options)
+
+    def run(seeds: Sequence[int]) -> None:
+        with Sessions(located, options.kwargs, "cpu", threads) as sessions:
+            campaign = _Campaign(sessions, kept, progress)
+            for seed in seeds:
+                campaign.run(seed, *shares[seed])
+
+    with ThreadPoolExecutor(jobs) as pool:
+        running = [pool.submit(run, range(job, options.seeds, jobs)) for job in range(jobs)]
+        for done in as_completed(running):
+            done.result()
+    wanted = [planted for planted in kept.planted if planted.seed < options.seeds]
+    return FaultReport(located.port.name, tuple(wanted), host(), time.perf_counter() - begun)
+
+
+def _shares(options: FaultOptions) -> list[tuple[int, int]]:
+    """Divide singles and groups among the seeds: each seed's number of both."""
+    edges = [
+        [round(total * i / options.seeds) for i in range(options.seeds + 1)]
+        for total in (options.count, options.groups)
+    ]
+    return [(s1 - s0, g1 - g0) for (s0, s1), (g0, g1) in zip(*map(itertools.pairwise, edges), strict=True)]
+
+
+class _Campaign:
+    """Two processes, one a side; each seed loads new weights into them."""
+
+    def __init__(self, sessions: Sessions, kept: _Results, progress: _Progress) -> None:
+        self.sessions, self.kept, self.progress = sessions, kept, progress
+        self.sides = Sides(sessions, lambda *_: None)
+        self.sides.require_match()
+        described = {side: self.sides.described[side]["modules"] for side in self.sides.live}
+        self.pairs = pair_modules(described, self.sides.local_paddle_path)
+
+    def run(self, seed: int, singles: int, groups: int) -> None:
+        """Plant this seed's share on both sides, each side on the other's taps."""
+        port, folder = self.sessions.located.port, self.sides.folder
+        batch = make_batch(port, seed=seed, resolve=lambda name: resolve_callable(name, "preprocess"))
+        inputs, few = folder / "inputs.safetensors", folder / "few.safetensors"
+        save_arrays(inputs, batch.arrays)
+        save_arrays(few, few_rows(port, batch))
+        files = self.sides.spread(*self.sides.sensitise(inputs, seed))
+        for side, file in files.items():
+            self.sides.do(side, "loading weights", "load", weights=str(file))
+        one, two = self.sides.live
+        replays = {
+            planted: Replay(self.sides.do, lead, planted, self.pairs, few, folder / f"taps-{seed}-{lead}")
+            for lead, planted in ((one, two), (two, one))
+        }
+        for replay in replays.values():
+            replay.submit(look=False, seed=seed)
+        asked: list[tuple[str, Future[Any]]] = []
+        for index, (planted, replay) in enumerate(replays.items()):
+            _, culprits, _ = replay.judge()
+            if culprits:
+                said = f"'{culprits[0].module}' {culprits[0].message}"
+                raise BadInput(f"port '{port.name}' is itself divergent ({said}); run `portproof verify` first.")
+            half = (singles + 1 - index) // 2, (groups + 1 - index) // 2
+            asked += [(planted, future) for future in self._submit(replay, planted, seed, *half)]
+        for planted, future in asked:
+            floors = replays[planted].floors
+            assert floors is not None
+            for answer in future.result():
+                self.kept.add(Planted(seed, planted, read_answer(answer, self.pairs, planted, floors)))
+                self.progress.step()
+
+    def _submit(self, replay: Replay, side: str, seed: int, singles: int, groups: int) -> Iterator[Future[Any]]:
+        where: dict[str, Any] = {"pairs": self.pairs.keys[side], **replay.files}
+        listed = self.sides.do(side, "listing faults", "catalogue", **where).result()
+        faults = [Fault.from_json(fault) for fault in listed]
+        wanted = [[fault] for fault in sample(faults, singles, seed)] + _groups(faults, groups, seed)
+        left = [group for group in wanted if (seed, side, " + ".join(map(str, group))) not in self.kept.keys]
+        self.progress.step(len(wanted) - len(left))
+        for start in range(0, len(left), _CHUNK):
+            chunk = [[asdict(fault) for fault in group] for group in left[start : start + _CHUNK]]
+            yield self.sides.do(side, "planting faults", "plant", faults=chunk, seed=seed, **where)
+
+
+def _groups(faults: Sequence[Fault], count: int, seed: int) -> list[list[Fault]]:
+    """Draw pairs and triples, in turn, of faults in different modules."""
+    rng = np.random.default_rng(seed)
+    drawn: list[list[Fault]] = []
+    while len(drawn) < count:
+        chosen = sample(faults, 2 + len(drawn) % 2, int(rng.integers(2**31)))
+        paths = [path for fault in chosen for path in fault.modules]
+        if len(set(paths)) == len(paths):
+            drawn.append(chosen)
+    return drawn
+
+
+class _Progress:
+    """How many are done, and how long the rest will take."""
+
+    def __init__(self, watch: Watch, total: int) -> None:
+        self._watch, self._total, self._done, self._begun = watch, total, 0, time.monotonic()
+        self.step(0)
+
+    def step(self, count: int = 1) -> None:
+        """Count so many more as done."""
+        self._done += count
+        left = (time.monotonic() - self._begun) / max(1, self._done) * (self._total - self._done)
+        about = f", {left / 60:.0f} min left" if left > 90 else f", {left:.0f} s left" if self._done else ""
+        self._watch("faults", f"{self._done:,} of {self._total:,} planted{about}")
+
+
+class _Results:
+    """Results as lines of a file: read back when a run goes on, added to as answers come."""
+
+    def __init__(self, path: Path | None, about: Mapping[str, Any]) -> None:
+        self.path = path
+        self.planted: list[Planted] = []
+        header = {"schema_version": SCHEMA_VERSION, "portproof": tool_version(), **about}
+        if path is not None and path.exists():
+            self._read(path, header)
+        elif path is not None:
+            if not path.absolute().parent.is_dir():
+                raise BadInput(f"cannot write '{path}': the folder '{path.parent}' does not exist.")
+            path.write_text(json.dumps(header) + "\n")
+        self.keys = {planted.key for planted in self.planted}
+
+    def _read(self, path: Path, header: Mapping[str, Any]) -> None:
+        lines = path.read_text().splitlines(keepends=True)
+        whole = [line for line in lines if line.endswith("\n")]  # a line that was cut off is planted again
+        try:
+            first, *documents = [json.loads(line) for line in whole]
+            self.planted = [Planted.from_json(document) for document in documents]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"'{path}' is no results file of `portproof faults`; name another or remove it.") from error
+        if first != dict(header):
+            raise BadInput(f"'{path}' holds results of {first}, this run is of {dict(header)}; name another file.")
+        if len(whole) < len(lines):
+            path.write_text("".join(whole))
+
+    def add(self, planted: Planted) -> None:
+        """Keep one result, on disk too."""
+        self.planted.append(planted)
+        if self.path is not None:
+            with self.path.open("a") as file:
+                file.write(json.dumps(planted.to_json()) + "\n")

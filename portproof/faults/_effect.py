@@ -1,0 +1,156 @@
+"""Whether a planted fault had any effect at all: decided on the planted side alone, and without the comparison.
+
+The clean and the faulty float64 run of one side are held side by side, tap by tap, in units in the last place of each
+single element. Nothing here is imported from the code whose sight is being measured.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from portproof._errors import ModelRaised
+from portproof._model import Arrays, Model, wrapped_forwards
+from portproof._tree import leaves, rebuild
+
+Array = np.ndarray[Any, Any]
+
+#: Units in the last place of an element beyond which a fault is effective.
+EFFECTIVE_ULP = 1000.0
+
+_PLACE = object()
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a fault did.
+
+    Attributes:
+        effective: whether some tap moved by more than ``EFFECTIVE_ULP``, changed its shape, or the model raised.
+        tap: the first such tap, "" where there was none or it is the model's own output.
+        ulp: how far it moved; the largest of all taps where none moved enough. None where it cannot be counted.
+    """
+
+    effective: bool
+    tap: str
+    ulp: float | None
+
+
+class _Seen(BaseException):
+    """Ends a run whose question is answered; no model can catch it as an error of its own."""
+
+    def __init__(self, tap: str, ulp: float | None) -> None:
+        super().__init__(tap)
+        self.tap, self.ulp = tap, ulp
+
+
+class CleanRun:
+    """The clean float64 run of a side, and the runs of faults beside it.
+
+    Args:
+        model: in float64; it is run once.
+        inputs: a few rows.
+
+    Attributes:
+        first: per module path, what its first call received and returned.
+    """
+
+    def __init__(self, model: Model, inputs: Arrays) -> None:
+        self._model, self._inputs = model, inputs
+        self._modules = model.framework.modules(model.root)
+        self._calls: dict[tuple[str, int], tuple[list[Array], list[Array], Any]] = {}
+        counts: dict[str, int] = defaultdict(int)
+
+        def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def kept(*args: Any, **kwargs: Any) -> Any:
+                call, counts[path] = counts[path], counts[path] + 1
+                received = self._arrays((args, kwargs))
+                result = forward(*args, **kwargs)
+                returned = self._arrays(result)
+                shape = rebuild(result, model.framework.is_tensor, iter([_PLACE] * len(returned)))
+                self._calls[path, call] = received, returned, shape
+                return result
+
+            return kept
+
+        with wrapped_forwards(self._modules, wrap):
+            model.call(inputs)
+        self.first = {path: calls[:2] for (path, call), calls in self._calls.items() if call == 0}
+
+    def effect(self, planted: Sequence[str]) -> Effect:
+        """Run the model as it is now, with faults in the modules named, and say what they did.
+
+        A module that neither holds nor is a planted one, and receives what it received in the clean run to the last
+        bit, returns what it returned then: it is not run again.
+        """
+        counts: dict[str, int] = defaultdict(int)
+        most = 0.0
+
+        def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            touched = any(path == p or not path or p.startswith(f"{path}.") for p in planted)
+
+            def followed(*args: Any, **kwargs: Any) -> Any:
+                nonlocal most
+                call, counts[path] = counts[path], counts[path] + 1
+                clean = self._calls.get((path, call))
+                if clean is None:
+                    raise _Seen(path, None)
+                received, returned, shape = clean
+                if not touched and _same(self._arrays((args, kwargs)), received):
+                    tensors = (self._model.framework.to_tensor(array) for array in returned)
+                    return rebuild(shape, lambda value: value is _PLACE, tensors)
+                result = forward(*args, **kwargs)
+                moved = _ulps(self._arrays(result), returned)
+                if moved is None or moved > EFFECTIVE_ULP:
+                    raise _Seen(path, moved)
+                most = max(most, moved)
+                return result
+
+            return followed
+
+        try:
+            with wrapped_forwards(self._modules, wrap):
+                self._model.call(self._inputs)
+        except _Seen as seen:
+            return Effect(True, seen.tap, seen.ulp)
+        except ModelRaised as error:
+            return Effect(True, error.module, None)
+        return Effect(False, "", most)
+
+    def _arrays(self, tree: Any) -> list[Array]:
+        framework = self._model.framework
+        return [framework.to_array(tensor) for tensor in leaves(tree, framework.is_tensor)]
+
+
+def _same(one: list[Array], two: list[Array]) -> bool:
+    return len(one) == len(two) and all(
+        a.shape == b.shape and np.array_equal(a, b, equal_nan=a.dtype.kind == "f")
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def _ulps(found: list[Array], clean: list[Array]) -> float | None:
+    """Return the largest distance in ULP of the larger element, None where it cannot be counted."""
+    if len(found) != len(clean):
+        return None
+    most = 0.0
+    for one, two in zip(found, clean, strict=True):
+        if one.shape != two.shape or one.dtype != two.dtype:
+            return None
+        if one.dtype.kind != "f":
+            if not np.array_equal(one, two):
+                return None
+            continue
+        finite = np.isfinite(two)
+        if not np.array_equal(finite, np.isfinite(one)):
+            return None
+        one, two = one[finite], two[finite]
+        apart = one != two
+        if apart.any():
+            unit = np.spacing(np.maximum(np.abs(one[apart]), np.abs(two[apart])))
+            most = max(most, float((np.abs(one[apart] - two[apart]) / unit).max()))
+    return most

@@ -1,0 +1,59 @@
+"""What a person sees of a campaign: a line a kind, then what survived and why."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from portproof.faults._campaign import FaultReport, Planted
+
+_TOGETHER = {2: "two faults together", 3: "three faults together"}
+
+
+def print_faults(report: FaultReport, console: Console) -> None:
+    """Print the table of kinds, the totals, missed faults and survivors with their explanations."""
+    rows: dict[str, list[Planted]] = defaultdict(list)
+    for planted in report.planted:
+        faults = planted.answer.faults
+        rows[faults[0].kind if len(faults) == 1 else _TOGETHER[len(faults)]].append(planted)
+    table = Table("kind", box=None, pad_edge=False, header_style="bold")
+    for title in ("planted", "with effect", "caught", "located exactly"):
+        table.add_column(title, justify="right")
+    for kind, listed in sorted(rows.items(), key=lambda row: (row[0] in _TOGETHER.values(), row[0])):
+        table.add_row(kind, *_counts(listed))
+    table.add_row(Text("all", style="bold"), *_counts(report.planted))
+    console.print(table)
+    precision, recall = report.precision_and_recall()
+    seeds = len({planted.seed for planted in report.planted})
+    inside = sum(planted.within_parent for planted in report.effective)
+    console.print(
+        f"\nport {report.port}, {seeds} seeds, both sides, {report.seconds:.0f} s\n"
+        f"located within the parent: {inside} of {len(report.effective)}; "
+        f"of the modules named, {precision:.1%} were planted; of those planted, {recall:.1%} were named"
+    )
+    for planted in report.missed:
+        title = f"{planted.answer.title} ({planted.side}, seed {planted.seed})"
+        console.print(Text(f"MISSED: {title} moved '{planted.answer.tap}'", style="bold red"))
+    for planted in (p for p in report.effective if p.answer.named and not p.answer.exact):
+        named = ", ".join(f"'{module}'" for module in sorted(planted.answer.named))
+        console.print(Text(f"located elsewhere: {planted.answer.title} ({planted.side}): {named}", style="yellow"))
+    reasons: dict[str, list[Planted]] = defaultdict(list)
+    for planted in report.survivors:
+        reasons[planted.answer.faults[0].kind].append(planted)
+    if reasons:
+        console.print(Text(f"\nwithout effect on any tap, so invisible ({len(report.survivors)})", style="bold"))
+    for kind, listed in reasons.items():
+        where = ", ".join(listed[0].answer.faults[0].modules)
+        console.print(f"  {len(listed)} x {kind}, as in '{where}': {listed[0].answer.why[0]}")
+    unfelt = [p for p in report.planted if not p.answer.effective and p.answer.named]
+    if unfelt:
+        console.print(f"named though no tap moved, by their settings or by louder inputs: {len(unfelt)}")
+
+
+def _counts(listed: tuple[Planted, ...] | list[Planted]) -> list[str]:
+    effective = [planted for planted in listed if planted.answer.effective]
+    caught = sum(bool(planted.answer.named) for planted in effective)
+    return [f"{n:,}" for n in (len(listed), len(effective), caught, sum(p.answer.exact for p in effective))]
