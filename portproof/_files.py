@@ -14,7 +14,8 @@ from safetensors.numpy import load_file
 from portproof._errors import BadInput, PortproofError
 from portproof._hops import batch_hop
 from portproof._judge import Floor, judge_outputs
-from portproof._report import Hop
+from portproof._replay import Replay
+from portproof._report import Culprit, Hop
 from portproof._resolve import Located
 from portproof.runners import RunnerInfo
 
@@ -31,20 +32,62 @@ class FileJudge:
     Attributes:
         do: submits a task to a process.
         inputs: file of the rows.
+        few: file of the few rows that are replayed.
         folder: for captures.
         weights: label of the weights in the files.
         source: title of the oracle.
         oracle: its outputs.
+        few_oracle: its outputs on the few rows.
         floors: by output.
+        replay: with the recorded taps; None where there is none.
+        culprits: added to, where an export or a run of it is divergent.
     """
 
     do: Callable[..., Future[Any]]
     inputs: Path
+    few: Path
     folder: Path
     weights: str
     source: str
     oracle: Arrays
+    few_oracle: Arrays
     floors: Mapping[str, Floor]
+    replay: Replay | None
+    culprits: list[Culprit]
+
+    def interpret(self, title: str, path: Path) -> list[Hop]:
+        """Judge an export's own meaning: the graph interpreted in float64, without any runtime."""
+        out, target = self.folder / f"{path.stem}-interpreted.safetensors", f"{title}, interpreted"
+        try:
+            self.do(
+                "runtime", f"interpreting {title}", "interpret",
+                artefact=str(path), inputs=str(self.few), out=str(out),
+            ).result()  # fmt: skip
+        except PortproofError as error:
+            return [Hop("graph", self.source, target, "float64", self.weights, "unavailable", None, str(error))]
+        found = load_file(out)
+        return [
+            judge_outputs(
+                "graph", self.source, target, "float64", self.weights, found, self.few_oracle, self.floors
+            )
+        ]  # fmt: skip
+
+    def blame(self, side: str, title: str, path: Path, hops: list[Hop]) -> None:
+        """Where a hop of an export is divergent, name the node, the pass or the runtime that is wrong."""
+        wrong = [hop.kind for hop in hops if hop.verdict == "divergent" and hop.target.startswith(title)]
+        where = {"artefact": str(path), "inputs": str(self.few)}
+        doing = "locating the divergence"
+        if "graph" in wrong and self.replay is not None:
+            self.culprits.extend(self.replay.blame_export(side, path))
+        elif "export" in wrong:
+            for node in self.do("runtime", doing, "blame_runtime", **where).result():
+                text = f"ONNX Runtime computes {node} of the {title} wrongly, from right inputs"
+                self.culprits.append(Culprit(side, node, "runtime", "forward", text))
+        elif "runtime" in wrong:
+            found = self.do("runtime", doing, "blame_optimiser", **where).result()
+            passes = ", ".join(found["passes"]) or "no single pass"
+            text = f"ONNX Runtime's optimiser ({passes}) changes what {found['nodes']} of the {title} computes"
+            self.culprits.append(Culprit(side, found["first"], "runtime", "forward", text))
 
     def unavailable(self, kind: str, title: str, error: PortproofError) -> Hop:
         """Return the hop of a file that could not be made or run."""

@@ -79,8 +79,8 @@ def make_batch(
     return Batch(arrays, tuple(families[:rows]), tuple(notes))
 
 
-def few_rows(port: Port, batch: Batch, *, quick: bool = False) -> dict[str, Array]:
-    """Return the rows for the module-by-module replay: a photograph and a loud probe, more where rows are cheap.
+def few_rows(batch: Batch, *, quick: bool = False) -> list[int]:
+    """Choose the rows for the module-by-module replay: a photograph and a loud probe, more where rows are cheap.
 
     The loud probe reaches where clipping begins, which inputs of unit variance hardly do.
     """
@@ -89,7 +89,12 @@ def few_rows(port: Port, batch: Batch, *, quick: bool = False) -> dict[str, Arra
     chosen = [0] if quick or rows == 1 else [0, (loud or [rows // 2])[0]]
     if rows >= MANY_ROWS:
         chosen = [*range(15), *(loud or [15])[:1]]
-    return {name: array[chosen] if port.inputs[name].has_rows else array for name, array in batch.arrays.items()}
+    return chosen
+
+
+def take_rows(port: Port, arrays: dict[str, Array], rows: list[int]) -> dict[str, Array]:
+    """Return some rows of every input that has rows."""
+    return {name: array[rows] if port.inputs[name].has_rows else array for name, array in arrays.items()}
 
 
 def _photographs(folder: Path | None) -> list[Path]:

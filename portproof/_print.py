@@ -27,7 +27,8 @@ _MEANING = {
     "semantics": "same function? float64 against float64",
     "numerics": "float32 rounds as it should?",
     "batch": "rows alone as in a batch?",
-    "export": "the exported graph, as written",
+    "graph": "the exported graph, interpreted in float64",
+    "export": "the runtime on the exported graph as written",
     "runtime": "the runtime's rewriting of the graph",
 }
 

@@ -153,6 +153,25 @@ class Replay:
             return culprit
         return replace(culprit, message=f"{culprit.message}; without a partner: {', '.join(inside[:3])}")
 
+    def blame_export(self, side: str, path: Path) -> list[Culprit]:
+        """Name the modules whose exported nodes compute something else on the recorded input."""
+        assert self.floors is not None
+        keys = self.pairs.keys[side]
+        holders = {path.rpartition(".")[0] for path in keys if path}
+        paths = {path: key for path, key in keys.items() if path not in holders}
+        answers = self.do(
+            "runtime", "locating the divergence", "blame_export",
+            artefact=str(path), exporter=side, keys=paths, **self.files,
+        ).result()  # fmt: skip
+        culprits: list[Culprit] = []
+        for answer in answers:
+            (tap,) = _read([answer["tap"]])
+            if self.floors.is_divergent(tap, "float64"):
+                amount = tap.difference.mismatch or f"differ by {tap.difference.rms:.1e} of their scale"
+                text = f"on the same input the exported nodes ({answer['nodes']}) {amount}"
+                culprits.append(Culprit(side, tap.key, "export", "forward", text))
+        return culprits
+
     def sight(self, weights: str) -> Sight | None:
         """Count the planted faults that were caught and located; None where none were planted."""
         if self._look is None or self.floors is None:
@@ -175,7 +194,7 @@ class Answer:
 
     Attributes:
         faults: what was planted.
-        modules: where, by torch's paths.
+        modules: where, by torch's paths; in a group, of the faults that have an effect by themselves.
         named: the modules that the check named.
         effective, tap, ulp: see :class:`portproof.faults._effect.Effect`.
         why: explains a group without effect.

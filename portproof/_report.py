@@ -50,7 +50,8 @@ class Hop:
     """One step of the chain.
 
     Attributes:
-        kind: ``semantics``, ``numerics``, ``batch``, ``export`` or ``runtime``.
+        kind: ``semantics``, ``numerics``, ``batch``, ``graph`` (an export interpreted in float64), ``export`` (run as
+            it is written) or ``runtime`` (as the runtime rewrites it).
         source, target: what is compared with what (``from`` and ``to`` in JSON).
         precision: of ``target``.
         weights: ``sensitised``, ``given`` or ``factory``.
@@ -78,7 +79,8 @@ class Culprit:
         module: path, by torch's name where the paths differ; "" for the root.
         kind: ``computes`` (another output on the same input), ``wiring`` (hands its parts another input), ``raises``,
             ``weights`` (a tensor without an equal), ``setting`` (built otherwise in a way that acts in training
-            only), ``precision`` (computes in less than the run's precision) or ``accepted`` (a stale acceptance).
+            only), ``export`` (the exporter's nodes compute something else), ``runtime`` (the runtime does, or its
+            optimiser), ``precision`` (computes in less than the run's precision) or ``accepted`` (a stale acceptance).
         direction: ``forward`` or ``backward``.
         message: what differs, for people.
         ratio: in noise floors, None where it cannot be counted.

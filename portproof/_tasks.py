@@ -294,6 +294,44 @@ class Tasks:
         """Write a checkpoint in a format that needs this side's framework."""
         write_checkpoint(Path(path), load_file(tensors), self.job.side)
 
+    def interpret(self, artefact: str, inputs: str, out: str) -> None:
+        """Interpret an exported graph in float64 and write its outputs."""
+        import onnx
+
+        from portproof.graphs._interpret import Graph
+
+        found = Graph(onnx.load(artefact)).run(load_file(inputs))
+        save_arrays(Path(out), {name: np.asarray(array) for name, array in found.items()})
+
+    def blame_export(
+        self, artefact: str, exporter: str, keys: dict[str, str], inputs: str, folder: str
+    ) -> list[dict[str, Any]]:
+        """Interpret a graph on recorded taps; returns how each module's nodes differ from it."""
+        import onnx
+
+        from portproof.graphs._blame import force_graph, pair_tensors
+        from portproof.graphs._interpret import Graph
+
+        proto = onnx.load(artefact)
+        taps = pair_tensors(proto, exporter, keys)
+        found = force_graph(Graph(proto), taps, load_file(inputs), TapStore(Path(folder)))
+        return [asdict(tap) for tap in found]
+
+    def blame_runtime(self, artefact: str, inputs: str) -> list[str]:
+        """Name the nodes that ONNX Runtime computes wrongly although their inputs are right."""
+        from portproof.graphs._blame import blame_runtime
+        from portproof.runners._onnxruntime import run_bytes
+
+        return blame_runtime(artefact, load_file(inputs), run_bytes)
+
+    def blame_optimiser(self, artefact: str, inputs: str) -> dict[str, Any]:
+        """Name ONNX Runtime's optimiser passes, and the first subgraph, that change what a model computes."""
+        from portproof.graphs._blame import blame_optimiser, passes_that_acted
+        from portproof.runners._onnxruntime import optimiser_log, run_bytes
+
+        acted = passes_that_acted(optimiser_log(artefact))
+        return asdict(blame_optimiser(artefact, load_file(inputs), run_bytes, acted))
+
     def providers(self) -> dict[str, str]:
         """Say which of ONNX Runtime's providers truly load."""
         try:
@@ -317,6 +355,9 @@ class _Planting:
 
     def answer(self, group: list[Fault], seed: int) -> dict[str, Any]:
         """Plant a group of faults together, look, and take them out again."""
+        # In a group, a fault that has no effect where it stands alone is not one that could be located.
+        alone = [self._effect(fault, seed) for fault in group] if len(group) > 1 else [True]
+        acting = [fault for fault, effective in zip(group, alone, strict=True) if effective]
         paths = list(dict.fromkeys(path for fault in group for path in fault.modules))
         with contextlib.ExitStack() as stack:
             for fault in group:
@@ -326,12 +367,16 @@ class _Planting:
             effect = self.clean.effect(paths)
         return {
             "faults": [asdict(fault) for fault in group],
-            "modules": [self.pairs[path] for path in paths],
+            "modules": [self.pairs[path] for fault in acting for path in fault.modules],
             "differences": _taps.to_json(differences),
             "settings": settings,
             "effect": asdict(effect),
             "why": [] if effect.effective else [self.catalogue.why(fault) for fault in group],
         }
+
+    def _effect(self, fault: Fault, seed: int) -> bool:
+        with self.catalogue.plant(fault, seed):
+            return self.clean.effect(fault.modules).effective
 
 
 def _described(model: Model, module: Any) -> tuple[str, dict[str, Any]]:

@@ -17,7 +17,7 @@ from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
 from portproof._files import NO_HASHES, FileJudge, artefact_path
 from portproof._hops import SideRun, side_hops
-from portproof._inputs import Batch, few_rows, make_batch
+from portproof._inputs import Batch, few_rows, make_batch, take_rows
 from portproof._judge import FLOOR_MULTIPLE, Floor, output_floors
 from portproof._part import descend
 from portproof._port import Port, other
@@ -100,6 +100,7 @@ class _Chain:
         self.accepted: list[AcceptedDeviation] = []
         self.evidence: dict[str, Any] = {}
         self.harmless: dict[str, str] = {}
+        self.replay: Replay | None = None
 
     def judge(self) -> Report:
         """Run every step and return the report."""
@@ -120,7 +121,9 @@ class _Chain:
         self.inputs = self.folder / "inputs.safetensors"
         save_arrays(self.inputs, batch.arrays)
         self.few = self.folder / "few.safetensors"
-        save_arrays(self.few, few_rows(self.port, batch, quick=self.options.quick))
+        self.rows = len(batch.families)
+        self.few_rows = few_rows(batch, quick=self.options.quick)
+        save_arrays(self.few, take_rows(self.port, batch.arrays, self.few_rows))
         if self._match_weights():
             self._chain(batch)
         return self._report(batch, time.perf_counter() - begun)
@@ -210,6 +213,7 @@ class _Chain:
         self._judge_sides(label, outputs, floors)
         if replay is not None:
             self._judge_replay(replay)
+            self.replay = replay
             if not self.culprits:
                 self._see(replay, label)
         self._judge_files(label, exported, outputs[lead]["float64"], floors)
@@ -320,7 +324,10 @@ class _Chain:
     ) -> None:
         """Judge the sides that are files, then the exports of those that are models."""
         source = f"{TITLE[self.sides.live[0]]} float64 (oracle)"
-        judge = FileJudge(self.do, self.inputs, self.folder, label, source, oracle, floors)
+        few = {name: array[self.few_rows] if len(array) == self.rows else array for name, array in oracle.items()}
+        judge = FileJudge(
+            self.do, self.inputs, self.few, self.folder, label, source, oracle, few, floors, self.replay, self.culprits
+        )
         for artefact in self.port.sides:
             if self.port.artefact(artefact):
                 path = artefact_path(self.sides.sessions.located, artefact)
@@ -333,7 +340,10 @@ class _Chain:
             except PortproofError as error:
                 self.hops.append(judge.unavailable("export", title, error))
                 continue
-            self.hops += judge.judge("export", title, self.folder / f"{side}.onnx", find_runner(_EXPORT[side]))
+            path = self.folder / f"{side}.onnx"
+            self.hops += judge.interpret(title, path)
+            self.hops += judge.judge("export", title, path, find_runner(_EXPORT[side]))
+            judge.blame(side, title, path, self.hops)
 
     def _report(self, batch: Batch, seconds: float) -> Report:
         verdicts = [hop.verdict for hop in self.hops]

@@ -16,7 +16,7 @@ import numpy as np
 from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget, tool_version
 from portproof._errors import BadInput
-from portproof._inputs import few_rows, make_batch
+from portproof._inputs import few_rows, make_batch, take_rows
 from portproof._replay import Answer, Replay, pair_modules, read_answer
 from portproof._resolve import Located, resolve_callable
 from portproof._session import Sessions
@@ -192,7 +192,7 @@ class _Campaign:
         batch = make_batch(port, seed=seed, resolve=lambda name: resolve_callable(name, "preprocess"))
         inputs, few = folder / "inputs.safetensors", folder / "few.safetensors"
         save_arrays(inputs, batch.arrays)
-        save_arrays(few, few_rows(port, batch))
+        save_arrays(few, take_rows(port, batch.arrays, few_rows(batch)))
         files = self.sides.spread(*self.sides.sensitise(inputs, seed))
         for side, file in files.items():
             self.sides.do(side, "loading weights", "load", weights=str(file))

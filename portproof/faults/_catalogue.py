@@ -316,6 +316,11 @@ def _no_padding(site: Site) -> str:
     return f"the padding is {max(site.settings['padding'])}: no window holds a padded cell"
 
 
+def _one_cell(site: Site) -> str:
+    sizes = "x".join(map(str, site.received[0].shape[2:]))
+    return f"each channel that it flattens is {sizes}, so that both orders are the same"
+
+
 def _zero_bias(site: Site) -> str:
     return f"the largest bias is {float(np.abs(site.tensor('bias')).max()):.2g}"
 
@@ -433,7 +438,7 @@ def _output_kinds() -> list[Kind]:
         one("ReLU to GELU", _relu(_gelu), is_relu, _extent),
         one("pooling kind", _other_pool, _pool2d),
         one("dropout downscaling", lambda s, i, o: o * (1 - s.settings["p"]), _dropout),
-        one("flatten order", _flattened_last, lambda s: s.layer == "Flatten" and s.received[0].ndim > 2),
+        one("flatten order", _flattened_last, lambda s: s.layer == "Flatten" and s.received[0].ndim > 2, _one_cell),
         one("softmax added", _softmax, lambda s: s.layer == "Linear"),
         one("a NaN", _with_nan, floats),
         one(

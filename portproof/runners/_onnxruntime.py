@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+import tempfile
+from collections.abc import Collection, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +14,39 @@ from portproof._errors import BadInput, Unavailable, one_line
 from portproof.runners import RunnerJob
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def run_bytes(
+    model: bytes, optimise: bool, without: Collection[str], inputs: Mapping[str, np.ndarray[Any, Any]]
+) -> dict[str, np.ndarray[Any, Any]]:
+    """Run a model that is in memory on the CPU, with some optimiser passes left out; returns all its outputs."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    level = onnxruntime.GraphOptimizationLevel
+    options.graph_optimization_level = level.ORT_ENABLE_ALL if optimise else level.ORT_DISABLE_ALL
+    session = onnxruntime.InferenceSession(
+        model, options, providers=[_PROVIDERS["cpu"]], disabled_optimizers=list(without) or None
+    )
+    taken = {value.name for value in session.get_inputs()}
+    names = [value.name for value in session.get_outputs()]
+    found = session.run(names, {name: array for name, array in inputs.items() if name in taken})
+    return dict(zip(names, found, strict=True))
+
+
+def optimiser_log(path: str) -> str:
+    """Return what ONNX Runtime logs, verbosely, while it optimises a model; it writes below Python."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 0
+    with tempfile.TemporaryFile() as log:
+        kept = os.dup(2)
+        os.dup2(log.fileno(), 2)
+        try:
+            onnxruntime.InferenceSession(path, options, providers=[_PROVIDERS["cpu"]])
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+        log.seek(0)
+        return log.read().decode(errors="replace")
 
 
 class OnnxRuntime:

@@ -1,0 +1,221 @@
+"""Which node, which optimiser pass or which runtime is wrong, where an export or a run of it is divergent."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import onnx
+
+from portproof._judge import FLOOR_MULTIPLE, Floor, measure_floor, ratio
+from portproof._numerics import compare
+from portproof._taps import RETURNED, TapDifference, TapStore
+from portproof.graphs._interpret import Graph
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+#: Runs a model: its bytes, whether the runtime may rewrite it, and names of passes that it must leave out.
+Run = Callable[[bytes, bool, Collection[str], Arrays], dict[str, Array]]
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+
+def pair_tensors(proto: onnx.ModelProto, side: str, keys: Mapping[str, str]) -> dict[str, str]:
+    """Return the graph's tensors that are outputs of modules, each with its module's key.
+
+    torch's exporter notes the modules that every node came from; in Paddle's, nodes are known by the names of their
+    parameters. A module whose last node cannot be told is not paired; nothing is paired by shape.
+
+    Args:
+        proto: an export as it was written.
+        side: that exported it.
+        keys: that side's paths of modules without children, each with its key.
+    """
+    last: dict[str, str] = {}
+    stored = {tensor.name for tensor in proto.graph.initializer}
+    for node in proto.graph.node:
+        owners = [name.rpartition(".")[0] for name in node.input if name in stored]
+        paths = _scopes(node) if side == "torch" else owners
+        for path in paths:
+            if path in keys:
+                last[path] = node.output[0]
+    taken = list(last.values())
+    return {tensor: keys[path] for path, tensor in last.items() if taken.count(tensor) == 1}
+
+
+def _scopes(node: onnx.NodeProto) -> list[str]:
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            found = ast.literal_eval(entry.value)
+            return [str(path) for path in found]
+    return []
+
+
+@dataclass(frozen=True)
+class NodeTap:
+    """How a module's output, as the graph computes it from the recorded input, differs from the recording.
+
+    Attributes:
+        tap: the difference, under the module's key.
+        nodes: what computes it, as a person would name it.
+    """
+
+    tap: TapDifference
+    nodes: str
+
+
+def force_graph(graph: Graph, taps: Mapping[str, str], inputs: Arrays, store: TapStore) -> list[NodeTap]:
+    """Interpret a graph with every paired tensor replaced by the recording, and compare what it computed there.
+
+    Args:
+        graph: in float64.
+        taps: tensor name to module key.
+        inputs: the rows of the recording.
+        store: the recording.
+    """
+    found: list[NodeTap] = []
+    for index, node, values in graph.steps(inputs):
+        for name in node.output:
+            recorded = store.read(taps[name], 0) if name in taps else None
+            if recorded is None or len(recorded[1]) != 1:
+                continue
+            (expected,) = recorded[1]
+            difference = compare(values[name], expected, "float64", detail=False)
+            tap = TapDifference(taps[name], 0, RETURNED, 0, difference)
+            found.append(NodeTap(tap, _between(graph.proto, index, taps)))
+            if difference.mismatch is None:
+                values[name] = expected.astype(np.float32).astype(values[name].dtype)
+    return found
+
+
+def _between(proto: onnx.ModelProto, index: int, taps: Mapping[str, str]) -> str:
+    """Name the nodes that lie between the nearest taps before a node and the node itself."""
+    nodes = proto.graph.node
+    wanted, named = set(nodes[index].input), [nodes[index]]
+    for node in reversed(nodes[:index]):
+        if wanted.isdisjoint(node.output) or any(name in taps for name in node.output):
+            continue
+        named.append(node)
+        wanted |= set(node.input)
+    return ", ".join(f"{node.op_type} '{node.name}'" for node in reversed(named))
+
+
+def blame_runtime(path: str, inputs: Arrays, run: Run) -> list[str]:
+    """Name the nodes that a runtime computes wrongly although their inputs are right.
+
+    Args:
+        path: of the model; it is run as written, with every node's output handed out.
+        inputs: a few rows.
+        run: the runtime.
+    """
+    proto = onnx.load(path)
+    tapped = onnx.ModelProto()
+    tapped.CopyFrom(proto)
+    known = {value.name for value in proto.graph.output}
+    names = [name for node in proto.graph.node for name in node.output if name]
+    tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
+    found = run(tapped.SerializeToString(), False, (), inputs)
+    wrong: set[str] = set()
+    named: list[str] = []
+    low = Graph(proto, "float32").steps(inputs)
+    for (_, node, high), (_, _, rounded) in zip(Graph(proto).steps(inputs), low, strict=True):
+        for name in node.output:
+            if name not in found or high[name].dtype.kind != "f":
+                continue
+            floor = measure_floor([compare(rounded[name], high[name], "float32", detail=False)])
+            if ratio(compare(found[name], high[name], "float32", detail=False), floor, "float32") > FLOOR_MULTIPLE:
+                if wrong.isdisjoint(node.input):
+                    named.append(f"{node.op_type} '{node.name}'")
+                wrong.add(name)
+    return named
+
+
+@dataclass(frozen=True)
+class PassBlame:
+    """What an optimiser does wrongly.
+
+    Attributes:
+        passes: without which the model is right; empty where leaving none out heals it.
+        first: the first tensor, in the graph's order, whose optimised subgraph is wrong.
+        nodes: what computes it.
+    """
+
+    passes: tuple[str, ...]
+    first: str
+    nodes: str
+
+
+def blame_optimiser(path: str, inputs: Arrays, run: Run, passes: Sequence[str]) -> PassBlame:
+    """Find the optimiser passes and the first subgraph that they break.
+
+    A tap would change what the optimiser does, so each tensor is tried as the only output of an extracted subgraph;
+    the first wrong one is found by bisection.
+
+    Args:
+        path: of the model.
+        inputs: a few rows.
+        run: the runtime.
+        passes: names of the passes that changed this model.
+    """
+    proto = onnx.load(path)
+    names = [node.output[0] for node in proto.graph.node]
+
+    def wrong(name: str, without: Collection[str] = ()) -> bool:
+        part = _prefix(proto, name)
+        plain = run(part, False, (), inputs)[name]
+        return _apart(run(part, True, without, inputs)[name], plain, floors[name])
+
+    floors: dict[str, Floor] = {}
+    low = Graph(proto, "float32").steps(inputs)
+    for (_, node, high), (_, _, rounded) in zip(Graph(proto).steps(inputs), low, strict=True):
+        name = node.output[0]
+        if high[name].dtype.kind == "f":
+            floors[name] = measure_floor([compare(rounded[name], high[name], "float32", detail=False)])
+    names = [name for name in names if name in floors]
+    broken = [value.name for value in proto.graph.output if value.name in floors and wrong(value.name)]
+    if not broken:
+        return PassBlame((), "", "")
+    low_index, high_index = 0, names.index(broken[0])
+    while low_index < high_index:
+        middle = (low_index + high_index) // 2
+        if wrong(names[middle]):
+            high_index = middle
+        else:
+            low_index = middle + 1
+    first = names[high_index]
+    guilty = tuple(name for name in passes if not wrong(first, (name,)))
+    if not guilty and passes and not wrong(first, passes):
+        guilty = tuple(passes)
+    index = next(i for i, node in enumerate(proto.graph.node) if first in node.output)
+    return PassBlame(guilty, first, f"{proto.graph.node[index].op_type} '{proto.graph.node[index].name}'")
+
+
+def _apart(found: Array, expected: Array, floor: Floor) -> bool:
+    return ratio(compare(found, expected, "float32", detail=False), floor, "float32") > FLOOR_MULTIPLE
+
+
+def _prefix(proto: onnx.ModelProto, name: str) -> bytes:
+    """Return the part of a graph that one tensor needs, as a model with that tensor as its only output."""
+    part = onnx.ModelProto()
+    part.CopyFrom(proto)
+    wanted, kept = {name}, []
+    for node in reversed(proto.graph.node):
+        if not wanted.isdisjoint(node.output):
+            kept.append(node)
+            wanted |= set(node.input)
+    del part.graph.node[:], part.graph.output[:], part.graph.initializer[:]
+    part.graph.node.extend(reversed(kept))
+    part.graph.initializer.extend(tensor for tensor in proto.graph.initializer if tensor.name in wanted)
+    part.graph.output.append(onnx.ValueInfoProto(name=name))
+    serialised: bytes = part.SerializeToString()
+    return serialised
+
+
+def passes_that_acted(log: str) -> list[str]:
+    """Read from ONNX Runtime's verbose log which optimiser passes changed the model."""
+    return list(dict.fromkeys(re.findall(r"GraphTransformer (\w+) modified: 1", log)))

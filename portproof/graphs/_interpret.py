@@ -1,0 +1,213 @@
+"""A graph interpreted in float64: the judge of exports and of runtimes.
+
+ONNX's own reference evaluator says what each operator means; it takes twenty seconds an image. So convolutions run on
+a framework's kernels and pools on NumPy's windows, and the rest stays the reference's. The outside judge that holds
+this to account is the onnx package's light Inception with its expected output (``tests/test_graphs.py``).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.lib.stride_tricks import sliding_window_view
+from onnx import numpy_helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+
+from portproof._errors import Unavailable, one_line
+
+Array = np.ndarray[Any, Any]
+Arrays = Mapping[str, Array]
+
+_FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+
+
+class Conv(OpRun):  # type: ignore[misc]
+    """Convolution on a framework's kernels, in the dtype of its input."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        auto_pad: str | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int | None = None,
+        kernel_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        axes = x.ndim - 2
+        strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
+        reach = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
+        padded = np.pad(x, [(0, 0), (0, 0), *_pads(auto_pad, pads, x.shape[2:], reach, strides)])
+        return (_convolve(padded, weight, bias, strides, dilations, group or 1),)
+
+
+class MaxPool(OpRun):  # type: ignore[misc]
+    """Max-pool over NumPy windows."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, storage_order: int | None = None, **attributes: Any) -> tuple[Array]:
+        return (_pooled(x, -np.inf, lambda windows: windows.max(axis=_last(x)), attributes),)
+
+
+class AveragePool(OpRun):  # type: ignore[misc]
+    """Average-pool over NumPy windows; padded cells count where ``count_include_pad`` says so."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, count_include_pad: int | None = None, **attributes: Any) -> tuple[Array]:
+        sums = _pooled(x, 0.0, lambda windows: windows.sum(axis=_last(x)), attributes)
+        counted = np.ones((1, 1, *x.shape[2:]), x.dtype)
+        fill = 1.0 if count_include_pad else 0.0
+        counts = _pooled(counted, fill, lambda windows: windows.sum(axis=_last(x)), attributes, beyond=0.0)
+        return (sums / counts,)
+
+
+def _last(x: Array) -> tuple[int, ...]:
+    return tuple(range(-(x.ndim - 2), 0))
+
+
+def _pads(
+    auto_pad: str | None, pads: Sequence[int] | None, sizes: Sequence[int], reach: Sequence[int], strides: Sequence[int]
+) -> list[tuple[int, int]]:
+    """Return what is padded before and after each axis."""
+    axes = len(sizes)
+    if auto_pad in ("SAME_UPPER", "SAME_LOWER"):
+        both = [max(0, (-(-n // s) - 1) * s + r - n) for n, s, r in zip(sizes, strides, reach, strict=True)]
+        small = [(total // 2, total - total // 2) for total in both]
+        return small if auto_pad == "SAME_UPPER" else [(b, a) for a, b in small]
+    pads = [0] * (2 * axes) if pads is None or auto_pad == "VALID" else list(pads)
+    return list(zip(pads[:axes], pads[axes:], strict=True))
+
+
+def _pooled(
+    x: Array,
+    fill: float,
+    reduce: Callable[[Array], Array],
+    attributes: Mapping[str, Any],
+    beyond: float | None = None,
+) -> Array:
+    """Pad, cut windows, reduce them. ``beyond``: what fills the cells that only ceil_mode reaches."""
+    kernel = list(attributes["kernel_shape"])
+    axes = len(kernel)
+    strides = list(attributes.get("strides") or [1] * axes)
+    dilations = list(attributes.get("dilations") or [1] * axes)
+    reach = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
+    pads = _pads(attributes.get("auto_pad"), attributes.get("pads"), x.shape[2:], reach, strides)
+    padded = np.pad(x, [(0, 0), (0, 0), *pads], constant_values=fill)
+    if attributes.get("ceil_mode"):
+        missing = [
+            (-(n - r) % s if (-(-(n - r) // s)) * s < size + before else 0)
+            for n, r, s, size, (before, _) in zip(padded.shape[2:], reach, strides, x.shape[2:], pads, strict=True)
+        ]
+        value = fill if beyond is None else beyond
+        padded = np.pad(padded, [(0, 0), (0, 0), *((0, n) for n in missing)], constant_values=value)
+    windows = sliding_window_view(padded, reach, axis=tuple(range(2, 2 + axes)))
+    steps = [slice(None)] * 2 + [slice(None, None, s) for s in strides] + [slice(None, None, d) for d in dilations]
+    return np.asarray(reduce(windows[tuple(steps)]))
+
+
+def _convolve(
+    x: Array, weight: Array, bias: Array | None, strides: list[int], dilations: list[int], group: int
+) -> Array:
+    """Convolve an input that is padded already, with torch or Paddle, whichever is here."""
+    name = f"conv{x.ndim - 2}d"
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        tensors = [None if a is None else torch.tensor(a) for a in (x, weight, bias)]
+        with torch.inference_mode():
+            found = getattr(torch.nn.functional, name)(*tensors, strides, 0, dilations, group)
+        return np.asarray(found.numpy())
+    if importlib.util.find_spec("paddle") is not None:
+        import paddle
+
+        tensors = [None if a is None else paddle.to_tensor(a) for a in (x, weight, bias)]
+        with paddle.no_grad():
+            found = getattr(paddle.nn.functional, name)(*tensors, strides, 0, dilations, group)
+        return np.asarray(found.numpy())
+    raise Unavailable("interpreting a graph needs torch or paddle for its convolutions: pip install 'portproof[torch]'")
+
+
+class Graph:
+    """A graph that can be run node by node.
+
+    Args:
+        proto: in float32.
+        precision: ``"float64"`` or ``"float32"``.
+
+    Raises:
+        Unavailable: an operator has no reference implementation.
+    """
+
+    def __init__(self, proto: onnx.ModelProto, precision: str = "float64") -> None:
+        self.proto = widened(proto) if precision == "float64" else proto
+        self.precision = precision
+        try:
+            self._evaluator = ReferenceEvaluator(self.proto, new_ops=[Conv, MaxPool, AveragePool])
+        except Exception as error:  # the evaluator raises what it likes for operators that it does not know
+            raise Unavailable(f"the graph cannot be interpreted: {one_line(error)}") from error
+
+    def steps(self, inputs: Arrays) -> Iterator[tuple[int, Any, dict[str, Array]]]:
+        """Yield each node's index, the node, and all values so far, after it has run; values may be overwritten.
+
+        Raises:
+            Unavailable: a node cannot be run.
+        """
+        values: dict[str, Any] = {"": None, **self._evaluator.rt_inits_}
+        values |= {name: a.astype(self.precision) if a.dtype.kind == "f" else a for name, a in inputs.items()}
+        for index, (node, run) in enumerate(zip(self.proto.graph.node, self._evaluator.rt_nodes_, strict=True)):
+            received = [values[name] for name in run.input]
+            try:
+                outputs = run.run(*received, context=values) if run.need_context() else run.run(*received)
+            except Exception as error:  # see above
+                raise Unavailable(
+                    f"node '{node.name}' ({node.op_type}) cannot be interpreted: {one_line(error)}"
+                ) from error
+            values.update(zip(run.output, outputs, strict=False))
+            yield index, node, values
+
+    def run(self, inputs: Arrays) -> dict[str, Array]:
+        """Return the graph's outputs."""
+        results: dict[str, Array] = {}
+        for _, _, values in self.steps(inputs):
+            results = values
+        return {value.name: results[value.name] for value in self.proto.graph.output}
+
+
+def widened(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with every float32 made float64: initializers, constants, casts, declared types."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(proto)
+    _widen(wide.graph)
+    return wide
+
+
+def _widen(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        _widen_tensor(tensor)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type == _FLOAT:
+            value.type.tensor_type.elem_type = _DOUBLE
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                _widen_tensor(attribute.t)
+            if attribute.HasField("g"):
+                _widen(attribute.g)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _FLOAT:
+                attribute.i = _DOUBLE
+
+
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type == _FLOAT:
+        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
