@@ -152,6 +152,7 @@ class ModuleFloors:
             for entry in entries:
                 self.errors.setdefault(entry.name, {})[side] = entry
         self._caps = {entry.name: entry.cap for entry in found}
+        self._found = {entry.name: entry for entry in found}
 
     def of(self, entry: TapDifference) -> Floor:
         """Return the floor at a tap."""
@@ -162,6 +163,10 @@ class ModuleFloors:
         """Whether a tap lies farther out than honest rounding in a precision."""
         return ratio(entry.difference, self.of(entry), precision) > FLOOR_MULTIPLE
 
+    def diverged_by(self, entry: TapDifference) -> bool:
+        """Whether a tap of a run that nothing was forced in shows more than float32's rounding of the recorded taps."""
+        return ratio(entry.difference, Floor(self.of(entry).rms), "float32") > FLOOR_MULTIPLE
+
     def low_precision(self) -> list[Culprit]:
         """Name the modules whose float32 error is more than float32 makes: something in them computes in less.
 
@@ -169,6 +174,8 @@ class ModuleFloors:
         """
         named: dict[tuple[str, str], Culprit] = {}
         for name, sides in self.errors.items():
+            if name not in self._found or self.is_divergent(self._found[name], "float64"):
+                continue  # another function, not another precision
             for side, entry in sides.items():
                 if entry.role != RETURNED or entry.difference.mismatch is not None:
                     continue

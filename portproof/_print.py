@@ -113,6 +113,7 @@ def _print_modules(report: Report, console: Console) -> None:
         for title, paths in (
             ("not paired, so unseen", modules.unseen),
             ("constant over the inputs, so blind", modules.blind),
+            ("the same function, cut into other parts", tuple(path or "(root)" for path in modules.recut)),
         ):
             if paths:
                 shown = ", ".join(paths[:6]) + (f" and {len(paths) - 6} more" if len(paths) > 6 else "")

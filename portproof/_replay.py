@@ -102,24 +102,67 @@ class Replay:
                 self.follower, "planting faults", "look", pairs=keys, count=SIGHT_SAMPLE, seed=seed, **self.files
             )
 
-    def _force(self, side: str, precision: str, *, plain: bool = False) -> Future[Any]:
+    def _force(self, side: str, precision: str, **options: Any) -> Future[Any]:
         return self.do(
             side, "replaying modules", "force",
-            pairs=self.pairs.keys[side], precision=precision, plain=plain, **self.files,
+            pairs=self.pairs.keys[side], precision=precision, **options, **self.files,
         )  # fmt: skip
 
-    def judge(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
-        """Wait for the passes and return the coverage, the culprits and the differences behind them."""
+    def compare(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
+        """Wait for the passes and return the coverage, the modules that differ and the differences behind them."""
         results = {key: _read(future.result()) for key, future in self._passes.items()}
         found = results[f"{self.follower} float64"]
         low = {side: results[f"{side} float32"] for side in (self.follower, self.lead)}
         self.floors = ModuleFloors(low, found)
-        modules, culprits = judge_modules(found, self.floors, self.pairs.unseen, self.pairs.settings)
+        return *judge_modules(found, self.floors, self.pairs.unseen, self.pairs.settings), found
+
+    def judge(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
+        """Compare, set aside what is only cut otherwise, and say of each culprit what can be said."""
+        modules, culprits, found = self.compare()
+        assert self.floors is not None
+        culprits, recut = self._recut(culprits)
+        modules = replace(modules, recut=recut)
         named = {culprit.module for culprit in culprits}
         culprits += [culprit for culprit in self.floors.low_precision() if culprit.module not in named]
         if any(culprit.kind != "setting" for culprit in culprits):
             modules = replace(modules, first_divergence=self._first_divergence(culprits))
         return modules, [self._beside(culprit) for culprit in self._with_drift(culprits)], found
+
+    def _recut(self, culprits: list[Culprit]) -> tuple[list[Culprit], tuple[str, ...]]:
+        """Set aside parts that differ only in where one ends and the next begins.
+
+        A convolution that applies the ReLU itself beside a module that then does nothing is no fault. Parts that
+        differ are set aside where the whole, with its parts left alone, returns the same in float64; and only where
+        something else says that the cut is another: several parts differ, or they differ in type, or one side has
+        parts without a partner. One difference alone never is.
+
+        Returns:
+            The culprits that remain, and the wholes that are cut otherwise.
+        """
+        parts: dict[str, list[Culprit]] = {}
+        for culprit in culprits:
+            if culprit.kind == "computes" and culprit.module:
+                parts.setdefault(culprit.module.rpartition(".")[0], []).append(culprit)
+        wholes = [whole for whole, differing in parts.items() if len(differing) > 1 or self._cut_otherwise(whole)]
+        if not wholes:
+            return culprits, ()
+        coarse = Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, wholes), *self._paths())
+        coarse.submit(look=False, seed=0)
+        _, remaining, found = coarse.compare()
+        named = {culprit.module for culprit in remaining}
+        same = {whole for whole in wholes if whole not in named and any(entry.key == whole for entry in found)}
+        kept = [c for c in culprits if c.kind != "computes" or c.module.rpartition(".")[0] not in same or not c.module]
+        return kept, tuple(sorted(same))
+
+    def _paths(self) -> tuple[Path, Path]:
+        return Path(self.files["inputs"]), Path(f"{self.files['folder']}-coarse")
+
+    def _cut_otherwise(self, whole: str) -> bool:
+        """Whether the two sides' parts of a whole differ in type, or some have no partner."""
+        if any(f"'{whole}." in path or not whole for path in self.pairs.unseen):
+            return True
+        torch, paddle = self.pairs.described["torch"], self.pairs.described["paddle"]
+        return any(torch[key][0] != paddle[key][0] for key in torch if key and key.rpartition(".")[0] == whole)
 
     def _first_divergence(self, culprits: Sequence[Culprit]) -> str:
         """Run the follower end to end and return the first module whose output is not the lead's.
@@ -128,7 +171,7 @@ class Replay:
         """
         assert self.floors is not None
         for entry in _read(self._force(self.follower, "float64", plain=True).result()):
-            if entry.role == RETURNED and self.floors.is_divergent(entry, "float32"):
+            if entry.role == RETURNED and self.floors.diverged_by(entry):
                 return entry.key
         return culprits[0].module
 
@@ -194,13 +237,15 @@ class Answer:
 
     Attributes:
         faults: what was planted.
-        modules: where, by torch's paths; in a group, of the faults that have an effect by themselves.
+        planted: where, by torch's paths.
+        modules: in a group, where those faults are that have an effect by themselves; else the same.
         named: the modules that the check named.
         effective, tap, ulp: see :class:`portproof.faults._effect.Effect`.
         why: explains a group without effect.
     """
 
     faults: tuple[Fault, ...]
+    planted: frozenset[str]
     modules: frozenset[str]
     named: frozenset[str]
     effective: bool
@@ -211,7 +256,12 @@ class Answer:
     @property
     def exact(self) -> bool:
         """Whether exactly the planted modules were named."""
-        return self.named == self.modules
+        return self.named - self.hidden == self.modules - self.hidden
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Modules of faults that have no effect by themselves: naming them (by a setting, say) is right, not due."""
+        return self.planted - self.modules
 
     @property
     def title(self) -> str:
@@ -237,11 +287,22 @@ def read_answer(answer: Mapping[str, Any], pairs: Pairs, planted: str, floors: M
     _, culprits = judge_modules(_read(answer["differences"]), floors, settings=settings)
     return Answer(
         faults=tuple(Fault.from_json(fault) for fault in answer["faults"]),
+        planted=frozenset(answer["planted"]),
         modules=frozenset(answer["modules"]),
         named=frozenset(culprit.module for culprit in culprits),
         why=tuple(answer["why"]),
         **answer["effect"],
     )
+
+
+def _without_parts(pairs: Pairs, wholes: Sequence[str]) -> Pairs:
+    """Return the pairs without the parts of some modules."""
+    inside = tuple(f"{whole}." if whole else "" for whole in wholes)
+    keys = {
+        side: {path: key for path, key in own.items() if not key.startswith(inside) or key in wholes}
+        for side, own in pairs.keys.items()
+    }
+    return replace(pairs, keys=keys, settings=())
 
 
 def _read(entries: Sequence[dict[str, Any]]) -> list[TapDifference]:

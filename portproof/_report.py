@@ -124,6 +124,7 @@ class Modules:
         worst_module, worst_ratio: the paired module that lies farthest out.
         unseen: paths on either side that no module of the other side was paired with, or that were never called.
         blind: modules whose taps are constant over the inputs, so that they could not have shown a fault.
+        recut: modules that are the same function although their parts are not: they are cut otherwise.
         first_divergence: where something diverges, the first module whose output differs end to end, nothing forced.
     """
 
@@ -133,6 +134,7 @@ class Modules:
     unseen: tuple[str, ...] = ()
     blind: tuple[str, ...] = ()
     first_divergence: str | None = None
+    recut: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -236,7 +236,12 @@ class Tasks:
         record(self._model("float64"), pairs, load_file(inputs), TapStore(Path(folder)))
 
     def force(
-        self, pairs: dict[str, str], inputs: str, folder: str, precision: str, plain: bool = False
+        self,
+        pairs: dict[str, str],
+        inputs: str,
+        folder: str,
+        precision: str,
+        plain: bool = False,
     ) -> list[dict[str, Any]]:
         """Force recorded taps into this side's model (or, ``plain``, only compare) and return the differences."""
         model, rows, store = self._model(precision), load_file(inputs), TapStore(Path(folder))
@@ -367,6 +372,7 @@ class _Planting:
             effect = self.clean.effect(paths)
         return {
             "faults": [asdict(fault) for fault in group],
+            "planted": [self.pairs[path] for path in paths],
             "modules": [self.pairs[path] for fault in acting for path in fault.modules],
             "differences": _taps.to_json(differences),
             "settings": settings,

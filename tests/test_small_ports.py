@@ -35,7 +35,7 @@ def test_a_dictionary_of_inputs_holds_and_says_that_paddle_cannot_trace_it() -> 
 def test_a_port_of_one_side_is_judged_along_its_own_chain(name: str, side: str) -> None:
     report = verify(getattr(small_ports, name))
     assert report
-    assert {hop.kind for hop in report.hops} == {"numerics", "batch", "export", "runtime"}
+    assert {hop.kind for hop in report.hops} == {"numerics", "batch", "graph", "export", "runtime"}
     assert list(report.environment["sides"]) == [side]
 
 
@@ -257,3 +257,117 @@ def test_an_accepted_deviation_holds_within_its_bound_and_fails_when_it_is_gone(
     stale = verify(replace(small_ports.MLP, accepted={"1": Accepted(1e-8, "the kernel scales")}), quick=True)
     assert stale.verdict == "divergent"
     assert stale.accepted[0].stale
+
+
+@pytest.mark.parametrize(
+    ("port", "side"), [("torch_functional", "torch"), ("torch_adaptive", "torch"), ("paddle_functional", "paddle")]
+)
+def test_an_honest_rewrite_of_googlenet_raises_no_alarm(port: str, side: str) -> None:
+    googlenet = find_port("convert.googlenet:GOOGLENET").port
+    report = verify(replace(googlenet, **{side: f"docs.evidence.rewrites:{port}"}), quick=True)
+    assert report, report.culprits
+    assert report.modules is not None
+    assert bool(report.modules.recut) == ("functional" in port)
+
+
+def test_two_faults_in_one_whole_are_not_taken_for_another_cut() -> None:
+    def torch_twice_wrong() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 3), nn.Softmax(-1))
+
+    def paddle_right() -> Any:
+        from paddle import nn
+
+        return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3), nn.Identity())
+
+    report = verify(replace(small_ports.MLP, torch=torch_twice_wrong, paddle=paddle_right), quick=True)
+    assert report.verdict == "divergent"
+    assert {culprit.module for culprit in report.culprits} == {"1", "3"}
+
+
+def test_a_setting_that_acts_in_training_only_is_compared_all_the_same() -> None:
+    def net(framework: str, rate: float) -> Any:
+        def build() -> Any:
+            import importlib
+
+            nn = importlib.import_module(f"{framework}.nn")
+            return nn.Sequential(nn.Linear(8, 8), nn.Dropout(rate), nn.Linear(8, 3))
+
+        return build
+
+    port = replace(small_ports.MLP, torch=net("torch", 0.4), paddle=net("paddle", 0.5))
+    report = verify(port, quick=True)
+    assert report.verdict == "divergent"
+    (culprit,) = report.culprits
+    assert (culprit.module, culprit.kind) == ("1", "setting")
+    assert "p is 0.4 in torch and 0.5 in Paddle" in culprit.message
+
+
+def test_a_culprit_s_message_says_which_setting_differs_and_where_it_first_shows() -> None:
+    def torch_net() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 2, 3, padding=1))
+
+    def paddle_net() -> Any:
+        from paddle import nn
+
+        return nn.Sequential(
+            nn.Conv2D(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2D(4, 2, 3, padding=1, padding_mode="replicate")
+        )
+
+    inputs = {"x": Input(("batch", 3, 9, 9))}
+    report = verify(Port("padded", paddle_net, torch_net, inputs), quick=True)
+    (culprit,) = report.culprits
+    assert "padding_mode is zeros in torch and replicate in Paddle" in culprit.message
+    assert report.modules is not None
+    assert report.modules.first_divergence == "2"
+
+
+def test_saturation_beyond_unit_variance_is_probed() -> None:
+    def torch_net() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.ReLU6(), nn.Linear(8, 3))
+
+    def paddle_net() -> Any:
+        from paddle import nn
+
+        return nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.ReLU(), nn.Linear(8, 3))
+
+    report = verify(replace(small_ports.MLP, torch=torch_net, paddle=paddle_net), quick=True)
+    (culprit,) = report.culprits
+    assert culprit.module == "2"
+    assert "16 times as large" in culprit.message
+
+
+@pytest.mark.parametrize("sides", [("torch",), ("torch", "paddle")])
+def test_a_layer_that_computes_in_less_than_float32_is_named_even_where_both_sides_do(sides: tuple[str, ...]) -> None:
+    def torch_net() -> Any:
+        import torch
+        from torch import nn
+
+        class Rounded(nn.Linear):
+            def forward(self, x: Any) -> Any:
+                y = super().forward(x)
+                return y.half().float() if y.dtype == torch.float32 and "torch" in sides else y
+
+        return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), Rounded(8, 3))
+
+    def paddle_net() -> Any:
+        import paddle
+        from paddle import nn
+
+        class Rounded(nn.Linear):
+            def forward(self, x: Any) -> Any:
+                y = super().forward(x)
+                return y.astype("float16").astype("float32") if y.dtype == paddle.float32 and len(sides) > 1 else y
+
+        return nn.Sequential(nn.Linear(8, 8), nn.ReLU(), Rounded(8, 3))
+
+    report = verify(replace(small_ports.MLP, torch=torch_net, paddle=paddle_net), quick=True)
+    assert report.verdict == "divergent"
+    assert {(culprit.module, culprit.kind, culprit.side) for culprit in report.culprits} == {
+        ("2", "precision", side) for side in sides
+    }

@@ -26,6 +26,7 @@ from portproof.faults._kinds import Fault
 
 SCHEMA_VERSION = 1
 _CHUNK = 12
+_SETS = ("planted", "modules", "named")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Planted:
     def to_json(self) -> dict[str, Any]:
         """Return the line of the results file."""
         document = asdict(self)
-        document["answer"] |= {name: sorted(document["answer"][name]) for name in ("modules", "named")}
+        document["answer"] |= {name: sorted(document["answer"][name]) for name in _SETS}
         return document
 
     @classmethod
@@ -78,7 +79,7 @@ class Planted:
         """Read back what :meth:`to_json` wrote."""
         answer = dict(document["answer"])
         answer["faults"] = tuple(Fault.from_json(fault) for fault in answer["faults"])
-        answer |= {name: frozenset(answer[name]) for name in ("modules", "named")} | {"why": tuple(answer["why"])}
+        answer |= {name: frozenset(answer[name]) for name in _SETS} | {"why": tuple(answer["why"])}
         return cls(document["seed"], document["side"], Answer(**answer))
 
 
@@ -109,7 +110,7 @@ class FaultReport:
     def precision_and_recall(self) -> tuple[float, float]:
         """Return the share of named modules that were planted, and of planted modules that were named."""
         met = sum(len(p.answer.named & p.answer.modules) for p in self.effective)
-        named = sum(len(p.answer.named) for p in self.effective)
+        named = sum(len(p.answer.named - p.answer.hidden) for p in self.effective)
         planted = sum(len(p.answer.modules) for p in self.effective)
         return met / max(1, named), met / max(1, planted)
 

@@ -83,6 +83,10 @@ class Site:
         rule = BY_NAME.get(self.layer)
         return self.model.framework.side == "paddle" and rule is not None and name in rule.axes
 
+    def buffers(self) -> list[str]:
+        """Return the names of its own tensors that no optimiser trains."""
+        return [name for name in self._tensors if name not in ("weight", "bias")]
+
     def statistics(self) -> tuple[str, str] | None:
         """Return the names of its running mean and variance, None where it keeps none."""
         for names in (("running_mean", "running_var"), ("_mean", "_variance")):
@@ -177,10 +181,10 @@ def changes_setting(change: Callable[[Site], Mapping[str, Any]]) -> Plant:
         with ExitStack() as stack:
             for name, value in change(site).items():
                 stack.callback(write_setting(site.model.framework.side, site.layer, site.module, name, value))
-            before = {name: site.tensor(name) for name in (site.statistics() or ())}  # training mode overwrites them
+            # Training mode overwrites running statistics and counts batches.
+            for name in site.buffers() if site.statistics() else ():
+                stack.callback(site.write, name, site.tensor(name))
             yield
-            for name, array in before.items():
-                site.write(name, array)
 
     return plant
 

@@ -1,0 +1,102 @@
+"""Planted faults under the default gates of other tools, beside portproof's own check.
+
+Run from the repository's root: ``python -m docs.evidence.peers [FAULTS] [SEEDS]``. The same faults are planted into
+one side of GoogLeNet; a gate sees the two sides' float32 outputs on the same rows, as those tools do, once under
+freshly initialised weights (what their users have at hand) and once under sensitised ones.
+"""
+
+import json
+import sys
+from collections import Counter
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from docs.evidence.gates import GATES, judged
+from portproof._capture import save_arrays
+from portproof._errors import ModelRaised
+from portproof._inputs import few_rows, make_batch, take_rows
+from portproof._replay import Replay, pair_modules, read_answer
+from portproof._resolve import Located, Project
+from portproof._session import LocalSession, Sessions
+from portproof._sides import Sides
+from portproof.faults._catalogue import Catalogue, sample
+from portproof.faults._effect import CleanRun
+from portproof.faults._kinds import Fault, survey
+
+
+def main(count: int, seeds: int) -> None:
+    """Plant faults and count what each gate misses."""
+    from convert.googlenet import GOOGLENET
+
+    found: dict[str, Counter[str]] = {"sensitised": Counter(), "fresh": Counter()}
+    with Sessions(Located(GOOGLENET, None, Project()), {}, "cpu", 2) as sessions:
+        sides = Sides(sessions)
+        sides.require_match()
+        fresh = {side: load_file(file) for side, file in sides.spread(*_fresh(sides)).items()}
+        for seed in range(seeds):
+            batch = make_batch(GOOGLENET, seed=seed)
+            inputs, few = sides.folder / "inputs.safetensors", sides.folder / "few.safetensors"
+            save_arrays(inputs, batch.arrays)
+            save_arrays(few, take_rows(GOOGLENET, batch.arrays, few_rows(batch)))
+            made = {side: load_file(f) for side, f in sides.spread(*sides.sensitise(inputs, seed)).items()}
+            for label, weights in (("sensitised", made), ("fresh", fresh)):
+                found[label] += _plant(sides, label, seed, weights, few, count // seeds)
+    table = {label: dict(counter) for label, counter in found.items()}
+    Path("docs/evidence/peers.json").write_text(json.dumps(table, indent=1) + "\n")
+    print(json.dumps(table, indent=1))
+
+
+def _fresh(sides: Sides) -> tuple[dict[str, np.ndarray], str]:
+    out = sides.folder / "fresh.safetensors"
+    sides.open["torch"].call("save_state", out=str(out))
+    return load_file(out), "torch"
+
+
+def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count: int) -> Counter[str]:
+    """Plant faults into the Paddle side under one set of weights; count effective ones and those that pass a gate."""
+    for side, tensors in weights.items():
+        file = sides.folder / f"peer-{side}.safetensors"
+        save_arrays(file, tensors)
+        sides.open[side].call("load", weights=str(file))
+    described = {side: sides.described[side]["modules"] for side in sides.live}
+    pairs = pair_modules(described, sides.local_paddle_path)
+    replay = Replay(sides.do, "torch", "paddle", pairs, few, sides.folder / f"{label}-{seed}")
+    replay.submit(look=False, seed=seed)
+    replay.judge()
+    assert replay.floors is not None
+    session = sides.open["paddle"]
+    assert isinstance(session, LocalSession)
+    rows = load_file(few)
+    model = session._tasks._model("float32")
+    catalogue = Catalogue(survey(model, CleanRun(model, rows).first))
+    expected = sides.open["torch"]._tasks._model("float32").run(rows)
+    counts: Counter[str] = Counter()
+    keys = pairs.keys["paddle"]
+    for fault in sample(catalogue.faults, count, seed):
+        planted = [[asdict(fault)]]
+        (answer,) = session.call("plant", pairs=keys, faults=planted, seed=seed, **replay.files)
+        ours = read_answer(answer, pairs, "paddle", replay.floors)
+        if not ours.effective:
+            continue
+        counts["effective faults"] += 1
+        counts["missed by portproof"] += not ours.named
+        for gate, passed in _gates(catalogue, fault, seed, model, rows, expected).items():
+            counts[f"missed by {gate}"] += passed
+    return counts
+
+
+def _gates(catalogue: Catalogue, fault: Fault, seed: int, model, rows, expected) -> dict[str, bool]:
+    with ExitStack() as stack, np.errstate(all="ignore"):
+        stack.enter_context(catalogue.plant(fault, seed))
+        try:
+            return judged(model.run(rows), expected)
+        except ModelRaised:  # every tool stops there
+            return dict.fromkeys(GATES, False)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 1000, int(sys.argv[2]) if len(sys.argv) > 2 else 5)
