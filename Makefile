@@ -1,10 +1,10 @@
-# make verify | test | test-slow | bench | lint | types. Each makes the environment first, if it is not there.
+# make verify | test | test-slow | sight | bench | lint | types. Each makes the environment first, if it is not there.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow bench lint types all
+.PHONY: verify test test-slow sight bench lint types all
 all: lint types test
 
 $(READY): pyproject.toml constraints.txt
@@ -20,6 +20,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
+
+sight: $(READY)
+	$(BIN)/portproof faults googlenet --count 1000 --groups 100 --seeds 10
+	$(BIN)/portproof faults resnet18 --count 1000 --groups 100 --seeds 10
 
 bench: $(READY)
 	$(BIN)/portproof bench run --suite benchmarks.googlenet:SHORT

@@ -22,6 +22,8 @@ HOPS = {
     "batch 1: torch export": ("batch", "torch export, ONNX Runtime optimised, batch 1"),
     "Paddle export as written": ("export", "Paddle export, ONNX Runtime as written"),
     "Paddle export optimised": ("runtime", "Paddle export, ONNX Runtime optimised"),
+    "torch export: meaning": ("graph", "torch export, interpreted"),
+    "Paddle export: meaning": ("graph", "Paddle export, interpreted"),
     "batch 1: Paddle export": ("batch", "Paddle export, ONNX Runtime optimised, batch 1"),
 }
 

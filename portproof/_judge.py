@@ -240,8 +240,10 @@ def _culprit(entry: TapDifference, value: float) -> Culprit:
         return Culprit("unknown", parent, "wiring", "forward", text, number)
     if (difference.mismatch or "").startswith("raised"):
         return Culprit("unknown", entry.key, "raises", "forward", f"on the other side's input it {amount}", number)
-    where = f"on an input {LOUDNESS:.0f} times as large" if entry.role == LOUD else "on the same input"
-    return Culprit("unknown", entry.key, "computes", "forward", f"{where} its output {amount}", number)
+    if entry.role == LOUD:
+        text = f"on an input {LOUDNESS:.0f} times as large its output {amount}"
+        return Culprit("unknown", entry.key, "saturates", "forward", text, number)
+    return Culprit("unknown", entry.key, "computes", "forward", f"on the same input its output {amount}", number)
 
 
 def _merge(culprits: list[Culprit]) -> list[Culprit]:

@@ -77,7 +77,8 @@ class Culprit:
     Attributes:
         side: ``"paddle"``, ``"torch"``, or ``"unknown"`` where the two differ and nothing says who is wrong.
         module: path, by torch's name where the paths differ; "" for the root.
-        kind: ``computes`` (another output on the same input), ``wiring`` (hands its parts another input), ``raises``,
+        kind: ``computes`` (another output on the same input), ``saturates`` (only on a larger one), ``wiring`` (hands
+            its parts another input), ``raises``,
             ``weights`` (a tensor without an equal), ``setting`` (built otherwise in a way that acts in training
             only), ``export`` (the exporter's nodes compute something else), ``runtime`` (the runtime does, or its
             optimiser), ``precision`` (computes in less than the run's precision) or ``accepted`` (a stale acceptance).

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,13 @@ Array = np.ndarray[Any, Any]
 SHIFT = 0.5
 
 
-def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0) -> dict[str, Array]:
+def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Collection[str] = ()) -> dict[str, Array]:
     """Give a float32 model sensitised weights and return its state dict.
 
     Args:
         model: in float32; its weights are overwritten.
         inputs: at least 16 rows.
+        keep: names of tensors that stay as the model made them: the other side has no such tensor.
         seed: of all draws; the same model, inputs and seed give the same weights.
 
     Returns:
@@ -44,6 +45,8 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0) -> dict[
     modules = framework.modules(model.root)
     for path, module in modules:
         for name, tensor in framework.own_tensors(module).items():
+            if (f"{path}.{name}" if path else name) in keep:
+                continue
             drawn = _draw(framework.layer(module), name, framework.to_array(tensor), f"{seed}:{path}.{name}")
             framework.write(tensor, _round(drawn))
     done: set[str] = set()

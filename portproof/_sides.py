@@ -136,7 +136,7 @@ class Sides:
             try:
                 self.do(
                     side, "sensitising weights", "sensitise",
-                    inputs=str(inputs), out=str(out), seed=seed, threads=threads,
+                    inputs=str(inputs), out=str(out), seed=seed, threads=threads, keep=list(self._own.get(side, {})),
                 ).result()  # fmt: skip
             except ModelRaised as error:
                 failures.append(error)

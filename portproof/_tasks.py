@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -98,12 +99,12 @@ class Tasks:
         state = self._model("float32").state()
         save_arrays(Path(out), state if names is None else {name: state[name] for name in names})
 
-    def sensitise(self, inputs: str, out: str, seed: int, threads: int | None = None) -> None:
+    def sensitise(self, inputs: str, out: str, seed: int, threads: int | None = None, keep: Sequence[str] = ()) -> None:
         """Write sensitised weights; raises ModelRaised. ``threads``: for this task alone, while the others wait."""
         model = self._model("float32")
         model.framework.set_threads(threads or self.job.threads)
         try:
-            save_arrays(Path(out), sensitise(model, load_file(inputs), seed))
+            save_arrays(Path(out), sensitise(model, load_file(inputs), seed, keep))
         finally:
             model.framework.set_threads(self.job.threads)
 

@@ -324,7 +324,7 @@ class _Chain:
     ) -> None:
         """Judge the sides that are files, then the exports of those that are models."""
         source = f"{TITLE[self.sides.live[0]]} float64 (oracle)"
-        few = {name: array[self.few_rows] if len(array) == self.rows else array for name, array in oracle.items()}
+        few = {n: a[self.few_rows] if a.shape[:1] == (self.rows,) else a for n, a in oracle.items()}
         judge = FileJudge(
             self.do, self.inputs, self.few, self.folder, label, source, oracle, few, floors, self.replay, self.culprits
         )

@@ -338,7 +338,7 @@ def test_saturation_beyond_unit_variance_is_probed() -> None:
 
     report = verify(replace(small_ports.MLP, torch=torch_net, paddle=paddle_net), quick=True)
     (culprit,) = report.culprits
-    assert culprit.module == "2"
+    assert (culprit.module, culprit.kind) == ("2", "saturates")
     assert "16 times as large" in culprit.message
 
 
@@ -371,3 +371,49 @@ def test_a_layer_that_computes_in_less_than_float32_is_named_even_where_both_sid
     assert {(culprit.module, culprit.kind, culprit.side) for culprit in report.culprits} == {
         ("2", "precision", side) for side in sides
     }
+
+
+def test_a_buffer_that_one_side_has_alone_keeps_the_model_s_own_value() -> None:
+    def torch_scaled() -> Any:
+        import torch
+        from torch import nn
+
+        class Scaled(nn.Linear):
+            def __init__(self) -> None:
+                super().__init__(8, 3)
+                self.register_buffer("scale", torch.tensor(2.5))
+
+            def forward(self, x: Any) -> Any:
+                return super().forward(x) * self.scale
+
+        return nn.Sequential(Scaled())
+
+    def paddle_scaled() -> Any:
+        from paddle import nn
+
+        class Scaled(nn.Linear):
+            def forward(self, x: Any) -> Any:
+                return super().forward(x) * 2.5
+
+        return nn.Sequential(Scaled(8, 3))
+
+    weights = WeightMap(ignore={"0.scale": "Paddle's side writes the number out"})
+    assert verify(replace(small_ports.MLP, torch=torch_scaled, paddle=paddle_scaled, weights=weights), quick=True)
+
+
+def test_taps_pair_modules_whose_paths_differ() -> None:
+    def torch_named() -> Any:
+        from torch import nn
+
+        return nn.Sequential(nn.Linear(8, 8), nn.Sequential(nn.Tanh()), nn.Linear(8, 3))
+
+    def paddle_named() -> Any:
+        from paddle import nn
+
+        return nn.Sequential(nn.Linear(8, 8), nn.Sigmoid(), nn.Linear(8, 3))
+
+    port = replace(small_ports.MLP, torch=torch_named, paddle=paddle_named, taps={"1.0": "1", "1": "none"})
+    report = verify(port, quick=True)
+    assert [culprit.module for culprit in report.culprits] == ["1.0"]
+    assert report.modules is not None
+    assert report.modules.unseen == ("torch '1' (Sequential)",)

@@ -95,7 +95,9 @@ def draw(runs: list[dict[str, Any]]) -> None:
         )
     axes.axvline(FLOOR_MULTIPLE, color="crimson", label=f"a divergence begins at {FLOOR_MULTIPLE:.0f}")
     axes.set(xscale="log", xlabel="error of the farthest output, in noise floors", ylabel="honest runs")
-    axes.set_title(f"{len(runs):,} honest runs of GoogLeNet: no false alarm below the line")
+    alarms = sum(run["verdict"] == "divergent" for run in runs)
+    said = f"{alarms} false alarms" if alarms else "no false alarm below the line"
+    axes.set_title(f"{len(runs):,} honest runs of GoogLeNet: {said}")
     axes.legend(frameon=False)
     figure.tight_layout()
     figure.savefig("docs/honest.svg", metadata={"Date": None})
