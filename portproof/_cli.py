@@ -242,6 +242,41 @@ def faults(
 
 
 @app.command()
+def match(
+    first: Annotated[Path, typer.Argument(help="An .onnx file.")],
+    second: Annotated[Path, typer.Argument(help="Another, with the same input and output names.")],
+    port: RequiredPort = None,
+) -> None:
+    """Match two exports node by node, attributes and weights bit by bit."""
+    import onnx
+
+    from portproof._errors import one_line
+    from portproof._inputs import make_batch
+    from portproof._resolve import resolve_callable
+    from portproof.graphs._match import match_graphs
+
+    located = _find(port)
+    protos = []
+    for path in (first, second):
+        if not path.is_file():
+            raise BadInput(f"'{path}': no such file.")
+        try:
+            protos.append(onnx.load(path))
+        except Exception as error:  # protobuf raises what it likes for a file that is none of its own
+            raise BadInput(f"'{path}' is no ONNX file ({one_line(error, 120)}).") from error
+    rows = make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess")).arrays
+    found = match_graphs(protos[0], protos[1], rows, (first.name, second.name))
+    for difference in found.differences:
+        typer.echo(difference)
+    counts = [len(proto.graph.node) for proto in protos]
+    typer.echo(
+        f"{len(found.matched)} steps matched, of {counts[0]} and {counts[1]} nodes; "
+        + (f"{len(found.differences)} differences" if found.differences else "the graphs are the same")
+    )
+    raise typer.Exit(1 if found.differences else 0)
+
+
+@app.command()
 def ports() -> None:
     """List the ports and the runners that can be named here."""
     from rich.table import Table

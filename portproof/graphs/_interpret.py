@@ -1,8 +1,8 @@
 """A graph interpreted in float64: the judge of exports and of runtimes.
 
 ONNX's own reference evaluator says what each operator means; it takes twenty seconds an image. So convolutions run on
-a framework's kernels and pools on NumPy's windows, and the rest stays the reference's. The outside judge that holds
-this to account is the onnx package's light Inception with its expected output (``tests/test_graphs.py``).
+a framework's kernels and pools on NumPy's windows, and the rest stays the reference's. ``tests/test_graphs.py`` holds
+these to ONNX Runtime.
 """
 
 from __future__ import annotations
