@@ -64,13 +64,9 @@ class FileJudge:
                 artefact=str(path), inputs=str(self.few), out=str(out),
             ).result()  # fmt: skip
         except PortproofError as error:
-            return [Hop("graph", self.source, target, "float32", self.weights, "unavailable", None, str(error))]
+            return [self.unavailable("graph", target, error)]
         # Exporters fold BatchNorm into weights and write attributes in float32: those constants are rounded, honestly.
-        return [
-            judge_outputs(
-                "graph", self.source, target, "float32", self.weights, load_file(out), self.few_oracle, self.floors
-            )
-        ]
+        return [self._hop("graph", self.source, target, load_file(out), self.few_oracle)]
 
     def blame(self, side: str, title: str, path: Path, hops: list[Hop]) -> None:
         """Where a hop of an export is divergent, name the node, the pass or the runtime that is wrong."""

@@ -16,15 +16,20 @@ def torch_functional(**kwargs: Any) -> Any:
             return functional.relu(super().forward(x))
 
     model = GoogLeNet(**kwargs)
-    for module in list(model.modules()):
+    _make_functional(list(model.modules()), nn, nn.Conv2d, Activated)
+    return model
+
+
+def _make_functional(modules: list[Any], nn: Any, convolution: type, activated: type) -> None:
+    """Let each convolution before a ReLU apply it, and leave those ReLUs and all dropout out."""
+    for module in modules:
         children = list(module.named_children())
         for (_, child), (_, after) in itertools.pairwise(children):
-            if isinstance(child, nn.Conv2d) and isinstance(after, nn.ReLU):
-                child.__class__ = Activated
+            if isinstance(child, convolution) and isinstance(after, nn.ReLU):
+                child.__class__ = activated
         for name, child in children:
             if isinstance(child, (nn.ReLU, nn.Dropout)) and not _follows_linear(children, name):
                 setattr(module, name, nn.Identity())
-    return model
 
 
 def _follows_linear(children: list[tuple[str, Any]], name: str) -> bool:
@@ -56,12 +61,5 @@ def paddle_functional(**kwargs: Any) -> Any:
             return functional.relu(super().forward(x))
 
     model = GoogLeNet(**kwargs)
-    for layer in list(model.sublayers(include_self=True)):
-        children = list(layer.named_children())
-        for (_, child), (_, after) in itertools.pairwise(children):
-            if isinstance(child, nn.Conv2D) and isinstance(after, nn.ReLU):
-                child.__class__ = Activated
-        for name, child in children:
-            if isinstance(child, (nn.ReLU, nn.Dropout)) and not _follows_linear(children, name):
-                setattr(layer, name, nn.Identity())
+    _make_functional(list(model.sublayers(include_self=True)), nn, nn.Conv2D, Activated)
     return model

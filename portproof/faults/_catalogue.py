@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from portproof._settings import write_setting
 from portproof._tree import leaves, rebuild
 from portproof.faults._kinds import (
     Array,
@@ -129,13 +130,9 @@ def _statistics(change: Callable[[Site, str, str], None]) -> Callable[..., Abstr
         (site,) = sites
         names = site.statistics()
         assert names is not None
-        before = {name: site.tensor(name) for name in names}
-        try:
+        with site.restored(*names):
             change(site, *names)
             yield
-        finally:
-            for name, array in before.items():
-                site.write(name, array)
 
     return plant
 
@@ -191,8 +188,6 @@ def _reflected(sites: Sequence[Site], rng: Rng) -> Iterator[None]:
     widths = [(0, 0), (0, 0), *((p, p) for p in site.settings["padding"])]
 
     def replace(forward: Callable[..., Any], x: Any) -> Any:
-        from portproof._settings import write_setting
-
         undo = write_setting(side, site.layer, site.module, "padding", [0] * (len(widths) - 2))
         try:
             return forward(framework.to_tensor(np.pad(framework.to_array(x), widths, mode="reflect")))
@@ -242,16 +237,11 @@ def _siblings(sites: Sequence[Site]) -> Iterator[tuple[Site, ...]]:
 def _exchanged(sites: Sequence[Site], rng: Rng) -> Iterator[None]:
     one, two = sites
     names = [name for name in ("weight", "bias") if one.has(name) and two.has(name)]
-    before = [(site, name, site.tensor(name)) for site in sites for name in names]
-    try:
+    with one.restored(*names) as first, two.restored(*names) as second:
         for name in names:
-            first, second = one.tensor(name), two.tensor(name)
-            one.write(name, second)
-            two.write(name, first)
+            one.write(name, second[name])
+            two.write(name, first[name])
         yield
-    finally:
-        for site, name, array in before:
-            site.write(name, array)
 
 
 def _roots(where: Callable[[Site], bool]) -> Callable[[Sequence[Site]], Iterator[tuple[Site, ...]]]:

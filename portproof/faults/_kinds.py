@@ -105,6 +105,16 @@ class Site:
         return self.model.framework.is_leaf(self.module)
 
     @contextmanager
+    def restored(self, *names: str) -> Iterator[dict[str, Array]]:
+        """Yield copies of own tensors, and write them back at the end of the block."""
+        before = {name: self.tensor(name) for name in names}
+        try:
+            yield before
+        finally:
+            for name, array in before.items():
+                self.write(name, array)
+
+    @contextmanager
     def forward_replaced(self, replace: Callable[..., Any]) -> Iterator[None]:
         """Call ``replace(forward, *args, **kwargs)`` in place of the module's forward, for the time of the block."""
 
@@ -160,14 +170,10 @@ def changes_tensor(changes: Mapping[str, Callable[[Array, np.random.Generator], 
     @contextmanager
     def plant(sites: Sequence[Site], rng: np.random.Generator) -> Iterator[None]:
         (site,) = sites
-        before = {name: site.tensor(name) for name in changes if site.has(name)}
-        try:
+        with site.restored(*(name for name in changes if site.has(name))) as before:
             for name, array in before.items():
                 site.write(name, changes[name](array.copy(), rng))
             yield
-        finally:
-            for name, array in before.items():
-                site.write(name, array)
 
     return plant
 
@@ -182,8 +188,7 @@ def changes_setting(change: Callable[[Site], Mapping[str, Any]]) -> Plant:
             for name, value in change(site).items():
                 stack.callback(write_setting(site.model.framework.side, site.layer, site.module, name, value))
             # Training mode overwrites running statistics and counts batches.
-            for name in site.buffers() if site.statistics() else ():
-                stack.callback(site.write, name, site.tensor(name))
+            stack.enter_context(site.restored(*(site.buffers() if site.statistics() else ())))
             yield
 
     return plant

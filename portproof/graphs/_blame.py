@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,12 +122,10 @@ def blame_runtime(path: str, inputs: Arrays, run: Run) -> list[str]:
     found = run(tapped.SerializeToString(), False, (), inputs)
     wrong: set[str] = set()
     named: list[str] = []
-    low = Graph(proto, "float32").steps(inputs)
-    for (_, node, high), (_, _, rounded) in zip(Graph(proto).steps(inputs), low, strict=True):
-        for name in node.output:
-            if name not in found or high[name].dtype.kind != "f":
+    for node, high, floors in _with_floors(proto, inputs):
+        for name, floor in floors.items():
+            if name not in found:
                 continue
-            floor = measure_floor([compare(rounded[name], high[name], "float32", detail=False)])
             if ratio(compare(found[name], high[name], "float32", detail=False), floor, "float32") > FLOOR_MULTIPLE:
                 if wrong.isdisjoint(node.input):
                     named.append(f"{node.op_type} '{node.name}'")
@@ -171,11 +169,8 @@ def blame_optimiser(path: str, inputs: Arrays, run: Run, passes: Sequence[str]) 
         return _apart(run(part, True, without, inputs)[name], plain, floors[name])
 
     floors: dict[str, Floor] = {}
-    low = Graph(proto, "float32").steps(inputs)
-    for (_, node, high), (_, _, rounded) in zip(Graph(proto).steps(inputs), low, strict=True):
-        name = node.output[0]
-        if high[name].dtype.kind == "f":
-            floors[name] = measure_floor([compare(rounded[name], high[name], "float32", detail=False)])
+    for _, _, measured in _with_floors(proto, inputs):
+        floors |= measured
     names = [name for name in names if name in floors]
     broken = [value.name for value in proto.graph.output if value.name in floors and wrong(value.name)]
     if not broken:
@@ -193,6 +188,23 @@ def blame_optimiser(path: str, inputs: Arrays, run: Run, passes: Sequence[str]) 
         guilty = tuple(passes)
     index = next(i for i, node in enumerate(proto.graph.node) if first in node.output)
     return PassBlame(guilty, first, f"{proto.graph.node[index].op_type} '{proto.graph.node[index].name}'")
+
+
+def _with_floors(
+    proto: onnx.ModelProto, inputs: Arrays
+) -> Iterator[tuple[onnx.NodeProto, dict[str, Array], dict[str, Floor]]]:
+    """Yield each node, the float64 values so far, and the floors of its floating outputs.
+
+    A floor is the error of the same graph interpreted in float32.
+    """
+    low = Graph(proto, "float32").steps(inputs)
+    for (_, node, high), (_, _, rounded) in zip(Graph(proto).steps(inputs), low, strict=True):
+        named = [name for name in node.output if name and high[name].dtype.kind == "f"]
+        yield (
+            node,
+            high,
+            {name: measure_floor([compare(rounded[name], high[name], "float32", detail=False)]) for name in named},
+        )
 
 
 def _apart(found: Array, expected: Array, floor: Floor) -> bool:
