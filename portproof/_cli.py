@@ -244,18 +244,25 @@ def faults(
 @app.command()
 def match(
     first: Annotated[Path, typer.Argument(help="An .onnx file.")],
-    second: Annotated[Path, typer.Argument(help="Another, with the same input and output names.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
     port: RequiredPort = None,
+    rename: Annotated[
+        list[str] | None, typer.Option("--rename", metavar="OLD=NEW", help="An input or output of the second file.")
+    ] = None,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="Compare weights by shape only: the files hold other weights.")
+    ] = False,
 ) -> None:
-    """Match two exports node by node, attributes and weights bit by bit."""
+    """Match two graphs node by node, attributes and weights bit by bit."""
     import onnx
 
     from portproof._errors import one_line
-    from portproof._inputs import make_batch
+    from portproof._inputs import make_batch, take_rows
     from portproof._resolve import resolve_callable
-    from portproof.graphs._match import match_graphs
+    from portproof.graphs._match import fixed_rows, match_graphs, renamed
 
     located = _find(port)
+    names = dict(_pair("--rename", "OLD=NEW", text) for text in rename or [])
     protos = []
     for path in (first, second):
         if not path.is_file():
@@ -264,8 +271,11 @@ def match(
             protos.append(onnx.load(path))
         except Exception as error:  # protobuf raises what it likes for a file that is none of its own
             raise BadInput(f"'{path}' is no ONNX file ({one_line(error, 120)}).") from error
-    rows = make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess")).arrays
-    found = match_graphs(protos[0], protos[1], rows, (first.name, second.name))
+    one = min(fixed_rows(proto) or 2 for proto in protos)
+    batch = make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
+    rows = take_rows(located.port, batch.arrays, list(range(one)))
+    protos[1] = renamed(protos[1], names)
+    found = match_graphs(protos[0], protos[1], rows, (first.name, second.name), "shapes" if shapes else "bits")
     for difference in found.differences:
         typer.echo(difference)
     counts = [len(proto.graph.node) for proto in protos]
@@ -416,14 +426,21 @@ def _settings(settings: list[str] | None) -> dict[str, Any]:
 
     read: dict[str, Any] = {}
     for setting in settings or []:
-        name, equals, value = setting.partition("=")
-        if not equals or not name.isidentifier():
+        name, value = _pair("--set", "NAME=VALUE", setting)
+        if not name.isidentifier():
             raise BadInput(f"--set takes NAME=VALUE, found '{setting}'.")
         try:
             read[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):
             read[name] = value
     return read
+
+
+def _pair(option: str, form: str, text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (equals and name):
+        raise BadInput(f"{option} takes {form}, found '{text}'.")
+    return name, value
 
 
 def _check_json(target: str | None) -> None:

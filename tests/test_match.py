@@ -134,6 +134,43 @@ def test_another_operator_is_named_with_both(exports: dict[str, Path]) -> None:
     assert difference.startswith(f"Sigmoid '{relu.name}' in torch stands where paddle has Relu")
 
 
+def test_a_node_that_only_one_graph_has_is_named_and_stepped_over(exports: dict[str, Path]) -> None:
+    right, other = loaded(exports)
+    relu = next(node for node in right.graph.node if node.op_type == "Relu")
+    added = [helper.make_node(op, [f"x{i}"], [f"x{i + 1}"], name=op) for i, op in enumerate(("Tanh", "Elu"))]
+    added[0].input[0], added[-1].output[0] = relu.output[0], "lone"
+    for node in right.graph.node:
+        node.input[:] = ["lone" if name == relu.output[0] else name for name in node.input]
+    place = list(right.graph.node).index(relu) + 1
+    nodes = [*right.graph.node[:place], *added, *right.graph.node[place:]]
+    del right.graph.node[:]
+    right.graph.node.extend(nodes)
+    whole = match_graphs(*loaded(exports), ROWS, NAMES)
+    found = match_graphs(right, other, ROWS, NAMES)
+    assert sorted(found.differences) == ["Elu 'Elu' stands only in torch", "Tanh 'Tanh' stands only in torch"]
+    assert len(found.matched) == len(whole.matched)
+    assert found.tensors == whole.tensors
+
+
+def test_other_weights_are_the_same_graph_by_shape(exports: dict[str, Path]) -> None:
+    right, other = loaded(exports)
+    for tensor in right.graph.initializer:
+        array = numpy_helper.to_array(tensor)
+        if array.dtype == np.float32:
+            tensor.CopyFrom(numpy_helper.from_array(array + 1, tensor.name))
+    assert not match_graphs(right, other, ROWS, NAMES)
+    assert match_graphs(right, other, ROWS, NAMES, "shapes")
+
+
+def test_an_output_of_one_graph_is_named_and_the_rest_matched(exports: dict[str, Path]) -> None:
+    right, other = loaded(exports)
+    relu = next(node for node in right.graph.node if node.op_type == "Relu")
+    right.graph.output.append(helper.make_tensor_value_info(relu.output[0], onnx.TensorProto.FLOAT, None))
+    found = match_graphs(right, other, ROWS, NAMES)
+    assert found.differences == (f"output '{relu.output[0]}' stands only in torch",)
+    assert len(found.matched) >= 7
+
+
 def test_the_command_says_what_differs_and_refuses_what_is_no_graph(
     exports: dict[str, Path], run: Run, tmp_path: Path
 ) -> None:
@@ -145,6 +182,11 @@ def test_the_command_says_what_differs_and_refuses_what_is_no_graph(
     next(node for node in wrong.graph.node if node.op_type == "Relu").op_type = "Sigmoid"
     onnx.save(wrong, tmp_path / "wrong.onnx")
     assert run("match", tmp_path / "wrong.onnx", exports["paddle"], *port).code == 1
+    both = ("match", exports["torch"], exports["paddle"], *port)
+    run(*both, "--rename", "y=z").refused(2, "no input or output 'y'", "there are x, out")
+    run(*both, "--rename", "y").refused(2, "--rename takes OLD=NEW")
+    run(*both, "--rename", "x=image").refused(2, "input 'image'", "the port name x")
+    assert "output 'out' stands only in torch.onnx" in run(*both, "--rename", "out=logits").out
     (tmp_path / "text.onnx").write_text("hello")
     run("match", tmp_path / "text.onnx", exports["paddle"], *port).refused(2, "no ONNX file")
     run("match", tmp_path / "nowhere.onnx", exports["paddle"], *port).refused(2, "no such file")

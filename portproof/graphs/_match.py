@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnx
 from onnx import defs, helper, numpy_helper
 
+from portproof._errors import BadInput
 from portproof.graphs._interpret import Graph
 
 Array = np.ndarray[Any, Any]
@@ -49,10 +50,12 @@ class Match:
     Attributes:
         matched: pairs of node titles, in the order in which they were met from the outputs.
         differences: in words; empty where the graphs are the same.
+        tensors: pairs of initializers that stand in the same place, by name.
     """
 
     matched: tuple[tuple[str, str], ...]
     differences: tuple[str, ...]
+    tensors: tuple[tuple[str, str], ...] = ()
 
     def __bool__(self) -> bool:
         return not self.differences
@@ -69,11 +72,16 @@ class Spelling:
     def __init__(self, proto: onnx.ModelProto, inputs: Mapping[str, Array]) -> None:
         self.stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
         self.inputs = {value.name for value in proto.graph.input} - set(self.stored)
+        missing = sorted(self.inputs - set(inputs))
+        if missing:
+            raise BadInput(f"a graph has the input '{missing[0]}'; the other and the port name {', '.join(inputs)}.")
         self._version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
         self._made = {name: node for node in proto.graph.node for name in node.output}
         self._shapes: dict[str, tuple[int, ...]] = {}
-        for _, _, values in Graph(proto, "float32").steps(inputs):
+        for _, node, values in Graph(proto, "float32").steps(inputs):
             self._shapes = {name: np.shape(value) for name, value in values.items() if value is not None}
+            if node.input and all(name in self.stored for name in node.input):  # a constant, spelt as a computation
+                self.stored |= {name: np.asarray(values[name]) for name in node.output if name}
 
     def source(self, name: str) -> str:
         """Return the tensor behind pass-through nodes."""
@@ -86,7 +94,7 @@ class Spelling:
     def step(self, name: str) -> Step | None:
         """Return the step that makes a tensor; None for inputs and initializers."""
         node = self._made.get(name)
-        if node is None:
+        if node is None or name in self.stored:
             return None
         title = f"{node.op_type} '{node.name}'"
         attributes = self._attributes(node)
@@ -128,7 +136,9 @@ class Spelling:
             if node.op_type == "Conv" and node.input[1] in self.stored:
                 found["kernel_shape"] = list(self.stored[node.input[1]].shape[2:])
             axes = len(found["kernel_shape"])
-            ones = {"strides": [1] * axes, "dilations": [1] * axes, "pads": [0] * (2 * axes)}
+            ones: dict[str, Any] = {"strides": [1] * axes, "dilations": [1] * axes, "pads": [0] * (2 * axes)}
+            if node.op_type != "Conv":
+                ones["ceil_mode"] = 0  # operator sets before the 10th have no such attribute
             found = ones | {key: list(v) if isinstance(v, (list, tuple)) else v for key, v in found.items()}
             if not any(found["pads"]):
                 found.pop("count_include_pad", None)
@@ -136,50 +146,143 @@ class Spelling:
         return found
 
 
+def renamed(proto: onnx.ModelProto, names: Mapping[str, str]) -> onnx.ModelProto:
+    """Return a graph with inputs and outputs renamed.
+
+    Raises:
+        BadInput: the graph has no such input or output.
+    """
+    changed = onnx.ModelProto()
+    changed.CopyFrom(proto)
+    values = {value.name: value for value in (*changed.graph.input, *changed.graph.output)}
+    for name, new in names.items():
+        if name not in values:
+            raise BadInput(f"the graph has no input or output '{name}'; there are {', '.join(values)}.")
+        values[name].name = new
+    for node in changed.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names.get(name, name) for name in node.output]
+    return changed
+
+
+def fixed_rows(proto: onnx.ModelProto) -> int | None:
+    """Return the number of rows that a graph is written for; None where it takes any."""
+    stored = {tensor.name for tensor in proto.graph.initializer}
+    for value in proto.graph.input:
+        dimensions = value.type.tensor_type.shape.dim
+        if value.name not in stored and dimensions and dimensions[0].HasField("dim_value"):
+            return int(dimensions[0].dim_value)
+    return None
+
+
 def match_graphs(
-    one: onnx.ModelProto, two: onnx.ModelProto, inputs: Mapping[str, Array], names: tuple[str, str] = ("one", "two")
+    one: onnx.ModelProto,
+    two: onnx.ModelProto,
+    inputs: Mapping[str, Array],
+    names: tuple[str, str] = ("one", "two"),
+    weights: Literal["bits", "shapes"] = "bits",
 ) -> Match:
-    """Match two graphs that have the same input and output names.
+    """Match two graphs from the outputs that they share by name.
 
     Args:
-        one, two: exports of the two sides under the same weights.
+        one, two: graphs with the same input names.
         inputs: one small batch.
         names: of the graphs, in messages.
+        weights: whether initializers must be equal to the last bit, or only in shape, for graphs with other weights.
 
     Returns:
-        The nodes that correspond, and what differs. Where operators differ, what lies before them is not compared.
+        The nodes that correspond, and what differs. A node that only one graph has is named and stepped over; where
+        operators differ and so does what lies before them, that is not compared.
     """
-    graphs = Spelling(one, inputs), Spelling(two, inputs)
-    outputs = [[value.name for value in proto.graph.output] for proto in (one, two)]
-    differences: list[str] = []
-    if outputs[0] != outputs[1]:
-        return Match((), (f"the outputs are {outputs[0]} in {names[0]} and {outputs[1]} in {names[1]}",))
-    matched: dict[tuple[str, str], tuple[str, str]] = {}
-    left = [(name, name) for name in reversed(outputs[0])]
-    while left:
-        pair = left.pop()
-        first, second = graphs[0].source(pair[0]), graphs[1].source(pair[1])
-        if (first, second) in matched:
-            continue
-        steps = graphs[0].step(first), graphs[1].step(second)
-        if steps[0] is None or steps[1] is None:
-            differences += _ends(graphs, (first, second), steps, names)
-            continue
-        matched[first, second] = steps[0].title, steps[1].title
-        if steps[0].op != steps[1].op or len(steps[0].inputs) != len(steps[1].inputs):
-            differences.append(f"{steps[0].title} in {names[0]} stands where {names[1]} has {steps[1].title}")
-            continue
-        differences += _attributes(steps[0], steps[1], names)
-        for index, sources in enumerate(zip(steps[0].inputs, steps[1].inputs, strict=True)):
-            arrays = [
-                step.stored.get(index, graph.stored.get(graph.source(source)))
-                for step, graph, source in zip((steps[0], steps[1]), graphs, sources, strict=True)
+    return _Matching((Spelling(one, inputs), Spelling(two, inputs)), names, weights).match(
+        [[value.name for value in proto.graph.output] for proto in (one, two)]
+    )
+
+
+#: How many nodes in a row that only one graph has are stepped over.
+_LOOKAHEAD = 3
+
+
+class _Matching:
+    """The work in progress of :func:`match_graphs`: pairs of tensors that are still to be compared."""
+
+    def __init__(self, graphs: tuple[Spelling, Spelling], names: tuple[str, str], weights: str) -> None:
+        self.graphs, self.names, self.weights = graphs, names, weights
+        self.differences: list[str] = []
+        self.matched: dict[tuple[str, str], tuple[str, str]] = {}
+        self.tensors: dict[tuple[str, str], None] = {}
+
+    def match(self, outputs: list[list[str]]) -> Match:
+        shared = [name for name in outputs[0] if name in outputs[1]]
+        for own, names, title in zip(outputs, reversed(outputs), self.names, strict=True):
+            lone = [name for name in own if name not in names]
+            self.differences += [f"output '{name}' stands only in {title}" for name in lone]
+        left = [(name, name) for name in reversed(shared)]
+        while left:
+            pair = left.pop()
+            first, second = (graph.source(name) for graph, name in zip(self.graphs, pair, strict=True))
+            if (first, second) not in self.matched:
+                left += self._compare(first, second)
+        return Match(tuple(self.matched.values()), tuple(dict.fromkeys(self.differences)), tuple(self.tensors))
+
+    def _compare(self, first: str, second: str) -> list[tuple[str, str]]:
+        """Compare what makes two tensors; returns the pairs of tensors before them."""
+        one, two = self.graphs[0].step(first), self.graphs[1].step(second)
+        if one is None or two is None:
+            self.differences += _ends(self.graphs, (first, second), (one, two), self.names)
+            return []
+        if one.op != two.op or len(one.inputs) != len(two.inputs):
+            return self._step_over(first, second)
+        self.matched[first, second] = one.title, two.title
+        self.differences += _attributes(one, two, self.names)
+        left: list[tuple[str, str]] = []
+        for index, sources in enumerate(zip(one.inputs, two.inputs, strict=True)):
+            stored = [
+                (graph.source(source), step.stored.get(index, graph.stored.get(graph.source(source))))
+                for step, graph, source in zip((one, two), self.graphs, sources, strict=True)
             ]
-            if arrays[0] is not None and arrays[1] is not None:
-                differences += _tensors(steps[0], sources[0], arrays[0], arrays[1], names)
+            (name, array), (twin, other) = stored
+            if array is not None and other is not None:
+                self.tensors[name, twin] = None
+                self.differences += _tensors(one, sources[0], array, other, self.names, self.weights)
             elif any(sources):
                 left.append((sources[0], sources[1]))
-    return Match(tuple(matched.values()), tuple(dict.fromkeys(differences)))
+        return left
+
+    def _step_over(self, first: str, second: str) -> list[tuple[str, str]]:
+        """Name the nodes that one graph has and the other has not, or that stand in each other's place."""
+        chains = [self._chain(graph, name) for graph, name in zip(self.graphs, (first, second), strict=True)]
+        reach = [(i, j) for i in range(len(chains[0])) for j in range(len(chains[1])) if i + j]
+        for i, j in sorted(reach, key=sum):
+            (name, one), (twin, two) = chains[0][i], chains[1][j]
+            if one.op != two.op or len(one.inputs) != len(two.inputs):
+                continue
+            lone = [[step.title for _, step in chain[:n]] for chain, n in zip(chains, (i, j), strict=True)]
+            if i == j == 1:
+                self._instead(lone[0][0], lone[1][0])
+            else:
+                for titles, graph in zip(lone, self.names, strict=True):
+                    self.differences += [f"{title} stands only in {graph}" for title in titles]
+            return [(name, twin)]
+        self._instead(chains[0][0][1].title, chains[1][0][1].title)
+        return []
+
+    def _instead(self, one: str, two: str) -> None:
+        self.differences.append(f"{one} in {self.names[0]} stands where {self.names[1]} has {two}")
+
+    @staticmethod
+    def _chain(graph: Spelling, name: str) -> list[tuple[str, Step]]:
+        """Return a step and those before it, as far as each takes one tensor that is no initializer."""
+        found: list[tuple[str, Step]] = []
+        step = graph.step(name)
+        while step is not None and len(found) <= _LOOKAHEAD:
+            found.append((name, step))
+            data = [source for source in step.inputs if source and graph.source(source) not in graph.stored]
+            if len(data) != 1:
+                break
+            name = graph.source(data[0])
+            step = graph.step(name)
+        return found
 
 
 def _ends(
@@ -197,6 +300,8 @@ def _ends(
 
 def _attributes(one: Step, two: Step, names: tuple[str, str]) -> list[str]:
     keys = sorted({*one.attributes, *two.attributes})
+    if "count_include_pad" not in one.attributes or "count_include_pad" not in two.attributes:
+        keys = [key for key in keys if key != "count_include_pad"]  # without padding on one side it says nothing
     return [
         f"{one.title}: {key} is {one.attributes.get(key)} in {names[0]} and {two.attributes.get(key)} in {names[1]}"
         for key in keys
@@ -204,11 +309,13 @@ def _attributes(one: Step, two: Step, names: tuple[str, str]) -> list[str]:
     ]
 
 
-def _tensors(step: Step, name: str, one: Array, two: Array, names: tuple[str, str]) -> list[str]:
+def _tensors(step: Step, name: str, one: Array, two: Array, names: tuple[str, str], weights: str) -> list[str]:
     if one.size == two.size and one.ndim != two.ndim and max(one.shape, default=1) == one.size:
         one, two = one.ravel(), two.ravel()  # a vector, spelt with axes of size one
     if one.shape != two.shape:
         return [f"{step.title}: '{name}' is {list(one.shape)} in {names[0]} and {list(two.shape)} in {names[1]}"]
+    if weights == "shapes":
+        return []
     if one.tobytes() != np.ascontiguousarray(two).tobytes() and not np.array_equal(one, two):
         apart = int(np.count_nonzero(one != two))
         return [f"{step.title}: '{name}' differs between {names[0]} and {names[1]} in {apart} of {one.size} elements"]
