@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -51,6 +51,15 @@ class Row:
     transform: str
     axes: tuple[int, ...] | None = None
     axis: int = 0
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Row:
+        """Read back what ``dataclasses.asdict`` wrote and JSON carried."""
+        axes = document["axes"]
+        return cls(
+            tuple(document["torch"]), tuple(document["paddle"]), document["transform"],
+            None if axes is None else tuple(axes), document["axis"],
+        )  # fmt: skip
 
     def names(self, side: str) -> tuple[str, ...]:
         """Return the names on one side."""

@@ -54,6 +54,9 @@ def verify(
     modules: Annotated[
         bool, typer.Option("--modules/--no-modules", help="Replay module by module, to name the culprits.")
     ] = True,
+    blockwise: Annotated[
+        bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
+    ] = False,
     json_file: Json = None,
     seed: Seed = 0,
     device: Device = "cpu",
@@ -68,7 +71,7 @@ def verify(
     located = _find(port)
     options = Options(
         weights=weights, images=images, module=module, quick=quick, modules=modules, seed=seed,
-        device=_device(device), kwargs=_settings(settings),
+        device=_device(device), kwargs=_settings(settings), blockwise=blockwise,
     )  # fmt: skip
     with watching() as watch:
         report = judge(located, options, watch)

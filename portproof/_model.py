@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -26,17 +26,24 @@ class Model:
         factory: the callable behind the port's side.
         precision: ``"float32"`` or ``"float64"``; floating inputs are cast to it.
         module: path of the part of the model that is judged, "" for all of it.
+        hollow: build it without its parameters; ``portproof._stream`` lends them.
 
     Raises:
         BadInput: the factory raised, or the model has no module of that path.
     """
 
     def __init__(
-        self, framework: Framework, port: Port, factory: Callable[..., Any], precision: str, module: str = ""
+        self,
+        framework: Framework,
+        port: Port,
+        factory: Callable[..., Any],
+        precision: str,
+        module: str = "",
+        hollow: bool = False,
     ) -> None:
         self.framework, self.port, self.precision = framework, port, precision
         try:
-            self.root = framework.build(factory, port.kwargs, precision)
+            self.root = framework.build(factory, port.kwargs, precision, hollow)
         except Exception as error:
             said = f"{framework.side} factory of port '{port.name}' raised {one_line(error)}"
             raise BadInput(said) from error
@@ -50,9 +57,10 @@ class Model:
         """Describe the state dict."""
         return self.framework.entries(self.root)
 
-    def state(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Copy the state dict."""
-        return {name: self.framework.to_array(t) for name, t in self._tensors().items()}
+    def state(self, names: Collection[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+        """Copy the state dict, or the tensors named."""
+        kept = {name: t for name, t in self._tensors().items() if names is None or name in names}
+        return {name: self.framework.to_array(tensor) for name, tensor in kept.items()}
 
     def load(self, state: Arrays) -> None:
         """Overwrite the whole state dict; every name and shape must fit.

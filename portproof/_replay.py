@@ -78,10 +78,13 @@ class Replay:
         pairs: of modules.
         inputs: file of the few rows that are replayed.
         taps: folder for the recording.
+        once: each side's weights may be read once only, so that nothing is run again to say more.
     """
 
-    def __init__(self, do: Do, lead: str, follower: str, pairs: Pairs, inputs: Path, taps: Path) -> None:
-        self.do, self.lead, self.follower, self.pairs = do, lead, follower, pairs
+    def __init__(
+        self, do: Do, lead: str, follower: str, pairs: Pairs, inputs: Path, taps: Path, *, once: bool = False
+    ) -> None:
+        self.do, self.lead, self.follower, self.pairs, self.once = do, lead, follower, pairs, once
         self.files = {"inputs": str(inputs), "folder": str(taps)}
         self._passes: dict[str, Future[Any]] = {}
         self._look: Future[Any] | None = None
@@ -121,13 +124,16 @@ class Replay:
         """Compare, set aside what is only cut otherwise, and say of each culprit what can be said."""
         modules, culprits, found = self.compare()
         assert self.floors is not None
-        culprits, recut = self._recut(culprits)
-        modules = replace(modules, recut=recut)
+        if not self.once:
+            culprits, recut = self._recut(culprits)
+            modules = replace(modules, recut=recut)
         named = {culprit.module for culprit in culprits}
         culprits += [culprit for culprit in self.floors.low_precision() if culprit.module not in named]
-        if any(culprit.kind != "setting" for culprit in culprits):
-            modules = replace(modules, first_divergence=self._first_divergence(culprits))
-        return modules, [self._beside(culprit) for culprit in self._with_drift(culprits)], found
+        if not self.once:
+            if any(culprit.kind != "setting" for culprit in culprits):
+                modules = replace(modules, first_divergence=self._first_divergence(culprits))
+            culprits = self._with_drift(culprits)
+        return modules, [self._beside(culprit) for culprit in culprits], found
 
     def _recut(self, culprits: list[Culprit]) -> tuple[list[Culprit], tuple[str, ...]]:
         """Set aside parts that differ only in where one ends and the next begins.

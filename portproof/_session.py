@@ -156,17 +156,24 @@ class Sessions:
         kwargs: keyword arguments for both factories, over the port's own.
         device: ``"cpu"`` or ``"cuda"``.
         threads: compute threads of each process.
+        on_disk: keep the temporary folder out of memory.
     """
 
     def __init__(
-        self, located: Located, kwargs: Mapping[str, Any] | None = None, device: str = "cpu", threads: int = 1
+        self,
+        located: Located,
+        kwargs: Mapping[str, Any] | None = None,
+        device: str = "cpu",
+        threads: int = 1,
+        on_disk: bool = False,
     ) -> None:
         port = replace(located.port, kwargs={**located.port.kwargs, **(kwargs or {})})
         self.located = replace(located, port=port)
         self.device, self.threads = device, threads
         self.part: Part | None = None
         self._stack = contextlib.ExitStack()
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="portproof-", dir=_memory())))
+        parent = None if on_disk else _memory()
+        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="portproof-", dir=parent)))
 
     def narrow(self, part: Part) -> Located:
         """Make one module the whole of the port for the sessions opened from now on."""

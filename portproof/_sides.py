@@ -124,6 +124,10 @@ class Sides:
             )
         return account
 
+    def own(self, side: str) -> Arrays:
+        """Return the values that a model itself gives to the tensors that only its side has."""
+        return self._own.get(side, {})
+
     def sensitise(self, inputs: Path, seed: int, threads: int | None = None) -> tuple[Arrays, str]:
         """Return sensitised weights and the side that made them: the first that runs, which leads from now on.
 

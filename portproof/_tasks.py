@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import shutil
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof import _taps
-from portproof._account import Entry
+from portproof._account import Entry, Row
 from portproof._capture import Manifest, save_arrays, write_manifest
 from portproof._checkpoint import read_checkpoint, write_checkpoint
 from portproof._environment import host
@@ -24,6 +25,7 @@ from portproof._model import Model
 from portproof._port import Port
 from portproof._sensitise import sensitise
 from portproof._settings import read_settings
+from portproof._stream import StreamedWeights, Streaming
 from portproof._taps import TapStore, force, record
 from portproof._weightmap import to_json
 from portproof.bench._clock import warm_up_and_time
@@ -52,6 +54,7 @@ class Tasks:
         self._open = contextlib.ExitStack()
         self._rounded: dict[str, int] = {}
         self._planting: tuple[str, _Planting] | None = None
+        self._streaming: Streaming | None = None
 
     def close(self) -> None:
         """Release the models."""
@@ -86,6 +89,24 @@ class Tasks:
         modules = [(path, *_described(model, module)) for path, module in model.framework.modules(model.root)]
         return {"entries": [asdict(entry) for entry in model.entries()], "modules": modules}
 
+    def hollow(self) -> None:
+        """From now on, build models without their parameters."""
+        self.job = replace(self.job, hollow=True)
+
+    def stream(self, weights: str, source: str, rows: list[dict[str, Any]], own: str | None, folder: str) -> None:
+        """Read weights module by module from a file; see :mod:`portproof._stream`."""
+        self._weights = StreamedWeights(Path(weights), self.job.side, source, [Row.from_json(row) for row in rows])
+        self._streaming = Streaming(self._weights, load_file(own) if own else {}, Path(folder))
+
+    def streamed(self) -> dict[str, int]:
+        """Say how many tensors were read, how often the one read most, and this process's peak memory in bytes."""
+        reads = self._weights.reads
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return {"tensors": len(reads), "most_reads": max(reads.values(), default=0), "peak_memory": peak}
+
+    def _streamed(self, model: Model) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._streaming is None else self._streaming.over(model)
+
     def prepare(self, precision: str) -> None:
         """Build the model of a precision, so that it is ready when it is needed."""
         self._runner(precision)
@@ -96,8 +117,7 @@ class Tasks:
 
     def save_state(self, out: str, names: list[str] | None = None) -> None:
         """Write the model's own weights, all or those named."""
-        state = self._model("float32").state()
-        save_arrays(Path(out), state if names is None else {name: state[name] for name in names})
+        save_arrays(Path(out), self._model("float32").state(names))
 
     def sensitise(self, inputs: str, out: str, seed: int, threads: int | None = None, keep: Sequence[str] = ()) -> None:
         """Write sensitised weights; raises ModelRaised. ``threads``: for this task alone, while the others wait."""
@@ -234,7 +254,9 @@ class Tasks:
     def record(self, pairs: dict[str, str], inputs: str, folder: str) -> None:
         """Record the taps of the float64 model."""
         Path(folder).mkdir(parents=True, exist_ok=True)
-        record(self._model("float64"), pairs, load_file(inputs), TapStore(Path(folder)))
+        model = self._model("float64")
+        with self._streamed(model):
+            record(model, pairs, load_file(inputs), TapStore(Path(folder)))
 
     def force(
         self,
@@ -246,8 +268,9 @@ class Tasks:
     ) -> list[dict[str, Any]]:
         """Force recorded taps into this side's model (or, ``plain``, only compare) and return the differences."""
         model, rows, store = self._model(precision), load_file(inputs), TapStore(Path(folder))
-        bounds = precision == "float64" and not plain
-        return _taps.to_json(force(model, pairs, rows, store, plain=plain, bounds=bounds))
+        bounds = precision == "float64" and not plain and self._streaming is None
+        with self._streamed(model):
+            return _taps.to_json(force(model, pairs, rows, store, plain=plain, bounds=bounds))
 
     def drifted(self, paths: list[str]) -> list[str]:
         """Name the tensors of some modules that are not what was loaded into them."""

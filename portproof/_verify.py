@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from portproof._blockwise import modules_hop, require_streamable, stream_replay
 from portproof._capture import save_arrays
 from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
@@ -49,6 +50,7 @@ class Options:
         device: ``"cpu"`` or ``"cuda"``.
         kwargs: for both factories, over the port's own.
         threads: compute threads of each process; None shares the machine among the sides.
+        blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
     """
 
     weights: Path | None = None
@@ -60,6 +62,7 @@ class Options:
     device: str = "cpu"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
+    blockwise: bool = False
 
 
 def verify(port: Port | Located, options: Options | None = None, watch: Watch | None = None, **given: Any) -> Report:
@@ -81,7 +84,7 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
     located = port if isinstance(port, Located) else Located(port, None, Project())
     options = options or Options(**given)
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
-    with Sessions(located, options.kwargs, options.device, threads) as sessions:
+    with Sessions(located, options.kwargs, options.device, threads, options.blockwise) as sessions:
         return _Chain(Sides(sessions, watch), options).judge()
 
 
@@ -114,6 +117,10 @@ class _Chain:
         batch = self._batch()
         for side in self.sides.live:
             self.evidence[side] = hello[side].result()
+        if self.options.blockwise:
+            require_streamable(self.sides, self.options.weights, self.options.module)
+            for side in self.sides.live:
+                self.do(side, "building the model", "hollow")
         if self.options.module:
             received = descend(self.sides, self.options.module, batch.arrays, self.options.seed)
             batch = Batch(received, batch.families, batch.notes)
@@ -150,6 +157,9 @@ class _Chain:
     def _chain(self, batch: Batch) -> None:
         """Judge on the weights at hand, then on those that make every channel matter."""
         given = self.options.weights
+        if self.options.blockwise and given is not None:
+            self._judge_blockwise(given)
+            return
         if given is not None:
             tensors, side = given_weights(given, self.options, self.sides.open, self.folder)
             files = self.sides.spread(tensors, side)
@@ -231,15 +241,29 @@ class _Chain:
         live = self.sides.live
         if len(live) < 2 or not self.options.modules:
             return None
-        described = {side: self.sides.described[side]["modules"] for side in live}
-        pairs = pair_modules(described, self.sides.local_paddle_path)
         taps = self.folder / f"taps-{'given' if label.startswith('given') else label}"
-        self._note_settings(pairs)
-        return Replay(self.do, live[0], live[1], pairs, self.few, taps)
+        return Replay(self.do, live[0], live[1], self._pairs(), self.few, taps)
 
-    def _note_settings(self, pairs: Pairs) -> None:
-        """Say which modules are built otherwise, should it not show in what they compute."""
+    def _pairs(self) -> Pairs:
+        """Pair the modules, and note which are built otherwise, should it not show in what they compute."""
+        described = {side: self.sides.described[side]["modules"] for side in self.sides.live}
+        pairs = pair_modules(described, self.sides.local_paddle_path)
         self.harmless = {d.key: f"'{d.key}' is built otherwise: {d.text}" for d in pairs.settings if not d.training}
+        return pairs
+
+    def _judge_blockwise(self, weights: Path) -> None:
+        """Judge every module by itself, without ever holding a model."""
+        label = f"given ({weights.name})"
+        try:
+            replay = stream_replay(self.sides, self._pairs(), weights, self.few)
+        except ModelRaised as error:
+            raise BadInput(str(error)) from error
+        self._judge_replay(replay, lambda modules: self.hops.append(modules_hop(self.sides, label, modules)))
+        for side in self.sides.live:
+            self.evidence[side] = {**self.evidence[side], "streamed": self.sides.open[side].call("streamed")}
+        self.notes.append(
+            "module by module: no runtime, no export and no planted fault was run; float32 is judged within modules"
+        )
 
     def _see(self, replay: Replay, label: str) -> None:
         """Say what planted faults the check saw, and which of them these weights hide."""
@@ -295,9 +319,11 @@ class _Chain:
         ]
         self.hops += side_hops(runs, label, floors)
 
-    def _judge_replay(self, replay: Replay) -> None:
-        """Name the modules that compute something else on the same input."""
+    def _judge_replay(self, replay: Replay, covered: Callable[[Modules], None] | None = None) -> None:
+        """Name the modules that compute something else on the same input; ``covered`` hears what was judged first."""
         modules, culprits, found = replay.judge()
+        if covered is not None:
+            covered(modules)
         self.modules = modules if self.modules is None or modules.first_divergence else self.modules
         known = {culprit.module for culprit in culprits}
         self.notes += [

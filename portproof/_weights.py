@@ -96,7 +96,20 @@ def given_weights(path: Path, options: Any, sides: Mapping[str, Any], folder: Pa
     if "torch" not in sides and checkpoint_format(path) in (".pt", ".pth"):
         raise BadInput(f"'{path}' is {FORMATS['.pt'][0]} and this port has no torch side; convert it first.")
     checkpoint = open_checkpoint(path, sides, folder)
-    side = checkpoint.side
+    side, counters = settle_side(checkpoint, sides)
+    return {**checkpoint.tensors, **counters}, side
+
+
+def settle_side(checkpoint: Checkpoint, sides: Mapping[str, Any], *, keep_dtype: bool = False) -> tuple[str, Arrays]:
+    """Say whose layouts a checkpoint holds, and check that it fits that side's model.
+
+    Returns:
+        The side, and zeros for the counters that the file lacks.
+
+    Raises:
+        BadInput: it fits no model, or does not say whose layouts it holds.
+    """
+    path, side = checkpoint.path, checkpoint.side
     if side is None:
         if len(sides) > 1:
             raise BadInput(
@@ -109,7 +122,6 @@ def given_weights(path: Path, options: Any, sides: Mapping[str, Any], folder: Pa
     described = sides[side].call("describe")
     entries = [Entry.from_json(entry) for entry in described["entries"]]
     counters = {entry.name for entry in entries if entry.name.endswith("num_batches_tracked")}
-    require_fit(checkpoint, entries, counters)
-    tensors = dict(checkpoint.tensors)
-    tensors.update({e.name: np.zeros(e.shape, e.dtype) for e in entries if e.name in counters - tensors.keys()})
-    return tensors, side
+    require_fit(checkpoint, entries, counters, keep_dtype=keep_dtype)
+    missing = counters - checkpoint.tensors.keys()
+    return side, {entry.name: np.zeros(entry.shape, entry.dtype) for entry in entries if entry.name in missing}

@@ -33,8 +33,14 @@ class Framework(Protocol):
     def use_device(self, device: str) -> None:
         """Run on ``cpu`` or ``cuda``; raise :class:`Unavailable` where it is not there."""
 
-    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str) -> Any:
-        """Call a factory under a default dtype and return the model in evaluation mode."""
+    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool = False) -> Any:
+        """Call a factory under a default dtype and return the model in evaluation mode.
+
+        ``hollow``: its parameters have shapes and dtypes but no memory; see :meth:`lent`.
+        """
+
+    def lent(self, module: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> AbstractContextManager[None]:
+        """Put arrays in the place of a module's own parameters and buffers, for the time of the block."""
 
     def modules(self, model: Any) -> list[tuple[str, Any]]:
         """Return every module with its path, the root first, as ""."""

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +39,34 @@ class PaddleFramework:
             raise Unavailable(f"device cuda: this paddle build ({paddle.__version__}) {build}; use --device cpu")
         paddle.set_device("gpu" if device == "cuda" else "cpu")
 
-    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str) -> Any:
+    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool = False) -> Any:
         default = paddle.get_default_dtype()
         paddle.set_default_dtype(dtype)
         try:
             paddle.seed(0)
-            model = factory(**kwargs)
+            with paddle.LazyGuard() if hollow else nullcontext():
+                model = factory(**kwargs)
         finally:
             paddle.set_default_dtype(default)
         if not isinstance(model, paddle.nn.Layer):
             raise TypeError(f"expected a paddle.nn.Layer, found {type(model).__name__}")
-        model.to(dtype=dtype)
+        held = [*model.parameters(), *model.buffers()]
+        if any(tensor.is_floating_point() and tensor.dtype != getattr(paddle, dtype) for tensor in held):
+            model.to(dtype=dtype)  # only where it must be: it breaks recurrent layers
         model.eval()
         return model
+
+    @contextmanager
+    def lent(self, module: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[None]:
+        homes = {name: module._parameters if name in module._parameters else module._buffers for name in arrays}
+        before = {name: home[name] for name, home in homes.items()}
+        for name, array in arrays.items():
+            homes[name][name] = paddle.to_tensor(array)
+        try:
+            yield
+        finally:
+            for name, tensor in before.items():
+                homes[name][name] = tensor
 
     def modules(self, model: Any) -> list[tuple[str, Any]]:
         return list(model.named_sublayers(include_self=True))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -37,17 +37,33 @@ class TorchFramework:
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.allow_tf32 = False
 
-    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str) -> Any:
+    def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool = False) -> Any:
         default = torch.get_default_dtype()
         torch.set_default_dtype(getattr(torch, dtype))
         try:
             torch.manual_seed(0)
-            model = factory(**kwargs)
+            with _hollow_parameters() if hollow else nullcontext():
+                model = factory(**kwargs)
         finally:
             torch.set_default_dtype(default)
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"expected a torch.nn.Module, found {type(model).__name__}")
-        return model.to(self.device, getattr(torch, dtype)).eval()
+        where = () if hollow else (self.device,)
+        return model.to(*where, getattr(torch, dtype)).eval()
+
+    @contextmanager
+    def lent(self, module: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[None]:
+        before = self.own_tensors(module)
+        # Through the module's own attributes: recurrent layers keep lists of their weights up to date there.
+        for name, array in arrays.items():
+            tensor = torch.from_numpy(array).to(self.device)
+            parameter = name in module._parameters
+            setattr(module, name, torch.nn.Parameter(tensor, requires_grad=False) if parameter else tensor)
+        try:
+            yield
+        finally:
+            for name in arrays:
+                setattr(module, name, before[name])
 
     def modules(self, model: Any) -> list[tuple[str, Any]]:
         return list(model.named_modules())
@@ -130,3 +146,23 @@ class TorchFramework:
         )
         assert program is not None
         program.save(path)
+
+
+@contextmanager
+def _hollow_parameters() -> Iterator[None]:
+    """Let every parameter that a module registers keep its shape and dtype and give up its memory.
+
+    Buffers stay: a model may compute them when it is built, and no file may hold them.
+    """
+    register = torch.nn.Module.register_parameter
+
+    def hollow(module: Any, name: str, parameter: Any) -> None:
+        if parameter is not None and parameter.device.type != "meta":
+            parameter = torch.nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
+        register(module, name, parameter)
+
+    torch.nn.Module.register_parameter = hollow
+    try:
+        yield
+    finally:
+        torch.nn.Module.register_parameter = register

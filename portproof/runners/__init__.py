@@ -34,6 +34,7 @@ class RunnerJob:
         device: ``"cpu"`` or ``"cuda"``.
         threads: compute threads.
         optimise: for runners of graphs, whether the runtime may rewrite the graph.
+        hollow: build the model without its parameters, for ``portproof._stream``.
     """
 
     port: Port
@@ -45,6 +46,7 @@ class RunnerJob:
     device: str = "cpu"
     threads: int = 1
     optimise: bool = True
+    hollow: bool = False
 
 
 class Runner(Protocol):

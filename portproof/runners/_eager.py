@@ -27,7 +27,7 @@ class Eager:
         self.framework.use_device(job.device)
         self.framework.set_threads(job.threads)
         factory = resolve_factory(job.port, job.side)
-        self.model = Model(self.framework, job.port, factory, job.precision, job.module)
+        self.model = Model(self.framework, job.port, factory, job.precision, job.module, job.hollow)
         if job.weights is not None:
             from safetensors.numpy import load_file
 
