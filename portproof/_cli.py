@@ -257,23 +257,14 @@ def match(
     ] = False,
 ) -> None:
     """Match two graphs node by node, attributes and weights bit by bit."""
-    import onnx
-
-    from portproof._errors import one_line
     from portproof._inputs import make_batch, take_rows
     from portproof._resolve import resolve_callable
+    from portproof.graphs._interpret import load_graph
     from portproof.graphs._match import fixed_rows, match_graphs, renamed
 
     located = _find(port)
     names = dict(_pair("--rename", "OLD=NEW", text) for text in rename or [])
-    protos = []
-    for path in (first, second):
-        if not path.is_file():
-            raise BadInput(f"'{path}': no such file.")
-        try:
-            protos.append(onnx.load(path))
-        except Exception as error:  # protobuf raises what it likes for a file that is none of its own
-            raise BadInput(f"'{path}' is no ONNX file ({one_line(error, 120)}).") from error
+    protos = [load_graph(path) for path in (first, second)]
     one = min(fixed_rows(proto) or 2 for proto in protos)
     batch = make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
     rows = take_rows(located.port, batch.arrays, list(range(one)))

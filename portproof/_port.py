@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -188,3 +188,13 @@ class Port:
         """Return the path of a side that is an artefact on disk, else None."""
         factory = self.factory(side)
         return factory if isinstance(factory, str) and factory.endswith((".onnx", ".json")) else None
+
+    def require_interface(self, title: str, inputs: Collection[str], outputs: Collection[str]) -> None:
+        """Check the names of a file's inputs and outputs; nothing is paired by position or by guess.
+
+        Raises:
+            BadInput: they are not the port's.
+        """
+        for what, names, declared in (("inputs", inputs, self.inputs), ("outputs", outputs, self.outputs)):
+            if set(names) != set(declared):
+                raise BadInput(f"'{title}' has {what} {sorted(names)}, the port names {sorted(declared)}.")

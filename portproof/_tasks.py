@@ -323,25 +323,31 @@ class Tasks:
         """Write a checkpoint in a format that needs this side's framework."""
         write_checkpoint(Path(path), load_file(tensors), self.job.side)
 
-    def interpret(self, artefact: str, inputs: str, out: str) -> None:
-        """Interpret an exported graph in float64 and write its outputs."""
-        import onnx
+    def interpret(self, artefact: str, inputs: str, out: str, precision: str = "float64") -> None:
+        """Interpret a graph and write its outputs."""
+        from portproof.graphs._interpret import Graph, load_graph
 
-        from portproof.graphs._interpret import Graph
-
-        found = Graph(onnx.load(artefact)).run(load_file(inputs))
+        graph = Graph(load_graph(Path(artefact)), precision)
+        graph.require_interface(artefact, self.job.port)
+        found = graph.run(load_file(inputs))
         save_arrays(Path(out), {name: np.asarray(array) for name, array in found.items()})
+
+    def match(self, artefacts: list[str], inputs: str) -> list[str]:
+        """Match two graphs node by node and return what differs, in words."""
+        from portproof.graphs._interpret import load_graph
+        from portproof.graphs._match import match_graphs
+
+        one, two = (load_graph(Path(path)) for path in artefacts)
+        return list(match_graphs(one, two, load_file(inputs), ("torch", "paddle")).differences)
 
     def blame_export(
         self, artefact: str, exporter: str, keys: dict[str, str], inputs: str, folder: str
     ) -> list[dict[str, Any]]:
         """Interpret a graph on recorded taps; returns how each module's nodes differ from it."""
-        import onnx
-
         from portproof.graphs._blame import force_graph, pair_tensors
-        from portproof.graphs._interpret import Graph
+        from portproof.graphs._interpret import Graph, load_graph
 
-        proto = onnx.load(artefact)
+        proto = load_graph(Path(artefact))
         taps = pair_tensors(proto, exporter, keys)
         found = force_graph(Graph(proto), taps, load_file(inputs), TapStore(Path(folder)))
         return [asdict(tap) for tap in found]

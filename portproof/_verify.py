@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
+from portproof._artefacts import ArtefactChain
 from portproof._blockwise import modules_hop, require_streamable, stream_replay
 from portproof._capture import save_arrays
 from portproof._environment import host, package_versions, thread_budget
-from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
+from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._files import NO_HASHES, FileJudge, artefact_path
 from portproof._hops import SideRun, side_hops
 from portproof._inputs import Batch, few_rows, make_batch, take_rows
@@ -79,7 +80,7 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
 
     Raises:
         BadInput: a factory raises, a file or an argument is wrong.
-        Unavailable: a framework or the device is not there.
+        Unavailable: a framework or the device is not there, or nothing can be the oracle.
     """
     located = port if isinstance(port, Located) else Located(port, None, Project())
     options = options or Options(**given)
@@ -108,15 +109,12 @@ class _Chain:
     def judge(self) -> Report:
         """Run every step and return the report."""
         begun = time.perf_counter()
-        if not self.sides.live:
-            raise Unavailable(
-                f"port '{self.port.name}' has artefacts alone: without a side that runs in float64 there is no oracle. "
-                "Give one side as a factory."
-            )
         hello = {side: self.do(side, "importing the framework", "hello") for side in self.sides.live}
         batch = self._batch()
         for side in self.sides.live:
             self.evidence[side] = hello[side].result()
+        if not self.sides.live and (self.options.weights or self.options.module or self.options.quick):
+            raise BadInput(f"port '{self.port.name}' is made of files: leave out --weights, --module and --quick.")
         if self.options.blockwise:
             require_streamable(self.sides, self.options.weights, self.options.module)
             for side in self.sides.live:
@@ -131,7 +129,10 @@ class _Chain:
         self.rows = len(batch.families)
         self.few_rows = few_rows(batch, quick=self.options.quick)
         save_arrays(self.few, take_rows(self.port, batch.arrays, self.few_rows))
-        if self._match_weights():
+        if not self.sides.live:
+            chain = ArtefactChain(self.sides, self.inputs, self.few, self.hops, self.culprits)
+            chain.judge()
+        elif self._match_weights():
             self._chain(batch)
         return self._report(batch, time.perf_counter() - begun)
 

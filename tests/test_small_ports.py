@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from portproof import BadInput, Input, Port, WeightMap, assert_equivalent, find_port, verify
+from portproof import BadInput, Input, Port, Unavailable, WeightMap, assert_equivalent, find_port, verify
 from tests import small_ports
 
 
@@ -417,3 +417,78 @@ def test_taps_pair_modules_whose_paths_differ() -> None:
     assert [culprit.module for culprit in report.culprits] == ["1.0"]
     assert report.modules is not None
     assert report.modules.unseen == ("torch '1' (Sequential)",)
+
+
+def two_files(folder: Path) -> Port:
+    """Both exports of one small port under the same weights, as a port of files alone."""
+    from portproof._capture import save_arrays
+    from portproof._inputs import make_batch
+    from portproof._resolve import Located, Project
+    from portproof._session import Sessions
+    from portproof._sides import Sides
+
+    with Sessions(Located(small_ports.MLP, None, Project())) as sessions:
+        sides = Sides(sessions)
+        sides.require_match()
+        inputs = sides.folder / "inputs.safetensors"
+        save_arrays(inputs, make_batch(small_ports.MLP).arrays)
+        for side, file in sides.spread(*sides.sensitise(inputs, 0)).items():
+            sides.open[side].call("load", weights=str(file))
+            sides.open[side].call("export", inputs=str(inputs), out=str(folder / f"{side}.onnx"))
+    return replace(small_ports.MLP, torch=str(folder / "torch.onnx"), paddle=str(folder / "paddle.onnx"))
+
+
+def test_a_port_of_two_files_is_judged_with_the_graph_as_its_oracle(tmp_path: Path) -> None:
+    port = two_files(tmp_path)
+    report = verify(port)
+    assert report, report
+    found = hops(report)
+    assert found["semantics paddle.onnx, interpreted in float64"] in ("identical", "equivalent")
+    assert {f"export {side}.onnx, ONNX Runtime as written" for side in ("torch", "paddle")} <= found.keys()
+    assert verify(replace(port, paddle=None))
+    with pytest.raises(BadInput, match="is made of files"):
+        verify(port, quick=True)
+
+
+def test_a_file_with_one_other_weight_is_divergent_and_the_weight_is_named(tmp_path: Path) -> None:
+    import numpy as np
+    import onnx
+    from onnx import numpy_helper
+
+    port = two_files(tmp_path)
+    wrong = onnx.load(tmp_path / "paddle.onnx")
+    tensor = next(t for t in wrong.graph.initializer if t.name.endswith("weight"))
+    array = numpy_helper.to_array(tensor).copy()
+    array.flat[0] += np.float32(0.25)
+    tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    onnx.save(wrong, tmp_path / "paddle.onnx")
+    report = verify(port)
+    assert report.verdict == "divergent"
+    assert [(c.kind, "1 of 64 elements" in c.message) for c in report.culprits] == [("graph", True)]
+    assert [hop.verdict for hop in report.hops if hop.kind == "export"] == ["equivalent", "equivalent"]
+
+
+def test_a_paddle_program_alone_has_no_oracle_and_says_so(tmp_path: Path) -> None:
+    import paddle
+
+    spec = [paddle.static.InputSpec([-1, 8], "float32", "x")]
+    paddle.jit.save(small_ports.paddle_mlp(), str(tmp_path / "inference"), input_spec=spec)
+    with pytest.raises(Unavailable, match="there is no oracle"):
+        verify(replace(small_ports.PADDLE_ONLY, paddle=str(tmp_path / "inference.json")))
+
+
+def test_external_data_outside_the_folder_is_refused(tmp_path: Path) -> None:
+    import onnx
+
+    port = two_files(tmp_path)
+    proto = onnx.load(tmp_path / "torch.onnx")
+    onnx.save(proto, tmp_path / "external.onnx", save_as_external_data=True, size_threshold=0, location="data.bin")
+    assert verify(replace(port, torch=str(tmp_path / "external.onnx")))
+    proto = onnx.load(tmp_path / "external.onnx", load_external_data=False)
+    (tmp_path / "inside").mkdir()
+    for tensor in proto.graph.initializer:
+        for entry in tensor.external_data:
+            entry.value = "../data.bin" if entry.key == "location" else entry.value
+    (tmp_path / "inside" / "m.onnx").write_bytes(proto.SerializeToString())
+    with pytest.raises(BadInput, match="no file of its folder"):
+        verify(replace(port, torch=str(tmp_path / "inside" / "m.onnx")))

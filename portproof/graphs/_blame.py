@@ -6,6 +6,7 @@ import ast
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import onnx
 from portproof._judge import FLOOR_MULTIPLE, Floor, measure_floor, ratio
 from portproof._numerics import compare
 from portproof._taps import RETURNED, TapDifference, TapStore
-from portproof.graphs._interpret import Graph
+from portproof.graphs._interpret import Graph, load_graph
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -113,7 +114,7 @@ def blame_runtime(path: str, inputs: Arrays, run: Run) -> list[str]:
         inputs: a few rows.
         run: the runtime.
     """
-    proto = onnx.load(path)
+    proto = load_graph(Path(path))
     tapped = onnx.ModelProto()
     tapped.CopyFrom(proto)
     known = {value.name for value in proto.graph.output}
@@ -160,7 +161,7 @@ def blame_optimiser(path: str, inputs: Arrays, run: Run, passes: Sequence[str]) 
         run: the runtime.
         passes: names of the passes that changed this model.
     """
-    proto = onnx.load(path)
+    proto = load_graph(Path(path))
     names = [node.output[0] for node in proto.graph.node]
 
     def wrong(name: str, without: Collection[str] = ()) -> bool:

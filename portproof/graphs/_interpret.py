@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,36 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from portproof._errors import Unavailable, one_line
+from portproof._errors import BadInput, Unavailable, one_line
+from portproof._port import Port
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
 _FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+
+
+def load_graph(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file, with external data from its own folder only.
+
+    Raises:
+        BadInput: it is none, or names data outside its folder.
+    """
+    if not path.is_file():
+        raise BadInput(f"'{path}': no such file.")
+    try:
+        proto = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf raises what it likes for a file that is none of its own
+        raise BadInput(f"'{path}' is no ONNX file ({one_line(error, 120)}).") from error
+    folder = path.absolute().parent
+    external = [tensor for tensor in proto.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    for tensor in external:
+        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+        if not (folder / location).resolve().is_relative_to(folder.resolve()) or not (folder / location).is_file():
+            raise BadInput(f"'{path}': '{tensor.name}' has its data in '{location}', which is no file of its folder.")
+    if external:
+        onnx.load_external_data_for_model(proto, str(folder))
+    return proto
 
 
 class Conv(OpRun):  # type: ignore[misc]
@@ -175,6 +200,12 @@ class Graph:
                 ) from error
             values.update(zip(run.output, outputs, strict=False))
             yield index, node, values
+
+    def require_interface(self, title: str, port: Port) -> None:
+        """Check that inputs and outputs have the port's names; raises BadInput."""
+        stored = {tensor.name for tensor in self.proto.graph.initializer}
+        inputs = [value.name for value in self.proto.graph.input if value.name not in stored]
+        port.require_interface(title, inputs, [value.name for value in self.proto.graph.output])
 
     def run(self, inputs: Arrays) -> dict[str, Array]:
         """Return the graph's outputs."""

@@ -84,20 +84,12 @@ class OnnxRuntime:
         got = self.session.get_providers()
         if got[0] != provider:
             raise Unavailable(f"device {job.device}: asked ONNX Runtime for {provider}, got {got[0]}.")
-        self._check_interface()
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        job.port.require_interface(str(job.artefact), [v.name for v in inputs], [v.name for v in outputs])
         return self
 
     def __exit__(self, *_: object) -> None:
         del self.session
-
-    def _check_interface(self) -> None:
-        """Names must be the port's; nothing is paired by position or by guess."""
-        for what, names, declared in (
-            ("inputs", {value.name for value in self.session.get_inputs()}, set(self.job.port.inputs)),
-            ("outputs", {value.name for value in self.session.get_outputs()}, set(self.job.port.outputs)),
-        ):
-            if names != declared:
-                raise BadInput(f"'{self.job.artefact}' has {what} {sorted(names)}, the port names {sorted(declared)}.")
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         names = list(self.job.port.outputs)
