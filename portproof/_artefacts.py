@@ -75,8 +75,10 @@ class ArtefactChain:
         for side, path in paths.items():
             # A file is judged against what it means itself; whether the two mean the same is the hop above.
             own = judge
-            if side in graphs and side != lead:
-                own = replace(judge, source=f"{path.name}, interpreted in float64", oracle=outputs[side][0])
+            if side in graphs:
+                high, low = outputs[side]
+                source = judge.source if side == lead else f"{path.name}, interpreted in float64"
+                own = replace(judge, source=source, oracle=high, floors=output_floors([(low, high)]))
             runner = find_runner("onnxruntime-torch" if side in graphs else "paddle-program")
             hops = own.judge("export" if side in graphs else "numerics", path.name, path, runner)
             self.hops += hops

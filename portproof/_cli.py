@@ -54,6 +54,9 @@ def verify(
     modules: Annotated[
         bool, typer.Option("--modules/--no-modules", help="Replay module by module, to name the culprits.")
     ] = True,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Lower precisions to judge too: bfloat16, float16.")
+    ] = None,
     blockwise: Annotated[
         bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
     ] = False,
@@ -71,7 +74,8 @@ def verify(
     located = _find(port)
     options = Options(
         weights=weights, images=images, module=module, quick=quick, modules=modules, seed=seed,
-        device=_device(device), kwargs=_settings(settings), blockwise=blockwise,
+        device=_device(device), kwargs=_settings(settings),
+        precisions=tuple(precision.split(",")) if precision else (), blockwise=blockwise,
     )  # fmt: skip
     with watching() as watch:
         report = judge(located, options, watch)

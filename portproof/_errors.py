@@ -41,7 +41,7 @@ class ModelRaised(PortproofError):
 
 def one_line(error: BaseException, limit: int = 300) -> str:
     """Return ``Type: message`` of any exception on one line, cut at ``limit`` characters."""
-    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).partition("[Hint:")[0]  # Paddle's hints are its own source
     lines = [line.strip() for line in plain.splitlines() if line.strip(" -\t")]
     text = f"{type(error).__name__}: " + " ".join(lines)
     return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -15,6 +15,15 @@ from portproof._taps import LOUD, LOUDNESS, RECEIVED, RETURNED, TapDifference
 #: outputs reach 7 (a Linear over two rows, which Paddle sums one term after the other and torch in blocks); the
 #: smallest planted faults begin at 1e4. docs/noise-floor.md has the distribution and the command that makes it.
 FLOOR_MULTIPLE = 32.0
+#: The same for bfloat16 and float16, whose kernels add in float32: honest ratios stay below 2, and 32 floors of
+#: bfloat16 are an eighth of a tensor's scale, which would hide a cast to eight bits.
+LOWER_MULTIPLE = 8.0
+
+
+def multiple(precision: str) -> float:
+    """Return how many noise floors begin a divergence in a precision."""
+    return FLOOR_MULTIPLE if precision in ("float64", "float32") else LOWER_MULTIPLE
+
 
 #: From how many elements on an error of exactly zero is a property of the module (ReLU, max-pool, concat) and not
 #: luck; such a module must agree exactly.
@@ -73,7 +82,7 @@ def ratio(difference: Difference, floor: Floor, precision: str) -> float:
 def verdict_of(difference: Difference, floor: Floor, precision: str) -> Verdict:
     """Return the verdict on one tensor."""
     value = ratio(difference, floor, precision)
-    if value > FLOOR_MULTIPLE:
+    if value > multiple(precision):
         return "divergent"
     if is_blind(difference, floor, precision):
         return "inconclusive"
@@ -82,7 +91,7 @@ def verdict_of(difference: Difference, floor: Floor, precision: str) -> Verdict:
 
 def is_blind(difference: Difference, floor: Floor, precision: str) -> bool:
     """Whether a tensor hardly moves with the input: less than the noise that it is judged with."""
-    return difference.spread <= FLOOR_MULTIPLE * floor.at(precision)
+    return difference.spread <= multiple(precision) * floor.at(precision)
 
 
 def judge_outputs(
@@ -161,7 +170,7 @@ class ModuleFloors:
 
     def is_divergent(self, entry: TapDifference, precision: str) -> bool:
         """Whether a tap lies farther out than honest rounding in a precision."""
-        return ratio(entry.difference, self.of(entry), precision) > FLOOR_MULTIPLE
+        return ratio(entry.difference, self.of(entry), precision) > multiple(precision)
 
     def diverged_by(self, entry: TapDifference) -> bool:
         """Whether a tap of a run that nothing was forced in shows more than float32's rounding of the recorded taps."""

@@ -24,7 +24,7 @@ class Model:
         framework: adapter of the side's framework.
         port: the port.
         factory: the callable behind the port's side.
-        precision: ``"float32"`` or ``"float64"``; floating inputs are cast to it.
+        precision: ``"float64"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``; floating inputs are cast to it.
         module: path of the part of the model that is judged, "" for all of it.
         hollow: build it without its parameters; ``portproof._stream`` lends them.
 
@@ -90,10 +90,7 @@ class Model:
 
     def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return positional and keyword arguments for the model's inputs, floats cast to its precision."""
-        tensors = {
-            name: self.framework.to_tensor(a.astype(self.precision) if a.dtype.kind == "f" else a)
-            for name, a in inputs.items()
-        }
+        tensors = {name: self.framework.to_tensor(array, self.precision) for name, array in inputs.items()}
         if self.port.call == "dictionary":
             return (tensors,), {}
         return ((), tensors) if self.port.call == "keyword" else (tuple(tensors.values()), {})

@@ -25,12 +25,16 @@ _STYLE = {
 }
 _MEANING = {
     "semantics": "same function? float64 against float64",
-    "numerics": "float32 rounds as it should?",
+    "numerics": "rounds as its precision should?",
     "batch": "rows alone as in a batch?",
     "graph": "the exported graph, interpreted in float64",
     "export": "the runtime on the exported graph as written",
     "runtime": "the runtime's rewriting of the graph",
 }
+
+
+#: Culprits that are printed; more say no more.
+_SHOWN = 24
 
 
 def output() -> Console:
@@ -53,8 +57,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
             console.print(
                 f"end to end, the first module that differs is '{report.modules.first_divergence or '(root)'}'"
             )
-        for culprit in report.culprits:
+        for culprit in report.culprits[:_SHOWN]:
             console.print(_culprit(culprit))
+        if len(report.culprits) > _SHOWN:
+            console.print(f"  and {len(report.culprits) - _SHOWN} more; --json has them all")
     for deviation in report.accepted:
         state = "STALE" if deviation.stale else f"found {deviation.found:.1e}, bound {deviation.bound:.1e}"
         console.print(f"accepted deviation in '{deviation.module}' ({state}): {deviation.reason}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portproof._judge import ModuleFloors, judge_modules
+from portproof._judge import Floor, ModuleFloors, is_blind, judge_modules, multiple, ratio
 from portproof._port import Accepted
 from portproof._report import AcceptedDeviation, Culprit, Modules, Sight
 from portproof._settings import SettingDifference, compare_settings
@@ -202,6 +203,26 @@ class Replay:
         if not inside or culprit.kind != "computes":
             return culprit
         return replace(culprit, message=f"{culprit.message}; without a partner: {', '.join(inside[:3])}")
+
+    def in_precision(self, side: str, precision: str) -> tuple[list[Culprit], Modules]:
+        """Name the modules that err by more than a lower precision rounds, and say what was covered."""
+        assert self.floors is not None
+        named: dict[str, Culprit] = {}
+        worst_module, worst_ratio, blind = "", 0.0, set[str]()
+        returned = [entry for entry in _read(self._force(side, precision).result()) if entry.role == RETURNED]
+        for entry in returned:
+            floor = Floor(self.floors.of(entry).rms)
+            value = ratio(entry.difference, floor, precision)
+            if is_blind(entry.difference, floor, precision):
+                blind.add(entry.key)
+            if value > multiple(precision):
+                amount = entry.difference.mismatch or f"differs by {entry.difference.rms:.1e} of its scale"
+                text = f"in {precision}, on the same input, its output {amount}"
+                number = value if math.isfinite(value) else None
+                named.setdefault(entry.key, Culprit(side, entry.key, "precision", "forward", text, number))
+            elif value > worst_ratio:
+                worst_module, worst_ratio = entry.key, value
+        return list(named.values()), Modules(len(returned), worst_module, worst_ratio, (), tuple(sorted(blind)))
 
     def blame_export(self, side: str, path: Path) -> list[Culprit]:
         """Name the modules whose exported nodes compute something else on the recorded input."""

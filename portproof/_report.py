@@ -46,6 +46,28 @@ class Worst:
 
 
 @dataclass(frozen=True)
+class Modules:
+    """What the module-by-module replay covered.
+
+    Attributes:
+        judged: tensors compared.
+        worst_module, worst_ratio: the paired module that lies farthest out.
+        unseen: paths on either side that no module of the other side was paired with, or that were never called.
+        blind: modules whose taps are constant over the inputs, so that they could not have shown a fault.
+        recut: modules that are the same function although their parts are not: they are cut otherwise.
+        first_divergence: where something diverges, the first module whose output differs end to end, nothing forced.
+    """
+
+    judged: int
+    worst_module: str
+    worst_ratio: float | None
+    unseen: tuple[str, ...] = ()
+    blind: tuple[str, ...] = ()
+    first_divergence: str | None = None
+    recut: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Hop:
     """One step of the chain.
 
@@ -58,6 +80,7 @@ class Hop:
         verdict: of the hop.
         worst: None where it did not run.
         reason: for ``unavailable`` and ``inconclusive``.
+        modules: in a lower precision, what its own replay module by module covered.
     """
 
     kind: str
@@ -68,6 +91,7 @@ class Hop:
     verdict: Verdict
     worst: Worst | None = None
     reason: str | None = None
+    modules: Modules | None = None
 
 
 @dataclass(frozen=True)
@@ -115,28 +139,6 @@ class Sight:
     missed: tuple[str, ...] = ()
     without_effect: tuple[str, ...] = ()
     weights: str = "sensitised"
-
-
-@dataclass(frozen=True)
-class Modules:
-    """What the module-by-module replay covered.
-
-    Attributes:
-        judged: tensors compared.
-        worst_module, worst_ratio: the paired module that lies farthest out.
-        unseen: paths on either side that no module of the other side was paired with, or that were never called.
-        blind: modules whose taps are constant over the inputs, so that they could not have shown a fault.
-        recut: modules that are the same function although their parts are not: they are cut otherwise.
-        first_divergence: where something diverges, the first module whose output differs end to end, nothing forced.
-    """
-
-    judged: int
-    worst_module: str
-    worst_ratio: float | None
-    unseen: tuple[str, ...] = ()
-    blind: tuple[str, ...] = ()
-    first_divergence: str | None = None
-    recut: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

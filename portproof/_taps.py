@@ -281,8 +281,8 @@ def _replaced(model: Model, tree: Any, arrays: list[Array]) -> Any:
 def _tensor(model: Model, array: Array) -> Any:
     if array.dtype.kind == "f":
         with np.errstate(over="ignore"):
-            array = array.astype(np.float32).astype(model.precision, copy=False)
-    return model.framework.to_tensor(array)
+            array = array.astype(np.float32)
+    return model.framework.to_tensor(array, model.precision)
 
 
 def _shrink(array: Array) -> Array:

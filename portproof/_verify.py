@@ -20,11 +20,11 @@ from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._files import NO_HASHES, FileJudge, artefact_path
 from portproof._hops import SideRun, side_hops
 from portproof._inputs import Batch, few_rows, make_batch, take_rows
-from portproof._judge import FLOOR_MULTIPLE, Floor, output_floors
+from portproof._judge import FLOOR_MULTIPLE, LOWER_MULTIPLE, Floor, judge_outputs, output_floors
 from portproof._part import descend
 from portproof._port import Port, other
 from portproof._replay import Pairs, Replay, pair_modules, settle_accepted
-from portproof._report import AcceptedDeviation, Culprit, Hop, Modules, Report, Sight, gravest
+from portproof._report import AcceptedDeviation, Culprit, Hop, Modules, Report, Sight, Worst, gravest
 from portproof._resolve import Located, Project, resolve_callable
 from portproof._session import Sessions
 from portproof._sides import EAGER, TITLE, Sides, Watch
@@ -35,6 +35,7 @@ Arrays = dict[str, np.ndarray[Any, Any]]
 
 _EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
 _QUICK_ROWS = 4
+LOWER_PRECISIONS = ("bfloat16", "float16")
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ class Options:
         device: ``"cpu"`` or ``"cuda"``.
         kwargs: for both factories, over the port's own.
         threads: compute threads of each process; None shares the machine among the sides.
+        precisions: lower ones that each side is judged in too, where it can run: ``bfloat16``, ``float16``.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
     """
 
@@ -63,7 +65,14 @@ class Options:
     device: str = "cpu"
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
+    precisions: tuple[str, ...] = ()
     blockwise: bool = False
+
+    def __post_init__(self) -> None:
+        for precision in self.precisions:
+            if precision not in LOWER_PRECISIONS:
+                known = " or ".join(LOWER_PRECISIONS)
+                raise BadInput(f"precision is {known}, found '{precision}'; float64 and float32 are always judged.")
 
 
 def verify(port: Port | Located, options: Options | None = None, watch: Watch | None = None, **given: Any) -> Report:
@@ -225,8 +234,9 @@ class _Chain:
         if replay is not None:
             self._judge_replay(replay)
             self.replay = replay
-            if not self.culprits:
-                self._see(replay, label)
+        self._judge_lower(label, inputs, outputs[lead]["float64"], floors)
+        if replay is not None and not self.culprits:
+            self._see(replay, label)
         self._judge_files(label, exported, outputs[lead]["float64"], floors)
 
     def _out(self, label: str, runner: str) -> Path:
@@ -320,6 +330,44 @@ class _Chain:
         ]
         self.hops += side_hops(runs, label, floors)
 
+    def _judge_lower(self, label: str, inputs: Path, oracle: Arrays, floors: Mapping[str, Floor]) -> None:
+        """Judge each side in the lower precisions that were asked for; where it has no kernels it is unavailable.
+
+        A deep network amplifies bfloat16's rounding until its outputs can tell nothing; its modules, each on the
+        recorded input, still can.
+        """
+        asked = [(precision, side) for precision in self.options.precisions for side in self.sides.live]
+        running = {
+            (precision, side): self.do(
+                side, f"running in {precision}", "capture", runner=EAGER[side], inputs=str(inputs),
+                out=str(self._out(label, f"{side}-{precision}")), precisions=[precision], hashes=NO_HASHES, single=0,
+            )
+            for precision, side in asked
+        }  # fmt: skip
+        source = f"{TITLE[self.sides.live[0]]} float64 (oracle)"
+        # What float32 does exactly (ReLU, max-pool) a lower precision does not: it rounds what comes in.
+        inexact = {name: Floor(floor.rms) for name, floor in floors.items()}
+        for (precision, side), future in running.items():
+            title = f"{find_runner(EAGER[side]).title} {precision}"
+            try:
+                future.result()
+            except PortproofError as error:
+                self.hops.append(Hop("numerics", source, title, precision, label, "unavailable", None, str(error)))
+                continue
+            found = load_file(self._out(label, f"{side}-{precision}") / f"{precision}.safetensors")
+            hop = judge_outputs("numerics", source, title, precision, label, found, oracle, inexact)
+            if self.replay is not None:
+                culprits, modules = self.replay.in_precision(side, precision)
+                hop = replace(hop, modules=modules)
+                self.culprits += culprits
+                if culprits and hop.verdict != "divergent":
+                    hop = replace(hop, verdict="divergent", reason=f"in module '{culprits[0].module}'")
+                elif hop.verdict == "inconclusive" and len(modules.blind) < modules.judged:
+                    worst = Worst(modules.worst_module, modules.worst_ratio, None, None, None)
+                    reason = f"{hop.reason}; each of {modules.judged} modules, on its own, rounds as it should"
+                    hop = replace(hop, verdict="equivalent", worst=worst, reason=reason)
+            self.hops.append(hop)
+
     def _judge_replay(self, replay: Replay, covered: Callable[[Modules], None] | None = None) -> None:
         """Name the modules that compute something else on the same input; ``covered`` hears what was judged first."""
         modules, culprits, found = replay.judge()
@@ -393,6 +441,12 @@ class _Chain:
             accepted=tuple(self.accepted),
             inputs=tuple(dict.fromkeys(batch.families)),
             notes=tuple(dict.fromkeys(self.notes)),
-            environment={**host(), "packages": packages, "sides": self.evidence, "floor_multiple": FLOOR_MULTIPLE},
+            environment={
+                **host(),
+                "packages": packages,
+                "sides": self.evidence,
+                "floor_multiple": FLOOR_MULTIPLE,
+                "floor_multiple_lower": LOWER_MULTIPLE,
+            },
             seconds={**self.sides.seconds, "total": round(seconds, 3)},
         )

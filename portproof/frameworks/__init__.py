@@ -66,11 +66,11 @@ class Framework(Protocol):
     def is_tensor(self, value: object) -> bool:
         """Whether a value is one of the framework's tensors."""
 
-    def to_tensor(self, array: np.ndarray[Any, Any]) -> Any:
-        """Copy an array to a tensor of the same dtype."""
+    def to_tensor(self, array: np.ndarray[Any, Any], precision: str | None = None) -> Any:
+        """Copy an array to a tensor, of the same dtype or, for a floating array, in a precision."""
 
     def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
-        """Copy a tensor to an array of the same dtype."""
+        """Copy a tensor to an array of the same dtype; bfloat16, which NumPy has not, becomes float32."""
 
     def no_grad(self) -> AbstractContextManager[Any]:
         """Run without recording gradients."""

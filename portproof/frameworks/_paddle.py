@@ -98,7 +98,7 @@ class PaddleFramework:
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
-        tensor.set_value(array.astype(str(tensor.dtype).removeprefix("paddle.")))
+        tensor.set_value(self.to_tensor(array, str(tensor.dtype).removeprefix("paddle.")))
 
     def round_settings(self, model: Any) -> dict[str, int]:
         return {}
@@ -106,10 +106,14 @@ class PaddleFramework:
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, paddle.Tensor)
 
-    def to_tensor(self, array: np.ndarray[Any, Any]) -> Any:
-        return paddle.to_tensor(array)
+    def to_tensor(self, array: np.ndarray[Any, Any], precision: str | None = None) -> Any:
+        if precision == "bfloat16" and array.dtype.kind == "f":
+            return paddle.to_tensor(array).astype(precision)
+        return paddle.to_tensor(array if precision is None or array.dtype.kind != "f" else array.astype(precision))
 
     def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
+        if tensor.dtype == paddle.bfloat16:
+            tensor = tensor.astype("float32")
         copied: np.ndarray[Any, Any] = np.array(tensor.numpy(), order="C")
         return copied
 

@@ -111,11 +111,15 @@ class TorchFramework:
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, torch.Tensor)
 
-    def to_tensor(self, array: np.ndarray[Any, Any]) -> Any:
-        return torch.tensor(array, device=self.device)
+    def to_tensor(self, array: np.ndarray[Any, Any], precision: str | None = None) -> Any:
+        dtype = getattr(torch, precision) if precision is not None and array.dtype.kind == "f" else None
+        return torch.tensor(array, dtype=dtype, device=self.device)
 
     def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
-        copied: np.ndarray[Any, Any] = np.array(tensor.detach().cpu().numpy(), order="C")
+        tensor = tensor.detach().cpu()
+        if tensor.dtype == torch.bfloat16:
+            tensor = tensor.float()
+        copied: np.ndarray[Any, Any] = np.array(tensor.numpy(), order="C")
         return copied
 
     def no_grad(self) -> AbstractContextManager[Any]:

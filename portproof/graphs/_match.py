@@ -112,6 +112,9 @@ class Spelling:
             stored = {1: weight if attributes["transB"] else weight.T}
             scale = {key: attributes[key] for key in ("alpha", "beta") if attributes[key] != 1.0}
             return Step("Linear", title, tuple(node.input), scale, stored)
+        if node.op_type == "Conv" and len(node.input) == 2 and node.input[1] in self.stored:
+            zeros = np.zeros(len(self.stored[node.input[1]]), self.stored[node.input[1]].dtype)
+            return Step("Conv", title, (*node.input, ""), attributes, {2: zeros})  # some exporters drop a bias of zeros
         if node.op_type == "ReduceMean" and attributes.get("keepdims"):
             before, after = self._shapes[node.input[0]], self._shapes[name]
             if len(after) > 2 and after == (*before[:2], *([1] * (len(before) - 2))):
@@ -231,7 +234,11 @@ class _Matching:
         if one is None or two is None:
             self.differences += _ends(self.graphs, (first, second), (one, two), self.names)
             return []
-        if one.op != two.op or len(one.inputs) != len(two.inputs):
+        if one.op == two.op and len(one.inputs) != len(two.inputs):
+            counts = f"{len(one.inputs)} inputs in {self.names[0]} and {len(two.inputs)} in {self.names[1]}"
+            self.differences.append(f"{one.title} has {counts}")
+            return []
+        if one.op != two.op:
             return self._step_over(first, second)
         self.matched[first, second] = one.title, two.title
         self.differences += _attributes(one, two, self.names)
@@ -255,7 +262,7 @@ class _Matching:
         reach = [(i, j) for i in range(len(chains[0])) for j in range(len(chains[1])) if i + j]
         for i, j in sorted(reach, key=sum):
             (name, one), (twin, two) = chains[0][i], chains[1][j]
-            if one.op != two.op or len(one.inputs) != len(two.inputs):
+            if one.op != two.op:
                 continue
             lone = [[step.title for _, step in chain[:n]] for chain, n in zip(chains, (i, j), strict=True)]
             if i == j == 1:

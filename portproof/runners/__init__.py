@@ -27,7 +27,7 @@ class RunnerJob:
     Attributes:
         port: the port.
         side: the side that it executes, or that exported the artefact.
-        precision: ``"float32"`` or ``"float64"``.
+        precision: ``"float64"``, ``"float32"``, ``"bfloat16"`` or ``"float16"``.
         weights: state dict of the side as safetensors; None keeps the factory's own.
         artefact: the exported file, for runners of files.
         module: path of the part of the model that is judged, "" for all of it.
