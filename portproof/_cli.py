@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
+from portproof._bench_cli import bench
 from portproof._errors import BadInput, PortproofError
+from portproof._options import (
+    Device,
+    Images,
+    Json,
+    PortName,
+    RequiredPort,
+    Seed,
+    Setting,
+    Weights,
+    check_json,
+    device_named,
+    find_port_named,
+    pair_of,
+    settings_of,
+    write_json,
+)  # fmt: skip
 
 app = typer.Typer(
     name="portproof",
@@ -20,26 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-bench = typer.Typer(help="Time the runners of a port.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(bench, name="bench")
-
-PortName = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="[PORT]", help="A registered name, module:NAME or file.py:NAME. Default: the project's first."
-    ),
-]
-RequiredPort = Annotated[str | None, typer.Option("--port", help="The port. Default: the project's first.")]
-Setting = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A keyword argument of both factories.")
-]
-Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it, and nothing else.")
-]
-Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.")]
-Weights = Annotated[Path | None, typer.Option("--weights", help="A checkpoint: .safetensors, .pdparams, .pt.")]
-Images = Annotated[Path | None, typer.Option("--images", help="A folder of photographs.")]
 
 
 @app.command()
@@ -57,6 +54,9 @@ def verify(
     precision: Annotated[
         str | None, typer.Option("--precision", help="Lower precisions to judge too: bfloat16, float16.")
     ] = None,
+    runners: Annotated[
+        str | None, typer.Option("--runners", help="Other runners to judge too, with commas; see `portproof ports`.")
+    ] = None,
     blockwise: Annotated[
         bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
     ] = False,
@@ -70,18 +70,19 @@ def verify(
     from portproof._verify import Options
     from portproof._verify import verify as judge
 
-    _check_json(json_file)
-    located = _find(port)
+    check_json(json_file)
+    located = find_port_named(port)
     options = Options(
         weights=weights, images=images, module=module, quick=quick, modules=modules, seed=seed,
-        device=_device(device), kwargs=_settings(settings),
-        precisions=tuple(precision.split(",")) if precision else (), blockwise=blockwise,
+        device=device_named(device), kwargs=settings_of(settings),
+        precisions=tuple(precision.split(",")) if precision else (),
+        runners=tuple(runners.split(",")) if runners else (), blockwise=blockwise,
     )  # fmt: skip
     with watching() as watch:
         report = judge(located, options, watch)
     if json_file != "-":
         print_report(report, output())
-    _write_json(json_file, report.to_json())
+    write_json(json_file, report.to_json())
     raise typer.Exit(report.exit_code)
 
 
@@ -109,7 +110,10 @@ def capture(
         raise BadInput(f"--runner is missing; there are {', '.join(runners())}.")
     if out is None:
         raise BadInput("-o is missing; name the folder that the capture goes to.")
-    with Sessions(_find(port), _settings(settings), _device(device), thread_budget()) as sessions, watching() as watch:
+    with (
+        Sessions(find_port_named(port), settings_of(settings), device_named(device), thread_budget()) as sessions,
+        watching() as watch,
+    ):
         watch("capture", f"running {runner}")
         made = run(sessions, runner, out, CaptureOptions(like, weights, images, seed))
     runs = ", ".join(made.manifest.runs)
@@ -126,11 +130,11 @@ def compare(
     from portproof._compare import compare_captures
     from portproof._print import output, print_report
 
-    _check_json(json_file)
+    check_json(json_file)
     report = compare_captures(first, second)
     if json_file != "-":
         print_report(report, output())
-    _write_json(json_file, report.to_json())
+    write_json(json_file, report.to_json())
     raise typer.Exit(report.exit_code)
 
 
@@ -157,7 +161,7 @@ def convert(
     for option, side in (("--from", source_side), ("--to", target_side)):
         if side not in (None, "torch", "paddle"):
             raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
-    with Sessions(_find(port), _settings(settings)) as sessions, watching() as watch:
+    with Sessions(find_port_named(port), settings_of(settings)) as sessions, watching() as watch:
         watch("convert", "reading both models")
         done = run(
             sessions,
@@ -192,7 +196,7 @@ def export(
     from portproof._session import Sessions
     from portproof._weights import given_weights
 
-    located = _find(port)
+    located = find_port_named(port)
     if side not in located.port.sides:
         raise BadInput(
             f"--from takes {' or '.join(located.port.sides)} for port '{located.port.name}', found '{side}'."
@@ -200,7 +204,7 @@ def export(
     if out is None:
         raise BadInput("-o is missing; name the .onnx file to write.")
     require_writable(out)
-    with Sessions(located, _settings(settings)) as sessions, watching() as watch:
+    with Sessions(located, settings_of(settings)) as sessions, watching() as watch:
         watch(side, "exporting to ONNX")
         from portproof._capture import save_arrays
 
@@ -238,13 +242,13 @@ def faults(
     from portproof.faults._campaign import FaultOptions, plant_faults
     from portproof.faults._print import print_faults
 
-    _check_json(json_file)
-    options = FaultOptions(count, groups, seeds, jobs, out, _settings(settings))
+    check_json(json_file)
+    options = FaultOptions(count, groups, seeds, jobs, out, settings_of(settings))
     with watching() as watch:
-        report = plant_faults(_find(port), options, watch)
+        report = plant_faults(find_port_named(port), options, watch)
     if json_file != "-":
         print_faults(report, output())
-    _write_json(json_file, report.to_json())
+    write_json(json_file, report.to_json())
     raise typer.Exit(report.exit_code)
 
 
@@ -266,8 +270,8 @@ def match(
     from portproof.graphs._interpret import load_graph
     from portproof.graphs._match import fixed_rows, match_graphs, renamed
 
-    located = _find(port)
-    names = dict(_pair("--rename", "OLD=NEW", text) for text in rename or [])
+    located = find_port_named(port)
+    names = dict(pair_of("--rename", "OLD=NEW", text) for text in rename or [])
     protos = [load_graph(path) for path in (first, second)]
     one = min(fixed_rows(proto) or 2 for proto in protos)
     batch = make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
@@ -322,7 +326,7 @@ def account(
     from portproof._convert import account_of, map_csv
     from portproof._session import Sessions
 
-    with Sessions(_find(port), _settings(settings)) as sessions:
+    with Sessions(find_port_named(port), settings_of(settings)) as sessions:
         found, entries, _ = account_of(sessions)
     for problem in found.problems:
         typer.echo(f"{problem.kind}: {problem.message}", err=True)
@@ -342,122 +346,11 @@ def doctor(json_file: Json = None) -> None:
     from portproof._doctor import examine, print_findings
     from portproof._print import output
 
-    _check_json(json_file)
+    check_json(json_file)
     findings = examine()
     if json_file != "-":
         print_findings(findings, output())
-    _write_json(json_file, findings.to_json())
-
-
-@bench.command("run")
-def bench_run(
-    port: PortName = None,
-    runners: Annotated[
-        str | None, typer.Option("--runners", help="Names, with commas. Default: those of verify.")
-    ] = None,
-    batch: Annotated[str, typer.Option("--batch", help="Rows in a request, with commas.")] = "1",
-    processes: Annotated[int, typer.Option("--processes", help="Fresh processes a runner.")] = 3,
-    seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 1.5,
-    suite: Annotated[
-        str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
-    ] = None,
-    device: Device = "cpu",
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write all samples as JSON.")] = None,
-    settings: Setting = None,
-) -> None:
-    """Time runners on the artefacts that have just passed parity, each in fresh processes, interleaved."""
-    from portproof._atomic import require_writable, write_text
-    from portproof._print import output, watching
-    from portproof._resolve import find_port, find_project, import_attribute
-    from portproof.bench._print import print_result
-    from portproof.bench._run import run_suite
-    from portproof.bench._suite import Suite
-
-    if out is not None:
-        require_writable(out)
-    project = find_project()
-    project.put_on_path()
-    if suite is not None:
-        module, _, name = suite.partition(":")
-        declared = import_attribute(module, name or "SHORT", f"suite '{suite}'")
-        if not isinstance(declared, Suite):
-            raise BadInput(f"suite '{suite}' is a {type(declared).__name__}, expected a portproof.bench.Suite.")
-        located = find_port(declared.port, project)
-    else:
-        located = find_port(port, project)
-        default = [name for side in located.port.sides for name in _DEFAULT_RUNNERS[side]]
-        named = tuple(runners.split(",")) if runners else tuple(default)
-        declared = Suite(located.port.name, named, _numbers("--batch", batch), processes, seconds)
-    with watching() as watch:
-        result = run_suite(located, declared, _device(device), watch, _settings(settings))
-    print_result(result, output())
-    if out is not None:
-        write_text(out, json.dumps(result.to_json(), indent=1) + "\n")
-    raise typer.Exit(result.exit_code)
-
-
-_DEFAULT_RUNNERS = {"torch": ("torch-eager", "onnxruntime-torch"), "paddle": ("paddle-dygraph", "onnxruntime-paddle")}
-
-
-def _find(port: str | None) -> Any:
-    from portproof._resolve import find_port
-
-    return find_port(port)
-
-
-def _device(device: str) -> str:
-    if device not in ("cpu", "cuda"):
-        raise BadInput(f"--device takes cpu or cuda, found '{device}'.")
-    return device
-
-
-def _numbers(option: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError:
-        raise BadInput(f"{option} takes whole numbers with commas, found '{text}'.") from None
-
-
-def _settings(settings: list[str] | None) -> dict[str, Any]:
-    """Read NAME=VALUE pairs; a value is a Python literal, or a string where it is none."""
-    import ast
-
-    read: dict[str, Any] = {}
-    for setting in settings or []:
-        name, value = _pair("--set", "NAME=VALUE", setting)
-        if not name.isidentifier():
-            raise BadInput(f"--set takes NAME=VALUE, found '{setting}'.")
-        try:
-            read[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            read[name] = value
-    return read
-
-
-def _pair(option: str, form: str, text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not (equals and name):
-        raise BadInput(f"{option} takes {form}, found '{text}'.")
-    return name, value
-
-
-def _check_json(target: str | None) -> None:
-    if target not in (None, "-"):
-        from portproof._atomic import require_writable
-
-        require_writable(Path(str(target)))
-
-
-def _write_json(target: str | None, document: dict[str, Any]) -> None:
-    if target is None:
-        return
-    text = json.dumps(document, indent=1) + "\n"
-    if target == "-":
-        sys.stdout.write(text)
-        return
-    from portproof._atomic import write_text
-
-    write_text(target, text)
+    write_json(json_file, findings.to_json())
 
 
 def main() -> NoReturn:

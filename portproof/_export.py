@@ -131,6 +131,26 @@ def tidy(proto: Any, port: Port, side: str) -> None:
     proto.doc_string = ""
 
 
+def paddle_program(layer: Any, port: Port, target: Path) -> None:
+    """Save a Paddle layer as a program: ``target`` with ``.json`` and ``.pdiparams``.
+
+    Raises:
+        ExportFailed: Paddle cannot trace it.
+    """
+    import paddle
+
+    if port.call == "dictionary":
+        raise ExportFailed("Paddle cannot trace a model that takes one dictionary; wrap it to take its entries.")
+    specs = [
+        paddle.static.InputSpec([-1 if isinstance(n, str) else n for n in declared.shape], declared.dtype, name)
+        for name, declared in port.inputs.items()
+    ]
+    try:
+        paddle.jit.save(layer, str(target), input_spec=specs)
+    finally:
+        layer.eval()
+
+
 def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
     """Export a Paddle layer: ``paddle.jit.save``, paddle2onnx, then constants folded and biases fused here.
 
@@ -143,19 +163,12 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
     import onnx
     import onnxoptimizer
     import onnxscript.optimizer
-    import paddle
 
-    if port.call == "dictionary":
-        raise ExportFailed("Paddle cannot trace a model that takes one dictionary; wrap it to take its entries.")
-    specs = [
-        paddle.static.InputSpec([-1 if isinstance(n, str) else n for n in declared.shape], declared.dtype, name)
-        for name, declared in port.inputs.items()
-    ]
     names = {parameter.name: name for name, parameter in layer.state_dict().items()}
     with tempfile.TemporaryDirectory(prefix="portproof-") as folder:
         program, raw = Path(folder) / "inference", Path(folder) / "raw.onnx"
         try:
-            paddle.jit.save(layer, str(program), input_spec=specs)
+            paddle_program(layer, port, program)
             import paddle2onnx
 
             paddle2onnx.export(
@@ -167,8 +180,6 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
             )
         except SystemExit as error:
             raise ExportFailed(f"paddle2onnx gave up on port '{port.name}' (exit {error.code}).") from error
-        finally:
-            layer.eval()
         if not raw.is_file():
             raise ExportFailed(f"paddle2onnx wrote no file for port '{port.name}'.")
         proto = onnxscript.optimizer.optimize(onnx.load(raw))

@@ -15,7 +15,7 @@ from portproof._taps import LOUD, LOUDNESS, RECEIVED, RETURNED, TapDifference
 #: outputs reach 7 (a Linear over two rows, which Paddle sums one term after the other and torch in blocks); the
 #: smallest planted faults begin at 1e4. docs/noise-floor.md has the distribution and the command that makes it.
 FLOOR_MULTIPLE = 32.0
-#: The same for bfloat16 and float16, whose kernels add in float32: honest ratios stay below 2, and 32 floors of
+#: The same for bfloat16 and float16, whose kernels add in float32: honest ratios stay below 3, and 32 floors of
 #: bfloat16 are an eighth of a tensor's scale, which would hide a cast to eight bits.
 LOWER_MULTIPLE = 8.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -166,3 +167,30 @@ def unknown_module(side: str, path: str, known: list[str]) -> str:
 
     near = difflib.get_close_matches(path, known, n=3) or [name for name in known if name and "." not in name]
     return f"{side}: no module '{path}'; there are {', '.join(near[:12])}."
+
+
+def count_work(model: Model, inputs: Arrays) -> float:
+    """Run a model once and count the operations of its linear and convolutional layers, multiply and add as two.
+
+    A layer multiplies each element that it puts out with as many weights as it has for one output channel; a
+    transposed convolution each element that it takes in. What functions compute outside layers is not counted.
+    """
+    framework, total = model.framework, [0.0]
+    found = {path: (framework.layer(module), module) for path, module in framework.modules(model.root)}
+    counted = [(path, module) for path, (layer, module) in found.items() if layer.startswith(("Linear", "Conv"))]
+
+    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        layer, module = found[path]
+
+        def forwarded(*args: Any, **kwargs: Any) -> Any:
+            result = forward(*args, **kwargs)
+            weight = math.prod(framework.own_tensors(module)["weight"].shape)
+            tensor, axis = (args[0], 1) if "Transpose" in layer else (result, -1 if layer == "Linear" else 1)
+            total[0] += 2.0 * math.prod(tensor.shape) * weight / tensor.shape[axis]
+            return result
+
+        return forwarded
+
+    with wrapped_forwards(counted, wrap):
+        model.call(inputs)
+    return total[0]

@@ -181,13 +181,14 @@ class Sessions:
         self.part = part
         return self.located
 
-    def open(self, side: str, module: str = "") -> Session:
+    def open(self, side: str, module: str = "", threads: int | None = None) -> Session:
         """Start a session; its framework is imported when the first task asks for it."""
         session: Session
+        threads = threads or self.threads
         if self.located.locator is None:
-            session = LocalSession(self.located, side, module, self.device, self.threads)
+            session = LocalSession(self.located, side, module, self.device, threads)
         else:
-            session = WorkerSession(self.located, side, module, self.device, self.threads, self.part)
+            session = WorkerSession(self.located, side, module, self.device, threads, self.part)
         self._stack.callback(session.close)
         return session
 

@@ -21,14 +21,13 @@ from portproof._checkpoint import read_checkpoint, write_checkpoint
 from portproof._environment import host
 from portproof._errors import Unavailable
 from portproof._export import export
-from portproof._model import Model
+from portproof._model import Model, count_work
 from portproof._port import Port
 from portproof._sensitise import sensitise
 from portproof._settings import read_settings
 from portproof._stream import StreamedWeights, Streaming
 from portproof._taps import TapStore, force, record
 from portproof._weightmap import to_json
-from portproof.bench._clock import warm_up_and_time
 from portproof.faults._catalogue import Catalogue, sample
 from portproof.faults._effect import CleanRun
 from portproof.faults._kinds import Fault, Kind, author_kinds, survey
@@ -188,37 +187,47 @@ class Tasks:
             precision=precision,
             artefact=Path(artefact) if artefact else None,
             optimise=options.get("optimise", True),
+            settings=options.get("settings", {}),
         )
         return stack.enter_context(info.load()(job))
 
-    def time(self, runner: str, rows: str, batch: str, out: str, seconds: float, **options: Any) -> dict[str, Any]:
-        """Time a runner that this fresh process builds, between two checks of what it puts out.
+    def time(self, runner: str, inputs: str, out: str, seconds: float, **options: Any) -> dict[str, Any]:
+        """Time a runner that this fresh process builds; see :func:`portproof.bench._timed.time_runner`."""
+        from portproof.bench._timed import time_runner
 
-        Args:
-            runner: its name.
-            rows: inputs of the check.
-            batch: inputs that are timed.
-            out: where the outputs of the check go, as ``before`` and ``after``.
-            seconds: to spend in timed calls.
-
-        Returns:
-            Seconds of building and of the first call, warm-up calls, samples in milliseconds, evidence.
-        """
         info = find_runner(runner)
-        checked, timed = load_file(rows), load_file(batch)
-        begun = time.perf_counter()
-        built = self._build(info, "float32", options, self._open)
-        building = time.perf_counter() - begun
-        save_arrays(Path(f"{out}-before.safetensors"), built.run(checked))
-        begun = time.perf_counter()
-        built.run(timed)
-        first = time.perf_counter() - begun
-        warming, samples = warm_up_and_time(lambda: built.run(timed), seconds)
-        save_arrays(Path(f"{out}-after.safetensors"), built.run(checked))
-        return {
-            "build_s": building, "first_call_ms": first * 1e3, "warm_up_calls": warming,
-            "samples_ms": samples, "evidence": built.evidence(),
-        }  # fmt: skip
+        artefact, cache = options.pop("artefact", None), options.pop("cache", None)
+        job = replace(
+            self.job,
+            side=info.side,
+            precision=info.precisions[-1],
+            artefact=Path(artefact) if artefact else None,
+            settings=options.pop("settings", {}),
+            cache=Path(cache) if cache else None,
+        )
+        return time_runner(info, job, Path(inputs), Path(out), seconds, **options)
+
+    def point(self, weights: str | None) -> None:
+        """Name the weights that a runner to be built takes; answering says that this process has started."""
+        self.job = replace(self.job, weights=Path(weights) if weights else None)
+
+    def probe(self, threads: int, seconds: float) -> dict[str, float]:
+        """Measure the machine's peak."""
+        from portproof.bench._probe import probe
+
+        return asdict(probe(threads, seconds))
+
+    def work(self, inputs: str) -> float:
+        """Count the multiply-adds of one row in linear and convolutional layers, times two, in 1e9."""
+        model, rows = self._model("float32"), load_file(inputs)
+        one = {n: a[:1] if self.job.port.inputs[n].has_rows else a for n, a in rows.items()}
+        return count_work(model, one) / 1e9
+
+    def save_program(self, out: str) -> None:
+        """Save the Paddle model as a program."""
+        from portproof._export import paddle_program
+
+        paddle_program(self._model("float32").root, self.job.port, Path(out))
 
     def module_inputs(self, path: str, inputs: str, out: str) -> dict[str, Any] | None:
         """Run the whole float64 model and write what one module receives; returns its signature, None if not called."""

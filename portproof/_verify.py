@@ -30,6 +30,7 @@ from portproof._session import Sessions
 from portproof._sides import EAGER, TITLE, Sides, Watch
 from portproof._weights import given_weights
 from portproof.runners import find_runner
+from portproof.runners._choice import Choice, parse
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -53,6 +54,7 @@ class Options:
         kwargs: for both factories, over the port's own.
         threads: compute threads of each process; None shares the machine among the sides.
         precisions: lower ones that each side is judged in too, where it can run: ``bfloat16``, ``float16``.
+        runners: others to judge too, ``name:setting=value``.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
     """
 
@@ -66,6 +68,7 @@ class Options:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     threads: int | None = None
     precisions: tuple[str, ...] = ()
+    runners: tuple[str, ...] = ()
     blockwise: bool = False
 
     def __post_init__(self) -> None:
@@ -73,6 +76,8 @@ class Options:
             if precision not in LOWER_PRECISIONS:
                 known = " or ".join(LOWER_PRECISIONS)
                 raise BadInput(f"precision is {known}, found '{precision}'; float64 and float32 are always judged.")
+        for name in self.runners:
+            parse(name)
 
 
 def verify(port: Port | Located, options: Options | None = None, watch: Watch | None = None, **given: Any) -> Report:
@@ -419,6 +424,40 @@ class _Chain:
             self.hops += judge.interpret(title, path)
             self.hops += judge.judge("export", title, path, find_runner(_EXPORT[side]))
             judge.blame(side, title, path, self.hops)
+        for name in self.options.runners:
+            self.hops.append(self._judge_runner(parse(name), judge))
+
+    def _judge_runner(self, choice: Choice, judge: FileJudge) -> Hop:
+        """Judge a runner that was asked for by name, on the very weights and inputs of the rest."""
+        info, precision = choice.info, choice.info.precisions[-1]
+        out = self.folder / f"runner-{choice.name.replace(':', '-')}"
+        options: dict[str, Any] = {"settings": choice.full_settings}
+        try:
+            if info.side not in self.sides.live:
+                raise BadInput(f"runner '{info.name}' has nothing to run in port '{self.port.name}'.")
+            if info.artefact == "onnx":
+                path = self.folder / f"{info.side}.onnx"
+                if not path.is_file():
+                    self.do(info.side, "exporting to ONNX", "export", inputs=str(self.inputs), out=str(path)).result()
+                options["artefact"] = str(path)
+            elif info.artefact == "program":
+                path = self.folder / "program" / "inference.json"
+                if not path.is_file():
+                    prefix = str(path.with_suffix(""))
+                    self.do(info.side, "saving the program", "save_program", out=prefix).result()
+                options["artefact"] = str(path)
+            self.do(
+                info.process, f"running {choice.title}", "capture", runner=info.name, inputs=str(self.inputs),
+                out=str(out), precisions=[precision], hashes=NO_HASHES, single=0, **options,
+            ).result()  # fmt: skip
+        except PortproofError as error:
+            return judge.unavailable("numerics", choice.title, error)
+        floors = {n: Floor(f.rms) if precision in LOWER_PRECISIONS else f for n, f in judge.floors.items()}
+        found = load_file(out / f"{precision}.safetensors")
+        return judge_outputs(
+            "numerics", judge.source, f"{choice.title}, {precision}", precision, judge.weights, found, judge.oracle,
+            floors,
+        )  # fmt: skip
 
     def _report(self, batch: Batch, seconds: float) -> Report:
         verdicts = [hop.verdict for hop in self.hops]
@@ -427,7 +466,7 @@ class _Chain:
         labels = tuple(dict.fromkeys(hop.weights for hop in self.hops))
         usable = [h.verdict for h in self.hops if not (h.verdict == "inconclusive" and h.weights.startswith("given"))]
         verdict = gravest(verdicts if self.options.weights is None else [*usable, *verdicts[len(self.hops) :]])
-        names = ("onnx", "onnxruntime", "onnxruntime-gpu", "paddle2onnx")
+        names = ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "paddle2onnx")
         packages = package_versions(*names) if "runtime" in self.sides.open else {}
         return Report(
             port=self.port.name,

@@ -1,5 +1,5 @@
 """Latency benchmarks: fresh processes, interleaved, on the artefacts that have just passed parity."""
 
-from portproof.bench._suite import Suite
+from portproof.bench._result import BenchResult, Suite, read_result
 
-__all__ = ["Suite"]
+__all__ = ["BenchResult", "Suite", "read_result"]

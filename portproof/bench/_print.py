@@ -1,41 +1,150 @@
-"""A benchmark's result as a table."""
+"""A benchmark's result as a table that fits a hundred columns."""
 
 from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from portproof.bench._run import BenchResult
+from portproof.bench._result import BenchResult, Row, quantiles
+from portproof.bench._stats import Comparison, compare_many, detectable
+
+_CHANGE = {"faster": "green", "slower": "yellow", "equivalent": "", "undecided": "dim"}
+#: The plain runner of each side, against which setup costs are weighed.
+PLAIN = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
 
 
 def print_result(result: BenchResult, console: Console) -> None:
-    """Print one row a runner and batch, the fastest first, and what the numbers were made on."""
+    """Print the rows, the fastest first, what was skipped and why, and what the numbers were made on."""
+    for batch in result.suite.batches:
+        console.print(_table(result, batch, console))
+    for row in result.rows:
+        for claim in {claim for process in row.processes for claim in process.claims if claim.state == "unverified"}:
+            if claim.what not in ("instruction set",):
+                console.print(Text(f"{row.title}: {claim.what} unverified: {claim.text}", style="dim"))
+        if row.reason:
+            console.print(Text(f"{row.title}, batch {row.batch}: {row.reason}", style="yellow"))
+    for skipped in result.skipped:
+        where = f", batch {skipped.batch}" if skipped.batch is not None else ""
+        console.print(Text(f"skipped {skipped.runner}{where}: {skipped.reason}", style="dim"))
+    _print_sources(result, console)
+
+
+def running_table(result: BenchResult) -> Table:
+    """Return the rows as they are now, for a live view."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("runner")
-    for name in ("batch", "median ms", "range", "first call", "build s", "floors"):
+    for name in ("runner", "batch", "median ms", "processes"):
+        table.add_column(name, justify="left" if name == "runner" else "right")
+    for row in sorted(result.rows, key=_order):
+        median = "-" if row.median_ms is None else f"{row.median_ms:.2f}"
+        table.add_row(row.title, str(row.batch), median, str(len(row.processes)))
+    return table
+
+
+def _order(row: Row) -> tuple[int, bool, float]:
+    return row.batch, row.median_ms is None, row.median_ms or 0.0
+
+
+def _table(result: BenchResult, batch: int, console: Console) -> Table:
+    rows = sorted((row for row in result.rows if row.batch == batch), key=_order)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"batch {batch}, ms", max_width=34, overflow="fold")
+    for name in ("median", "range", "p90", "p99", "peak", "setup s", "pays after"):
         table.add_column(name, justify="right")
     table.add_column("")
-    for timing in sorted(result.timings, key=lambda t: (t.batch, t.median_ms is None, t.median_ms or 0.0)):
-        floors = "" if timing.ratio is None else f"{timing.ratio:.1f}"
-        if timing.median_ms is None or timing.spread_ms is None:
-            table.add_row(
-                timing.title, str(timing.batch), "-", "", "", "", floors, Text(timing.verdict, style="bold red")
-            )
+    against = comparisons(result, batch)
+    for row in rows:
+        if row.median_ms is None:
+            table.add_row(row.title, "-", *[""] * 6, Text(row.verdict, style="bold red"))
             continue
-        first = sorted(p.first_call_ms for p in timing.processes)[len(timing.processes) // 2]
-        build = sorted(p.build_s for p in timing.processes)[len(timing.processes) // 2]
-        low, high = timing.spread_ms
-        label = Text(timing.label, style="green" if timing.label == "quiet" else "yellow")
-        table.add_row(timing.title, str(timing.batch), f"{timing.median_ms:.1f}", f"{low:.1f} to {high:.1f}",
-                      f"{first:.0f}", f"{build:.1f}", floors, label)  # fmt: skip
-    console.print(table)
-    for timing in result.timings:
-        if timing.reason:
-            console.print(Text(f"{timing.title}: {timing.reason}", style="yellow"))
-    environment = result.environment
-    count = len(result.timings[0].processes) if result.timings else 0
+        times = row.times_ms
+        tail = quantiles(row.samples_ms)
+        share = result.share_of_peak(row)
+        setup = statistics.median(process.setup_s for process in row.processes)
+        table.add_row(
+            row.title, _ms(row.median_ms), f"{_ms(min(times))}-{_ms(max(times))}", _ms(tail["p90"]), _ms(tail["p99"]),
+            "" if share is None else f"{share:.0%}", f"{setup:.1f}", break_even(result, row), _label(row, against),
+        )  # fmt: skip
+    return table
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def comparisons(result: BenchResult, batch: int) -> dict[str, Comparison]:
+    """Compare every runner at a batch size with the fastest, over pairs of processes of the same round."""
+    best, others = _paired(result, batch)
+    return compare_many(best, others) if others else {}
+
+
+def _paired(result: BenchResult, batch: int) -> tuple[list[float], dict[str, list[float]]]:
+    """Return the times of the fastest runner's processes, and of every other's in the same rounds."""
+    rows = sorted((r for r in result.rows if r.batch == batch and r.processes), key=_order)
+    if not rows or len(rows[0].processes) < 2:
+        return [], {}
+    best = {process.round: process.compared_ms for process in rows[0].processes}
+    others = {row.runner: {process.round: process.compared_ms for process in row.processes} for row in rows[1:]}
+    rounds = sorted(best)
+    same = {name: [own[n] for n in rounds] for name, own in others.items() if own.keys() == best.keys()}
+    return [best[n] for n in rounds], same
+
+
+def _detectable(result: BenchResult, batch: int) -> list[float]:
+    best, others = _paired(result, batch)
+    return [detectable(best, times) for times in others.values()] if len(best) > 2 else []
+
+
+def _label(row: Row, against: Mapping[str, Comparison]) -> Text:
+    found = against.get(row.runner)
+    said = "" if found is None else f"{found.ratio:.2f}x {found.change}"
+    text = Text(said, style="" if found is None else _CHANGE[found.change])
+    if row.contended:
+        text.append(" contended", style="yellow")
+    return text
+
+
+def break_even(result: BenchResult, row: Row) -> str:
+    """Say after how many requests a runner's setup is paid for against the plain runner of its side."""
+    plain = next((r for r in result.rows if r.runner == PLAIN[row.side] and r.batch == row.batch and r.processes), None)
+    if plain is None or plain is row or row.median_ms is None or plain.median_ms is None:
+        return ""
+    setups = [statistics.median(process.setup_s for process in r.processes) * 1e3 for r in (row, plain)]
+    saved = plain.median_ms - row.median_ms
+    if saved <= 0:
+        return "never"
+    return "at once" if setups[0] <= setups[1] else f"{(setups[0] - setups[1]) / saved:,.0f}"
+
+
+def _print_sources(result: BenchResult, console: Console) -> None:
+    suite, environment = result.suite, result.environment
+    rounds = len({process.round for row in result.rows for process in row.processes})
     console.print(
-        f"port {result.port}, float32, {result.device}, {result.threads} threads, {count} fresh processes a runner, "
-        f"interleaved; host to host, on {environment.get('processor')}", overflow="fold",
-    )  # fmt: skip
+        f"port {suite.port}, {suite.device}, {suite.threads} threads, {suite.scenario}, {suite.boundary} to "
+        f"{suite.boundary}, {suite.objective}; {rounds} rounds of fresh processes in random order"
+    )
+    if result.peak_gflops is not None:
+        copies = statistics.median(mark.copy_gbs for mark in result.marks)
+        low, high = (f(mark.gflops for mark in result.marks) for f in (min, max))
+        console.print(
+            f"peak: {result.peak_gflops:.0f} GFLOP/s of float32 FMA ({low:.0f} to {high:.0f} over the run), "
+            f"copies {copies:.0f} GB/s; {result.work_gflop or 0:.2f} GFLOP a row"
+        )
+    smallest = [found for batch in suite.batches for found in _detectable(result, batch)]
+    if smallest:
+        console.print(
+            f"between two of these runners, this many rounds can tell a difference of "
+            f"{statistics.median(smallest):.0%} and more nine times in ten"
+        )
+    seconds = result.seconds
+    console.print(
+        f"{result.share_in_loops:.0%} of {seconds['wall']:.0f} s, imports and builds apart, went into first, warm-up "
+        f"and timed calls; this process used {seconds['parent_cpu'] / max(seconds['wall'], 1e-9):.1%} of a core"
+    )
+    versions = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
+    console.print(f"made with {versions} on {environment.get('processor')}", overflow="fold")

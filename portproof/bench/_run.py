@@ -1,268 +1,379 @@
-"""``portproof bench run``: the same weights and exports that parity judges, timed one runner a process."""
+"""``portproof bench run``: rounds of fresh processes, one runner each, in random order, on what passes parity."""
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-import statistics
+import subprocess
+import sys
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as Late
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
-from portproof._capture import save_arrays
-from portproof._environment import host, thread_budget
-from portproof._errors import BadInput, PortproofError
-from portproof._inputs import make_batch
-from portproof._judge import Floor, judge_outputs, output_floors
+from portproof._environment import host, package_versions, thread_budget
+from portproof._errors import BadInput, PortproofError, Unavailable
 from portproof._report import Hop, gravest
-from portproof._resolve import Located, resolve_callable
-from portproof._session import Sessions
-from portproof._sides import EAGER, Sides, Watch
-from portproof.bench._suite import Suite
-from portproof.runners import find_runner
+from portproof._resolve import Located
+from portproof._session import Sessions, WorkerSession
+from portproof.bench._choose import choose
+from portproof.bench._prepare import Prepared, prepare
+from portproof.bench._proof import Asked, prove
+from portproof.bench._result import BenchResult, Claim, Mark, Process, Row, Skipped, Suite
+from portproof.runners._choice import Choice
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+#: Rounds below which there is nothing to compare; a row that does not fit a budget that often is left out.
+LEAST_ROUNDS = 3
+#: A process that takes longer than this share of the budget is ended, and its runner left out.
+_LONGEST_SHARE = 0.25
+_PROBE_S = 0.05
 
-SCHEMA_VERSION = 1
-_CHECK_ROWS = 4
-#: Share of the machine that others may use before a run is labelled contended.
-_QUIET = 0.1
-
-
-@dataclass(frozen=True)
-class Process:
-    """One fresh process of one runner. Times in milliseconds but for ``build_s``."""
-
-    build_s: float
-    first_call_ms: float
-    warm_up_calls: int
-    samples_ms: tuple[float, ...]
-    foreign_share: float
-    evidence: dict[str, Any]
+Watch = Callable[[str, str | None], None]
+Seen = Callable[[BenchResult], None]
 
 
-@dataclass(frozen=True)
-class Timing:
-    """A runner at one batch size.
+@dataclass
+class _Entry:
+    """A row in the making."""
 
-    Attributes:
-        verdict: of the artefact that was timed, before and after; without parity there is no number.
-        ratio: its farthest output, in noise floors.
-        median_ms: median over processes of each process's median; None without parity.
-        spread_ms: smallest and largest process median.
-        label: ``quiet`` or ``contended``.
-        reason: why there is no number.
-    """
-
-    runner: str
-    title: str
+    choice: Choice
     batch: int
-    verdict: str
-    ratio: float | None = None
-    median_ms: float | None = None
-    spread_ms: tuple[float, float] | None = None
-    label: str = "quiet"
-    reason: str | None = None
-    processes: tuple[Process, ...] = ()
-
-
-@dataclass(frozen=True)
-class BenchResult:
-    """What ``bench run`` writes; every figure can be made again from ``samples_ms``."""
-
-    port: str
-    device: str
-    threads: int
-    timings: tuple[Timing, ...]
-    environment: dict[str, Any] = field(default_factory=dict)
-    schema_version: int = SCHEMA_VERSION
+    processes: list[Process] = field(default_factory=list)
+    hops: list[Hop] = field(default_factory=list)
+    failure: str | None = None
+    refused: Claim | None = None
+    cost_s: float = 0.0
 
     @property
-    def exit_code(self) -> int:
-        """0 where every runner has a quiet number, 1 without parity, 4 unavailable, 3 contended."""
-        verdicts = {timing.verdict for timing in self.timings}
-        if "divergent" in verdicts:
-            return 1
-        if "unavailable" in verdicts:
-            return 4
-        return 3 if "inconclusive" in verdicts or any(t.label == "contended" for t in self.timings) else 0
+    def out(self) -> bool:
+        return self.failure is not None or self.refused is not None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain lists and dicts."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """What the timed processes start from."""
-
-    weights: Mapping[str, Path]
-    exports: Mapping[str, Path | PortproofError]
-    rows: Path
-    oracle: Arrays
-    floors: Mapping[str, Floor]
+    def row(self) -> Row:
+        info = self.choice.info
+        about = (self.choice.name, self.choice.title, info.side, info.precisions[-1], self.batch)
+        if self.failure is not None:
+            return Row(*about, verdict="unavailable", reason=self.failure)
+        ratios = [hop.worst.ratio for hop in self.hops if hop.worst is not None and hop.worst.ratio is not None]
+        ratio = max(ratios, default=None)
+        verdict: str = gravest([hop.verdict for hop in self.hops])
+        if verdict not in ("identical", "equivalent"):
+            return Row(*about, verdict, ratio, "no parity, no number: run `portproof verify`")
+        if self.refused is not None:
+            return Row(*about, "refuted", ratio, f"{self.refused.what}: {self.refused.text}")
+        return Row(*about, verdict, ratio, None, tuple(self.processes))
 
 
-def run_suite(located: Located, suite: Suite, device: str, watch: Watch, kwargs: Mapping[str, Any]) -> BenchResult:
+def run_suite(
+    located: Located, suite: Suite, watch: Watch, seen: Seen | None = None, resumed: BenchResult | None = None
+) -> BenchResult:
     """Time a suite.
 
     Args:
         located: the port; it needs a locator, since every runner gets a process of its own.
         suite: what to time.
-        device: ``"cpu"`` or ``"cuda"``.
         watch: told what is being done.
-        kwargs: for the factories.
+        seen: called with the result so far after every process.
+        resumed: a result of the same suite that was interrupted.
 
     Raises:
-        BadInput: a runner does not exist or does not belong to the port.
+        BadInput: a runner does not exist or does not belong to the port, or the suite cannot be carried out.
         Unavailable: the device is not there.
     """
-    if located.locator is None:
-        raise BadInput(
-            "a benchmark runs each runner in a process of its own; name the port as module:NAME or file.py:NAME."
-        )
-    infos = [find_runner(name) for name in suite.runners]
-    for info in infos:
-        if info.side not in located.port.sides or info.artefact == "program":
-            raise BadInput(f"runner '{info.name}' has nothing to run in port '{located.port.name}'.")
-    threads = thread_budget()
-    with Sessions(located, kwargs, device, threads) as outer:
-        with Sessions(located, kwargs, device, threads) as preparing:
-            prepared = _prepare(preparing, outer.folder, watch)
-        timings: dict[tuple[str, int], list[Process]] = {(i.name, b): [] for i in infos for b in suite.batches}
-        hops: dict[tuple[str, int], list[Hop]] = {key: [] for key in timings}
-        failures: dict[tuple[str, int], str] = {}
-        rng = np.random.default_rng(0)
-        for round_number in range(suite.processes):
-            for index in rng.permutation(len(timings)):
-                key = list(timings)[int(index)]
-                if key in failures:
-                    continue
-                watch(f"round {round_number + 1} of {suite.processes}", f"{find_runner(key[0]).title}, batch {key[1]}")
-                try:
-                    process, judged = _time_one(outer, key, prepared, suite.seconds)
-                except PortproofError as error:
-                    failures[key] = str(error)
-                    continue
-                timings[key].append(process)
-                hops[key] += judged
-            watch(f"round {round_number + 1} of {suite.processes}", None)
-        rows = tuple(_summarise(key, timings[key], hops[key], failures.get(key)) for key in timings)
-    return BenchResult(located.port.name, device, threads, rows, host())
+    with Stage.of(located, suite, watch) as stage:
+        return stage.run(suite, seen, resumed)
 
 
-def _prepare(sessions: Sessions, folder: Path, watch: Watch) -> _Prepared:
-    """Make weights, exports, the oracle and the floors, as ``verify`` does."""
-    port = sessions.located.port
-    watch("preparing", "weights, oracle and exports")
-    sides = Sides(sessions)
-    batch = make_batch(port, resolve=lambda name: resolve_callable(name, "preprocess"))
-    inputs, rows = folder / "inputs.safetensors", folder / "rows.safetensors"
-    save_arrays(inputs, batch.arrays)
-    step = max(1, len(batch.families) // _CHECK_ROWS)
-    save_arrays(rows, {n: a[::step] if port.inputs[n].has_rows else a for n, a in batch.arrays.items()})
-    sides.require_match()
-    made = sides.spread(*sides.sensitise(inputs, seed=0))
-    weights = {side: shutil.copyfile(file, folder / file.name) for side, file in made.items()}
-    live = sides.live
-    captured, exported = {}, {}
-    for side in live:
-        session = sides.open[side]
-        session.submit("load", weights=str(weights[side]))
-        captured[side] = session.submit(
-            "capture", runner=EAGER[side], inputs=str(rows), out=str(folder / side),
-            precisions=["float64", "float32"], hashes={"inputs": "", "weights": ""}, single=0,
-        )  # fmt: skip
-        exported[side] = session.submit("export", inputs=str(inputs), out=str(folder / f"{side}.onnx"))
-    outputs: dict[str, dict[str, Arrays]] = {}
-    exports: dict[str, Path | PortproofError] = {}
-    for side in live:
-        captured[side].result()
-        outputs[side] = {p: load_file(folder / side / f"{p}.safetensors") for p in ("float64", "float32")}
-        try:
-            exported[side].result()
-            exports[side] = folder / f"{side}.onnx"
-        except PortproofError as error:
-            exports[side] = error
-    floors = output_floors([(outputs[side]["float32"], outputs[side]["float64"]) for side in live])
-    watch("preparing", None)
-    return _Prepared(weights, exports, rows, outputs[live[0]]["float64"], floors)
+@dataclass(frozen=True)
+class Stage:
+    """What is prepared once for all suites of one port on one device.
+
+    Attributes:
+        located: the port.
+        sessions: that timed processes are opened from.
+        prepared: weights, exports and oracle.
+        seconds: that preparing took.
+        watch: told what is being done.
+    """
+
+    located: Located
+    sessions: Sessions
+    prepared: Prepared
+    seconds: float
+    watch: Watch
+
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, located: Located, suite: Suite, watch: Watch) -> Iterator[Stage]:
+        """Prepare for a suite and for every other that names no more runners; see :func:`run_suite`."""
+        if located.locator is None:
+            raise BadInput(
+                "a benchmark runs each runner in a process of its own; name the port as module:NAME or file.py:NAME."
+            )
+        choices, skipped = choose(located.port, suite)
+        if not choices:
+            reason = f": {skipped[0].reason}" if skipped else ""
+            raise Unavailable(f"no runner of port '{located.port.name}' runs on {suite.device} as asked{reason}")
+        if suite.batches != (1,) and not any(declared.has_rows for declared in located.port.inputs.values()):
+            raise BadInput(f"port '{located.port.name}' has no input with a batch dimension; --batch must be 1.")
+        threads = suite.threads or thread_budget()
+        with Sessions(located, suite.kwargs, suite.device, threads) as sessions:
+            begun = time.perf_counter()
+            watch("preparing", "weights, oracle and exports")
+            wanted = {(c.info.artefact, c.info.side) for c in choices if c.info.artefact != "model"}
+            with Sessions(located, suite.kwargs, suite.device, threads) as preparing:
+                prepared = prepare(preparing, sessions.folder, wanted)
+            watch("preparing", None)
+            yield cls(located, sessions, prepared, time.perf_counter() - begun, watch)
+
+    def run(self, suite: Suite, seen: Seen | None = None, resumed: BenchResult | None = None) -> BenchResult:
+        """Time a suite; see :func:`run_suite`."""
+        suite = replace(suite, threads=suite.threads or thread_budget())
+        choices, skipped = choose(self.located.port, suite)
+        rounds = _Rounds(self, suite, choices, skipped, seen or (lambda _: None))
+        if resumed is not None:
+            rounds.take_up(resumed)
+        with neighbour(suite.objective == "contended"):
+            rounds.run()
+        return rounds.result(complete=True)
 
 
-def _time_one(
-    sessions: Sessions, key: tuple[str, int], prepared: _Prepared, seconds: float
-) -> tuple[Process, list[Hop]]:
-    """Time one runner in one fresh process, and judge what it put out before and after."""
-    runner, size = key
-    info = find_runner(runner)
-    options: dict[str, Any] = {}
-    if info.artefact == "onnx":
-        export = prepared.exports[info.side]
-        if isinstance(export, PortproofError):
-            raise export
-        options["artefact"] = str(export)
-    batch, out = sessions.folder / f"batch-{size}.safetensors", sessions.folder / "timed"
-    if not batch.is_file():
-        port = sessions.located.port
-        rows = load_file(prepared.rows)
-        save_arrays(
-            batch, {n: np.resize(a, (size, *a.shape[1:])) if port.inputs[n].has_rows else a for n, a in rows.items()}
-        )
-    session = sessions.open(info.process)
+@contextlib.contextmanager
+def neighbour(busy: bool) -> Iterator[None]:
+    """Keep half of the cores busy, at least one, for the time of the block."""
+    count = max(1, (os.cpu_count() or 1) // 2) if busy else 0
+    command = [sys.executable, "-c", "while True: pass"]
+    running = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(count)]
     try:
-        if info.artefact == "model":
-            session.call("load", weights=str(prepared.weights[info.side]))
-        before = _cpu_times()
-        answer = session.call(
-            "time", runner=runner, rows=str(prepared.rows), batch=str(batch), out=str(out), seconds=seconds, **options
-        )
-        foreign = _foreign_share(before, _cpu_times(), sessions.threads)
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.wait()
+
+
+def start_timing(
+    sessions: Sessions, suite: Suite, choice: Choice, prepared: Prepared, batch: int, number: int, slowdown: float = 0.0
+) -> dict[str, Any]:
+    """Time one runner in one fresh process; returns what it measured.
+
+    Args:
+        sessions: to open it from.
+        suite: what to time.
+        choice: of the runner.
+        prepared: what it starts from.
+        batch: rows in a request.
+        number: of the round, which chooses the rows.
+        slowdown: share by which calls are made longer on purpose.
+
+    Raises:
+        PortproofError: it cannot run, or not within a quarter of the budget.
+    """
+    info = choice.info
+    artefact = None if info.artefact == "model" else prepared.artefacts[info.artefact, info.side]
+    if isinstance(artefact, PortproofError):
+        raise artefact
+    options: dict[str, Any] = {"settings": choice.full_settings} | ({"slowdown": slowdown} if slowdown else {})
+    begun = time.perf_counter()
+    session = sessions.open(info.process, threads=choice.threads)
+    try:
+        session.call("point", weights=str(prepared.weights[info.side]) if artefact is None else None)
+        started = time.perf_counter() - begun
+        future: Future[Any] = session.submit(
+            "time", runner=info.name, inputs=str(prepared.request(batch, number)), out=str(prepared.out),
+            seconds=suite.seconds, scenario=suite.scenario, boundary=suite.boundary, rate=suite.rate, seed=number,
+            artefact=None if artefact is None else str(artefact), **options,
+        )  # fmt: skip
+        longest = None if suite.budget_s is None else max(5.0, _LONGEST_SHARE * suite.budget_s)
+        try:
+            answer: dict[str, Any] = future.result(longest)
+        except Late:
+            raise Unavailable(
+                f"one process of it takes more than {longest:.0f} s, a quarter of the budget of "
+                f"{suite.budget_s:.0f} s; give a longer --budget"
+            ) from None
     finally:
         session.close()
-    judged = [
-        judge_outputs("numerics", "oracle", f"{info.title}, {when}", "float32", "sensitised",
-                      load_file(f"{out}-{when}.safetensors"), prepared.oracle, prepared.floors)
-        for when in ("before", "after")
-    ]  # fmt: skip
-    return Process(foreign_share=foreign, **{**answer, "samples_ms": tuple(answer["samples_ms"])}), judged
+    answer["import_s"] += started
+    return answer
 
 
-def _summarise(key: tuple[str, int], processes: list[Process], hops: list[Hop], failure: str | None) -> Timing:
-    runner, batch = key
-    title = find_runner(runner).title
-    if failure is not None:
-        return Timing(runner, title, batch, "unavailable", reason=failure)
-    verdict = gravest([hop.verdict for hop in hops])
-    ratios = [hop.worst.ratio for hop in hops if hop.worst is not None and hop.worst.ratio is not None]
-    farthest = max(ratios, default=None)
-    if verdict not in ("identical", "equivalent"):
-        return Timing(runner, title, batch, verdict, farthest, reason="no parity, no number: run `portproof verify`")
-    medians = [statistics.median(process.samples_ms) for process in processes]
-    label = "contended" if max(process.foreign_share for process in processes) > _QUIET else "quiet"
-    spread = (min(medians), max(medians))
-    return Timing(
-        runner, title, batch, verdict, farthest, statistics.median(medians), spread, label, None, tuple(processes)
-    )
+class _Rounds:
+    """The rounds of one run."""
+
+    def __init__(
+        self, stage: Stage, suite: Suite, choices: Sequence[Choice], skipped: Sequence[Skipped], seen: Seen
+    ) -> None:
+        self.sessions, self.prepared, self.watch = stage.sessions, stage.prepared, stage.watch
+        self.suite, self.seen = suite, seen
+        self.skipped = list(skipped)
+        self.entries = [_Entry(choice, batch) for choice in choices for batch in suite.batches]
+        self.marks: list[Mark] = []
+        names = ("prepare", "import", "build", "first_call", "warm_up", "timed", "probe", "wall", "parent_cpu")
+        self.seconds = dict.fromkeys(names, 0.0) | {"prepare": stage.seconds}
+        self.first = 0
+        self._probing: WorkerSession | None = None
+
+    def take_up(self, resumed: BenchResult) -> None:
+        """Go on from an interrupted run: its finished rounds are kept, one that was cut off is run again."""
+        done = 1 + max((mark.round for mark in resumed.marks if mark.when == "after"), default=-1)
+        self.first = done
+        self.marks = [mark for mark in resumed.marks if mark.round < done]
+        found = {row.key: row for row in resumed.rows}
+        for entry in self.entries:
+            row = found.get((entry.choice.name, entry.batch))
+            if row is None:
+                continue
+            if row.verdict == "unavailable":
+                entry.failure = row.reason
+            entry.processes = [process for process in row.processes if process.round < done]
+            if entry.processes and row.ratio is not None:
+                entry.hops = [_hop_again(row)]
+        self.seconds |= {key: value for key, value in resumed.seconds.items() if key != "prepare"}
+
+    def run(self) -> None:
+        """Run rounds until there are enough, or until no other fits the budget."""
+        rng = np.random.default_rng(0)
+        begun, cpu = time.perf_counter(), time.process_time()
+        base, parent = self.seconds["wall"], self.seconds["parent_cpu"]
+        for number in range(self.suite.processes):
+            order = rng.permutation(len(self.entries))  # drawn also for rounds that are done: a resumed run goes on
+            if number < self.first:
+                continue
+            if self.suite.budget_s is not None and not self._fits(number):
+                break
+            self._mark(number, "before")
+            for index in order:
+                entry = self.entries[int(index)]
+                if not entry.out:
+                    self._one(entry, number)
+                self.seconds["wall"] = base + time.perf_counter() - begun
+                self.seconds["parent_cpu"] = parent + time.process_time() - cpu
+                self.seen(self.result(complete=False))
+            self._mark(number, "after")
+            self.seconds["wall"] = base + time.perf_counter() - begun
+            self.seen(self.result(complete=False))
+
+    def _fits(self, number: int) -> bool:
+        """Whether another round fits the budget; leaves out the costliest rows where three rounds would not."""
+        assert self.suite.budget_s is not None
+        left = self.suite.budget_s - self.seconds["wall"]
+        if number == 0:
+            return True
+        wanted = max(1, LEAST_ROUNDS - number)
+        while number < LEAST_ROUNDS:
+            running = [entry for entry in self.entries if not entry.out]
+            total = sum(entry.cost_s for entry in running) * wanted
+            if total <= left or len(running) < 2:
+                break
+            dearest = max(running, key=lambda entry: entry.cost_s)
+            need = 1.1 * (self.seconds["wall"] + total)
+            dearest.failure = (
+                f"one process of it takes {dearest.cost_s:.0f} s, too long for {LEAST_ROUNDS} rounds in a budget of "
+                f"{self.suite.budget_s:.0f} s; --budget {need:.0f}s has room for all"
+            )
+        return sum(entry.cost_s for entry in self.entries if not entry.out) <= left or number < LEAST_ROUNDS
+
+    def _mark(self, number: int, when: Any) -> None:
+        """Measure the machine's peak, in a process that is kept and sleeps meanwhile."""
+        if self._probing is None:
+            self._probing = _quiet_session(self.sessions)
+        try:
+            found = self._probing.call("probe", threads=self.suite.threads, seconds=_PROBE_S)
+        except Unavailable as error:
+            if not any(entry.runner == "peak" for entry in self.skipped):
+                self.skipped.append(Skipped("peak", str(error)))
+            return
+        self.seconds["probe"] += found["seconds"]
+        self.marks.append(Mark(number, when, **found))
+
+    def _one(self, entry: _Entry, number: int) -> None:
+        """Time one runner in one fresh process, judge what it put out, and hold it to what was asked."""
+        suite, info = self.suite, entry.choice.info
+        what = f"{entry.choice.title}, batch {entry.batch}"
+        self.watch(f"round {number + 1} of {suite.processes}", what)
+        begun = time.perf_counter()
+        try:
+            answer = start_timing(self.sessions, suite, entry.choice, self.prepared, entry.batch, number)
+        except PortproofError as error:
+            entry.failure = str(error)
+            return
+        finally:
+            entry.cost_s = time.perf_counter() - begun
+            self.watch(f"round {number + 1} of {suite.processes}", None)
+        hops = self.prepared.judge(entry.choice.title, info.precisions[-1], entry.batch, number)
+        entry.hops += hops
+        asked = Asked(
+            self.sessions.threads, suite.device, info.precisions[-1], suite.boundary, suite.scenario, info.claims
+        )
+        claims = prove(asked, answer, self._ratio32(hops, info.precisions[-1]))
+        for claim in claims:
+            if claim.state == "refuted" and entry.refused is None:
+                entry.refused = claim
+        entry.processes.append(_process(number, answer, claims))
+        for key, name in (("import", "import_s"), ("build", "build_s"), ("warm_up", "warm_up_s"), ("timed", "wall_s")):
+            self.seconds[key] += answer[name]
+        self.seconds["first_call"] += answer["first_call_ms"] / 1e3
+
+    @staticmethod
+    def _ratio32(hops: Sequence[Hop], precision: str) -> float | None:
+        """Return the farthest error in float32's floors, whatever the precision."""
+        from portproof._numerics import EPSILON
+
+        ratios = [hop.worst.ratio for hop in hops if hop.worst is not None and hop.worst.ratio is not None]
+        if not ratios:
+            return None
+        return max(ratios) * EPSILON[precision] / EPSILON["float32"]
+
+    def result(self, *, complete: bool) -> BenchResult:
+        """Return what is known so far."""
+        rows = tuple(entry.row() for entry in self.entries if entry.hops or entry.failure is not None)
+        timed = tuple(row for row in rows if row.verdict != "unavailable")
+        failed = [
+            Skipped(row.runner, row.reason or "", row.batch, entry.choice.asked)
+            for row, entry in zip(rows, [e for e in self.entries if e.hops or e.failure is not None], strict=True)
+            if row.verdict == "unavailable"
+        ]
+        packages = package_versions(
+            "torch", "paddlepaddle", "paddlepaddle-gpu", "onnxruntime", "onnxruntime-gpu", "openvino", "paddle2onnx"
+        )
+        environment: Mapping[str, Any] = {**host(), "packages": packages}
+        found = BenchResult(
+            self.suite, timed, (*self.skipped, *failed), tuple(self.marks), self.prepared.work_gflop,
+            {key: round(value, 3) for key, value in self.seconds.items()}, complete, dict(environment),
+        )  # fmt: skip
+        # With all marks at hand: a peak that was measured in a bad moment is too low, never too high.
+        return replace(found, rows=tuple(_within_peak(found, row) for row in found.rows)) if complete else found
 
 
-def _cpu_times() -> tuple[float, float, float]:
-    """Return the machine's busy and stolen seconds and the wall clock; zeros where the system does not say."""
-    ticks = os.sysconf("SC_CLK_TCK")
-    try:
-        fields = [int(field) / ticks for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
-    except (OSError, ValueError):
-        return 0.0, 0.0, time.monotonic()
-    return sum(fields) - fields[3] - fields[4], fields[7], time.monotonic()
+def _within_peak(result: BenchResult, row: Row) -> Row:
+    """Take the number from a row that is faster than the processor."""
+    share = result.share_of_peak(row)
+    if share is None or share <= 1:
+        return row
+    text = f"peak: {share:.0%} of this processor's measured peak: the clock or the count of the work is wrong"
+    return replace(row, verdict="refuted", reason=text, processes=())
 
 
-def _foreign_share(before: tuple[float, float, float], after: tuple[float, float, float], threads: int) -> float:
-    """Return the share of the machine that others took: stolen time, and what is busy beyond our own threads."""
-    wall = after[2] - before[2]
-    cores = os.cpu_count() or 1
-    busy, stolen = after[0] - before[0], after[1] - before[1]
-    return max(stolen / (wall * cores), (busy - threads * wall) / (wall * cores), 0.0)
+def _quiet_session(sessions: Sessions) -> WorkerSession:
+    session = sessions.open("runtime")
+    assert isinstance(session, WorkerSession)
+    return session
+
+
+def _process(number: int, answer: Mapping[str, Any], claims: tuple[Claim, ...]) -> Process:
+    taken = {key: value for key, value in answer.items() if key not in ("late_s", "counted")}
+    taken |= {"samples_ms": tuple(answer["samples_ms"]), "event_ms": tuple(answer["event_ms"])}
+    return Process(round=number, claims=claims, **taken)
+
+
+def _hop_again(row: Row) -> Hop:
+    """Return a row's verdict as the hop that it was made from."""
+    from portproof._report import Worst
+
+    worst = Worst("", row.ratio, None, None, None)
+    verdict: Any = "equivalent" if row.verdict == "refuted" else row.verdict
+    return Hop("numerics", "oracle", row.title, row.precision, "sensitised", verdict, worst)

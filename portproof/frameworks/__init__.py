@@ -75,6 +75,9 @@ class Framework(Protocol):
     def no_grad(self) -> AbstractContextManager[Any]:
         """Run without recording gradients."""
 
+    def synchronise(self) -> None:
+        """Wait until the device has finished what it was given."""
+
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
         """Write the model as ONNX."""
 

@@ -121,6 +121,23 @@ class PaddleFramework:
         context: AbstractContextManager[Any] = paddle.no_grad()
         return context
 
+    def synchronise(self) -> None:
+        if paddle.device.get_device().startswith("gpu"):
+            paddle.device.synchronize()
+
+    def event_times(self, call: Callable[[], object], count: int) -> list[float]:
+        """Return device milliseconds of some calls, by CUDA events; none on a CPU. Not yet run on a GPU."""
+        if not paddle.device.get_device().startswith("gpu"):
+            return []
+        event = paddle.device.cuda.Event
+        pairs = [(event(enable_timing=True), event(enable_timing=True)) for _ in range(count)]
+        for begin, end in pairs:
+            begin.record()
+            call()
+            end.record()
+        paddle.device.synchronize()
+        return [float(begin.elapsed_time(end)) for begin, end in pairs]
+
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
         from portproof._export import paddle_to_onnx
 

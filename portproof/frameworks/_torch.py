@@ -126,6 +126,22 @@ class TorchFramework:
         context: AbstractContextManager[Any] = torch.inference_mode()
         return context
 
+    def synchronise(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def event_times(self, call: Callable[[], object], count: int) -> list[float]:
+        """Return device milliseconds of some calls, by CUDA events; none on a CPU. Not yet run on a GPU."""
+        if self.device.type != "cuda":
+            return []
+        pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(count)]
+        for begin, end in pairs:
+            begin.record()
+            call()
+            end.record()
+        torch.cuda.synchronize(self.device)
+        return [float(begin.elapsed_time(end)) for begin, end in pairs]
+
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
         free = {
             name: {axis: size for axis, size in enumerate(declared.shape) if isinstance(size, str)}

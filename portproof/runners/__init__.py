@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -35,6 +35,8 @@ class RunnerJob:
         threads: compute threads.
         optimise: for runners of graphs, whether the runtime may rewrite the graph.
         hollow: build the model without its parameters, for ``portproof._stream``.
+        settings: of the runner's own, by name; see :attr:`RunnerInfo.settings`.
+        cache: folder for what is costly to build again (TensorRT engines); None keeps nothing.
     """
 
     port: Port
@@ -47,10 +49,21 @@ class RunnerJob:
     threads: int = 1
     optimise: bool = True
     hollow: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+    cache: Path | None = None
+
+    def setting(self, name: str) -> str | None:
+        """Return one setting of the runner, None where it was not given."""
+        return self.settings.get(name)
 
 
 class Runner(Protocol):
-    """Built on entry, released on exit."""
+    """Built on entry, released on exit.
+
+    A runner may also have ``bind(inputs) -> callable``: one call on inputs that are on the device already, finished
+    when it returns; and ``stream(inputs, seconds) -> rows``: as many rows as it can in parallel. Without them it is
+    timed from host to host, one request at a time.
+    """
 
     def __init__(self, job: RunnerJob) -> None: ...
 
@@ -80,7 +93,11 @@ class RunnerInfo:
         process: the interpreter that it runs in: a side's own, or ``"runtime"`` for the parent's.
         artefact: ``"model"`` where it runs the framework's model, ``"onnx"`` where it runs the export, ``"program"``
             where it runs a saved Paddle program.
-        precisions: what it can run.
+        precisions: what it can run; the last is the one that is timed.
+        devices: where it can run.
+        scenarios: that it is meant for.
+        settings: its own settings, each with its values, the default first. ``name:setting=value`` on the command line.
+        claims: what its evidence must say for a number of it to be printed, by name.
     """
 
     name: str
@@ -91,6 +108,10 @@ class RunnerInfo:
     process: str
     artefact: str = "model"
     precisions: tuple[str, ...] = ("float32",)
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    scenarios: tuple[str, ...] = ("single", "offline", "server")
+    settings: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    claims: Mapping[str, Any] = field(default_factory=dict)
 
     def load(self) -> type[Runner]:
         """Import the runner's class."""
@@ -99,26 +120,82 @@ class RunnerInfo:
         return runner
 
 
+_ORT = "portproof.runners._onnxruntime:OnnxRuntime"
+_OPENVINO = "portproof.runners._openvino"
+
+
+def _exports(name: str, title: str, path: str, needs: tuple[str, ...], **more: Any) -> tuple[RunnerInfo, ...]:
+    """Return one runner an export."""
+    return tuple(
+        RunnerInfo(
+            name.format(side=side), side, f"{title}, {which} export", path,
+            needs=needs, process="runtime", artefact="onnx", **more,
+        )
+        for side, which in (("torch", "torch"), ("paddle", "Paddle"))
+    )  # fmt: skip
+
+
 _OWN = (
     RunnerInfo(
         "torch-eager", "torch", "torch eager", "portproof.runners._eager:Eager",
         needs=("torch",), process="torch", precisions=("float64", "float32"),
     ),
     RunnerInfo(
+        "torch-channels-last", "torch", "torch channels_last", "portproof.runners._torch:ChannelsLast",
+        needs=("torch",), process="torch", claims={"layout": "channels_last"},
+    ),
+    RunnerInfo(
+        "torch-jit", "torch", "torch jit, frozen, oneDNN", "portproof.runners._torch:Jit",
+        needs=("torch",), process="torch", devices=("cpu",),
+    ),
+    RunnerInfo(
+        "torch-compile", "torch", "torch.compile", "portproof.runners._torch:Compile",
+        needs=("torch",), process="torch",
+    ),
+    RunnerInfo(
+        "torch-compile-graphs", "torch", "torch.compile, CUDA graphs", "portproof.runners._torch:Compile",
+        needs=("torch",), process="torch", devices=("cuda",), settings={"cuda_graphs": ("on",)},
+    ),
+    RunnerInfo(
+        "torch-cuda-graph", "torch", "torch CUDA graph", "portproof.runners._torch:CudaGraph",
+        needs=("torch",), process="torch", devices=("cuda",),
+    ),
+    RunnerInfo(
+        "torch-bfloat16", "torch", "torch bfloat16, channels_last", "portproof.runners._torch:ChannelsLast",
+        needs=("torch",), process="torch", precisions=("bfloat16",), claims={"layout": "channels_last"},
+    ),
+    RunnerInfo(
         "paddle-dygraph", "paddle", "Paddle dygraph", "portproof.runners._eager:Eager",
         needs=("paddle",), process="paddle", precisions=("float64", "float32"),
     ),
     RunnerInfo(
-        "onnxruntime-torch", "torch", "ONNX Runtime, torch export", "portproof.runners._onnxruntime:OnnxRuntime",
-        needs=("onnxruntime",), process="runtime", artefact="onnx",
+        "paddle-static", "paddle", "Paddle to_static", "portproof.runners._paddle:Static",
+        needs=("paddle",), process="paddle",
     ),
     RunnerInfo(
-        "onnxruntime-paddle", "paddle", "ONNX Runtime, Paddle export", "portproof.runners._onnxruntime:OnnxRuntime",
-        needs=("onnxruntime",), process="runtime", artefact="onnx",
+        "paddle-inference", "paddle", "Paddle Inference", "portproof.runners._paddle:Inference",
+        needs=("paddle",), process="paddle", artefact="program", settings={"onednn": ("on", "off")},
     ),
     RunnerInfo(
-        "paddle-program", "paddle", "Paddle program", "portproof.runners._paddle_program:PaddleProgram",
+        "paddle-tensorrt", "paddle", "Paddle Inference, TensorRT", "portproof.runners._paddle:Inference",
+        needs=("paddle",), process="paddle", artefact="program", devices=("cuda",), settings={"tensorrt": ("on",)},
+    ),
+    RunnerInfo(
+        "paddle-program", "paddle", "Paddle program", "portproof.runners._paddle:Program",
         needs=("paddle",), process="paddle", artefact="program",
+    ),
+    *_exports("onnxruntime-{side}", "ONNX Runtime", _ORT, ("onnxruntime",), settings={"spinning": ("on", "off")}),
+    *_exports(
+        "onnxruntime-tensorrt-{side}", "ONNX Runtime TensorRT", _ORT, ("onnxruntime",),
+        devices=("cuda",), settings={"provider": ("tensorrt",)},
+    ),
+    *_exports(
+        "openvino-{side}", "OpenVINO", f"{_OPENVINO}:OpenVino", ("openvino",),
+        devices=("cpu",), claims={"precision_hint": "f32"},
+    ),
+    *_exports(
+        "openvino-throughput-{side}", "OpenVINO throughput", f"{_OPENVINO}:OpenVino", ("openvino",),
+        devices=("cpu",), scenarios=("offline",), settings={"hint": ("throughput",)}, claims={"precision_hint": "f32"},
     ),
 )  # fmt: skip
 

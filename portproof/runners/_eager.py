@@ -1,20 +1,26 @@
-"""The framework itself: torch eager, Paddle dygraph."""
+"""The framework itself: torch eager, Paddle dygraph; and what their other runners share."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 import numpy as np
 
 from portproof._model import Model
 from portproof._resolve import resolve_factory
+from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
 
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
 
 class Eager:
-    """Calls the side's model as a user would, in float32 or float64."""
+    """Calls the side's model as a user would.
+
+    Other ways to run the same model override :meth:`arguments` (what it is called with) or :meth:`callable` (how).
+    """
 
     model: Model
 
@@ -37,8 +43,33 @@ class Eager:
     def __exit__(self, *_: object) -> None:
         del self.model
 
-    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
-        return self.model.run(inputs)
+    def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the model is called with, on its device."""
+        return self.model.arguments(inputs)
+
+    def callable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        """Return one call of the model on these arguments."""
+        return lambda: self.model.root(*args, **kwargs)
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        if type(self).callable is Eager.callable and type(self).arguments is Eager.arguments:
+            return self.model.run(inputs)  # the plain way, which also says where a model raised
+        with self.framework.no_grad():
+            result = self.callable(*self.arguments(inputs))()
+        named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)
+        return {name: self.framework.to_array(tensor) for name, tensor in named.items()}
+
+    def bind(self, inputs: Arrays) -> Callable[[], None]:
+        """Return one call on inputs that are on the device already, finished when it returns."""
+        with self.framework.no_grad():
+            call = self.callable(*self.arguments(inputs))
+
+        def bound() -> None:
+            with self.framework.no_grad():
+                call()
+            self.framework.synchronise()
+
+        return bound
 
     def evidence(self) -> dict[str, Any]:
         return {"versions": self.framework.versions(), "threads": self.job.threads, "device": self.job.device}

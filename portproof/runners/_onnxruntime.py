@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Self
 
 import numpy as np
@@ -13,7 +13,9 @@ import onnxruntime
 from portproof._errors import BadInput, Unavailable, one_line
 from portproof.runners import RunnerJob
 
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_PROVIDERS = {
+    "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
+}  # fmt: skip
 
 
 def run_bytes(
@@ -63,7 +65,7 @@ class OnnxRuntime:
 
     def __enter__(self) -> Self:
         job = self.job
-        provider = _PROVIDERS[job.device]
+        provider = _PROVIDERS[job.setting("provider") or job.device]
         if provider not in onnxruntime.get_available_providers():
             raise Unavailable(
                 f"device {job.device}: this onnxruntime ({onnxruntime.__version__}) has no {provider}; "
@@ -72,12 +74,17 @@ class OnnxRuntime:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = job.threads, 1
         options.log_severity_level = 3
+        if job.setting("spinning") == "off":
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         level = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if job.optimise else level.ORT_DISABLE_ALL
-        settings = [{"use_tf32": "0"}] if job.device == "cuda" else None
+        wanted = [provider] if job.device == "cpu" else list(dict.fromkeys([provider, _PROVIDERS["cuda"]]))
+        if job.device != "cpu":
+            # A node that no GPU provider takes would run on the CPU and say nothing.
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         try:
             self.session = onnxruntime.InferenceSession(
-                str(job.artefact), options, providers=[provider], provider_options=settings
+                str(job.artefact), options, providers=wanted, provider_options=[*map(self._provider_options, wanted)]
             )
         except Exception as error:  # onnxruntime's own errors share no base class
             raise BadInput(f"ONNX Runtime cannot load '{job.artefact}': {one_line(error)}") from error
@@ -88,12 +95,35 @@ class OnnxRuntime:
         job.port.require_interface(str(job.artefact), [v.name for v in inputs], [v.name for v in outputs])
         return self
 
+    def _provider_options(self, provider: str) -> dict[str, str]:
+        """Full float32 everywhere; TensorRT takes that from the environment, ``NVIDIA_TF32_OVERRIDE=0``."""
+        if provider == _PROVIDERS["cuda"]:
+            return {"use_tf32": "0"}
+        if provider == _PROVIDERS["tensorrt"] and self.job.cache is not None:
+            return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(self.job.cache)}
+        return {}
+
     def __exit__(self, *_: object) -> None:
         del self.session
 
     def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
         names = list(self.job.port.outputs)
         return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+
+    def bind(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], None]:
+        """Return one call on inputs and outputs that are bound to the device: run() would copy both ways."""
+        device = "cpu" if self.job.device == "cpu" else "cuda"
+        binding = self.session.io_binding()
+        for name, array in inputs.items():
+            binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
+        for name in self.job.port.outputs:
+            binding.bind_output(name, device, 0)
+
+        def bound() -> None:
+            self.session.run_with_iobinding(binding)
+            binding.synchronize_outputs()
+
+        return bound
 
     def evidence(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,70 @@
+"""Which runners are timed: by name with their settings, or all that fit the port and the device."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from portproof._environment import thread_budget
+from portproof._errors import BadInput
+from portproof._port import Port
+from portproof.bench._result import Skipped, Suite
+from portproof.runners import RunnerInfo, runners
+from portproof.runners._choice import Choice, parse
+
+
+def choose(port: Port, suite: Suite) -> tuple[list[Choice], list[Skipped]]:
+    """Return the runners that a suite times and those left out, with the reason.
+
+    Raises:
+        BadInput: a named runner does not exist, is named twice, or has nothing to run in this port.
+    """
+    if suite.runners:
+        choices = [parse(name) for name in suite.runners]
+        names = [choice.name for choice in choices]
+        for choice in choices:
+            if names.count(choice.name) > 1:
+                raise BadInput(f"runner '{choice.name}' is named twice.")
+            if choice.info.side not in port.sides or port.artefact(choice.info.side):
+                raise BadInput(f"runner '{choice.info.name}' has nothing to run in port '{port.name}'.")
+    else:
+        choices = [choice for info in runners().values() for choice in variants(info)]
+        choices = [choice for choice in choices if choice.info.side in port.sides]
+    kept: list[Choice] = []
+    skipped: list[Skipped] = []
+    for choice in choices:
+        info, reason = choice.info, None
+        if suite.device not in info.devices:
+            reason = f"it runs on {' and '.join(info.devices)} only"
+        elif suite.scenario not in info.scenarios:
+            reason = f"it is for --scenario {' and '.join(info.scenarios)}"
+        elif not choice.asked and info.precisions[-1] not in suite.precisions:
+            reason = f"it computes in {info.precisions[-1]}: --precision {info.precisions[-1]} times it"
+        if reason is None:
+            kept.append(choice)
+        else:
+            skipped.append(Skipped(choice.name, reason, asked=choice.asked))
+    return kept, skipped
+
+
+def variants(info: RunnerInfo, threads: Sequence[int] = ()) -> list[Choice]:
+    """Return a runner with every combination of its settings and, where they are given, of thread counts."""
+    keys = list(info.settings)
+    found = []
+    for values in itertools.product(*info.settings.values()):
+        chosen = dict(zip(keys, values, strict=True))
+        other = {key: value for key, value in chosen.items() if value != info.settings[key][0]}
+        found += [Choice(info, other)] if not threads else [Choice(info, other | {"threads": str(n)}) for n in threads]
+    return found
+
+
+def sweep(port: Port, device: str, scenario: str, precisions: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of all runners with all settings and with every number of threads that is a power of two."""
+    budget = thread_budget()
+    threads = sorted({budget, *(2**n for n in range(budget.bit_length()) if 2**n < budget)})
+    fitting = [
+        info for info in runners().values()
+        if info.side in port.sides and device in info.devices and scenario in info.scenarios
+        and info.precisions[-1] in precisions and (info.artefact != "program" or info.settings)
+    ]  # fmt: skip
+    return tuple(choice.name for info in fitting for choice in variants(info, threads))

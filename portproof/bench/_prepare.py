@@ -1,0 +1,129 @@
+"""What every timed process starts from: the weights, exports and oracle that ``verify`` judges."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._capture import save_arrays
+from portproof._errors import PortproofError, Unavailable
+from portproof._inputs import make_batch
+from portproof._judge import Floor, judge_outputs, output_floors
+from portproof._report import Hop
+from portproof._resolve import resolve_callable
+from portproof._session import Sessions
+from portproof._sides import EAGER, Sides
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What timed processes start from.
+
+    Attributes:
+        folder: for files of the run.
+        weights: side to its state dict.
+        artefacts: kind (``onnx``, ``program``) and side to the file, or to what stood in the way of it.
+        rows: the inputs that requests are made of.
+        oracle: the float64 outputs of those rows.
+        floors: by output.
+        batched: names of the inputs that have rows.
+        work_gflop: of one row; None where it cannot be counted.
+    """
+
+    folder: Path
+    weights: Mapping[str, Path]
+    artefacts: Mapping[tuple[str, str], Path | PortproofError]
+    rows: Arrays
+    oracle: Arrays
+    floors: Mapping[str, Floor]
+    batched: frozenset[str]
+    work_gflop: float | None
+
+    def request(self, size: int, number: int) -> Path:
+        """Write one request of some rows, others for each number, and return its file."""
+        path = self.folder / f"request-{size}-{number}.safetensors"
+        if not path.is_file():
+            chosen = self._chosen(size, number)
+            save_arrays(path, {n: a[chosen] if n in self.batched else a for n, a in self.rows.items()})
+        return path
+
+    def _chosen(self, size: int, number: int) -> list[int]:
+        count = len(next(iter(self.oracle.values())))
+        return [(number * size + i) % count for i in range(size)]
+
+    @property
+    def out(self) -> Path:
+        """Where a timed process leaves what it put out."""
+        return self.folder / "timed"
+
+    def judge(self, title: str, precision: str, size: int, number: int) -> list[Hop]:
+        """Judge what a process put out for a request, before and after it was timed."""
+        chosen = self._chosen(size, number)
+        expected = {name: array[chosen] if self.batched else array for name, array in self.oracle.items()}
+        floors = self.floors
+        if precision not in ("float32", "float64"):
+            floors = {name: Floor(floor.rms) for name, floor in floors.items()}
+        return [
+            judge_outputs(
+                "numerics", "oracle", f"{title}, {when}", precision, "sensitised",
+                load_file(f"{self.out}-{when}.safetensors"), expected, floors,
+            )
+            for when in ("before", "after")
+        ]  # fmt: skip
+
+
+def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]]) -> Prepared:
+    """Make weights, exports, the oracle and the floors, as ``verify`` does.
+
+    Args:
+        sessions: closed by the caller, so that no model is held while others are timed.
+        folder: outlives them.
+        wanted: kinds and sides of the artefacts to make.
+    """
+    port = sessions.located.port
+    sides = Sides(sessions)
+    batch = make_batch(port, resolve=lambda name: resolve_callable(name, "preprocess"))
+    inputs = folder / "inputs.safetensors"
+    save_arrays(inputs, batch.arrays)
+    sides.require_match()
+    made = sides.spread(*sides.sensitise(inputs, seed=0))
+    weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in made.items()}
+    captured, artefacts = {}, {}
+    for side in sides.live:
+        session = sides.open[side]
+        session.submit("load", weights=str(weights[side]))
+        captured[side] = session.submit(
+            "capture", runner=EAGER[side], inputs=str(inputs), out=str(folder / side),
+            precisions=["float64", "float32"], hashes={"inputs": "", "weights": ""}, single=0,
+        )  # fmt: skip
+        if ("onnx", side) in wanted:
+            path = folder / f"{side}.onnx"
+            artefacts["onnx", side] = path, session.submit("export", inputs=str(inputs), out=str(path))
+        if ("program", side) in wanted:
+            path = folder / "inference"
+            artefacts["program", side] = path.with_suffix(".json"), session.submit("save_program", out=str(path))
+    work = sides.open[sides.live[0]].submit("work", inputs=str(inputs))
+    outputs: dict[str, dict[str, Arrays]] = {}
+    for side in sides.live:
+        captured[side].result()
+        outputs[side] = {p: load_file(folder / side / f"{p}.safetensors") for p in ("float64", "float32")}
+    finished: dict[tuple[str, str], Path | PortproofError] = {}
+    for key, (path, future) in artefacts.items():
+        try:
+            future.result()
+            finished[key] = path
+        except PortproofError as error:
+            finished[key] = Unavailable(f"it needs the {'export' if key[0] == 'onnx' else 'saved program'}: {error}")
+    floors = output_floors([(outputs[side]["float32"], outputs[side]["float64"]) for side in sides.live])
+    batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
+    counted = work.result()
+    oracle = outputs[sides.live[0]]["float64"]
+    return Prepared(folder, weights, finished, batch.arrays, oracle, floors, batched, counted or None)

@@ -1,0 +1,136 @@
+"""Did what was timed run as it was asked to? Each claim is verified, refuted, or said to be unverified."""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portproof._judge import FLOOR_MULTIPLE
+from portproof.bench._result import Claim
+
+#: A thread is busy that works for this share of the timed part: spinning counts, waking up does not.
+_BUSY = 0.2
+#: A call shorter than this may be too small to share among threads.
+_SHARED_MS = 5.0
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a process was asked to be.
+
+    Attributes:
+        threads, device, precision, boundary, scenario: of the suite.
+        claims: of the runner: what its evidence must say, by name.
+    """
+
+    threads: int
+    device: str
+    precision: str
+    boundary: str
+    scenario: str
+    claims: Mapping[str, Any]
+
+
+def thread_times() -> dict[int, float]:
+    """Return the processor seconds of every thread of this process; empty where the system does not say."""
+    found: dict[int, float] = {}
+    for task in Path("/proc/self/task").glob("*"):
+        try:
+            found[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
+        except (OSError, ValueError, IndexError):
+            continue  # it has ended, or this is not Linux
+    return found
+
+
+def busy_threads(before: Mapping[int, float], after: Mapping[int, float], wall_s: float) -> int:
+    """Count the threads that worked through a good part of the time between two readings."""
+    return sum(seconds - before.get(thread, 0.0) >= _BUSY * wall_s for thread, seconds in after.items())
+
+
+def involuntary_switches() -> int:
+    """Return how often this process's main thread was taken off its core."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("nonvoluntary")).split()[1])
+    except (OSError, StopIteration, ValueError):
+        return 0
+
+
+def prove(asked: Asked, answer: Mapping[str, Any], ratio32: float | None) -> tuple[Claim, ...]:
+    """Hold what a process measured against what it was asked to be.
+
+    Args:
+        asked: of it.
+        answer: what it measured: ``threads_busy``, ``samples_ms``, ``wall_s``, ``cpu_s``, ``late_s``, ``evidence``.
+        ratio32: the farthest error of what it put out, in float32's noise floors.
+    """
+    evidence = answer["evidence"]
+    claims = [_threads(asked, answer), _clock(asked, answer)]
+    device = evidence.get("device")
+    claims.append(_equal("device", asked.device, device))
+    claims.append(_precision(asked.precision, ratio32))
+    claims += [_equal(name, value, evidence.get(name)) for name, value in asked.claims.items()]
+    if "instruction_set" in evidence:
+        claims.append(Claim("instruction set", "verified", f"{evidence['instruction_set']}, says the runner"))
+    else:
+        claims.append(Claim("instruction set", "unverified", "the runner does not say which it dispatched to"))
+    return tuple(claims)
+
+
+def _threads(asked: Asked, answer: Mapping[str, Any]) -> Claim:
+    busy, said = int(answer["threads_busy"]), answer["evidence"].get("threads")
+    cores = answer["cpu_s"] / answer["wall_s"]
+    text = f"{busy} busy of {asked.threads} asked for, {cores:.1f} cores"
+    if said is not None and said != asked.threads:
+        return Claim("threads", "refuted", f"the runner says {said}, {asked.threads} were asked for")
+    if asked.device != "cpu":
+        return Claim("threads", "unverified", f"{text}; the work is the GPU's")
+    if not answer["counted"]:
+        return Claim("threads", "unverified", "this system does not count the threads of a process")
+    if busy > asked.threads:
+        return Claim("threads", "refuted", text)
+    if busy < asked.threads:
+        if asked.scenario == "single" and statistics.median(answer["samples_ms"]) > _SHARED_MS:
+            return Claim("threads", "refuted", text)
+        return Claim("threads", "unverified", f"{text}; calls this short may not be shared")
+    return Claim("threads", "verified", text)
+
+
+def _clock(asked: Asked, answer: Mapping[str, Any]) -> Claim:
+    if asked.boundary == "host":
+        return Claim("clock", "verified", "each call ends with its outputs in the process's memory")
+    late = answer["late_s"]
+    if late is None:
+        return Claim("clock", "unverified", "the runner cannot be asked to finish")
+    if late > 0.1 * answer["wall_s"]:
+        return Claim("clock", "refuted", f"{late:.2f} s of work were left when the last call had returned")
+    return Claim("clock", "verified", "nothing was left to do when the last call had returned")
+
+
+def _precision(asked: str, ratio32: float | None) -> Claim:
+    """Read the precision from its effect: TF32 and bfloat16 lie thousands of float32's floors out."""
+    if ratio32 is None:
+        return Claim("precision", "unverified", "the error cannot be counted")
+    text = f"{asked}: the error is {ratio32:.1f} of float32's noise floors"
+    lower = asked not in ("float32", "float64")
+    if lower == (ratio32 > FLOOR_MULTIPLE):
+        return Claim("precision", "verified", text)
+    return Claim("precision", "refuted", text)
+
+
+def _equal(what: str, asked: Any, found: Any) -> Claim:
+    if found is None:
+        return Claim(what, "unverified", f"{asked} was asked for; the runner does not say")
+    state: Any = "verified" if found == asked else "refuted"
+    return Claim(what, state, f"{asked} was asked for, {found} found")
+
+
+def peak_memory() -> int:
+    """Return this process's peak memory in bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

@@ -1,0 +1,137 @@
+"""``bench recommend``: the row to deploy, chosen from a result, with the reason and what speaks against it."""
+
+from __future__ import annotations
+
+import re
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.text import Text
+
+from portproof._errors import BadInput
+from portproof.bench._print import comparisons
+from portproof.bench._result import BenchResult, Row
+from portproof.bench._stats import percentile, samples_needed
+
+if TYPE_CHECKING:
+    from portproof.bench._race import Raced
+
+
+@dataclass(frozen=True)
+class Slo:
+    """What a choice must keep: a percentile of latency below a limit."""
+
+    quantile: float
+    limit_ms: float
+
+    @classmethod
+    def parse(cls, text: str) -> Slo:
+        """Read ``p99=30ms``.
+
+        Raises:
+            BadInput: it is none.
+        """
+        found = re.fullmatch(r"p(50|90|99)=(\d+(?:\.\d+)?)(ms|s)", text.strip())
+        if found is None:
+            raise BadInput(f"--slo takes p50, p90 or p99 and a time, such as p99=30ms; found '{text}'.")
+        return cls(int(found[1]) / 100, float(found[2]) * (1000 if found[3] == "s" else 1))
+
+
+@dataclass(frozen=True)
+class Recommended:
+    """What is recommended.
+
+    Attributes:
+        row: None where no row qualifies.
+        why: in words, a sentence each.
+        undecided: whether the samples cannot say.
+        result: that it was chosen from.
+    """
+
+    row: Row | None
+    why: tuple[str, ...]
+    undecided: bool
+    result: BenchResult
+
+    @property
+    def exit_code(self) -> int:
+        """0 with a choice, 1 where no row keeps the limit, 3 where the samples cannot say."""
+        if self.row is not None:
+            return 0
+        return 3 if self.undecided else 1
+
+
+def recommend_from(result: BenchResult, batch: int, slo: Slo | None = None) -> Recommended:
+    """Choose the fastest row at a batch size that keeps a limit; for throughput, the one with most rows a second.
+
+    Raises:
+        BadInput: the result has no number at this batch size.
+    """
+    rows = [row for row in result.rows if row.batch == batch and row.processes]
+    if not rows:
+        known = sorted({row.batch for row in result.rows if row.processes})
+        raise BadInput(f"the result has no number at batch {batch}; there are {known}.")
+    why: list[str] = []
+    undecided = False
+    if slo is not None:
+        kept, said, undecided = _keeping(rows, slo)
+        why += said
+        if not kept:
+            return Recommended(None, tuple(why), undecided, result)
+        rows = kept
+    if result.suite.objective == "throughput" or result.suite.scenario == "offline":
+        best = max(rows, key=lambda row: row.rows_per_s or 0.0)
+        why.append(f"{best.rows_per_s:.1f} rows a second, the most of {len(rows)}")
+    else:
+        best = min(rows, key=lambda row: row.median_ms or float("inf"))
+        why.append(f"median {best.median_ms:.2f} ms, the lowest of {len(rows)}")
+    share = result.share_of_peak(best)
+    if share is not None:
+        why.append(f"{share:.0%} of this processor's measured float32 peak")
+    close = [name for name, found in comparisons(result, batch).items() if found.change not in ("slower",)]
+    near = [name for name in close if name != best.runner and any(row.runner == name for row in rows)]
+    if near:
+        why.append(f"not told apart from it by these rounds: {', '.join(near[:6])}")
+    setup = statistics.median(process.setup_s for process in best.processes)
+    why.append(f"setup {setup:.1f} s: import, build and first call")
+    if best.contended:
+        why.append("measured beside others: run again on a machine left alone")
+    return Recommended(best, tuple(why), False, result)
+
+
+def _keeping(rows: list[Row], slo: Slo) -> tuple[list[Row], list[str], bool]:
+    """Return the rows whose percentile lies below a limit, what is said of the others, and whether samples lack."""
+    kept, said, lacking = [], [], False
+    for row in rows:
+        samples = row.samples_ms
+        found = statistics.median(samples) if slo.quantile == 0.5 else percentile(samples, slo.quantile)
+        if found is None:
+            lacking = True
+            need = samples_needed(slo.quantile)
+            count = f"{len(samples)} samples, p{slo.quantile * 100:.0f} needs {need}"
+            said.append(f"{row.runner}: {count}: give more --seconds or --processes")
+        elif found <= slo.limit_ms:
+            kept.append(row)
+        else:
+            said.append(f"{row.runner}: p{slo.quantile * 100:.0f} is {found:.2f} ms")
+    return kept, said, lacking
+
+
+def print_choice(found: Recommended, console: Console, raced: Raced | None = None) -> None:
+    """Print what is recommended and why."""
+    if found.row is None:
+        said = "the samples cannot say" if found.undecided else "no runner keeps the limit"
+        console.print(Text(said, style="bold yellow"))
+    else:
+        console.print(Text.assemble("deploy ", (found.row.runner, "bold green"), f" ({found.row.title})"))
+    for reason in found.why:
+        console.print(f"  {reason}", overflow="fold")
+    suite = found.result.suite
+    console.print(
+        f"port {suite.port}, {suite.device}, {suite.threads} threads, {suite.scenario}, {suite.objective}, "
+        f"on {found.result.environment.get('processor')}"
+    )
+    if raced is not None:
+        console.print(f"raced {raced.candidates} candidates in {raced.seconds:.0f} s: {raced.history}", overflow="fold")

@@ -1,0 +1,169 @@
+"""What a fresh process does to be timed: build one runner, call it, and hand over what it measured and put out."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._capture import save_arrays
+from portproof._errors import BadInput, PortproofError, Unavailable, one_line
+from portproof.bench import _clock
+from portproof.bench._gpu import gpu_state
+from portproof.bench._proof import busy_threads, involuntary_switches, peak_memory, thread_times
+from portproof.runners import RunnerInfo, RunnerJob
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+def time_runner(
+    info: RunnerInfo,
+    job: RunnerJob,
+    inputs: Path,
+    out: Path,
+    seconds: float,
+    *,
+    scenario: str = "single",
+    boundary: str = "host",
+    rate: float | None = None,
+    seed: int = 0,
+    slowdown: float = 0.0,
+) -> dict[str, Any]:
+    """Build a runner and time it between its first and its last result, which are both kept to be judged.
+
+    Args:
+        info, job: of the runner.
+        inputs: file of one request.
+        out: where the two results go, as ``-before`` and ``-after``.
+        seconds: of timed calls.
+        scenario, boundary, rate: of the suite.
+        seed: of the arrivals of requests.
+        slowdown: share by which each call is made longer, to learn what a comparison can tell.
+
+    Raises:
+        Unavailable: a package is missing, or the runner cannot do what was asked.
+    """
+    for package in info.needs:
+        if importlib.util.find_spec(package) is None:
+            raise Unavailable(f"{package} is not installed")
+    begun = time.perf_counter()
+    kind = info.load()
+    import_s = time.perf_counter() - begun
+    rows = load_file(inputs)
+    size = max((len(array) for name, array in rows.items() if job.port.inputs[name].has_rows), default=1)
+    begun = time.perf_counter()
+    with contextlib.ExitStack() as stack:
+        runner: Any = _told(lambda: stack.enter_context(kind(job)))
+        build_s = time.perf_counter() - begun
+        begun = time.perf_counter()
+        first = _told(lambda: runner.run(rows))
+        first_call_ms = (time.perf_counter() - begun) * 1e3
+        save_arrays(Path(f"{out}-before.safetensors"), first)
+        last: dict[str, Any] = {}
+        marks: dict[str, Any] = {}
+
+        def host() -> None:
+            last["outputs"] = runner.run(rows)
+
+        call: Callable[[], object] = host
+        if boundary == "device":
+            if not hasattr(runner, "bind"):
+                raise Unavailable("it cannot be timed where its data is: it has no bind()")
+            call = _told(lambda: runner.bind(rows))
+        call = _slowed(call, slowdown) if slowdown else call
+
+        def between() -> None:
+            marks.update(threads=thread_times(), switches=involuntary_switches(), gpu=gpu_state(), foreign=_foreign())
+
+        if scenario == "offline" and hasattr(runner, "stream"):
+            timed = _clock.offline(lambda s: runner.stream(rows, s), seconds, size, between)
+        elif scenario == "server":
+            timed = _clock.server(call, seconds, size, rate, seed, between)
+        else:
+            timed = _clock.single(call, seconds, size, between)
+        late_s = _late(runner)
+        after = thread_times()
+        foreign = _foreign()
+        answer: dict[str, Any] = {
+            "import_s": import_s, "build_s": build_s, "first_call_ms": first_call_ms, **asdict(timed),
+            "threads_busy": busy_threads(marks["threads"], after, timed.wall_s), "counted": bool(after),
+            "switches": involuntary_switches() - marks["switches"], "late_s": late_s,
+            "foreign_share": _share(marks["foreign"], foreign), "evidence": runner.evidence(),
+            "event_ms": _events(runner, rows) if boundary == "device" else [],
+            "gpu": {"before": marks["gpu"], "after": gpu_state()} if job.device == "cuda" else {},
+        }  # fmt: skip
+        final = last.get("outputs") or runner.run(rows)
+        save_arrays(Path(f"{out}-after.safetensors"), final)
+    return answer | {"peak_memory": peak_memory()}
+
+
+def _told(step: Callable[[], Any]) -> Any:
+    """Run a step of a runner; what it raises becomes the reason why there is no number."""
+    try:
+        return step()
+    except PortproofError:
+        raise
+    except ImportError as error:
+        raise Unavailable(f"it does not import: {one_line(error, 160)}") from error
+    except Exception as error:
+        raise BadInput(f"it raised {one_line(error, 200)}") from error
+
+
+def _slowed(call: Callable[[], object], share: float) -> Callable[[], object]:
+    def slowed() -> None:
+        begun = time.perf_counter()
+        call()
+        end = time.perf_counter()
+        end += share * (end - begun)
+        while time.perf_counter() < end:
+            pass
+
+    return slowed
+
+
+def _late(runner: Any) -> float | None:
+    """Return the seconds of work that were left when the last call had returned; None where a runner cannot say."""
+    framework = getattr(runner, "framework", None)
+    finish = getattr(runner, "synchronise", None) or getattr(framework, "synchronise", None)
+    if finish is None:
+        return None
+    begun = time.perf_counter()
+    finish()
+    return time.perf_counter() - begun
+
+
+def _events(runner: Any, rows: Arrays) -> list[float]:
+    """Return device times of a few calls by events, where the framework has them, to stand beside the wall clock."""
+    timer = getattr(getattr(runner, "framework", None), "event_times", None)
+    found: list[float] = timer(runner.bind(rows), 20) if timer is not None else []
+    return found
+
+
+def _foreign() -> tuple[float, float, float, float]:
+    """Return the machine's busy and stolen seconds, this process's own, and the wall clock."""
+    import os
+
+    times = os.times()
+    own, wall = times.user + times.system, time.monotonic()
+    try:
+        ticks = os.sysconf("SC_CLK_TCK")
+        fields = [int(field) / ticks for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    except (OSError, ValueError):
+        return 0.0, 0.0, own, wall
+    return sum(fields) - fields[3] - fields[4], fields[7], own, wall
+
+
+def _share(before: tuple[float, ...], after: tuple[float, ...]) -> float:
+    """Return the share of the machine that others took: stolen time, and what was busy beyond this process."""
+    import os
+
+    busy, stolen, own, wall = (b - a for a, b in zip(before, after, strict=True))
+    capacity = max(1e-9, wall * (os.cpu_count() or 1))
+    return max(0.0, stolen / capacity, (busy - own) / capacity)

@@ -1,0 +1,78 @@
+"""OpenVINO on an exported file: one request at a time, or as many at once as it likes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import numpy as np
+import openvino
+
+from portproof._errors import BadInput, one_line
+from portproof.runners import RunnerJob
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class OpenVino:
+    """A compiled model on the CPU in float32, which OpenVINO would lower by itself where the processor can."""
+
+    model: Any
+
+    def __init__(self, job: RunnerJob) -> None:
+        if job.artefact is None:
+            raise BadInput("OpenVINO runs a file; this job names none.")
+        self.job = job
+
+    def __enter__(self) -> Self:
+        job = self.job
+        throughput = job.setting("hint") == "throughput"
+        config = {
+            "PERFORMANCE_HINT": "THROUGHPUT" if throughput else "LATENCY",
+            "INFERENCE_NUM_THREADS": job.threads,
+            "INFERENCE_PRECISION_HINT": "f32",
+        }
+        if not throughput:
+            config["NUM_STREAMS"] = 1
+        try:
+            self.model = openvino.Core().compile_model(str(job.artefact), "CPU", config)
+        except Exception as error:  # openvino's own errors share no base class
+            raise BadInput(f"OpenVINO cannot load '{job.artefact}': {one_line(error)}") from error
+        inputs, outputs = ([v.get_any_name() for v in values] for values in (self.model.inputs, self.model.outputs))
+        job.port.require_interface(str(job.artefact), inputs, outputs)
+        self.request = self.model.create_infer_request()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        del self.request, self.model
+
+    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+        found = self.request.infer(dict(inputs))
+        return {name: np.array(found[name]) for name in self.job.port.outputs}
+
+    def bind(self, inputs: Arrays) -> Callable[[], None]:
+        """Return one call on inputs that the request holds already."""
+        for name, array in inputs.items():
+            self.request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(array)))
+        return lambda: self.request.infer()
+
+    def stream(self, inputs: Arrays, seconds: float) -> tuple[int, float]:
+        """Run requests in parallel for a time; returns how many finished and the seconds that they took."""
+        queue = openvino.AsyncInferQueue(self.model)
+        begun, count = time.perf_counter(), 0
+        while time.perf_counter() - begun < seconds:
+            queue.start_async(dict(inputs))
+            count += 1
+        queue.wait_all()
+        return count, time.perf_counter() - begun
+
+    def evidence(self) -> dict[str, Any]:
+        get = self.model.get_property
+        return {
+            "versions": {"openvino": openvino.__version__.split("-")[0]},
+            "threads": int(get("INFERENCE_NUM_THREADS")),
+            "precision_hint": get("INFERENCE_PRECISION_HINT").get_type_name(),
+            "streams": int(get("NUM_STREAMS")),
+            "device": self.job.device,
+        }

@@ -1,0 +1,118 @@
+"""Other ways to run the torch side: memory layout, lower precision, tracing, compiling, CUDA graphs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from portproof._errors import Unavailable
+from portproof.runners._eager import Eager
+
+Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+
+class ChannelsLast(Eager):
+    """Weights and images in channels-last order, which oneDNN and cuDNN compute in without reordering."""
+
+    layout = torch.channels_last
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        self.model.root.to(memory_format=self.layout)
+        return self
+
+    def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        args, kwargs = super().arguments(inputs)
+        ordered = [self._ordered(value) for value in args]
+        return tuple(ordered), {name: self._ordered(value) for name, value in kwargs.items()}
+
+    def _ordered(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor) and value.ndim == 4:
+            return value.contiguous(memory_format=self.layout)
+        return value
+
+    def evidence(self) -> dict[str, Any]:
+        # A kernel of one pixel is in both orders at once and shows nothing.
+        kernels = [p for p in self.model.root.parameters() if p.ndim == 4 and p.shape[2] * p.shape[3] > 1]
+        ordered = bool(kernels) and all(p.is_contiguous(memory_format=self.layout) for p in kernels)
+        return {**super().evidence(), "layout": "channels_last" if ordered else "channels_first"}
+
+
+class Jit(Eager):
+    """Traced, frozen, and fused by oneDNN: TorchScript's way to deploy on a CPU."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.job.device != "cpu":
+            raise Unavailable("torch-jit fuses with oneDNN, which is for CPUs; use torch-compile on a GPU")
+        self._traced: Any = None
+        return self
+
+    def callable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        if self._traced is None:
+            if kwargs:
+                raise Unavailable("torch.jit.trace takes inputs by position; this port hands them over by name")
+            torch.jit.enable_onednn_fusion(True)
+            self._traced = torch.jit.freeze(torch.jit.trace(self.model.root, args, check_trace=False))
+        return lambda: self._traced(*args)
+
+
+class Compile(Eager):
+    """``torch.compile``, with weights frozen into the code on a CPU and CUDA graphs on a GPU where asked for."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self.job.device == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+            raise Unavailable("torch.compile needs a C++ compiler, and none is on the path: install g++")
+        import torch._inductor.config as inductor
+
+        inductor.freezing = self.job.device == "cpu"
+        mode = "max-autotune" if self.job.setting("cuda_graphs") == "on" else "default"
+        self._compiled = torch.compile(self.model.root, mode=mode)
+        return self
+
+    def callable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        return lambda: self._compiled(*args, **kwargs)
+
+
+class CudaGraph(Eager):
+    """One forward captured as a CUDA graph and replayed: no launch costs. It runs one shape, on a GPU."""
+
+    def __enter__(self) -> Self:
+        if self.job.device != "cuda":
+            raise Unavailable("CUDA graphs need a GPU: use --device cuda")
+        self._captured: dict[Any, Any] = {}
+        return super().__enter__()
+
+    def callable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        if kwargs or not all(isinstance(value, torch.Tensor) for value in args):
+            raise Unavailable("a CUDA graph is captured over tensors that are handed over by position")
+        shapes = tuple(value.shape for value in args)
+        if shapes not in self._captured:
+            self._captured[shapes] = self._capture([value.clone() for value in args])
+        graph, places, held = self._captured[shapes]
+
+        def replay() -> Any:
+            for place, value in zip(places, args, strict=True):
+                place.copy_(value)
+            graph.replay()
+            return held
+
+        return replay
+
+    def _capture(self, places: list[torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, list[torch.Tensor], Any]:
+        """Warm up on a stream of its own, as torch.cuda.graph's notes ask for, then capture."""
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(3):
+                self.model.root(*places)
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            held = self.model.root(*places)
+        return graph, places, held
