@@ -1,10 +1,10 @@
-# make verify | test | test-slow | sight | bench | lint | types. Each makes the environment first, if it is not there.
+# make verify | test | test-slow | sight | bench | gpu | lint | types. Each makes the environment first, if it is not there.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight bench lint types all
+.PHONY: verify test test-slow sight bench gpu lint types all
 all: lint types test
 
 $(READY): pyproject.toml constraints.txt
@@ -27,6 +27,15 @@ sight: $(READY)
 
 bench: $(READY)
 	$(BIN)/portproof bench run --suite benchmarks.googlenet:SHORT
+
+# One environment a side, as on a machine with CUDA, where the GPU builds of Paddle and torch pin other libraries.
+# Needs the packages' own instructions for the CUDA version at hand; see docs/benchmarks.md.
+gpu:
+	$(PYTHON) -m venv $(VENV)-paddle
+	$(VENV)-paddle/bin/python -m pip install -e '.[images]' paddlepaddle-gpu
+	$(PYTHON) -m venv $(VENV)-gpu
+	$(VENV)-gpu/bin/python -m pip install -e '.[torch,onnx,gpu,bench,images]'
+	$(VENV)-gpu/bin/portproof doctor
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -21,12 +21,15 @@ def print_result(result: BenchResult, console: Console) -> None:
     """Print the rows, the fastest first, what was skipped and why, and what the numbers were made on."""
     for batch in result.suite.batches:
         console.print(_table(result, batch, console))
+    unverified: dict[str, set[str]] = {}
     for row in result.rows:
-        for claim in {claim for process in row.processes for claim in process.claims if claim.state == "unverified"}:
-            if claim.what not in ("instruction set",):
-                console.print(Text(f"{row.title}: {claim.what} unverified: {claim.text}", style="dim"))
         if row.reason:
             console.print(Text(f"{row.title}, batch {row.batch}: {row.reason}", style="yellow"))
+        for claim in (claim for process in row.processes for claim in process.claims):
+            if claim.state == "unverified" and claim.what != "instruction set":
+                unverified.setdefault(f"{claim.what} unverified: {claim.text}", set()).add(row.title)
+    for text, titles in unverified.items():
+        console.print(Text(f"{text}: {'; '.join(sorted(titles))}", style="dim"))
     for skipped in result.skipped:
         where = f", batch {skipped.batch}" if skipped.batch is not None else ""
         console.print(Text(f"skipped {skipped.runner}{where}: {skipped.reason}", style="dim"))

@@ -36,12 +36,16 @@ class Asked:
 
 
 def thread_times() -> dict[int, float]:
-    """Return the processor seconds of every thread of this process; empty where the system does not say."""
+    """Return the seconds that every thread of this process ran or wanted to; empty where the system does not say.
+
+    Time in the queue of a core counts: a thread that a neighbour keeps waiting is busy all the same.
+    """
     found: dict[int, float] = {}
     for task in Path("/proc/self/task").glob("*"):
         try:
-            found[int(task.name)] = int((task / "schedstat").read_text().split()[0]) / 1e9
-        except (OSError, ValueError, IndexError):
+            ran, waited, _ = (task / "schedstat").read_text().split()
+            found[int(task.name)] = (int(ran) + int(waited)) / 1e9
+        except (OSError, ValueError):
             continue  # it has ended, or this is not Linux
     return found
 

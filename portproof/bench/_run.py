@@ -306,9 +306,8 @@ class _Rounds:
             self.watch(f"round {number + 1} of {suite.processes}", None)
         hops = self.prepared.judge(entry.choice.title, info.precisions[-1], entry.batch, number)
         entry.hops += hops
-        asked = Asked(
-            self.sessions.threads, suite.device, info.precisions[-1], suite.boundary, suite.scenario, info.claims
-        )
+        threads = entry.choice.threads or self.sessions.threads
+        asked = Asked(threads, suite.device, info.precisions[-1], suite.boundary, suite.scenario, info.claims)
         claims = prove(asked, answer, self._ratio32(hops, info.precisions[-1]))
         for claim in claims:
             if claim.state == "refuted" and entry.refused is None:

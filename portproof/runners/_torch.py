@@ -38,8 +38,9 @@ class ChannelsLast(Eager):
     def evidence(self) -> dict[str, Any]:
         # A kernel of one pixel is in both orders at once and shows nothing.
         kernels = [p for p in self.model.root.parameters() if p.ndim == 4 and p.shape[2] * p.shape[3] > 1]
-        ordered = bool(kernels) and all(p.is_contiguous(memory_format=self.layout) for p in kernels)
-        return {**super().evidence(), "layout": "channels_last" if ordered else "channels_first"}
+        ordered = all(p.is_contiguous(memory_format=self.layout) for p in kernels)
+        layout = ("channels_last" if ordered else "channels_first") if kernels else None
+        return {**super().evidence(), "layout": layout}
 
 
 class Jit(Eager):
