@@ -26,6 +26,9 @@ _PACKAGES = (
     ("paddle2onnx", "paddle2onnx", "the Paddle export"),
     ("onnxruntime", "cpu", "running exports on the CPU"),
     ("onnxruntime-gpu", "gpu", "running exports on a GPU"),
+    ("openvino", "openvino", "running exports in OpenVINO"),
+    ("llvmlite", "bench", "measuring the processor's peak"),
+    ("scipy", "bench", "comparing benchmarks"),
     ("pillow", "images", "photographs"),
     ("scikit-learn", "images", "photographs that come with it"),
 )

@@ -77,6 +77,8 @@ class WorkerSession:
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
         environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(threads))
         environment["PYTHONUNBUFFERED"] = "1"
+        if device == "cuda":
+            environment["NVIDIA_TF32_OVERRIDE"] = "0"  # one policy for all; TensorRT obeys nothing else
         # Keep freed memory: every forward makes and frees hundreds of megabytes, and returning them costs page faults.
         environment |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
         try:
