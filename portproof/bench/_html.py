@@ -11,6 +11,8 @@ from portproof.bench._print import PLAIN, break_even, comparisons
 from portproof.bench._result import BenchResult, Row, quantiles
 
 _COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8"}
+#: About how many samples of a process are drawn, evenly over its quantiles.
+_DOTS = 40
 #: Rows in a plot: more are slow ones that squeeze the rest.
 _SHOWN = 16
 
@@ -82,7 +84,7 @@ def page(result: BenchResult, contended: BenchResult | None = None) -> str:
     figures: list[tuple[str, str, str]] = []
     first = result.suite.batches[0]
     if _timed(result, first):
-        text = "A dot a sample, a line of dots a process, the bar the median. Orange is torch's side, blue Paddle's."
+        text = "A line of dots a process, evenly over its samples; the bar: the median. Orange: torch, blue: Paddle."
         figures.append((f"Distribution, batch {first}", text, _drawn(lambda axes: _distribution(axes, result, first))))
     if any(result.share_of_peak(row) is not None for row in _timed(result, first)):
         text = "Multiply-adds of the model's layers per second, as a share of the FMA peak measured in the same run."
@@ -168,7 +170,9 @@ def _distribution(axes: Any, result: BenchResult, batch: int) -> None:
         count = len(row.processes)
         for index, process in enumerate(row.processes):
             height = place + (index - (count - 1) / 2) * 0.7 / max(count, 1)
-            axes.plot(process.samples_ms, [height] * len(process.samples_ms), ".", ms=2.5, alpha=0.35, color=colour)
+            ordered = sorted(process.samples_ms)
+            dots = ordered[:: max(1, len(ordered) // _DOTS)]
+            axes.plot(dots, [height] * len(dots), ".", ms=2.5, alpha=0.35, color=colour)
         axes.plot([row.median_ms] * 2, [place - 0.42, place + 0.42], color="black", linewidth=1.4)
     axes.set_yticks(range(len(rows)), [_label(row) for row in rows])
     axes.invert_yaxis()
