@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from portproof._errors import BadInput
-from portproof._options import Device, PortName, Setting, device_named, numbers_of, settings_of
+from portproof._options import Device, PortName, Setting, device_named, find_port_named, numbers_of, settings_of
 
 bench = typer.Typer(
     help="Time the runners of a port, with numbers that hold.", no_args_is_help=True, rich_markup_mode=None
@@ -59,7 +59,7 @@ def run(
     if suite is not None:
         located, declared = _declared(suite)
     else:
-        located = _located(port)
+        located = find_port_named(port)
         named = tuple(runners.split(",")) if runners else ()
         if every:
             named = sweep(located.port, device_named(device), scenario, tuple(precision.split(",")))
@@ -151,7 +151,7 @@ def selfcheck(
             write_text(out, json.dumps(document, indent=1) + "\n")
 
     with watching() as watch:
-        found = run_selfcheck(_located(port), asked, watch, keep)
+        found = run_selfcheck(find_port_named(port), asked, watch, keep)
     print_selfcheck(found, output())
     raise typer.Exit(found.exit_code)
 
@@ -186,7 +186,7 @@ def recommend(
         require_writable(out)
     named = tuple(runners.split(",")) if runners else ()
     with watching() as watch:
-        raced = race(_located(port), named, batch, device_named(device), objective, watch)  # type: ignore[arg-type]
+        raced = race(find_port_named(port), named, batch, device_named(device), objective, watch)  # type: ignore[arg-type]
     if out is not None:
         write_text(out, json.dumps(raced.result.to_json(), indent=1) + "\n")
     found = recommend_from(raced.result, batch, kept)
@@ -230,14 +230,6 @@ def validate(
     samples = sum(len(row.samples_ms) for row in found.rows)
     typer.echo(f"{result}: schema {found.schema_version}, {len(found.rows)} rows, {samples:,} samples"
                f"{'' if found.complete else ', not complete'}")  # fmt: skip
-
-
-def _located(port: str | None) -> Any:
-    from portproof._resolve import find_port, find_project
-
-    project = find_project()
-    project.put_on_path()
-    return find_port(port, project)
 
 
 def _suite(port: str, **fields: Any) -> Any:

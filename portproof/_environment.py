@@ -91,3 +91,10 @@ def host() -> dict[str, Any]:
         "threads": thread_budget(),
         "memory_gib": None if memory is None else round(memory, 1),
     }
+
+
+def peak_memory() -> int:
+    """Return this process's peak memory in bytes."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

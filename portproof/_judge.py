@@ -73,7 +73,8 @@ def ratio(difference: Difference, floor: Floor, precision: str) -> float:
         return math.inf
     if difference.peak == 0.0:
         return 0.0
-    if floor.exact:
+    # What float32 does exactly (ReLU, max-pool) a lower precision does not: it rounds what comes in.
+    if floor.exact and precision in ("float64", "float32"):
         return math.inf
     unit = floor.at(precision)
     return max(difference.rms / unit, difference.peak / (unit * extreme_factor(difference.count)))

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portproof._judge import Floor, ModuleFloors, is_blind, judge_modules, multiple, ratio
+from portproof._judge import ModuleFloors, is_blind, judge_modules, multiple, ratio
 from portproof._port import Accepted
 from portproof._report import AcceptedDeviation, Culprit, Modules, Sight
 from portproof._settings import SettingDifference, compare_settings
@@ -211,7 +211,7 @@ class Replay:
         worst_module, worst_ratio, blind = "", 0.0, set[str]()
         returned = [entry for entry in _read(self._force(side, precision).result()) if entry.role == RETURNED]
         for entry in returned:
-            floor = Floor(self.floors.of(entry).rms)
+            floor = self.floors.of(entry)
             value = ratio(entry.difference, floor, precision)
             if is_blind(entry.difference, floor, precision):
                 blind.add(entry.key)

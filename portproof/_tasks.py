@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import resource
 import shutil
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from portproof import _taps
 from portproof._account import Entry, Row
 from portproof._capture import Manifest, save_arrays, write_manifest
 from portproof._checkpoint import read_checkpoint, write_checkpoint
-from portproof._environment import host
+from portproof._environment import host, peak_memory
 from portproof._errors import Unavailable
 from portproof._export import export
 from portproof._model import Model, count_work
@@ -100,8 +99,7 @@ class Tasks:
     def streamed(self) -> dict[str, int]:
         """Say how many tensors were read, how often the one read most, and this process's peak memory in bytes."""
         reads = self._weights.reads
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        return {"tensors": len(reads), "most_reads": max(reads.values(), default=0), "peak_memory": peak}
+        return {"tensors": len(reads), "most_reads": max(reads.values(), default=0), "peak_memory": peak_memory()}
 
     def _streamed(self, model: Model) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._streaming is None else self._streaming.over(model)

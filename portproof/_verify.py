@@ -350,8 +350,6 @@ class _Chain:
             for precision, side in asked
         }  # fmt: skip
         source = f"{TITLE[self.sides.live[0]]} float64 (oracle)"
-        # What float32 does exactly (ReLU, max-pool) a lower precision does not: it rounds what comes in.
-        inexact = {name: Floor(floor.rms) for name, floor in floors.items()}
         for (precision, side), future in running.items():
             title = f"{find_runner(EAGER[side]).title} {precision}"
             try:
@@ -360,7 +358,7 @@ class _Chain:
                 self.hops.append(Hop("numerics", source, title, precision, label, "unavailable", None, str(error)))
                 continue
             found = load_file(self._out(label, f"{side}-{precision}") / f"{precision}.safetensors")
-            hop = judge_outputs("numerics", source, title, precision, label, found, oracle, inexact)
+            hop = judge_outputs("numerics", source, title, precision, label, found, oracle, floors)
             if self.replay is not None:
                 culprits, modules = self.replay.in_precision(side, precision)
                 hop = replace(hop, modules=modules)
@@ -452,11 +450,10 @@ class _Chain:
             ).result()  # fmt: skip
         except PortproofError as error:
             return judge.unavailable("numerics", choice.title, error)
-        floors = {n: Floor(f.rms) if precision in LOWER_PRECISIONS else f for n, f in judge.floors.items()}
         found = load_file(out / f"{precision}.safetensors")
         return judge_outputs(
             "numerics", judge.source, f"{choice.title}, {precision}", precision, judge.weights, found, judge.oracle,
-            floors,
+            judge.floors,
         )  # fmt: skip
 
     def _report(self, batch: Batch, seconds: float) -> Report:

@@ -68,13 +68,10 @@ class Prepared:
         """Judge what a process put out for a request, before and after it was timed."""
         chosen = self._chosen(size, number)
         expected = {name: array[chosen] if self.batched else array for name, array in self.oracle.items()}
-        floors = self.floors
-        if precision not in ("float32", "float64"):
-            floors = {name: Floor(floor.rms) for name, floor in floors.items()}
         return [
             judge_outputs(
                 "numerics", "oracle", f"{title}, {when}", precision, "sensitised",
-                load_file(f"{self.out}-{when}.safetensors"), expected, floors,
+                load_file(f"{self.out}-{when}.safetensors"), expected, self.floors,
             )
             for when in ("before", "after")
         ]  # fmt: skip

@@ -20,7 +20,7 @@ PLAIN = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
 def print_result(result: BenchResult, console: Console) -> None:
     """Print the rows, the fastest first, what was skipped and why, and what the numbers were made on."""
     for batch in result.suite.batches:
-        console.print(_table(result, batch, console))
+        console.print(_table(result, batch))
     unverified: dict[str, set[str]] = {}
     for row in result.rows:
         if row.reason:
@@ -51,7 +51,7 @@ def _order(row: Row) -> tuple[int, bool, float]:
     return row.batch, row.median_ms is None, row.median_ms or 0.0
 
 
-def _table(result: BenchResult, batch: int, console: Console) -> Table:
+def _table(result: BenchResult, batch: int) -> Table:
     rows = sorted((row for row in result.rows if row.batch == batch), key=_order)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"batch {batch}, ms", max_width=34, overflow="fold")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,10 +130,3 @@ def _equal(what: str, asked: Any, found: Any) -> Claim:
         return Claim(what, "unverified", f"{asked} was asked for; the runner does not say")
     state: Any = "verified" if found == asked else "refuted"
     return Claim(what, state, f"{asked} was asked for, {found} found")
-
-
-def peak_memory() -> int:
-    """Return this process's peak memory in bytes."""
-    import resource
-
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

@@ -55,8 +55,6 @@ class _Entry:
     def row(self) -> Row:
         info = self.choice.info
         about = (self.choice.name, self.choice.title, info.side, info.precisions[-1], self.batch)
-        if self.failure is not None:
-            return Row(*about, verdict="unavailable", reason=self.failure)
         ratios = [hop.worst.ratio for hop in self.hops if hop.worst is not None and hop.worst.ratio is not None]
         ratio = max(ratios, default=None)
         verdict: str = gravest([hop.verdict for hop in self.hops])
@@ -215,6 +213,10 @@ class _Rounds:
         names = ("prepare", "import", "build", "first_call", "warm_up", "timed", "probe", "wall", "parent_cpu")
         self.seconds = dict.fromkeys(names, 0.0) | {"prepare": stage.seconds}
         self.first = 0
+        packages = package_versions(
+            "torch", "paddlepaddle", "paddlepaddle-gpu", "onnxruntime", "onnxruntime-gpu", "openvino", "paddle2onnx"
+        )
+        self.environment: dict[str, Any] = {**host(), "packages": packages}
         self._probing: WorkerSession | None = None
 
     def take_up(self, resumed: BenchResult) -> None:
@@ -227,8 +229,6 @@ class _Rounds:
             row = found.get((entry.choice.name, entry.batch))
             if row is None:
                 continue
-            if row.verdict == "unavailable":
-                entry.failure = row.reason
             entry.processes = [process for process in row.processes if process.round < done]
             if entry.processes and row.ratio is not None:
                 entry.hops = [_hop_again(row)]
@@ -329,20 +329,15 @@ class _Rounds:
 
     def result(self, *, complete: bool) -> BenchResult:
         """Return what is known so far."""
-        rows = tuple(entry.row() for entry in self.entries if entry.hops or entry.failure is not None)
-        timed = tuple(row for row in rows if row.verdict != "unavailable")
+        timed = tuple(entry.row() for entry in self.entries if entry.hops and entry.failure is None)
         failed = [
-            Skipped(row.runner, row.reason or "", row.batch, entry.choice.asked)
-            for row, entry in zip(rows, [e for e in self.entries if e.hops or e.failure is not None], strict=True)
-            if row.verdict == "unavailable"
+            Skipped(entry.choice.name, entry.failure, entry.batch, entry.choice.asked)
+            for entry in self.entries
+            if entry.failure is not None
         ]
-        packages = package_versions(
-            "torch", "paddlepaddle", "paddlepaddle-gpu", "onnxruntime", "onnxruntime-gpu", "openvino", "paddle2onnx"
-        )
-        environment: Mapping[str, Any] = {**host(), "packages": packages}
         found = BenchResult(
             self.suite, timed, (*self.skipped, *failed), tuple(self.marks), self.prepared.work_gflop,
-            {key: round(value, 3) for key, value in self.seconds.items()}, complete, dict(environment),
+            {key: round(value, 3) for key, value in self.seconds.items()}, complete, self.environment,
         )  # fmt: skip
         # With all marks at hand: a peak that was measured in a bad moment is too low, never too high.
         return replace(found, rows=tuple(_within_peak(found, row) for row in found.rows)) if complete else found

@@ -14,10 +14,11 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._capture import save_arrays
+from portproof._environment import peak_memory
 from portproof._errors import BadInput, PortproofError, Unavailable, one_line
 from portproof.bench import _clock
 from portproof.bench._gpu import gpu_state
-from portproof.bench._proof import busy_threads, involuntary_switches, peak_memory, thread_times
+from portproof.bench._proof import busy_threads, involuntary_switches, thread_times
 from portproof.runners import RunnerInfo, RunnerJob
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
