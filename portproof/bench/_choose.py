@@ -58,13 +58,19 @@ def variants(info: RunnerInfo, threads: Sequence[int] = ()) -> list[Choice]:
     return found
 
 
-def sweep(port: Port, device: str, scenario: str, precisions: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of all runners with all settings and with every number of threads that is a power of two."""
+def thread_counts() -> list[int]:
+    """Return the numbers of threads that are worth trying, the most last: powers of two, and all there are."""
     budget = thread_budget()
-    threads = sorted({budget, *(2**n for n in range(budget.bit_length()) if 2**n < budget)})
+    return sorted({budget, *(2**n for n in range(budget.bit_length()) if 2**n < budget)})
+
+
+def sweep(
+    port: Port, device: str, scenario: str, precisions: Sequence[str], threads: Sequence[int] | None = None
+) -> tuple[str, ...]:
+    """Return the names of all runners with all settings and with some numbers of threads, all worth trying if None."""
     fitting = [
         info for info in runners().values()
         if info.side in port.sides and device in info.devices and scenario in info.scenarios
         and info.precisions[-1] in precisions and (info.artefact != "program" or info.settings)
     ]  # fmt: skip
-    return tuple(choice.name for info in fitting for choice in variants(info, threads))
+    return tuple(choice.name for info in fitting for choice in variants(info, threads or thread_counts()))

@@ -67,3 +67,9 @@ def parse(spec: str) -> Choice:
         if value != info.settings[key][0]:
             settings[key] = value
     return Choice(info, settings, asked=True)
+
+
+def with_threads(spec: str, threads: int) -> str:
+    """Return a runner's name with another number of threads."""
+    found = parse(spec)
+    return Choice(found.info, {**found.settings, "threads": str(threads)}).name
