@@ -121,6 +121,46 @@ def compare(
     raise typer.Exit(found.exit_code)
 
 
+@bench.command("gate")
+def gate(
+    port: PortName = None,
+    base: Annotated[
+        str, typer.Option("--base", help="The version to hold this one against: a git revision, or a folder.")
+    ] = "HEAD",
+    runners: Annotated[
+        str | None, typer.Option("--runners", help="Names with commas. Default: the frameworks themselves.")
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="Rows in a request, with commas.")] = "1",
+    pairs: Annotated[int, typer.Option("--pairs", min=2, help="Pairs of fresh processes a runner.")] = 8,
+    seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 0.5,
+    device: Device = "cpu",
+    fail_if_slower: Annotated[str, typer.Option("--fail-if-slower", metavar="5%")] = "5%",
+    settings: Setting = None,
+) -> None:
+    """Run this version and another interleaved; exit 1 where this one is slower beyond doubt, 3 where none can tell."""
+    from portproof._print import output, watching
+    from portproof.bench._compare import compare_results, print_comparison
+    from portproof.bench._gate import run_gate
+    from portproof.bench._print import PLAIN, print_reasons
+
+    located = find_port_named(port)
+    named = tuple(runners.split(",")) if runners else tuple(PLAIN[side] for side in located.port.sides)
+    suite = _suite(
+        located.port.name, runners=named, batches=numbers_of("--batch", batch), processes=pairs, seconds=seconds,
+        device=device_named(device), kwargs=settings_of(settings),
+    )  # fmt: skip
+    limit = share("--fail-if-slower", fail_if_slower)
+    with watching() as watch:
+        results = run_gate(located, base, suite, watch)
+    for name, result in zip((base, "now"), results, strict=True):
+        print_reasons(result, output(), f"{name}: ")
+        if result.exit_code in (1, 4):
+            raise typer.Exit(result.exit_code)
+    found = compare_results(*results, limit, interleaved=True)
+    print_comparison(found, output(), (base, "now"))
+    raise typer.Exit(found.exit_code)
+
+
 @bench.command("selfcheck")
 def selfcheck(
     port: PortName = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 from portproof._environment import thread_budget
@@ -48,14 +47,10 @@ def choose(port: Port, suite: Suite) -> tuple[list[Choice], list[Skipped]]:
 
 
 def variants(info: RunnerInfo, threads: Sequence[int] = ()) -> list[Choice]:
-    """Return a runner with every combination of its settings and, where they are given, of thread counts."""
-    keys = list(info.settings)
-    found = []
-    for values in itertools.product(*info.settings.values()):
-        chosen = dict(zip(keys, values, strict=True))
-        other = {key: value for key, value in chosen.items() if value != info.settings[key][0]}
-        found += [Choice(info, other)] if not threads else [Choice(info, other | {"threads": str(n)}) for n in threads]
-    return found
+    """Return a runner as it is and with each of its settings changed, one at a time; with each number of threads."""
+    changed = [{}, *({key: value} for key, values in info.settings.items() for value in values[1:])]
+    counts = [{"threads": str(count)} for count in threads] or [{}]
+    return [Choice(info, other | count) for other in changed for count in counts]
 
 
 def thread_counts() -> list[int]:

@@ -1,4 +1,4 @@
-"""``bench compare``: two results row by row. They were not interleaved, so that a difference is indicative at best."""
+"""Two results row by row: of two runs (``bench compare``), or of two versions run interleaved (``bench gate``)."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from rich.table import Table
 from rich.text import Text
 
 from portproof._errors import BadInput
-from portproof.bench._result import BenchResult, differing_hosts
-from portproof.bench._stats import ALPHA, Comparison, compare_unpaired
+from portproof.bench._print import comparisons
+from portproof.bench._result import BenchResult, Row, differing_hosts
+from portproof.bench._stats import ALPHA, Comparison, compare_paired, compare_unpaired, interval
+
+Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
@@ -22,15 +25,21 @@ class Compared:
         only: rows that one result alone has, with its place (0 or 1).
         apart: what differs between machines and suites; the comparison then says nothing about the code.
         limit: share by which the second may be slower.
+        overlap: rows whose two intervals, each of its own run, have a time in common.
+        same: rows of which both runs say the same: parity, and the comparison with the first run's fastest runner.
+        interleaved: whether the two were run process by process next to each other.
     """
 
-    rows: dict[tuple[str, int], Comparison]
+    rows: dict[Key, Comparison]
     only: tuple[tuple[int, str, int], ...]
     apart: tuple[str, ...]
     limit: float | None
+    overlap: frozenset[Key]
+    same: frozenset[Key]
+    interleaved: bool
 
     @property
-    def slower(self) -> list[tuple[str, int]]:
+    def slower(self) -> list[Key]:
         """Rows that are slower than the limit allows, beyond doubt."""
         if self.limit is None:
             return []
@@ -49,8 +58,15 @@ class Compared:
         return 3 if open_ else 0
 
 
-def compare_results(first: BenchResult, second: BenchResult, limit: float | None = None) -> Compared:
+def compare_results(
+    first: BenchResult, second: BenchResult, limit: float | None = None, *, interleaved: bool = False
+) -> Compared:
     """Compare the rows that two results share, each at the level that Bonferroni's correction leaves it.
+
+    Args:
+        first, second: of the same port.
+        limit: share by which the second may be slower.
+        interleaved: whether processes of the same round ran next to each other and make pairs.
 
     Raises:
         BadInput: they are of two ports, or share no row with two processes.
@@ -62,9 +78,41 @@ def compare_results(first: BenchResult, second: BenchResult, limit: float | None
     if not shared:
         raise BadInput("the results share no row that has two processes in both; run the same runners and batches.")
     alpha = ALPHA / len(shared)
-    rows = {key: compare_unpaired(one[key].compared_ms, two[key].compared_ms, alpha) for key in shared}
+    rows = {}
+    for key in shared:
+        if interleaved:
+            rows[key] = compare_paired(*_same_rounds(one[key], two[key]), alpha)
+        else:
+            rows[key] = compare_unpaired(one[key].compared_ms, two[key].compared_ms, alpha)
     only = [(0, *key) for key in one if key not in two] + [(1, *key) for key in two if key not in one]
-    return Compared(rows, tuple(only), tuple(differing_hosts(first, second)), limit)
+    overlap = frozenset(key for key in shared if _overlap(one[key], two[key]))
+    said = [_said(result, list(one.values())) for result in (first, second)]
+    same = frozenset(key for key in shared if said[0][key] == said[1][key])
+    apart = () if interleaved else tuple(differing_hosts(first, second))
+    return Compared(rows, tuple(only), apart, limit, overlap, same, interleaved)
+
+
+def _same_rounds(one: Row, two: Row) -> tuple[list[float], list[float]]:
+    times = [{process.round: process.compared_ms for process in row.processes} for row in (one, two)]
+    rounds = sorted(times[0].keys() & times[1].keys())
+    return [times[0][n] for n in rounds], [times[1][n] for n in rounds]
+
+
+def _overlap(one: Row, two: Row) -> bool:
+    (low, high), (other_low, other_high) = interval(one.compared_ms), interval(two.compared_ms)
+    return low <= other_high and other_low <= high
+
+
+def _said(result: BenchResult, rows: list[Row]) -> dict[Key, tuple[str, str]]:
+    """Return of each row whether it keeps parity, and what it is beside the fastest of ``rows`` at its batch size."""
+    found: dict[Key, tuple[str, str]] = {}
+    for batch in dict.fromkeys(row.batch for row in rows):
+        fastest = min((row for row in rows if row.batch == batch), key=lambda row: row.median_ms or 0.0).runner
+        against = comparisons(result, batch, fastest)
+        for row in result.rows:
+            if row.batch == batch:
+                found[row.key] = row.verdict, against[row.runner].change if row.runner in against else ""
+    return found
 
 
 def print_comparison(compared: Compared, console: Console, names: tuple[str, str]) -> None:
@@ -83,6 +131,16 @@ def print_comparison(compared: Compared, console: Console, names: tuple[str, str
         console.print(Text(f"only in {names[place]}: {runner}, batch {batch}", style="yellow"))
     for difference in compared.apart:
         console.print(Text(f"not the same: {difference}", style="yellow"))
+    if compared.interleaved:
+        pairs = min(found.pairs for found in compared.rows.values())
+        console.print(f"interleaved: {pairs} pairs of fresh processes a row, next to each other, in random order")
+        return
+    count = len(compared.rows)
     console.print(
-        "indicative: the two runs were not interleaved, so that what drifted between them is in these numbers"
+        f"the two runs' own intervals overlap in {len(compared.overlap)} of {count} rows; of {len(compared.same)} of "
+        f"{count} both say the same (parity, and the place beside the fastest)"
+    )
+    console.print(
+        "indicative: the two runs were not interleaved, so that what drifted between them is in these numbers; "
+        "`bench gate` runs two versions interleaved"
     )

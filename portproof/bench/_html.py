@@ -106,7 +106,7 @@ def page(result: BenchResult, contended: BenchResult | None = None) -> str:
         unverified=sorted({
             f"{row.title}: {claim.what}: {claim.text}"
             for row in result.rows for process in row.processes for claim in process.claims
-            if claim.state == "unverified" and claim.what != "instruction set"
+            if claim.state == "unverified"
         }),
         skipped=[f"{entry.runner}: {entry.reason}" for entry in result.skipped],
     ))  # fmt: skip

@@ -64,6 +64,12 @@ class Prepared:
         """Where a timed process leaves what it put out."""
         return self.folder / "timed"
 
+    def cache(self, runner: str, size: int) -> Path:
+        """Return the folder where processes of one runner, with its settings, keep what is costly to build again."""
+        path = self.folder / "cache" / f"{runner.replace(':', '-')}-{size}"
+        path.mkdir(parents=True, exist_ok=True)
+        return path
+
     def judge(self, title: str, precision: str, size: int, number: int) -> list[Hop]:
         """Judge what a process put out for a request, before and after it was timed."""
         chosen = self._chosen(size, number)

@@ -21,19 +21,40 @@ def print_result(result: BenchResult, console: Console) -> None:
     """Print the rows, the fastest first, what was skipped and why, and what the numbers were made on."""
     for batch in result.suite.batches:
         console.print(_table(result, batch))
+    print_reasons(result, console)
+    for said in cache_costs(result):
+        console.print(Text(said, style="dim"), overflow="fold")
     unverified: dict[str, set[str]] = {}
     for row in result.rows:
-        if row.reason:
-            console.print(Text(f"{row.title}, batch {row.batch}: {row.reason}", style="yellow"))
         for claim in (claim for process in row.processes for claim in process.claims):
-            if claim.state == "unverified" and claim.what != "instruction set":
+            if claim.state == "unverified":
                 unverified.setdefault(f"{claim.what} unverified: {claim.text}", set()).add(row.title)
     for text, titles in unverified.items():
         console.print(Text(f"{text}: {'; '.join(sorted(titles))}", style="dim"))
+    _print_sources(result, console)
+
+
+def cache_costs(result: BenchResult) -> list[str]:
+    """Say of each runner that keeps what is costly to build what the first process paid, and what the others."""
+    said = []
+    for row in result.rows:
+        built, loaded = ([p.setup_s for p in row.processes if p.cached == cached] for cached in (False, True))
+        if built and loaded:
+            said.append(
+                f"{row.title}, batch {row.batch}: setup {max(built):.1f} s at first, "
+                f"{statistics.median(loaded):.1f} s with what that left in its cache"
+            )
+    return said
+
+
+def print_reasons(result: BenchResult, console: Console, lead: str = "") -> None:
+    """Print why rows have no number, and what was skipped; each line begins with ``lead``."""
+    for row in result.rows:
+        if row.reason:
+            console.print(Text(f"{lead}{row.title}, batch {row.batch}: {row.verdict}: {row.reason}", style="yellow"))
     for skipped in result.skipped:
         where = f", batch {skipped.batch}" if skipped.batch is not None else ""
-        console.print(Text(f"skipped {skipped.runner}{where}: {skipped.reason}", style="dim"))
-    _print_sources(result, console)
+        console.print(Text(f"{lead}skipped {skipped.runner}{where}: {skipped.reason}", style="dim"))
 
 
 def running_table(result: BenchResult) -> Table:
@@ -80,15 +101,24 @@ def _ms(value: float | None) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def comparisons(result: BenchResult, batch: int) -> dict[str, Comparison]:
-    """Compare every runner at a batch size with the fastest, over pairs of processes of the same round."""
-    best, others = _paired(result, batch)
+def comparisons(result: BenchResult, batch: int, reference: str | None = None) -> dict[str, Comparison]:
+    """Compare every runner at a batch size with one, over pairs of processes of the same round.
+
+    Args:
+        result: of a run.
+        batch: rows in a request.
+        reference: the runner that the others are compared with; the fastest if None.
+    """
+    best, others = _paired(result, batch, reference)
     return compare_many(best, others) if others else {}
 
 
-def _paired(result: BenchResult, batch: int) -> tuple[list[float], dict[str, list[float]]]:
-    """Return the times of the fastest runner's processes, and of every other's in the same rounds."""
+def _paired(
+    result: BenchResult, batch: int, reference: str | None = None
+) -> tuple[list[float], dict[str, list[float]]]:
+    """Return the times of the reference's processes, and of every other's in the same rounds."""
     rows = sorted((r for r in result.rows if r.batch == batch and r.processes), key=_order)
+    rows.sort(key=lambda row: row.runner != reference)  # stable: without a reference the fastest stays first
     if not rows or len(rows[0].processes) < 2:
         return [], {}
     best = {process.round: process.compared_ms for process in rows[0].processes}

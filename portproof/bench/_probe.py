@@ -29,11 +29,15 @@ class Probe:
 
     Attributes:
         gflops: float32, multiply and add counted as two, over all threads; the best of four windows.
+        bits: of the vectors that reach it.
+        narrow_gflops: the same with vectors of half the width; who computes faster than that used the wide ones.
         copy_gbs: bytes read and written by a copy between arrays beyond any cache, per second, in 1e9.
         seconds: that it took.
     """
 
     gflops: float
+    bits: int
+    narrow_gflops: float
     copy_gbs: float
     seconds: float
 
@@ -45,12 +49,17 @@ def probe(threads: int, seconds: float = 0.05) -> Probe:
         Unavailable: llvmlite is not installed.
     """
     begun = time.perf_counter()
-    kernel, flops = _kernel()
-    gflops = max(_rate(threads, seconds / 4, lambda _: kernel) for _ in range(4)) * flops / 1e9
+    width = _widest()
+    gflops, narrow = (_peak(threads, seconds, lanes) for lanes in (width, width // 2))
     size = 1 << 23  # 32 MiB a thread and array
     arrays = [(np.ones(size, np.float32), np.empty(size, np.float32)) for _ in range(threads)]
     copies = _rate(threads, seconds, lambda i: lambda: np.copyto(arrays[i][1], arrays[i][0]))
-    return Probe(gflops, copies * 8 * size / 1e9, time.perf_counter() - begun)
+    return Probe(gflops, 32 * width, narrow, copies * 8 * size / 1e9, time.perf_counter() - begun)
+
+
+def _peak(threads: int, seconds: float, width: int) -> float:
+    kernel, operations = _kernel(width)
+    return max(_rate(threads, seconds / 4, lambda _: kernel) for _ in range(4)) * operations / 1e9
 
 
 def _rate(threads: int, seconds: float, work: Callable[[int], Callable[[], Any]]) -> float:
@@ -76,23 +85,35 @@ def _rate(threads: int, seconds: float, work: Callable[[int], Callable[[], Any]]
     return sum(counts)
 
 
-@cache
-def _kernel() -> tuple[Callable[[], Any], int]:
-    """Compile the kernel; returns it and the operations of one call. ctypes lets other threads run meanwhile."""
+def _llvm() -> Any:
     try:
         from llvmlite import binding
     except ImportError as error:
         raise Unavailable(
             "the peak of this processor is measured with llvmlite: pip install 'portproof[bench]'"
         ) from error
+    return binding
+
+
+def _widest() -> int:
+    """Return the float32 lanes of this processor's widest vectors."""
+    features = _llvm().get_host_cpu_features()
+    return 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
+
+
+@cache
+def _kernel(width: int) -> tuple[Callable[[], Any], int]:
+    """Compile the kernel for vectors of some lanes; returns it and the operations of one call.
+
+    ctypes lets other threads run meanwhile.
+    """
+    binding = _llvm()
     binding.initialize_native_target()
     binding.initialize_native_asmprinter()
-    features = binding.get_host_cpu_features()
-    width = 16 if features.get("avx512f") else 8 if features.get("avx2") else 4
     machine = binding.Target.from_default_triple().create_target_machine(
-        cpu=binding.get_host_cpu_name(), features=features.flatten(), opt=3
+        cpu=binding.get_host_cpu_name(), features=binding.get_host_cpu_features().flatten(), opt=3
     )
-    # LLVM may prefer 256-bit vectors on a processor that has 512: the attribute holds it to the widest.
+    # LLVM may prefer 256-bit vectors on a processor that has 512: the attribute holds it to those asked for.
     module = binding.parse_assembly(_source(width))
     engine = binding.create_mcjit_compiler(module, machine)
     engine.finalize_object()

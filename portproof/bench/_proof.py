@@ -63,13 +63,31 @@ def involuntary_switches() -> int:
         return 0
 
 
-def prove(asked: Asked, answer: Mapping[str, Any], ratio32: float | None) -> tuple[Claim, ...]:
+@dataclass(frozen=True)
+class Speed:
+    """How fast a process computed, beside what vectors of half the width can do at most.
+
+    Attributes:
+        gflops: of the process.
+        bits: of the widest vectors that the processor has.
+        narrow_gflops: the peak with vectors of half that width.
+    """
+
+    gflops: float
+    bits: int
+    narrow_gflops: float
+
+
+def prove(
+    asked: Asked, answer: Mapping[str, Any], ratio32: float | None, speed: Speed | None = None
+) -> tuple[Claim, ...]:
     """Hold what a process measured against what it was asked to be.
 
     Args:
         asked: of it.
         answer: what it measured: ``threads_busy``, ``samples_ms``, ``wall_s``, ``cpu_s``, ``late_s``, ``evidence``.
         ratio32: the farthest error of what it put out, in float32's noise floors.
+        speed: that it computed at, where that was measured.
     """
     evidence = answer["evidence"]
     claims = [_threads(asked, answer), _clock(asked, answer)]
@@ -77,10 +95,7 @@ def prove(asked: Asked, answer: Mapping[str, Any], ratio32: float | None) -> tup
     claims.append(_equal("device", asked.device, device))
     claims.append(_precision(asked.precision, ratio32))
     claims += [_equal(name, value, evidence.get(name)) for name, value in asked.claims.items()]
-    if "instruction_set" in evidence:
-        claims.append(Claim("instruction set", "verified", f"{evidence['instruction_set']}, says the runner"))
-    else:
-        claims.append(Claim("instruction set", "unverified", "the runner does not say which it dispatched to"))
+    claims.append(_instructions(evidence.get("instruction_set"), speed))
     return tuple(claims)
 
 
@@ -123,6 +138,19 @@ def _precision(asked: str, ratio32: float | None) -> Claim:
     if lower == (ratio32 > FLOOR_MULTIPLE):
         return Claim("precision", "verified", text)
     return Claim("precision", "refuted", text)
+
+
+def _instructions(said: str | None, speed: Speed | None) -> Claim:
+    """Read the width of the vectors from their effect; a processor that pairs narrow units shows none."""
+    what = "instruction set"
+    if speed is not None and speed.gflops > speed.narrow_gflops > 0:
+        narrow = f"{speed.bits // 2}-bit ones reach {speed.narrow_gflops:.0f} at most"
+        return Claim(what, "verified", f"{speed.bits}-bit vectors: {speed.gflops:.0f} GFLOP/s, where {narrow}")
+    if said is not None:
+        return Claim(what, "unverified", f"{said}, says the runner")
+    if speed is None:
+        return Claim(what, "unverified", "the peak of narrower vectors was not measured")
+    return Claim(what, "unverified", f"no faster than {speed.bits // 2}-bit vectors can be")
 
 
 def _equal(what: str, asked: Any, found: Any) -> Claim:

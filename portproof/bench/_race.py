@@ -7,6 +7,7 @@ Jamieson and Talwalkar, "Non-stochastic Best Arm Identification and Hyperparamet
 
 from __future__ import annotations
 
+import statistics
 import time
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -21,7 +22,7 @@ from portproof.runners._choice import with_threads
 #: Timed seconds in each process of the first heat; each heat doubles it.
 _FIRST_S = 0.25
 #: What is measured properly at the end: candidates and rounds.
-_FINALISTS, _FINAL_ROUNDS, _FINAL_S = 3, 5, 0.5
+_FINALISTS, _FINAL_ROUNDS, _FINAL_S = 4, 5, 0.5
 #: A candidate so many times slower than the fastest is left out though it is in the faster half; after the first heat
 #: more is forgiven, since fewer threads may suit it better.
 _HOPELESS, _HOPELESS_AT_FIRST = 1.3, 1.5
@@ -85,7 +86,7 @@ def race(
 def _better_half(result: BenchResult, hopeless: float) -> list[str]:
     """Return the names of the faster half, at least as many as a final takes, without those that are far behind."""
     offline = result.suite.scenario == "offline"
-    cost = {row.runner: 1 / (row.rows_per_s or 1e-9) if offline else row.median_ms or 0.0
+    cost = {row.runner: 1 / (row.rows_per_s or 1e-9) if offline else statistics.median(row.compared_ms)
             for row in result.rows if row.processes}  # fmt: skip
     ordered = sorted(cost, key=lambda name: cost[name])
     half = ordered[: max(_FINALISTS, len(ordered) // 2)]

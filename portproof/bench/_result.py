@@ -58,6 +58,7 @@ class Process:
         gpu: memory, clocks, power and throttle reasons as NVML gave them; empty elsewhere.
         claims: what was proven of it.
         evidence: what the runner itself said.
+        cached: whether an earlier process of this run left something costly to build (an engine, compiled code) behind.
     """
 
     round: int
@@ -79,6 +80,7 @@ class Process:
     gpu: dict[str, Any] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
     evidence: dict[str, Any] = field(default_factory=dict)
+    cached: bool = False
 
     @property
     def time_ms(self) -> float:
@@ -179,6 +181,8 @@ class Mark:
     gflops: float
     copy_gbs: float
     seconds: float
+    bits: int = 0
+    narrow_gflops: float = 0.0
 
 
 @dataclass(frozen=True)

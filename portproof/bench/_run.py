@@ -22,7 +22,7 @@ from portproof._resolve import Located
 from portproof._session import Sessions, WorkerSession
 from portproof.bench._choose import choose
 from portproof.bench._prepare import Prepared, prepare
-from portproof.bench._proof import Asked, prove
+from portproof.bench._proof import Asked, Speed, prove
 from portproof.bench._result import BenchResult, Claim, Mark, Process, Row, Skipped, Suite
 from portproof.runners._choice import Choice
 
@@ -83,6 +83,28 @@ def run_suite(
     """
     with Stage.of(located, suite, watch) as stage:
         return stage.run(suite, seen, resumed)
+
+
+def run_interleaved(stages: Sequence[Stage], suite: Suite) -> tuple[BenchResult, ...]:
+    """Time one suite on several stages, such as two versions of a project, each process next to its counterparts.
+
+    Args:
+        stages: of ports that have the same runners.
+        suite: what to time on each.
+
+    Returns:
+        A result for each stage; processes of the same round make pairs.
+    """
+    suite = replace(suite, threads=suite.threads or thread_budget())
+    rounds = [_Rounds(stage, suite, *choose(stage.located.port, suite), lambda _: None) for stage in stages]
+    rng = np.random.default_rng(0)
+    with neighbour(suite.objective == "contended"):
+        for number in range(suite.processes):
+            for index in rng.permutation(len(rounds[0].entries)):
+                for own in (rounds[int(i)] for i in rng.permutation(len(rounds))):
+                    if not own.entries[index].out:
+                        own.one(own.entries[index], number)
+    return tuple(own.result(complete=True) for own in rounds)
 
 
 @dataclass(frozen=True)
@@ -183,7 +205,8 @@ def start_timing(
         future: Future[Any] = session.submit(
             "time", runner=info.name, inputs=str(prepared.request(batch, number)), out=str(prepared.out),
             seconds=suite.seconds, scenario=suite.scenario, boundary=suite.boundary, rate=suite.rate, seed=number,
-            artefact=None if artefact is None else str(artefact), **options,
+            artefact=None if artefact is None else str(artefact), cache=str(prepared.cache(choice.name, batch)),
+            **options,
         )  # fmt: skip
         longest = None if suite.budget_s is None else max(5.0, _LONGEST_SHARE * suite.budget_s)
         try:
@@ -249,7 +272,7 @@ class _Rounds:
             for index in order:
                 entry = self.entries[int(index)]
                 if not entry.out:
-                    self._one(entry, number)
+                    self.one(entry, number)
                 self.seconds["wall"] = base + time.perf_counter() - begun
                 self.seconds["parent_cpu"] = parent + time.process_time() - cpu
                 self.seen(self.result(complete=False))
@@ -290,7 +313,7 @@ class _Rounds:
         self.seconds["probe"] += found["seconds"]
         self.marks.append(Mark(number, when, **found))
 
-    def _one(self, entry: _Entry, number: int) -> None:
+    def one(self, entry: _Entry, number: int) -> None:
         """Time one runner in one fresh process, judge what it put out, and hold it to what was asked."""
         suite, info = self.suite, entry.choice.info
         what = f"{entry.choice.title}, batch {entry.batch}"
@@ -308,7 +331,7 @@ class _Rounds:
         entry.hops += hops
         threads = entry.choice.threads or self.sessions.threads
         asked = Asked(threads, suite.device, info.precisions[-1], suite.boundary, suite.scenario, info.claims)
-        claims = prove(asked, answer, self._ratio32(hops, info.precisions[-1]))
+        claims = prove(asked, answer, self._ratio32(hops, info.precisions[-1]), self._speed(answer))
         for claim in claims:
             if claim.state == "refuted" and entry.refused is None:
                 entry.refused = claim
@@ -316,6 +339,13 @@ class _Rounds:
         for key, name in (("import", "import_s"), ("build", "build_s"), ("warm_up", "warm_up_s"), ("timed", "wall_s")):
             self.seconds[key] += answer[name]
         self.seconds["first_call"] += answer["first_call_ms"] / 1e3
+
+    def _speed(self, answer: Mapping[str, Any]) -> Speed | None:
+        """Return how fast a process computed, beside the peak that narrower vectors have."""
+        if not self.marks or self.prepared.work_gflop is None or self.suite.device != "cpu":
+            return None
+        narrow = max(mark.narrow_gflops for mark in self.marks)
+        return Speed(self.prepared.work_gflop * answer["rows"] / answer["wall_s"], self.marks[-1].bits, narrow)
 
     @staticmethod
     def _ratio32(hops: Sequence[Hop], precision: str) -> float | None:

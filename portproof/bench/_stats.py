@@ -82,6 +82,17 @@ def compare_unpaired(first: Sequence[float], second: Sequence[float], alpha: flo
     return _settle(statistics.mean(two) - statistics.mean(one), error, freedom, 0, alpha)
 
 
+def interval(times: Sequence[float], alpha: float = ALPHA) -> tuple[float, float]:
+    """Return the t interval of the geometric mean of a time per process; without bounds where there is but one."""
+    from scipy import stats
+
+    logs = [math.log(value) for value in times]
+    if len(logs) < 2:
+        return 0.0, math.inf
+    half = float(stats.t.ppf(1 - alpha / 2, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
+    return math.exp(statistics.mean(logs) - half), math.exp(statistics.mean(logs) + half)
+
+
 def _settle(mean: float, error: float, freedom: float, pairs: int, alpha: float) -> Comparison:
     from scipy import stats
 

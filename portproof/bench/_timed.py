@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ def time_runner(
     import_s = time.perf_counter() - begun
     rows = load_file(inputs)
     size = max((len(array) for name, array in rows.items() if job.port.inputs[name].has_rows), default=1)
+    job = replace(job, rows=size)
+    cached = job.cache is not None and job.cache.is_dir() and any(job.cache.iterdir())
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
         runner: Any = _told(lambda: stack.enter_context(kind(job)))
@@ -93,7 +95,7 @@ def time_runner(
         after = thread_times()
         foreign = _foreign()
         answer: dict[str, Any] = {
-            "import_s": import_s, "build_s": build_s, "first_call_ms": first_call_ms, **asdict(timed),
+            "import_s": import_s, "cached": cached, "build_s": build_s, "first_call_ms": first_call_ms, **asdict(timed),
             "threads_busy": busy_threads(marks["threads"], after, timed.wall_s), "counted": bool(after),
             "switches": involuntary_switches() - marks["switches"], "late_s": late_s,
             "foreign_share": _share(marks["foreign"], foreign), "evidence": runner.evidence(),

@@ -36,7 +36,8 @@ class RunnerJob:
         optimise: for runners of graphs, whether the runtime may rewrite the graph.
         hollow: build the model without its parameters, for ``portproof._stream``.
         settings: of the runner's own, by name; see :attr:`RunnerInfo.settings`.
-        cache: folder for what is costly to build again (TensorRT engines); None keeps nothing.
+        cache: folder for what is costly to build again (TensorRT engines, compiled code); None keeps nothing.
+        rows: in every request, where that is known and a runner may fix its shapes; None where it varies.
     """
 
     port: Port
@@ -51,6 +52,7 @@ class RunnerJob:
     hollow: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
     cache: Path | None = None
+    rows: int | None = None
 
     def setting(self, name: str) -> str | None:
         """Return one setting of the runner, None where it was not given."""
@@ -122,6 +124,8 @@ class RunnerInfo:
 
 _ORT = "portproof.runners._onnxruntime:OnnxRuntime"
 _OPENVINO = "portproof.runners._openvino"
+#: Whether the batch dimension is left open, or fixed before the graph is optimised.
+_SHAPES = {"shapes": ("dynamic", "static")}
 
 
 def _exports(name: str, title: str, path: str, needs: tuple[str, ...], **more: Any) -> tuple[RunnerInfo, ...]:
@@ -184,14 +188,16 @@ _OWN = (
         "paddle-program", "paddle", "Paddle program", "portproof.runners._paddle:Program",
         needs=("paddle",), process="paddle", artefact="program",
     ),
-    *_exports("onnxruntime-{side}", "ONNX Runtime", _ORT, ("onnxruntime",), settings={"spinning": ("on", "off")}),
+    *_exports(
+        "onnxruntime-{side}", "ONNX Runtime", _ORT, ("onnxruntime",), settings={"spinning": ("on", "off"), **_SHAPES},
+    ),
     *_exports(
         "onnxruntime-tensorrt-{side}", "ONNX Runtime TensorRT", _ORT, ("onnxruntime",),
         devices=("cuda",), settings={"provider": ("tensorrt",)},
     ),
     *_exports(
         "openvino-{side}", "OpenVINO", f"{_OPENVINO}:OpenVino", ("openvino",),
-        devices=("cpu",), claims={"precision_hint": "f32"},
+        devices=("cpu",), settings=_SHAPES, claims={"precision_hint": "f32"},
     ),
     *_exports(
         "openvino-throughput-{side}", "OpenVINO throughput", f"{_OPENVINO}:OpenVino", ("openvino",),

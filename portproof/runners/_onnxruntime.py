@@ -51,6 +51,14 @@ def optimiser_log(path: str) -> str:
         return log.read().decode(errors="replace")
 
 
+def _free_dimensions(path: str) -> set[str]:
+    """Return the names of the leading dimensions that a model's inputs leave open."""
+    import onnx
+
+    shapes = [value.type.tensor_type.shape.dim for value in onnx.load(path, load_external_data=False).graph.input]
+    return {shape[0].dim_param for shape in shapes if shape and shape[0].dim_param}
+
+
 class OnnxRuntime:
     """An inference session whose provider is the one that was asked for, or an error."""
 
@@ -76,6 +84,11 @@ class OnnxRuntime:
         options.log_severity_level = 3
         if job.setting("spinning") == "off":
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if job.setting("shapes") == "static":
+            if job.rows is None:
+                raise Unavailable("static shapes need requests of one size")
+            for name in _free_dimensions(str(job.artefact)):
+                options.add_free_dimension_override_by_name(name, job.rows)
         level = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if job.optimise else level.ORT_DISABLE_ALL
         wanted = [provider] if job.device == "cpu" else list(dict.fromkeys([provider, _PROVIDERS["cuda"]]))
@@ -130,5 +143,6 @@ class OnnxRuntime:
             "versions": {"onnxruntime": onnxruntime.__version__},
             "providers": self.session.get_providers(),
             "threads": self.job.threads,
+            "inputs": {value.name: value.shape for value in self.session.get_inputs()},
             "device": self.job.device,
         }

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import openvino
 
-from portproof._errors import BadInput, one_line
+from portproof._errors import BadInput, PortproofError, Unavailable, one_line
 from portproof.runners import RunnerJob
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -36,13 +36,31 @@ class OpenVino:
         if not throughput:
             config["NUM_STREAMS"] = 1
         try:
-            self.model = openvino.Core().compile_model(str(job.artefact), "CPU", config)
+            core = openvino.Core()
+            graph = core.read_model(str(job.artefact))
+            if job.setting("shapes") == "static":
+                graph.reshape(self._fixed(graph))
+            self.model = core.compile_model(graph, "CPU", config)
+        except PortproofError:
+            raise
         except Exception as error:  # openvino's own errors share no base class
             raise BadInput(f"OpenVINO cannot load '{job.artefact}': {one_line(error)}") from error
         inputs, outputs = ([v.get_any_name() for v in values] for values in (self.model.inputs, self.model.outputs))
         job.port.require_interface(str(job.artefact), inputs, outputs)
         self.request = self.model.create_infer_request()
         return self
+
+    def _fixed(self, graph: Any) -> dict[str, Any]:
+        """Return the shapes of a graph's inputs with the rows of a request in place of an open first dimension."""
+        if self.job.rows is None:
+            raise Unavailable("static shapes need requests of one size")
+        shapes = {}
+        for value in graph.inputs:
+            shape = value.partial_shape
+            if len(shape) and shape[0].is_dynamic:
+                shape[0] = self.job.rows
+            shapes[value.get_any_name()] = shape
+        return shapes
 
     def __exit__(self, *_: object) -> None:
         del self.request, self.model
@@ -74,5 +92,6 @@ class OpenVino:
             "threads": int(get("INFERENCE_NUM_THREADS")),
             "precision_hint": get("INFERENCE_PRECISION_HINT").get_type_name(),
             "streams": int(get("NUM_STREAMS")),
+            "inputs": {value.get_any_name(): str(value.partial_shape) for value in self.model.inputs},
             "device": self.job.device,
         }

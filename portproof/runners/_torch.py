@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, Self
@@ -69,6 +70,8 @@ class Compile(Eager):
         super().__enter__()
         if self.job.device == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
             raise Unavailable("torch.compile needs a C++ compiler, and none is on the path: install g++")
+        if self.job.cache is not None:
+            os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(self.job.cache)
         import torch._inductor.config as inductor
 
         inductor.freezing = self.job.device == "cpu"
