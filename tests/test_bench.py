@@ -1,6 +1,7 @@
 """A benchmark times what has passed parity, each runner in fresh processes, and keeps every sample."""
 
 import json
+import shutil
 import statistics
 from pathlib import Path
 from typing import Any
@@ -105,6 +106,25 @@ def test_batches_are_rows_of_their_own_and_settings_are_named(project: Path, run
     rows = read_result(Path("r.json")).rows
     assert [(row.runner, row.batch) for row in rows] == [(name, batch) for name in named.split(",") for batch in (1, 4)]
     assert rows[2].processes[0].evidence["threads"] == 1
+
+
+def test_static_shapes_are_those_of_the_request(project: Path, run: Run) -> None:
+    named = "onnxruntime-torch:shapes=static,openvino-paddle:shapes=static,onnxruntime-paddle"
+    answer = run(
+        "bench", "run", "--processes", 1, "--seconds", 0.05, "--runners", named, "--batch", "4", "-o", "r.json"
+    )
+    assert answer.code in (0, 3), answer
+    shapes = [str(row.processes[0].evidence["inputs"]["x"]) for row in read_result(Path("r.json")).rows]
+    assert shapes == ["[4, 8]", "[4,8]", "['batch', 8]"]
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_what_a_first_process_leaves_in_its_cache_is_counted_apart(project: Path, run: Run) -> None:
+    answer = run("bench", "run", *QUICK, "--runners", "torch-compile,torch-eager", "-o", "r.json")
+    assert answer.code in (0, 3), answer
+    cached = {row.runner: [process.cached for process in row.processes] for row in read_result(Path("r.json")).rows}
+    assert cached == {"torch-compile": [False, True], "torch-eager": [False, False]}
+    assert "s with what that left in its cache" in answer.out
 
 
 @pytest.mark.parametrize(("scenario", "boundary"), [("server", "host"), ("offline", "host"), ("single", "device")])
@@ -240,6 +260,8 @@ def test_two_results_compare_as_indicative_and_a_slower_one_fails(project: Path,
     assert answer.code == 0
     assert "indicative" in answer.out
     assert "slower" in answer.out
+    assert "overlap in 0 of 1 rows; of 1 of 1 both say the same" in answer.out
+    assert "overlap in 1 of 1 rows" in run("bench", "compare", "a.json", "a.json").out
     assert run("bench", "compare", "a.json", "b.json", "--fail-if-slower", "5%").code == 1
     assert run("bench", "compare", "a.json", "a.json", "--fail-if-slower", "5%").code == 0
     document["environment"]["processor"] = "another"

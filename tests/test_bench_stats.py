@@ -9,12 +9,13 @@ import pytest
 
 from portproof.bench._clock import offline, server, single
 from portproof.bench._probe import probe
-from portproof.bench._proof import Asked, busy_threads, prove
+from portproof.bench._proof import Asked, Speed, busy_threads, prove
 from portproof.bench._stats import (
     compare_many,
     compare_paired,
     compare_unpaired,
     detectable,
+    interval,
     pairs_needed,
     percentile,
     samples_needed,
@@ -105,6 +106,8 @@ def test_short_calls_are_measured_several_at_a_time_and_rows_are_counted() -> No
 def test_the_peak_is_that_of_a_processor() -> None:
     found = probe(1, 0.02)
     assert 1 < found.gflops < 2000
+    assert 1 < found.narrow_gflops <= 1.2 * found.gflops
+    assert found.bits in (128, 256, 512)
     assert 0.5 < found.copy_gbs < 2000
 
 
@@ -131,6 +134,22 @@ def test_each_claim_is_held_to_what_was_found() -> None:
     assert states(evidence={"device": "cpu"})["layout"] == "unverified"
     assert states(ratio=9000.0)["precision"] == "refuted"  # TF32
     assert busy_threads({1: 0.0, 2: 5.0}, {1: 0.9, 2: 5.05, 3: 0.5}, 1.0) == 2
+
+
+def test_vectors_are_proven_by_a_speed_that_narrower_ones_do_not_reach() -> None:
+    def state(*speed: float) -> str:
+        found = prove(ASKED, ANSWER, 2.0, Speed(speed[0], 512, *speed[1:]))
+        return next(claim.state for claim in found if claim.what == "instruction set")
+
+    assert state(90, 120, 60) == "verified"
+    assert state(50, 120, 60) == "unverified"
+    assert state(118, 120, 117) == "unverified"  # half the width is as fast here: it leaves no trace
+
+
+def test_an_interval_covers_the_mean_and_is_open_for_one_process() -> None:
+    low, high = interval([10, 11, 10.5, 10.2])
+    assert low < 10.4 < high
+    assert interval([10]) == (0.0, math.inf)
 
 
 def test_the_self_check_counts_what_is_called_wrongly(project: Path, run: Run) -> None:

@@ -13,6 +13,8 @@ from portproof.bench._result import Claim
 
 #: A thread is busy that works for this share of the timed part: spinning counts, waking up does not.
 _BUSY = 0.2
+#: Vectors of half the width that reach this share of the peak are as good as the wide ones.
+_ALIKE = 0.9
 #: A call shorter than this may be too small to share among threads.
 _SHARED_MS = 5.0
 
@@ -70,11 +72,13 @@ class Speed:
     Attributes:
         gflops: of the process.
         bits: of the widest vectors that the processor has.
-        narrow_gflops: the peak with vectors of half that width.
+        peak_gflops: with those.
+        narrow_gflops: with vectors of half that width.
     """
 
     gflops: float
     bits: int
+    peak_gflops: float
     narrow_gflops: float
 
 
@@ -143,6 +147,8 @@ def _precision(asked: str, ratio32: float | None) -> Claim:
 def _instructions(said: str | None, speed: Speed | None) -> Claim:
     """Read the width of the vectors from their effect; a processor that pairs narrow units shows none."""
     what = "instruction set"
+    if speed is not None and speed.narrow_gflops > _ALIKE * speed.peak_gflops:
+        return Claim(what, "unverified", f"this processor computes as fast with {speed.bits // 2}-bit vectors")
     if speed is not None and speed.gflops > speed.narrow_gflops > 0:
         narrow = f"{speed.bits // 2}-bit ones reach {speed.narrow_gflops:.0f} at most"
         return Claim(what, "verified", f"{speed.bits}-bit vectors: {speed.gflops:.0f} GFLOP/s, where {narrow}")

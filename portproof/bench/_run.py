@@ -344,8 +344,8 @@ class _Rounds:
         """Return how fast a process computed, beside the peak that narrower vectors have."""
         if not self.marks or self.prepared.work_gflop is None or self.suite.device != "cpu":
             return None
-        narrow = max(mark.narrow_gflops for mark in self.marks)
-        return Speed(self.prepared.work_gflop * answer["rows"] / answer["wall_s"], self.marks[-1].bits, narrow)
+        peak, narrow = (max(rates) for rates in zip(*((m.gflops, m.narrow_gflops) for m in self.marks), strict=True))
+        return Speed(self.prepared.work_gflop * answer["rows"] / answer["wall_s"], self.marks[-1].bits, peak, narrow)
 
     @staticmethod
     def _ratio32(hops: Sequence[Hop], precision: str) -> float | None:
