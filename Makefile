@@ -1,10 +1,10 @@
-# make verify | test | test-slow | sight | bench | gpu | lint | types. Each makes the environment first, if it is not there.
+# make verify | test | test-slow | sight | fuzz | bench | gpu | lint | types. Each makes the environment first, if it is not there.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight bench gpu lint types all
+.PHONY: verify test test-slow sight fuzz bench gpu lint types all
 all: lint types test
 
 $(READY): pyproject.toml constraints.txt
@@ -24,6 +24,9 @@ test-slow: $(READY)
 sight: $(READY)
 	$(BIN)/portproof faults googlenet --count 1000 --groups 100 --seeds 10
 	$(BIN)/portproof faults resnet18 --count 1000 --groups 100 --seeds 10
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz_checkpoints 100000
 
 bench: $(READY)
 	$(BIN)/portproof bench run --suite benchmarks.googlenet:SHORT

@@ -1,5 +1,7 @@
 """The port of GoogLeNet: the same function in Paddle and in PyTorch."""
 
+from pathlib import Path
+
 from portproof import Input, Port, WeightMap
 
 GOOGLENET = Port(
@@ -9,4 +11,5 @@ GOOGLENET = Port(
     inputs={"image": Input(shape=("batch", 3, 224, 224))},
     outputs=("out", "out1", "out2"),
     weights=WeightMap(),
+    mapping=Path(__file__).with_suffix(".csv"),
 )

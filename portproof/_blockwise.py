@@ -10,8 +10,8 @@ from portproof._errors import BadInput
 from portproof._replay import Pairs, Replay
 from portproof._report import Hop, Modules, Verdict, Worst
 from portproof._sides import TITLE, Sides
-from portproof._stream import open_header
 from portproof._weights import settle_side
+from portproof.checkpoints import open_checkpoint
 
 
 def stream_replay(sides: Sides, pairs: Pairs, weights: Path, few: Path) -> Replay:
@@ -20,14 +20,14 @@ def stream_replay(sides: Sides, pairs: Pairs, weights: Path, few: Path) -> Repla
     Args:
         sides: whose models are hollow and match.
         pairs: of modules.
-        weights: safetensors, in either side's names and layouts.
+        weights: a checkpoint, in either side's names and layouts.
         few: file of the rows that are replayed.
 
     Raises:
         BadInput: the file is none, or does not fit.
         ModelRaised: the side that leads raised.
     """
-    source, counters = settle_side(open_header(weights), sides.open, keep_dtype=True)
+    source, counters = settle_side(open_checkpoint(weights), sides.open, keep_dtype=True)
     rows = [asdict(row) for row in sides.account.rows]
     for side in sides.live:
         own = sides.own(side) | (counters if side == source else {})
@@ -50,7 +50,7 @@ def require_streamable(sides: Sides, weights: Path | None, module: str) -> Path:
         BadInput: they do not.
     """
     if weights is None:
-        raise BadInput("--blockwise reads weights from disk: give them with --weights FILE.safetensors.")
+        raise BadInput("--blockwise reads weights from disk: give them with --weights FILE.")
     if module:
         raise BadInput("--blockwise judges every module by itself; leave --module out.")
     if len(sides.live) < 2:

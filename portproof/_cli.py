@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -24,6 +25,7 @@ from portproof._options import (
     find_port_named,
     pair_of,
     settings_of,
+    size_of,
     write_json,
 )  # fmt: skip
 
@@ -140,43 +142,93 @@ def compare(
 
 @app.command()
 def convert(
-    source: Annotated[Path, typer.Argument(metavar="SRC", help="A checkpoint: .pdparams, .pt, .pth or .safetensors.")],
-    target: Annotated[Path, typer.Argument(metavar="DST", help="The checkpoint to write, in the same formats.")],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC",
+            help="A checkpoint: .pdparams, .pt, .pth, .safetensors, .safetensors.index.json, or an .onnx file.",
+        ),
+    ],
+    target: Annotated[Path | None, typer.Argument(metavar="DST", help="The checkpoint to write.")] = None,
     port: RequiredPort = None,
     source_side: Annotated[str | None, typer.Option("--from", help="torch or paddle: whose layouts SRC holds.")] = None,
     target_side: Annotated[str | None, typer.Option("--to", help="torch or paddle: whose layouts DST gets.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--map", help="A map of names in place of the port's; `account -o` writes one.")
+    ] = None,
+    suggest: Annotated[
+        Path | None,
+        typer.Option("--suggest", metavar="FILE", help="Only write a map with SRC's names, to look through."),
+    ] = None,
     keep_dtype: Annotated[
         bool, typer.Option("--keep-dtype", help="Carry floats of another width as they are.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--verify", help="Prove the round trip bit by bit and, with a port, the outputs.")
+    ] = False,
+    shard: Annotated[str, typer.Option("--shard", help="Size of each file behind a .safetensors.index.json.")] = "5GB",
     settings: Setting = None,
 ) -> None:
-    """Turn a checkpoint of one side into the other's, bit for bit."""
-    from collections import Counter
-
+    """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time."""
+    from portproof._convert import Options, plan_of
     from portproof._convert import convert as run
+    from portproof._convert import suggest as write_suggestions
     from portproof._print import watching
     from portproof._session import Sessions
 
     for option, side in (("--from", source_side), ("--to", target_side)):
         if side not in (None, "torch", "paddle"):
             raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
-    with Sessions(find_port_named(port), settings_of(settings)) as sessions, watching() as watch:
-        watch("convert", "reading both models")
-        done = run(
-            sessions,
-            source,
-            target,
-            source_side=source_side,
-            target_side=target_side,
-            keep_dtype=keep_dtype,
-            dry_run=dry_run,
-        )
-    counted = Counter(row.transform for row in done.account.rows)
+    options = Options(source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard))
+    located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
+    chosen, kwargs = None if located is None else located.port, settings_of(settings)
+    if kwargs and chosen is not None:
+        chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
+    with watching() as watch:
+        watch("convert", "what corresponds")
+        plan = plan_of(chosen, table, lambda: Sessions(find_port_named(port), kwargs))
+        if suggest is not None:
+            like = write_suggestions(plan, source, options, suggest)
+            for name, other in like.items():
+                typer.echo(f"'{other}' in place of '{name}'?")
+            typer.echo(f"wrote {suggest}: look through it, then convert with --map {suggest}")
+            return
+        if target is None:
+            raise BadInput("DST is missing; name the checkpoint to write.")
+        done = run(plan, source, target, options, lambda said: watch("convert", said))
+    _print_converted(done)
+    if not check or done.written is None or located is None:
+        return
+    from portproof._print import output, print_report
+    from portproof._verify import verify as judge
+
+    with watching() as watch:
+        report = judge(located, watch=watch, weights=done.written, kwargs=kwargs, quick=True)
+    print_report(report, output())
+    raise typer.Exit(report.exit_code)
+
+
+def _print_converted(done: Any) -> None:
+    """Print the account of a conversion in short."""
+    from collections import Counter
+
+    rows = done.plan.account.rows
+    counted = Counter(row.transform for row in rows)
     said = ", ".join(f"{count} {transform}" for transform, count in sorted(counted.items()))
-    typer.echo(f"{len(done.account.rows)} tensors from {done.source} to {done.target}: {said}")
-    for side, name, reason in done.account.ignored:
+    renamed = sum(row.torch != row.paddle for row in rows)
+    if done.source == done.target and done.plan.own is None:
+        typer.echo(f"{len(rows)} tensors of {done.source}, names and layouts as they were; by {done.plan.origin}")
+    else:
+        typer.echo(
+            f"{len(rows)} tensors from {done.source} to {done.target}: {said}; {renamed} renamed; by {done.plan.origin}"
+        )
+    for side, name, reason in done.plan.account.ignored:
         typer.echo(f"left out: {side} '{name}': {reason}")
+    if done.constants:
+        typer.echo(f"left out: {', '.join(done.constants)}: integers of the graph, no weights")
+    if done.verified is not None:
+        typer.echo(f"{done.verified} tensors read back and turned again: every bit as in the source")
     typer.echo(f"wrote {done.written}" if done.written else "dry run: nothing was written")
 
 
@@ -214,7 +266,7 @@ def export(
             inputs, make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess")).arrays
         )
         if weights is not None:
-            save_arrays(state, given_weights(weights, None, {side: session}, sessions.folder)[0])
+            save_arrays(state, given_weights(weights, {side: session})[0])
             session.call("load", weights=str(state))
         session.call("export", inputs=str(inputs), out=str(out.absolute()))
     typer.echo(
@@ -323,11 +375,13 @@ def account(
 ) -> None:
     """Print how the two state dicts correspond, a row a tensor, as CSV."""
     from portproof._atomic import write_text
-    from portproof._convert import account_of, map_csv
+    from portproof._convert import account_of
+    from portproof._mapping import map_csv
     from portproof._session import Sessions
 
     with Sessions(find_port_named(port), settings_of(settings)) as sessions:
-        found, entries, _ = account_of(sessions)
+        plan = account_of(sessions)
+    found, entries = plan.account, plan.entries
     for problem in found.problems:
         typer.echo(f"{problem.kind}: {problem.message}", err=True)
     text = map_csv(found, entries)

@@ -75,7 +75,7 @@ def capture(sessions: Sessions, runner: str, out: Path, options: CaptureOptions)
         resolve = lambda name: resolve_callable(name, "preprocess")  # noqa: E731
         save_arrays(inputs, make_batch(port, seed=options.seed, images=options.images, resolve=resolve).arrays)
         if options.weights is not None:
-            save_arrays(weights, given_weights(options.weights, options, {info.side: side}, sessions.folder)[0])
+            save_arrays(weights, given_weights(options.weights, {info.side: side})[0])
         else:
             side.call("sensitise", inputs=str(inputs), out=str(weights), seed=options.seed)
     side.call("load", weights=str(weights))

@@ -1,19 +1,80 @@
-"""``portproof convert``: a checkpoint of one side becomes the other's, bit for bit and with an account."""
+"""``portproof convert``: a checkpoint of one side becomes the other's, bit for bit and with an account.
+
+Where the port has its map on disk, no framework is loaded; tensors go through memory one at a time.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portproof._account import Account, Entry, match_states
-from portproof._atomic import require_writable
-from portproof._capture import save_arrays
-from portproof._checkpoint import FORMATS, checkpoint_format, write_checkpoint
+from portproof._account import Account, Entry, Row, match_states
+from portproof._atomic import require_writable, write_text
+from portproof._environment import package_versions
 from portproof._errors import BadInput
-from portproof._port import SIDES, other
+from portproof._mapping import map_csv, near_misses, read_map
+from portproof._port import SIDES, Port, other
 from portproof._session import Sessions
-from portproof._weights import open_checkpoint, require_fit, transfer
+from portproof._weights import counters, require_fit, transferred
+from portproof.checkpoints import (
+    FORMATS,
+    SHARD,
+    Checkpoint,
+    Stored,
+    format_of,
+    is_floating,
+    open_checkpoint,
+    write_checkpoint,
+)
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``convert`` is asked for.
+
+    Attributes:
+        source_side: whose names and layouts the source holds, for a file that does not say.
+        target_side: whose the target gets; default: the other side.
+        keep_dtype: carry floating tensors of another width than the map's as they are.
+        dry_run: check everything and write nothing.
+        verify: read the target back and hold every bit of it against the source.
+        shard: bytes of each file of a target of several.
+    """
+
+    source_side: str | None = None
+    target_side: str | None = None
+    keep_dtype: bool = False
+    dry_run: bool = False
+    verify: bool = False
+    shard: int = SHARD
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What corresponds.
+
+    Attributes:
+        account: both state dicts, paired.
+        entries: side to its state dict.
+        origin: where that is known from, for people.
+        own: the port's, where the map is one of a file's own names: what goes back to the same side gets its names.
+    """
+
+    account: Account
+    entries: Mapping[str, list[Entry]]
+    origin: str
+    own: Plan | None = None
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the map as a table, wherever it comes from."""
+        return hashlib.sha256(map_csv(self.account, self.entries).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -22,21 +83,27 @@ class Converted:
 
     Attributes:
         source, target: the sides.
-        account: every tensor and what became of it.
+        plan: every tensor and what became of it.
+        constants: of an ONNX file: integers that are no weights, left out.
         written: the file, None for a dry run.
+        about: what the target says of where it comes from: the source's name and hash, the map's, and the version.
+        verified: tensors that were read back and found equal, None where that was not asked for.
     """
 
     source: str
     target: str
-    account: Account
+    plan: Plan
+    constants: tuple[str, ...]
     written: Path | None
+    about: Mapping[str, str]
+    verified: int | None
 
 
-def account_of(sessions: Sessions) -> tuple[Account, dict[str, list[Entry]], dict[str, Any]]:
-    """Pair the state dicts of a port's two models.
+def account_of(sessions: Sessions) -> Plan:
+    """Pair the state dicts of a port's two models, by building them.
 
     Raises:
-        BadInput: the port has one side, or the state dicts are no bijection.
+        BadInput: the port has one side.
     """
     port = sessions.located.port
     missing = [side for side in SIDES if side not in port.sides or port.artefact(side)]
@@ -45,71 +112,181 @@ def account_of(sessions: Sessions) -> tuple[Account, dict[str, list[Entry]], dic
     sides: dict[str, Any] = {side: sessions.open(side) for side in SIDES}
     described = {side: session.submit("describe") for side, session in sides.items()}
     entries = {side: [Entry.from_json(e) for e in future.result()["entries"]] for side, future in described.items()}
-    return match_states(entries["torch"], entries["paddle"], port.weights), entries, sides
+    return Plan(match_states(entries["torch"], entries["paddle"], port.weights), entries, "the two models")
 
 
-def convert(
-    sessions: Sessions,
-    source: Path,
-    target: Path,
-    *,
-    source_side: str | None = None,
-    target_side: str | None = None,
-    keep_dtype: bool = False,
-    dry_run: bool = False,
-) -> Converted:
-    """Convert a checkpoint between a port's two sides.
+def plan_of(port: Port | None, table: Path | None, sessions: Callable[[], Sessions]) -> Plan:
+    """Return what corresponds: by a map that is given, by the port's own, or by building both models.
 
     Args:
-        sessions: of the port.
-        source: ``.pdparams``, ``.pt``, ``.pth`` or ``.safetensors``.
-        target: the same formats; replaced only when the new file is whole.
-        source_side: for a safetensors file that does not say whose layouts it holds.
-        target_side: for a safetensors target; default: the other side.
-        keep_dtype: carry floating tensors of another width than the model's as they are.
-        dry_run: check everything and write nothing.
+        port: whose state dicts these are; None where a map is given.
+        table: the map that a person gave.
+        sessions: opens the port's sessions, where models must be built.
+
+    Raises:
+        BadInput: the map is none, or the models' state dicts are no bijection.
+    """
+    own = _own_plan(port, sessions) if port is not None else None
+    if table is None:
+        assert own is not None
+        return own
+    return replace(_read_plan(table), own=own)
+
+
+def _read_plan(table: Path) -> Plan:
+    if not table.is_file():
+        raise BadInput(f"'{table}': no such map; `portproof account -o {table.name}` writes one.")
+    return Plan(*read_map(table), table.name)
+
+
+def _own_plan(port: Port, sessions: Callable[[], Sessions]) -> Plan:
+    if port.mapping is not None:
+        return _read_plan(Path(port.mapping))
+    with sessions() as opened:
+        plan = account_of(opened)
+    if plan.account.problems:
+        more = f" (and {len(plan.account.problems) - 1} more)" if len(plan.account.problems) > 1 else ""
+        raise BadInput(f"the two models' state dicts do not correspond: {plan.account.problems[0].message}{more}.")
+    return plan
+
+
+def convert(plan: Plan, source: Path, target: Path, options: Options, progress: Progress) -> Converted:
+    """Convert a checkpoint between two sides.
+
+    Args:
+        plan: what corresponds.
+        source: in any format that is read.
+        target: in any format that is written; replaced only when the new file is whole.
+        options: see :class:`Options`.
+        progress: told how far it is.
 
     Raises:
         BadInput: a file is not what it has to be, or a tensor has no equal; nothing is written.
     """
-    checkpoint_format(source), checkpoint_format(target)
-    if not source.is_file():
-        raise BadInput(f"'{source}': no such file.")
+    target_format = format_of(target, written=True)
     require_writable(target)
-    account, entries, sides = account_of(sessions)
-    if account.problems:
-        more = f" (and {len(account.problems) - 1} more)" if len(account.problems) > 1 else ""
-        raise BadInput(f"the two models' state dicts do not correspond: {account.problems[0].message}{more}.")
-    checkpoint = open_checkpoint(source, sides, sessions.folder)
-    side = source_side or checkpoint.side
+    checkpoint = open_checkpoint(source)
+    side = _source_side(checkpoint, options)
+    towards = options.target_side or FORMATS[target_format][1] or other(side)
+    owner = FORMATS[target_format][1]
+    if owner not in (None, towards):
+        raise BadInput(f"'{target}': {FORMATS[target_format][0]} holds {owner}'s layouts, and --to says {towards}.")
+    ignored = {name for ignored_side, name, _ in plan.account.ignored if ignored_side == side}
+    constants = _constants(checkpoint, plan.entries[side])
+    if constants:
+        kept = {name: stored for name, stored in checkpoint.tensors.items() if name not in constants}
+        checkpoint = replace(checkpoint, tensors=kept)
+    require_fit(checkpoint, plan.entries[side], ignored, keep_dtype=options.keep_dtype)
+    tensors = _towards(plan, checkpoint.tensors, side, towards)
+    if options.dry_run:
+        return Converted(side, towards, plan, constants, None, {}, None)
+    progress("hashing the source")
+    version = package_versions("portproof").get("portproof", "")
+    about = {"source": source.name, "source_sha256": _hash(source), "map_sha256": plan.sha256, "version": version}
+    write_checkpoint(target, _followed(tensors, progress), towards, about, options.shard)
+    verified = _read_back(checkpoint, target, plan, side, towards, progress) if options.verify else None
+    return Converted(side, towards, plan, constants, target, about, verified)
+
+
+def _constants(checkpoint: Checkpoint, entries: Sequence[Entry]) -> tuple[str, ...]:
+    """Return the initialisers of a graph that are no weights: integers that the model does not have, such as shapes."""
+    if format_of(checkpoint.path) != ".onnx":
+        return ()
+    wanted = {entry.name for entry in entries}
+    return tuple(
+        name for name, stored in checkpoint.tensors.items() if name not in wanted and not is_floating(stored.dtype)
+    )
+
+
+def _towards(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: str) -> Mapping[str, Stored]:
+    """Return tensors in one side's names and layouts; those of a map of a file's own names go there and back."""
+    if towards == side:
+        if plan.own is None:
+            return tensors
+        return _towards(plan.own, _towards(plan, tensors, side, other(side)), other(side), side)
+    left_out = {name for ignored_side, name, _ in plan.account.ignored if ignored_side == towards}
+    own = counters([entry for entry in plan.entries[towards] if entry.name in left_out])
+    return transferred(tensors, plan.account.rows, towards) | own
+
+
+def _source_side(checkpoint: Checkpoint, options: Options) -> str:
+    side = options.source_side or checkpoint.side
     if side is None:
-        raise BadInput(f"'{source}' does not say whose names and layouts it holds; add --from torch or --from paddle.")
+        raise BadInput(
+            f"'{checkpoint.path}' does not say whose names and layouts it holds; add --from torch or --from paddle."
+        )
     if checkpoint.side not in (None, side):
-        raise BadInput(f"'{source}' holds {checkpoint.side} weights, and --from says {side}.")
-    towards = target_side or FORMATS[checkpoint_format(target)][1] or other(side)
-    ignored = {name for ignored_side, name, _ in account.ignored if ignored_side == side}
-    require_fit(checkpoint, entries[side], ignored, keep_dtype=keep_dtype)
-    tensors = dict(checkpoint.tensors)
-    if towards != side:
-        tensors = transfer(checkpoint.tensors, account, towards, {})
-    if dry_run:
-        return Converted(side, towards, account, None)
-    if checkpoint_format(target) in (".pt", ".pth"):
-        staged = sessions.folder / "converted.safetensors"
-        save_arrays(staged, tensors)
-        if towards != "torch":
-            raise BadInput(f"'{target}': {target.suffix} is torch's format and these are {towards} tensors.")
-        sides["torch"].call("write_checkpoint", tensors=str(staged), path=str(target.absolute()))
-    else:
-        write_checkpoint(target, tensors, towards)
-    return Converted(side, towards, account, target)
+        raise BadInput(f"'{checkpoint.path}' holds {checkpoint.side} weights, and --from says {side}.")
+    return side
 
 
-def map_csv(account: Account, entries: dict[str, list[Entry]]) -> str:
-    """Return the account as a table: both names, the transform, and both shapes."""
-    shapes = {side: {e.name: "x".join(map(str, e.shape)) for e in listed} for side, listed in entries.items()}
-    lines = ["torch,paddle,transform,torch_shape,paddle_shape"]
-    for row in account.rows:
-        sizes = [" + ".join(shapes[side][name] for name in row.names(side)) for side in ("torch", "paddle")]
-        lines.append(",".join([" + ".join(row.torch), " + ".join(row.paddle), row.transform, *sizes]))
-    return "\n".join(lines) + "\n"
+def _followed(tensors: Mapping[str, Stored], progress: Progress) -> dict[str, Stored]:
+    """Return the same tensors, each of which says how far the work is when it is read."""
+    whole = sum(stored.nbytes for stored in tensors.values())
+    done = 0
+
+    def followed(stored: Stored) -> Stored:
+        def read() -> Any:
+            nonlocal done
+            progress(f"{done / max(1, whole):.0%} of {whole / 1e9:.2f} GB")
+            done += stored.nbytes
+            return stored.read()
+
+        return replace(stored, read=read)
+
+    return {name: followed(stored) for name, stored in tensors.items()}
+
+
+def _read_back(source: Checkpoint, target: Path, plan: Plan, side: str, towards: str, progress: Progress) -> int:
+    """Bring what was written back into the source's layouts and compare every bit; returns the number of tensors.
+
+    Raises:
+        BadInput: a tensor differs.
+    """
+    back: Mapping[str, Stored] = open_checkpoint(target).tensors
+    if towards == side and plan.own is not None:
+        back = transferred(back, plan.own.account.rows, other(side))
+    if towards != side or plan.own is not None:
+        back = transferred(back, plan.account.rows, side)
+    for name, stored in _followed(back, progress).items():
+        before = source.tensors[name]
+        if (before.dtype, before.shape) != (stored.dtype, stored.shape) or before.bytes() != stored.bytes():
+            raise BadInput(
+                f"'{target}': '{name}' does not come back as it was in '{source.path}'; do not use the file."
+            )
+    return len(back)
+
+
+def _hash(path: Path) -> str:
+    """Return the SHA-256 of a checkpoint: of its file or, for one of several files, of the list of their hashes."""
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if format_of(path) != ".safetensors.index.json":
+        return found
+    files = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
+    return hashlib.sha256("".join([found, *(_hash(path.parent / file) for file in files)]).encode()).hexdigest()
+
+
+def _renamed(row: Row, side: str, names: Mapping[str, str]) -> Row:
+    found = tuple(names.get(name, name) for name in row.names(side))
+    return replace(row, torch=found) if side == "torch" else replace(row, paddle=found)
+
+
+def suggest(plan: Plan, source: Path, options: Options, out: Path) -> dict[str, str]:
+    """Write a map whose names of one side are a file's, for a person to look through and hand to ``--map``.
+
+    Returns:
+        Each name that was replaced, and the file's name that was put in its place because it is like it.
+    """
+    checkpoint = open_checkpoint(source)
+    side = _source_side(checkpoint, options)
+    wanted = {entry.name: entry.shape for entry in plan.entries[side]}
+    surplus = {name: stored for name, stored in checkpoint.tensors.items() if name not in wanted}
+    like = near_misses({n: shape for n, shape in wanted.items() if n not in checkpoint.tensors}, surplus)
+    entries = dict(plan.entries) | {
+        side: [replace(entry, name=like.get(entry.name, entry.name)) for entry in plan.entries[side]]
+    }
+    rows = tuple(_renamed(row, side, like) for row in plan.account.rows)
+    ignored = tuple((s, like.get(n, n) if s == side else n, reason) for s, n, reason in plan.account.ignored)
+    write_text(out, map_csv(Account(rows, ignored, ()), entries))
+    return like

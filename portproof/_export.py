@@ -8,7 +8,7 @@ import os
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -185,8 +185,27 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
         proto = onnxscript.optimizer.optimize(onnx.load(raw))
     fusions = ["fuse_add_bias_into_conv", "fuse_matmul_add_bias_into_gemm", "eliminate_unused_initializer"]
     proto = onnxscript.optimizer.optimize(onnxoptimizer.optimize(proto, fusions))
+    _rename(proto, names)
+    _rename(proto, _folded_biases(proto, set(names.values())))
+    onnx.save(proto, target)
+
+
+def _rename(proto: Any, names: Mapping[str, str]) -> None:
     for initializer in proto.graph.initializer:
         initializer.name = names.get(initializer.name, initializer.name)
     for node in proto.graph.node:
         node.input[:] = [names.get(name, name) for name in node.input]
-    onnx.save(proto, target)
+
+
+def _folded_biases(proto: Any, parameters: set[str]) -> dict[str, str]:
+    """Return new names for biases that lost theirs when they were folded into convolutions: their layer's."""
+    stored = {initializer.name for initializer in proto.graph.initializer}
+    found: dict[str, str] = {}
+    for node in proto.graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose") or len(node.input) < 3:
+            continue
+        weight, bias = node.input[1:3]
+        name = f"{weight.removesuffix('weight')}bias"
+        if weight in parameters and name in parameters - stored and bias in stored - parameters:
+            found[bias] = name
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -50,6 +51,14 @@ def numbers_of(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError:
         raise BadInput(f"{option} takes whole numbers with commas, found '{text}'.") from None
+
+
+def size_of(option: str, text: str) -> int:
+    """Read a size such as ``5GB``; returns bytes."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(kB|MB|GB)", text.strip())
+    if found is None or float(found[1]) <= 0:
+        raise BadInput(f"{option} takes a size such as 500MB or 5GB, found '{text}'.")
+    return int(float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]])
 
 
 def settings_of(settings: list[str] | None) -> dict[str, Any]:

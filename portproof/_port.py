@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 from portproof._errors import BadInput
@@ -138,6 +139,7 @@ class Port:
         call: how the inputs are handed over: by position, by keyword, or as one dictionary.
         taps: pairs of module paths, torch to paddle, where the trees differ.
         accepted: deviations that the author has looked at: torch module path to :class:`Accepted`.
+        mapping: file of the weight map as a table (``portproof account -o``), with which ``convert`` needs no model.
         faults: kinds of fault of the author's own, beside the catalogue: each a ``portproof.faults.Kind``, or
             ``"module:name"`` of one or of several.
 
@@ -155,6 +157,7 @@ class Port:
     call: Literal["positional", "keyword", "dictionary"] = "positional"
     taps: Mapping[str, str] = field(default_factory=dict)
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
+    mapping: str | Path | None = None
     faults: Sequence[Any] = ()
 
     def __post_init__(self) -> None:

@@ -1,7 +1,7 @@
 """Models too large to hold twice, or at all: one module's weights in memory at a time.
 
-A streamed model is built without its parameters. While a module runs, its own tensors are read from a safetensors
-file, in float64 and, for modules without children, in float32 too; then they are dropped. What float32 made of the
+A streamed model is built without its parameters. While a module runs, its own tensors are read from a checkpoint, in
+float64 and, for modules without children, in float32 too; then they are dropped. What float32 made of the
 module's input is kept, so that the float32 pass that measures noise floors reads no weight again.
 """
 
@@ -15,55 +15,24 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
 from portproof._account import Account, Row
-from portproof._checkpoint import SIDE_KEY, Checkpoint
-from portproof._errors import BadInput, one_line
 from portproof._model import Model, wrapped_forwards
 from portproof._taps import TapStore
 from portproof._tree import leaves, rebuild
 from portproof._weights import transfer
+from portproof.checkpoints import open_checkpoint
 
 Array = np.ndarray[Any, Any]
 
-_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "I64": "int64", "I32": "int32", "I16": "int16",
-           "I8": "int8", "U8": "uint8", "BOOL": "bool"}  # fmt: skip
 _PLACE = object()
-
-
-def open_header(path: Path) -> Checkpoint:
-    """Read names, shapes and dtypes of a safetensors file, and whose layouts it holds; no tensor is read.
-
-    Returns:
-        The checkpoint, with tensors that take no memory.
-
-    Raises:
-        BadInput: it is no such file, or holds a dtype that is not read.
-    """
-    if path.suffix != ".safetensors":
-        raise BadInput(f"'{path}': module by module, weights are read from .safetensors; `portproof convert` it first.")
-    if not path.is_file():
-        raise BadInput(f"'{path}': no such file.")
-    try:
-        with safe_open(path, "np") as file:
-            side = (file.metadata() or {}).get(SIDE_KEY)
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118 - the file is no mapping
-            found = {name: (part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
-    except (SafetensorError, OSError) as error:
-        raise BadInput(f"'{path}' is no whole safetensors file ({one_line(error, 120)}).") from error
-    for name, (dtype, _) in found.items():
-        if dtype not in _DTYPES:
-            raise BadInput(f"'{path}': '{name}' is {dtype}; module by module, {', '.join(_DTYPES)} are read.")
-    tensors = {name: np.broadcast_to(np.zeros((), _DTYPES[dtype]), shape) for name, (dtype, shape) in found.items()}
-    return Checkpoint(path, tensors, side)
 
 
 class StreamedWeights:
     """A side's state dict, read tensor by tensor from a file in either side's names and layouts.
 
     Args:
-        path: safetensors.
+        path: of the checkpoint.
         target: the side that reads.
         source: the side whose names and layouts the file has.
         rows: how the two state dicts correspond; needed where the two differ.
@@ -73,7 +42,7 @@ class StreamedWeights:
     """
 
     def __init__(self, path: Path, target: str, source: str, rows: Sequence[Row] = ()) -> None:
-        self._path, self._target, self._source = path, target, source
+        self._checkpoint, self._target, self._source = open_checkpoint(path), target, source
         self._rows = {name: row for row in rows for name in row.names(target)} if source != target else {}
         self._parts: dict[str, Array] = {}
         self.reads: dict[str, int] = defaultdict(int)
@@ -90,9 +59,7 @@ class StreamedWeights:
 
     def _load(self, name: str) -> Array:
         self.reads[name] += 1
-        with safe_open(self._path, "np") as file:  # opened anew: pages that stay mapped count as memory
-            array: Array = file.get_tensor(name)
-        return array
+        return np.array(self._checkpoint.tensors[name].read())  # a copy: pages that stay mapped count as memory
 
 
 class Streaming:

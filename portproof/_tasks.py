@@ -16,7 +16,6 @@ from safetensors.numpy import load_file
 from portproof import _taps
 from portproof._account import Entry, Row
 from portproof._capture import Manifest, save_arrays, write_manifest
-from portproof._checkpoint import read_checkpoint, write_checkpoint
 from portproof._environment import host, peak_memory
 from portproof._errors import Unavailable
 from portproof._export import export
@@ -319,16 +318,6 @@ class Tasks:
         }
         export(self._model("float32"), rows, Path(out))
         return time.perf_counter() - begun
-
-    def read_checkpoint(self, path: str, out: str) -> str | None:
-        """Read a checkpoint that needs this side's framework; returns the side that it belongs to."""
-        found = read_checkpoint(Path(path))
-        save_arrays(Path(out), found.tensors)
-        return found.side
-
-    def write_checkpoint(self, tensors: str, path: str) -> None:
-        """Write a checkpoint in a format that needs this side's framework."""
-        write_checkpoint(Path(path), load_file(tensors), self.job.side)
 
     def interpret(self, artefact: str, inputs: str, out: str, precision: str = "float64") -> None:
         """Interpret a graph and write its outputs."""

@@ -176,7 +176,7 @@ class _Chain:
             self._judge_blockwise(given)
             return
         if given is not None:
-            tensors, side = given_weights(given, self.options, self.sides.open, self.folder)
+            tensors, side = given_weights(given, self.sides.open)
             files = self.sides.spread(tensors, side)
             self._judge_weights(f"given ({given.name})", files, exports=not self.options.quick)
             if any(hop.verdict == "inconclusive" for hop in self.hops):

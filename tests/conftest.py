@@ -5,7 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from portproof._cli import main
 
@@ -70,3 +72,14 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         return Answer(int(ended.value.code or 0), said.out, said.err)
 
     return call
+
+
+@pytest.fixture
+def checkpoint(project: Path) -> Path:
+    """A torch checkpoint of the small port, as safetensors."""
+    rng = np.random.default_rng(3)
+    shapes = {"0.weight": (8, 8), "0.bias": (8,), "2.weight": (3, 8), "2.bias": (3,)}
+    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+    tensors["0.bias"][:2] = np.array([0x80000000, 0x7FC12345], np.uint32).view(np.float32)  # -0 and a NaN's payload
+    save_file(tensors, project / "torch.safetensors", {"portproof.side": "torch"})
+    return project / "torch.safetensors"

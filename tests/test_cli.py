@@ -5,7 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
@@ -159,111 +158,7 @@ def test_ports_and_doctor_answer(project: Path, run: Run) -> None:
     assert next(p for p in document["packages"] if p["name"] == "torch")["version"]
 
 
-# Conversion ---------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def checkpoint(project: Path) -> Path:
-    """A torch checkpoint of the small port, as safetensors."""
-    rng = np.random.default_rng(3)
-    shapes = {"0.weight": (8, 8), "0.bias": (8,), "2.weight": (3, 8), "2.bias": (3,)}
-    tensors = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
-    tensors["0.bias"][:2] = np.array([0x80000000, 0x7FC12345], np.uint32).view(np.float32)  # -0 and a NaN's payload
-    save_file(tensors, project / "torch.safetensors", {"portproof.side": "torch"})
-    return project / "torch.safetensors"
-
-
-def test_torch_to_paddle_to_torch_is_bit_exact_and_reproducible(checkpoint: Path, run: Run) -> None:
-    for target in ("a.pdparams", "b.pdparams"):
-        answer = run("convert", checkpoint, target)
-        assert answer.code == 0, answer
-    assert "2 copy, 2 transpose" in answer.out
-    assert Path("a.pdparams").read_bytes() == Path("b.pdparams").read_bytes()
-    assert run("convert", "a.pdparams", "back.pt").code == 0
-    assert run("convert", "back.pt", "back.safetensors", "--to", "torch").code == 0
-    before, after = load_file(checkpoint), load_file("back.safetensors")
-    assert {n: a.tobytes() for n, a in before.items()} == {n: a.tobytes() for n, a in after.items()}
-
-
-def test_each_framework_loads_what_was_converted(checkpoint: Path, run: Run) -> None:
-    import paddle
-    import torch
-
-    from tests.small_ports import paddle_mlp
-
-    run("convert", checkpoint, "a.pdparams")
-    run("convert", "a.pdparams", "back.pt")
-    expected = load_file(checkpoint)
-    loaded = paddle.load("a.pdparams")
-    np.testing.assert_array_equal(loaded["0.weight"].numpy(), expected["0.weight"].T)
-    layer = paddle_mlp()
-    assert layer.set_state_dict(loaded) == ([], [])
-    state = torch.load("back.pt", weights_only=True)
-    np.testing.assert_array_equal(state["2.weight"].numpy(), expected["2.weight"])
-
-
-def test_frameworks_own_files_are_read(checkpoint: Path, run: Run) -> None:
-    import paddle
-
-    from tests.small_ports import paddle_mlp
-
-    layer = paddle_mlp()
-    paddle.save(layer.state_dict(), "own.pdparams")
-    assert run("convert", "own.pdparams", "own.safetensors").code == 0
-    np.testing.assert_array_equal(load_file("own.safetensors")["0.weight"], layer.state_dict()["0.weight"].numpy().T)
-
-
-def test_a_dry_run_writes_nothing(checkpoint: Path, run: Run) -> None:
-    answer = run("convert", checkpoint, "a.pdparams", "--dry-run")
-    assert answer.code == 0
-    assert not Path("a.pdparams").exists()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda t: t.pop("0.bias"), ["'0.bias' [8] float32", "missing"]),
-        (lambda t: t.update(extra=np.zeros(2, np.float32)), ["'extra' [2]", "not in the model"]),
-        (lambda t: t.update({"2.bias": np.zeros(5, np.float32)}), ["'2.bias' is [3]", "[5] in the file"]),
-        (lambda t: t.update({"2.bias": np.zeros(3)}), ["'2.bias' is float32", "float64 in the file"]),
-    ],
-)
-def test_a_tensor_without_its_equal_is_named_and_the_old_file_kept(checkpoint: Path, run: Run, change, words) -> None:
-    tensors = load_file(checkpoint)
-    change(tensors)
-    save_file(tensors, "changed.safetensors", {"portproof.side": "torch"})
-    Path("out.pdparams").write_text("old")
-    run("convert", "changed.safetensors", "out.pdparams").refused(2, *words)
-    assert Path("out.pdparams").read_text() == "old"
-    assert {p.name for p in Path().iterdir() if p.name.startswith(".out")} == set()
-    run("verify", "--quick", "--weights", "changed.safetensors").refused(2, *words)
-
-
-def test_another_class_count_is_named(checkpoint: Path, run: Run) -> None:
-    run("convert", checkpoint, "a.pdparams", "--set", "classes=5").refused(2, "'2.weight' is [5, 8]", "[3, 8]")
-
-
-def test_truncated_and_foreign_files(checkpoint: Path, run: Run) -> None:
-    run("convert", checkpoint, "a.pdparams")
-    run("convert", "a.pdparams", "a.pt")
-    for name in ("a.pdparams", "a.pt", "torch.safetensors"):
-        content = Path(name).read_bytes()
-        cut = f"cut{Path(name).suffix}"
-        Path(cut).write_bytes(content[: len(content) // 2])
-        run("convert", cut, "out.safetensors").refused(2, cut)
-        Path(cut).write_bytes(b"this is no checkpoint")
-        run("convert", cut, "out.safetensors").refused(2, cut)
-        run("verify", "--quick", "--weights", cut).refused(2, cut)
-    run("convert", "none.pt", "out.safetensors").refused(2, "no such file")
-    run("convert", "tiny.py", "out.safetensors").refused(2, "expected one of .pdparams")
-    assert not Path("out.safetensors").exists()
-
-
-def test_a_safetensors_file_that_does_not_say_whose_it_is_needs_from(checkpoint: Path, run: Run) -> None:
-    save_file(load_file(checkpoint), "mute.safetensors")
-    run("convert", "mute.safetensors", "a.pdparams").refused(2, "--from")
-    assert run("convert", "mute.safetensors", "a.pdparams", "--from", "torch").code == 0
-    run("convert", checkpoint, "a.pdparams", "--from", "paddle").refused(2, "--from says paddle")
+# Given weights and exports ------------------------------------------------------------------------------------------
 
 
 def test_verify_judges_given_weights_beside_sensitised_ones(checkpoint: Path, run: Run) -> None:

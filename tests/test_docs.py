@@ -21,6 +21,7 @@ def test_every_command_and_option_of_the_readme_exists(run: Run) -> None:
     commands = {name for name in re.findall(r"portproof (\w+)", README) if name in _commands(run("--help").out)}
     assert commands >= {"verify", "capture", "compare", "convert", "export", "account", "bench", "ports", "doctor"}
     helps = "".join(run(command, "--help").out for command in commands)
+    helps += "".join(run("bench", command, "--help").out for command in _commands(run("bench", "--help").out))
     for option in set(re.findall(r"`?(--[a-z]+)", README)):
         assert option in helps, option
 

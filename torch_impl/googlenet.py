@@ -92,6 +92,19 @@ class GoogLeNet(nn.Module):
             nn.Linear(2048, 1024), nn.ReLU(), nn.Dropout(0.7), nn.Linear(1024, num_classes),
         )  # fmt: skip
 
+    def features(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the maps that the main, the first and the second auxiliary classifier take."""
+        x = self.conv_block1(image)
+        x = self.conv_block2(x)
+        x = self.inception_block3(x)
+        a = self.inception4a(x)
+        x = self.inception4b(a)
+        x = self.inception4c(x)
+        d = self.inception4d(x)
+        x = self.inception4e(d)
+        x = self.max_pool4(x)
+        return self.inception_block5(x), a, d
+
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the logits of the main, the first and the second auxiliary classifier.
 
@@ -105,16 +118,7 @@ class GoogLeNet(nn.Module):
             ValueError: the heads cannot take an image of this size.
         """
         _check_size(image)
-        x = self.conv_block1(image)
-        x = self.conv_block2(x)
-        x = self.inception_block3(x)
-        a = self.inception4a(x)
-        x = self.inception4b(a)
-        x = self.inception4c(x)
-        d = self.inception4d(x)
-        x = self.inception4e(d)
-        x = self.max_pool4(x)
-        x = self.inception_block5(x)
+        x, a, d = self.features(image)
         return self.out_main(x), self.out1(a), self.out2(d)
 
 

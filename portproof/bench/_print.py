@@ -79,7 +79,7 @@ def _table(result: BenchResult, batch: int) -> Table:
     for name in ("median", "range", "p90", "p99", "peak", "setup s", "pays after"):
         table.add_column(name, justify="right")
     table.add_column("")
-    against = comparisons(result, batch)
+    against, planted = comparisons(result, batch), result.suite.objective == "contended"
     for row in rows:
         if row.median_ms is None:
             table.add_row(row.title, "-", *[""] * 6, Text(row.verdict, style="bold red"))
@@ -87,10 +87,10 @@ def _table(result: BenchResult, batch: int) -> Table:
         times = row.times_ms
         tail = quantiles(row.samples_ms)
         share = result.share_of_peak(row)
-        setup = statistics.median(process.setup_s for process in row.processes)
+        setup, said = statistics.median(process.setup_s for process in row.processes), _label(row, against, planted)
         table.add_row(
             row.title, _ms(row.median_ms), f"{_ms(min(times))}-{_ms(max(times))}", _ms(tail["p90"]), _ms(tail["p99"]),
-            "" if share is None else f"{share:.0%}", f"{setup:.1f}", break_even(result, row), _label(row, against),
+            "" if share is None else f"{share:.0%}", f"{setup:.1f}", break_even(result, row), said,
         )  # fmt: skip
     return table
 
@@ -133,11 +133,11 @@ def _detectable(result: BenchResult, batch: int) -> list[float]:
     return [detectable(best, times) for times in others.values()] if len(best) > 2 else []
 
 
-def _label(row: Row, against: Mapping[str, Comparison]) -> Text:
+def _label(row: Row, against: Mapping[str, Comparison], planted: bool) -> Text:
     found = against.get(row.runner)
     said = "" if found is None else f"{found.ratio:.2f}x {found.change}"
     text = Text(said, style="" if found is None else _CHANGE[found.change])
-    if row.contended:
+    if row.contended and not planted:
         text.append(" contended", style="yellow")
     return text
 

@@ -1,0 +1,76 @@
+"""``.pdparams``: a pickled dictionary of NumPy arrays, read and written without Paddle."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from portproof._errors import BadInput
+from portproof.checkpoints._pickle import Machine, long_bytes, numpy_names, piece
+from portproof.checkpoints._stored import Checkpoint, Stored, notes
+
+#: Paddle's table from names in the model to names of parameters, kept beside them.
+NAME_TABLE = "StructuredToParameterName@@"
+_TRAILER = b"\nportproof "
+
+
+def read(path: Path) -> Checkpoint:
+    """Read a state dict.
+
+    Raises:
+        BadInput: the file asks for more than arrays, or holds more than a dictionary of them.
+    """
+    with path.open("rb") as file:
+        machine = Machine(path, file, numpy_names())
+        content = machine.load()
+        rest = file.read(4096)
+    if not isinstance(content, dict):
+        raise BadInput(f"expected a dictionary of arrays, found {type(content).__name__}")
+    content.pop(NAME_TABLE, None)
+    about = notes(rest[len(_TRAILER) :]) if rest.startswith(_TRAILER) else {}
+    return Checkpoint(path, only_tensors(content), "paddle", about)
+
+
+def only_tensors(content: Mapping[Any, Any]) -> dict[str, Stored]:
+    """Check that a file holds tensors by name, and nothing else.
+
+    Raises:
+        BadInput: it holds something else.
+    """
+    for name, value in content.items():
+        if not isinstance(name, str) or not hasattr(value, "stored"):
+            what = "an array" if hasattr(value, "stored") else type(value).__name__
+            raise BadInput(
+                f"expected tensors by name, found {what} under {str(name)[:60]!r}; "
+                "is it an optimiser's state or a whole training checkpoint?"
+            )
+    return {name: value.stored() for name, value in content.items()}
+
+
+def write(file: BinaryIO, tensors: Mapping[str, Stored], about: Mapping[str, str]) -> None:
+    """Write a state dict, tensor by tensor, in the form that Paddle's own are in.
+
+    What ``about`` says follows the pickle, where readers have stopped; Paddle's does not see it.
+    """
+    file.write(pickle.PROTO + b"\x04" + pickle.EMPTY_DICT + pickle.MARK)
+    for name, stored in tensors.items():
+        dtype = stored.dtype if stored.dtype.name != "bfloat16" else np.dtype("uint16")
+        file.write(piece(name) + _HEAD + pickle.MARK + piece(1) + piece(stored.shape) + piece(dtype))
+        file.write(pickle.NEWFALSE + long_bytes(stored.nbytes))
+        file.write(stored.bytes())
+        file.write(pickle.TUPLE + pickle.BUILD)
+    file.write(piece(NAME_TABLE) + piece({name: name for name in tensors}) + pickle.SETITEMS + pickle.STOP)
+    if about:
+        file.write(_TRAILER + json.dumps(dict(about), sort_keys=True).encode())
+
+
+# numpy.core is what every NumPy reads; numpy._core only those from 2.0 on.
+_HEAD = (
+    pickle.GLOBAL + b"numpy.core.multiarray\n_reconstruct\n" + pickle.GLOBAL + b"numpy\nndarray\n"
+    + piece((0,)) + piece(b"b") + pickle.TUPLE3 + pickle.REDUCE
+)  # fmt: skip
