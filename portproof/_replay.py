@@ -83,8 +83,10 @@ class Replay:
     """
 
     def __init__(
-        self, do: Do, lead: str, follower: str, pairs: Pairs, inputs: Path, taps: Path, *, once: bool = False
-    ) -> None:
+        self, do: Do, lead: str, follower: str, pairs: Pairs, inputs: Path, taps: Path, *, once: bool = False,
+        accepted: Mapping[str, Accepted] | None = None,
+    ) -> None:  # fmt: skip
+        self.accepted = accepted or {}
         self.do, self.lead, self.follower, self.pairs, self.once = do, lead, follower, pairs, once
         self.files = {"inputs": str(inputs), "folder": str(taps)}
         self._passes: dict[str, Future[Any]] = {}
@@ -248,11 +250,16 @@ class Replay:
                 culprits.append(Culprit(side, tap.key, "export", "forward", text))
         return culprits
 
+    def read(self, answer: Mapping[str, Any]) -> Answer:
+        """Judge what a pass with planted faults showed; see :func:`read_answer`."""
+        assert self.floors is not None
+        return read_answer(answer, self.pairs, self.follower, self.floors, self.accepted)
+
     def sight(self, weights: str) -> Sight | None:
         """Count the planted faults that were caught and located; None where none were planted."""
         if self._look is None or self.floors is None:
             return None
-        answers = [read_answer(answer, self.pairs, self.follower, self.floors) for answer in self._look.result()]
+        answers = [self.read(answer) for answer in self._look.result()]
         effective = [answer for answer in answers if answer.effective]
         return Sight(
             planted=len(effective),
@@ -302,7 +309,9 @@ class Answer:
         return " + ".join(map(str, self.faults))
 
 
-def read_answer(answer: Mapping[str, Any], pairs: Pairs, planted: str, floors: ModuleFloors) -> Answer:
+def read_answer(
+    answer: Mapping[str, Any], pairs: Pairs, planted: str, floors: ModuleFloors, accepted: Mapping[str, Accepted]
+) -> Answer:
     """Judge what the replay of planted faults showed.
 
     Args:
@@ -310,6 +319,7 @@ def read_answer(answer: Mapping[str, Any], pairs: Pairs, planted: str, floors: M
         pairs: of modules.
         planted: the side that the faults were in.
         floors: of the clean sides.
+        accepted: module to the deviation that the port's author accepts there; within its bound it is no sighting.
     """
     opposite = "torch" if planted == "paddle" else "paddle"
     settings: list[SettingDifference] = []
@@ -317,7 +327,10 @@ def read_answer(answer: Mapping[str, Any], pairs: Pairs, planted: str, floors: M
         mine, theirs = (layer, values), pairs.described[opposite][key]
         torch, paddle = (mine, theirs) if planted == "torch" else (theirs, mine)
         settings += compare_settings(key, torch, paddle)
-    _, culprits = judge_modules(_read(answer["differences"]), floors, settings=settings)
+    found = _read(answer["differences"])
+    _, culprits = judge_modules(found, floors, settings=settings)
+    kept, _ = settle_accepted(accepted, culprits, found)
+    culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
     return Answer(
         faults=tuple(Fault.from_json(fault) for fault in answer["faults"]),
         planted=frozenset(answer["planted"]),

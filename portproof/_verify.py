@@ -258,7 +258,7 @@ class _Chain:
         if len(live) < 2 or not self.options.modules:
             return None
         taps = self.folder / f"taps-{'given' if label.startswith('given') else label}"
-        return Replay(self.do, live[0], live[1], self._pairs(), self.few, taps)
+        return Replay(self.do, live[0], live[1], self._pairs(), self.few, taps, accepted=self.port.accepted)
 
     def _pairs(self) -> Pairs:
         """Pair the modules, and note which are built otherwise, should it not show in what they compute."""

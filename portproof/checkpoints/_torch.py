@@ -6,6 +6,7 @@ https://github.com/pytorch/pytorch/blob/main/torch/serialization.py and caffe2/s
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import pickle
@@ -150,12 +151,12 @@ def _read_archive(path: Path, file: BinaryIO) -> tuple[Any, dict[str, str]]:
         if any(name.startswith((f"{root}code/", f"{root}constants.pkl")) for name in members):
             raise BadInput("it is a TorchScript archive, which holds code; save the state dict instead")
         order = members.get(f"{root}byteorder")
-        if order is not None and _small(archive, order) != b"little":
+        if order is not None and _small(path, file, order) != b"little":
             raise BadInput("it holds numbers in big-endian order")
         note = members.get(f"{root}portproof.json")
-        about = notes(_small(archive, note)) if note is not None else {}
-        with _member(path, file, members[index]) as opened:
-            content = Machine(path, opened, _names(), storages).load()
+        about = notes(_small(path, file, note)) if note is not None else {}
+        opened = io.BytesIO(_small(path, file, members[index], LIMIT))
+        content = Machine(path, opened, _names(), storages).load()
     for key, storage in storages.by_key.items():
         info = members.get(f"{root}data/{key}")
         if info is None:
@@ -164,21 +165,13 @@ def _read_archive(path: Path, file: BinaryIO) -> tuple[Any, dict[str, str]]:
     return content, about
 
 
-def _small(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
-    if info.file_size > 1 << 16:
-        raise BadInput(f"its '{info.filename[:60]}' is {info.file_size} bytes long")
-    return archive.read(info)
-
-
-def _member(path: Path, file: BinaryIO, info: zipfile.ZipInfo) -> BinaryIO:
-    """Return a small member as a file of its own."""
-    import io
-
+def _small(path: Path, file: BinaryIO, info: zipfile.ZipInfo, limit: int = 1 << 16) -> bytes:
+    """Return a member that is not packed: unpacking could fill memory."""
     part = _place(path, file, info)
-    if part.length > LIMIT:
+    if part.length > limit:
         raise BadInput(f"its '{info.filename[:60]}' is {part.length} bytes long; that is no state dict")
     file.seek(part.offset)
-    return io.BytesIO(file.read(part.length))
+    return file.read(part.length)
 
 
 def _place(path: Path, file: BinaryIO, info: zipfile.ZipInfo) -> FilePart:

@@ -17,7 +17,7 @@ from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget, tool_version
 from portproof._errors import BadInput
 from portproof._inputs import few_rows, make_batch, take_rows
-from portproof._replay import Answer, Replay, pair_modules, read_answer
+from portproof._replay import Answer, Replay, pair_modules, settle_accepted
 from portproof._resolve import Located, resolve_callable
 from portproof._session import Sessions
 from portproof._sides import Sides, Watch
@@ -199,24 +199,25 @@ class _Campaign:
             self.sides.do(side, "loading weights", "load", weights=str(file))
         one, two = self.sides.live
         replays = {
-            planted: Replay(self.sides.do, lead, planted, self.pairs, few, folder / f"taps-{seed}-{lead}")
+            planted: Replay(
+                self.sides.do, lead, planted, self.pairs, few, folder / f"taps-{seed}-{lead}", accepted=port.accepted
+            )
             for lead, planted in ((one, two), (two, one))
         }
         for replay in replays.values():
             replay.submit(look=False, seed=seed)
         asked: list[tuple[str, Future[Any]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
-            _, culprits, _ = replay.judge()
+            _, culprits, found = replay.judge()
+            culprits, _ = settle_accepted(port.accepted, culprits, found)
             if culprits:
                 said = f"'{culprits[0].module}' {culprits[0].message}"
                 raise BadInput(f"port '{port.name}' is itself divergent ({said}); run `portproof verify` first.")
             half = (singles + 1 - index) // 2, (groups + 1 - index) // 2
             asked += [(planted, future) for future in self._submit(replay, planted, seed, *half)]
         for planted, future in asked:
-            floors = replays[planted].floors
-            assert floors is not None
             for answer in future.result():
-                self.kept.add(Planted(seed, planted, read_answer(answer, self.pairs, planted, floors)))
+                self.kept.add(Planted(seed, planted, replays[planted].read(answer)))
                 self.progress.step()
 
     def _submit(self, replay: Replay, side: str, seed: int, singles: int, groups: int) -> Iterator[Future[Any]]:
