@@ -5,9 +5,34 @@ Local response normalisation after the first pool and before the second; pools w
 https://github.com/BVLC/caffe/blob/master/models/bvlc_googlenet/deploy.prototxt
 """
 
+import paddle
 from paddle import Tensor, nn
 
 from paddle_impl.googlenet import GoogLeNet
+
+
+class LocalResponseNorm(nn.Layer):
+    """Divides by a power of the mean square over neighbouring channels.
+
+    ``paddle.nn.LocalResponseNorm`` computes the same and is not used: it pads, and paddle2onnx 2.1.0 writes a value
+    that it never read (another in each process) in place of the zero that is padded.
+
+    Args:
+        size: channels in a neighbourhood, odd.
+        alpha, beta, k: ``x / (k + alpha * mean) ** beta``.
+    """
+
+    def __init__(self, size: int, alpha: float, beta: float, k: float) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Keep the shape of ``x``, ``(N, C, H, W)``."""
+        square, channels = x * x, x.shape[1]
+        none = paddle.zeros_like(square[:, : self.size // 2])
+        padded = paddle.concat([none, square, none], axis=1)
+        mean = sum(padded[:, i : i + channels] for i in range(self.size)) / self.size
+        return x / (self.k + self.alpha * mean) ** self.beta
 
 
 class GoogLeNetBVLC(GoogLeNet):
@@ -34,5 +59,5 @@ class GoogLeNetBVLC(GoogLeNet):
         return self.out_main(x)
 
 
-def _normalisation() -> nn.LocalResponseNorm:
-    return nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+def _normalisation() -> LocalResponseNorm:
+    return LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
