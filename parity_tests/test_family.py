@@ -1,5 +1,6 @@
 """Every published GoogLeNet is a port, and each is judged by code that nobody here wrote."""
 
+import json
 import sys
 import types
 import warnings
@@ -53,6 +54,23 @@ def test_the_committed_map_is_the_one_in_force(port: Port) -> None:
     assert account.problems == ()
     assert port.mapping is not None
     assert map_csv(account, entries) == Path(port.mapping).read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILY)
+def test_the_whole_chain_holds(name: str) -> None:
+    report = verify(find_port(name))
+    assert report.verdict == "equivalent", report.to_json()
+
+
+def test_faults_are_located_beside_an_accepted_deviation(run: Run, tmp_path: Path) -> None:
+    counts = ("--count", 24, "--groups", 4, "--seeds", 1)
+    answer = run("faults", "googlenet_paddle", *counts, "--json", tmp_path / "f.json")
+    assert answer.code == 0, answer
+    found = json.loads((tmp_path / "f.json").read_text())
+    assert found["effective"] > 15
+    assert found["located"] == found["caught"] == found["effective"]
+    assert found["precision"] == 1
 
 
 # The judges ---------------------------------------------------------------------------------------------------------
