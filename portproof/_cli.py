@@ -223,8 +223,12 @@ def _print_converted(done: Any) -> None:
         typer.echo(
             f"{len(rows)} tensors from {done.source} to {done.target}: {said}; {renamed} renamed; by {done.plan.origin}"
         )
+    left_out: dict[tuple[str, str], list[str]] = {}
     for side, name, reason in done.plan.account.ignored:
-        typer.echo(f"left out: {side} '{name}': {reason}")
+        left_out.setdefault((side, reason), []).append(name)
+    for (side, reason), names in left_out.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        typer.echo(f"left out: {side} '{names[0]}'{more}: {reason}")
     if done.constants:
         typer.echo(f"left out: {', '.join(done.constants)}: integers of the graph, no weights")
     if done.verified is not None:

@@ -86,7 +86,7 @@ class Converted:
         plan: every tensor and what became of it.
         constants: of an ONNX file: integers that are no weights, left out.
         written: the file, None for a dry run.
-        about: what the target says of where it comes from: the source's name and hash, the map's, and the version.
+        about: what the target says of where it comes from: the source's hash, the map's, and the version.
         verified: tensors that were read back and found equal, None where that was not asked for.
     """
 
@@ -182,7 +182,7 @@ def convert(plan: Plan, source: Path, target: Path, options: Options, progress: 
         return Converted(side, towards, plan, constants, None, {}, None)
     progress("hashing the source")
     version = package_versions("portproof").get("portproof", "")
-    about = {"source": source.name, "source_sha256": _hash(source), "map_sha256": plan.sha256, "version": version}
+    about = {"source_sha256": _hash(source), "map_sha256": plan.sha256, "version": version}
     write_checkpoint(target, _followed(tensors, progress), towards, about, options.shard)
     verified = _read_back(checkpoint, target, plan, side, towards, progress) if options.verify else None
     return Converted(side, towards, plan, constants, target, about, verified)
