@@ -160,6 +160,9 @@ def convert(
         Path | None,
         typer.Option("--suggest", metavar="FILE", help="Only write a map with SRC's names, to look through."),
     ] = None,
+    params: Annotated[
+        Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
+    ] = None,
     keep_dtype: Annotated[
         bool, typer.Option("--keep-dtype", help="Carry floats of another width as they are.")
     ] = False,
@@ -196,6 +199,9 @@ def convert(
             return
         if target is None:
             raise BadInput("DST is missing; name the checkpoint to write.")
+        if params is not None or ".pdopt" in (source.suffix.lower(), target.suffix.lower()):
+            _convert_optimiser(plan, source, target, params)
+            return
         done = run(plan, source, target, options, lambda said: watch("convert", said))
     _print_converted(done)
     if not check or done.written is None or located is None:
@@ -207,6 +213,16 @@ def convert(
         report = judge(located, watch=watch, weights=done.written, kwargs=kwargs, quick=True)
     print_report(report, output())
     raise typer.Exit(report.exit_code)
+
+
+def _convert_optimiser(plan: Any, source: Path, target: Path, params: Path | None) -> None:
+    from portproof._optimiser import convert_optimiser
+
+    if params is None:
+        raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
+    count = convert_optimiser(plan, source, target, params)
+    typer.echo(f"{count} tensors of the optimiser's state; by {plan.origin}")
+    typer.echo(f"wrote {target}")
 
 
 def _print_converted(done: Any) -> None:

@@ -290,6 +290,70 @@ def test_a_map_is_read_as_it_was_written(tmp_path: Path) -> None:
         read_map(tmp_path)
 
 
+# Optimisers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["Momentum", "AdamW"])
+def test_an_optimiser_s_state_goes_to_torch_and_comes_back(checkpoint: Path, run: Run, kind: str) -> None:
+    import paddle
+    import torch
+
+    from tests.small_ports import paddle_mlp
+
+    layer = paddle_mlp()
+    schedule = paddle.optimizer.lr.StepDecay(0.1, 2)
+    optimiser = getattr(paddle.optimizer, kind)(parameters=layer.parameters(), learning_rate=schedule)
+    for _ in range(3):
+        layer(paddle.rand([4, 8])).square().sum().backward()
+        optimiser.step()
+        optimiser.clear_grad()
+        schedule.step()
+    paddle.save(layer.state_dict(), "m.pdparams")
+    paddle.save(optimiser.state_dict(), "m.pdopt")
+    answer = run("convert", "m.pdopt", "m.safetensors", "--params", "m.pdparams")
+    assert answer.code == 0, answer
+    state, slot = load_file("m.safetensors"), "momentum_buffer" if kind == "Momentum" else "exp_avg"
+    theirs = optimiser.state_dict()
+    theirs_slot = "velocity_0" if kind == "Momentum" else "moment1_0"
+    weight = layer[0].weight
+    np.testing.assert_array_equal(state[f"0.weight.{slot}"], theirs[f"{weight.name}_{theirs_slot}"].numpy().T)
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    assert all(state[f"{n}.{slot}"].shape == tuple(p.shape) for n, p in net.named_parameters())
+    assert run("convert", "m.safetensors", "back.pdopt", "--params", "m.pdparams").code == 0
+    back = paddle.load("back.pdopt")
+    assert back.keys() == theirs.keys()
+    for name, value in theirs.items():
+        if name == "LR_Scheduler":
+            assert back[name] == value
+        else:
+            assert back[name].numpy().tobytes() == value.numpy().tobytes()
+    optimiser.set_state_dict(back)
+
+
+def test_an_optimiser_s_state_that_does_not_fit_is_refused(checkpoint: Path, run: Run) -> None:
+    import paddle
+
+    from tests.small_ports import paddle_mlp
+
+    layer, other = paddle_mlp(), paddle.nn.Linear(2, 2)
+    for name, model in (("m", layer), ("other", other)):
+        paddle.save(model.state_dict(), f"{name}.pdparams")
+        optimiser = paddle.optimizer.Momentum(parameters=model.parameters())
+        model(paddle.rand([1, 8 if name == "m" else 2])).sum().backward()
+        optimiser.step()
+        paddle.save(optimiser.state_dict(), f"{name}.pdopt")
+    run("convert", "m.pdopt", "m.safetensors").refused(2, "needs --params")
+    run("convert", "m.pdopt", "m.safetensors", "--params", "m.pt").refused(2, "--params takes the .pdparams")
+    run("convert", "m.pdopt", "m.pt", "--params", "m.pdparams").refused(2, "from .pdopt to .safetensors or back")
+    run("convert", "other.pdopt", "m.safetensors", "--params", "m.pdparams").refused(2, "belongs to no parameter")
+    run("convert", "other.pdopt", "m.safetensors", "--params", "other.pdparams").refused(
+        2, "is no parameter of the model"
+    )
+    Path("cut.pdopt").write_bytes(Path("m.pdopt").read_bytes()[:200])
+    run("convert", "cut.pdopt", "m.safetensors", "--params", "m.pdparams").refused(2, "'cut.pdopt'", "cut short")
+    assert not Path("m.safetensors").exists()
+
+
 def test_the_zoo_s_names_lead_to_ours() -> None:
     from convert.googlenet_bvlc import GOOGLENET_BVLC, ZOO_MAP, zoo_name
 

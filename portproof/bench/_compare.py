@@ -86,7 +86,11 @@ def compare_results(
             rows[key] = compare_unpaired(one[key].compared_ms, two[key].compared_ms, alpha)
     only = [(0, *key) for key in one if key not in two] + [(1, *key) for key in two if key not in one]
     overlap = frozenset(key for key in shared if _overlap(one[key], two[key]))
-    said = [_said(result, list(one.values())) for result in (first, second)]
+    fastest = {
+        batch: min((row for row in one.values() if row.batch == batch), key=lambda row: row.median_ms or 0.0).runner
+        for _, batch in one
+    }
+    said = [_said(result, fastest) for result in (first, second)]
     same = frozenset(key for key in shared if said[0][key] == said[1][key])
     apart = () if interleaved else tuple(differing_hosts(first, second))
     return Compared(rows, tuple(only), apart, limit, overlap, same, interleaved)
@@ -103,15 +107,13 @@ def _overlap(one: Row, two: Row) -> bool:
     return low <= other_high and other_low <= high
 
 
-def _said(result: BenchResult, rows: list[Row]) -> dict[Key, tuple[str, str]]:
-    """Return of each row whether it keeps parity, and what it is beside the fastest of ``rows`` at its batch size."""
+def _said(result: BenchResult, fastest: dict[int, str]) -> dict[Key, tuple[str, str]]:
+    """Return of each row whether it keeps parity, and what it is beside one runner of its batch size."""
+    against = {batch: comparisons(result, batch, runner) for batch, runner in fastest.items()}
     found: dict[Key, tuple[str, str]] = {}
-    for batch in dict.fromkeys(row.batch for row in rows):
-        fastest = min((row for row in rows if row.batch == batch), key=lambda row: row.median_ms or 0.0).runner
-        against = comparisons(result, batch, fastest)
-        for row in result.rows:
-            if row.batch == batch:
-                found[row.key] = row.verdict, against[row.runner].change if row.runner in against else ""
+    for row in result.rows:
+        beside = against.get(row.batch, {}).get(row.runner)
+        found[row.key] = row.verdict, "" if beside is None else beside.change
     return found
 
 

@@ -25,15 +25,29 @@ def read(path: Path) -> Checkpoint:
     Raises:
         BadInput: the file asks for more than arrays, or holds more than a dictionary of them.
     """
-    with path.open("rb") as file:
-        machine = Machine(path, file, numpy_names())
-        content = machine.load()
-        rest = file.read(4096)
-    if not isinstance(content, dict):
-        raise BadInput(f"expected a dictionary of arrays, found {type(content).__name__}")
+    content, rest = _load(path)
     content.pop(NAME_TABLE, None)
     about = notes(rest[len(_TRAILER) :]) if rest.startswith(_TRAILER) else {}
     return Checkpoint(path, only_tensors(content), "paddle", about)
+
+
+def read_tree(path: Path) -> dict[Any, Any]:
+    """Read all that a file holds: tensors are stand-ins, all else is plain.
+
+    Raises:
+        BadInput: the file asks for more than arrays.
+    """
+    return _load(path)[0]
+
+
+def _load(path: Path) -> tuple[dict[Any, Any], bytes]:
+    """Return the dictionary of a file, and what follows it."""
+    with path.open("rb") as file:
+        content = Machine(path, file, numpy_names()).load()
+        rest = file.read(4096)
+    if not isinstance(content, dict):
+        raise BadInput(f"expected a dictionary of arrays, found {type(content).__name__}")
+    return content, rest
 
 
 def only_tensors(content: Mapping[Any, Any]) -> dict[str, Stored]:
@@ -52,10 +66,16 @@ def only_tensors(content: Mapping[Any, Any]) -> dict[str, Stored]:
     return {name: value.stored() for name, value in content.items()}
 
 
-def write(file: BinaryIO, tensors: Mapping[str, Stored], about: Mapping[str, str]) -> None:
+def write(
+    file: BinaryIO, tensors: Mapping[str, Stored], about: Mapping[str, str], plain: Mapping[str, Any] | None = None
+) -> None:
     """Write a state dict, tensor by tensor, in the form that Paddle's own are in.
 
-    What ``about`` says follows the pickle, where readers have stopped; Paddle's does not see it.
+    Args:
+        file: to write to.
+        tensors: to write; each is read when its turn comes.
+        about: follows the pickle, where readers have stopped; Paddle's does not see it.
+        plain: values beside the tensors, such as an optimiser's schedule.
     """
     file.write(pickle.PROTO + b"\x04" + pickle.EMPTY_DICT + pickle.MARK)
     for name, stored in tensors.items():
@@ -64,6 +84,8 @@ def write(file: BinaryIO, tensors: Mapping[str, Stored], about: Mapping[str, str
         file.write(pickle.NEWFALSE + long_bytes(stored.nbytes))
         file.write(stored.bytes())
         file.write(pickle.TUPLE + pickle.BUILD)
+    for name, value in (plain or {}).items():
+        file.write(piece(name) + piece(value))
     file.write(piece(NAME_TABLE) + piece({name: name for name in tensors}) + pickle.SETITEMS + pickle.STOP)
     if about:
         file.write(_TRAILER + json.dumps(dict(about), sort_keys=True).encode())
