@@ -2,8 +2,8 @@
 
     python -m docs.evidence.where_time_goes [torch|paddle]
 
-ONNX Runtime's own profile gives each node's time; its multiply-adds are counted from its shapes, and its bytes from
-what it reads and writes. Groups of convolutions are by kernel and by the size of the plane that they work on.
+ONNX Runtime's own profile gives each node's time; its multiply-adds are counted from its shapes, and its bytes, where it
+multiplies nothing, from what it reads and writes. Convolutions are grouped by kernel and by the plane that they make.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def main(side: str) -> None:
     for name, (taken, work, size) in sorted(groups.items(), key=lambda item: -item[1][0]):
         table.add_row(
             name, f"{taken:.2f}", f"{taken / whole_ms:.1%}", f"{work / flop:.1%}",
-            f"{work / taken / 1e6 / peak.gflops:.0%}" if work else "-", f"{size / taken / 1e6:.0f}",
+            f"{work / taken / 1e6 / peak.gflops:.0%}" if work else "-",
+            "-" if work else f"{size / taken / 1e6:.0f}",
         )  # fmt: skip
     table.add_row("all", f"{whole_ms:.2f}", "100%", "100%", f"{flop / whole_ms / 1e6 / peak.gflops:.0%}", "")
     console = Console(width=100)
