@@ -2,8 +2,8 @@
 
     python -m docs.evidence.where_time_goes [torch|paddle]
 
-ONNX Runtime's own profile gives each node's time; its multiply-adds are counted from its shapes, and its bytes, where it
-multiplies nothing, from what it reads and writes. Convolutions are grouped by kernel and by the plane that they make.
+ONNX Runtime's own profile gives each node's time; its multiply-adds are counted from its shapes, and its bytes, where
+it multiplies nothing, from what it reads and writes. Convolutions are grouped by kernel and by the plane they make.
 """
 
 from __future__ import annotations
