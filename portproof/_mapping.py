@@ -16,6 +16,7 @@ from pathlib import Path
 
 from portproof._account import Account, Entry, Row
 from portproof._errors import BadInput
+from portproof._port import other
 from portproof.checkpoints import DTYPES, Stored
 
 COLUMNS = ("torch", "paddle", "transform", "torch_shape", "paddle_shape", "dtype")
@@ -180,7 +181,7 @@ def shape_towards(row: Row, side: str, shapes: list[tuple[int, ...]]) -> list[tu
         whole[row.axis] //= count
         shapes = [tuple(whole)] * count
     turned = [shape if axes is None else tuple(shape[axis] for axis in axes) for shape in shapes]
-    if len(row.names("torch" if side == "paddle" else "paddle")) == 1:
+    if len(row.names(other(side))) == 1:
         return turned
     whole = list(turned[0])
     whole[row.axis] = sum(shape[row.axis] for shape in turned)
@@ -194,7 +195,7 @@ def near_misses(missing: Mapping[str, tuple[int, ...]], surplus: Mapping[str, St
     """
     left, found = dict(surplus), {}
     for name, shape in missing.items():
-        fitting = [other for other, stored in left.items() if math.prod(stored.shape) == math.prod(shape)]
+        fitting = [candidate for candidate, stored in left.items() if math.prod(stored.shape) == math.prod(shape)]
         best = difflib.get_close_matches(name, fitting, 1, cutoff=0.3)
         if best:
             found[name] = best[0]

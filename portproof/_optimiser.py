@@ -21,9 +21,11 @@ from typing import Any
 from portproof._atomic import atomic_path, require_writable
 from portproof._convert import Plan
 from portproof._errors import BadInput
+from portproof._port import other
 from portproof._weights import transferred
-from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
+from portproof.checkpoints import Stored, open_checkpoint, reading, write_checkpoint
 from portproof.checkpoints import _paddle as paddle_files
+from portproof.checkpoints._pickle import is_tensor
 
 SUFFIX = ".pdopt"
 #: Paddle's name of a state to torch's, where both have it.
@@ -75,8 +77,8 @@ def _parameter_names(params: Path) -> dict[str, str]:
     """Return the names in the model to Paddle's names of parameters."""
     if params.suffix.lower() != ".pdparams":
         raise BadInput(f"--params takes the .pdparams that was saved with the optimiser, found '{params}'.")
-    open_checkpoint(params)  # refuses what is none
-    names = paddle_files.read_tree(params).get(paddle_files.NAME_TABLE)
+    with reading(params, "a Paddle checkpoint"):
+        names = paddle_files.read_tree(params).get(paddle_files.NAME_TABLE)
     plain = isinstance(names, dict) and all(isinstance(text, str) for pair in names.items() for text in pair)
     if not plain or not names:
         raise BadInput(f"'{params}' does not say what its parameters are called; save it with paddle.save.")
@@ -85,28 +87,18 @@ def _parameter_names(params: Path) -> dict[str, str]:
 
 def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
     """Return the tensors of a ``.pdopt`` by their raw names, and all else that is plain."""
-    if not path.is_file():
-        raise BadInput(f"'{path}': no such file.")
-    try:
+    with reading(path, "a Paddle optimiser's state"):
         content = paddle_files.read_tree(path)
         content.pop(paddle_files.NAME_TABLE, None)
-        tensors = {name: value.stored() for name, value in content.items() if _is_tensor(value)}
+        tensors = {name: value.stored() for name, value in content.items() if is_tensor(value)}
         rest = {name: value for name, value in content.items() if name not in tensors}
         for name, value in rest.items():
-            if isinstance(value, dict) and any(map(_is_tensor, value.values())):
+            if isinstance(value, dict) and any(map(is_tensor, value.values())):
                 raise BadInput(f"it holds tensors inside '{name}', which are not converted")
         json.dumps(rest)
-    except BadInput as error:
-        raise BadInput(f"'{path}' was refused: {str(error).rstrip('.')}.") from error
-    except Exception as error:  # every parser of foreign bytes fails in ways of its own
-        raise BadInput(f"'{path}' is no optimiser's state, or is cut short ({type(error).__name__}).") from error
     if not tensors:
         raise BadInput(f"'{path}' holds no state; was it saved before the first step?")
     return tensors, rest
-
-
-def _is_tensor(value: object) -> bool:
-    return hasattr(value, "stored")
 
 
 def _plain(path: Path, text: str) -> dict[str, Any]:
@@ -134,7 +126,7 @@ def _moved(
     plan: Plan, slots: Mapping[str, Mapping[str, Stored]], towards: str, named: Callable[[str, str], str], path: Path
 ) -> dict[str, Stored]:
     """Return all states in the other side's names and layouts; one of another shape than its parameter is copied."""
-    side = "paddle" if towards == "torch" else "torch"
+    side = other(towards)
     shapes = {entry.name: entry.shape for entry in plan.entries[side]}
     moved: dict[str, Stored] = {}
     for slot, states in slots.items():

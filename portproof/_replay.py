@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._judge import ModuleFloors, is_blind, judge_modules, multiple, ratio
-from portproof._port import Accepted
+from portproof._port import Accepted, other
 from portproof._report import AcceptedDeviation, Culprit, Modules, Sight
 from portproof._settings import SettingDifference, compare_settings
 from portproof._taps import RETURNED, TapDifference
@@ -321,7 +321,7 @@ def read_answer(
         floors: of the clean sides.
         accepted: module to the deviation that the port's author accepts there; within its bound it is no sighting.
     """
-    opposite = "torch" if planted == "paddle" else "paddle"
+    opposite = other(planted)
     settings: list[SettingDifference] = []
     for key, (layer, values) in answer["settings"].items():
         mine, theirs = (layer, values), pairs.described[opposite][key]

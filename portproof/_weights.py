@@ -11,6 +11,7 @@ import numpy as np
 from portproof._account import Account, Entry, Row
 from portproof._errors import BadInput
 from portproof._mapping import near_misses, shape_towards
+from portproof._port import other
 from portproof.checkpoints import Checkpoint, Stored, dtype_of, is_floating, open_checkpoint
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -24,7 +25,7 @@ def transferred(tensors: Mapping[str, Stored], rows: Sequence[Row], target: str)
         rows: what corresponds.
         target: ``"paddle"`` or ``"torch"``.
     """
-    source = "torch" if target == "paddle" else "paddle"
+    source = other(target)
     made: dict[str, Stored] = {}
     for row in rows:
         parts = [tensors[name] for name in row.names(source)]

@@ -4,8 +4,9 @@ give the same bytes. Nothing of a tensor is in memory before it is used, and the
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from portproof._atomic import atomic_path, write_text
@@ -15,7 +16,7 @@ from portproof.checkpoints._stored import DTYPES, Checkpoint, Stored, dtype_of, 
 
 __all__ = [
     "DTYPES", "FORMATS", "Checkpoint", "Stored", "dtype_of", "format_of", "is_floating", "open_checkpoint",
-    "write_checkpoint",
+    "reading", "write_checkpoint",
 ]  # fmt: skip
 
 #: Suffix to what it is called and the side whose names and layouts it holds (None: the file may say, or not).
@@ -54,17 +55,21 @@ def format_of(path: Path, *, written: bool = False) -> str:
     return suffix
 
 
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Open a checkpoint; its tensors stay in the file.
+@contextlib.contextmanager
+def reading(path: Path, what: str) -> Iterator[None]:
+    """Name the file in whatever goes wrong in the block, which reads a file from a stranger.
+
+    Args:
+        path: of the file.
+        what: it should be, for people.
 
     Raises:
-        BadInput: the file is missing, cut short, of another format, or holds more than tensors.
+        BadInput: the file is missing, or the block raised.
     """
-    suffix = format_of(path)
     if not path.is_file():
         raise BadInput(f"'{path}': no such file.")
     try:
-        found = _READERS[suffix](path)
+        yield
     except BadInput as error:
         raise BadInput(f"'{path}' was refused: {str(error).rstrip('.')}.") from error
     except PortproofError:
@@ -72,7 +77,18 @@ def open_checkpoint(path: Path) -> Checkpoint:
     except MemoryError as error:
         raise BadInput(f"'{path}': it declares more than memory holds; the file is damaged or hostile.") from error
     except Exception as error:  # every parser of foreign bytes fails in ways of its own; none is a verdict
-        raise BadInput(f"'{path}' is not {FORMATS[suffix][0]}, or is cut short ({one_line(error, 120)}).") from error
+        raise BadInput(f"'{path}' is not {what}, or is cut short ({one_line(error, 120)}).") from error
+
+
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Open a checkpoint; its tensors stay in the file.
+
+    Raises:
+        BadInput: the file is missing, cut short, of another format, or holds more than tensors.
+    """
+    suffix = format_of(path)
+    with reading(path, FORMATS[suffix][0]):
+        found = _READERS[suffix](path)
     if not found.tensors:
         raise BadInput(f"'{path}': expected tensors by name, found none.")
     return found

@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from portproof._errors import BadInput
-from portproof.checkpoints._pickle import Machine, long_bytes, numpy_names, piece
+from portproof.checkpoints._pickle import Machine, long_bytes, numpy_names, only_tensors, piece
 from portproof.checkpoints._stored import Checkpoint, Stored, notes
 
 #: Paddle's table from names in the model to names of parameters, kept beside them.
@@ -48,22 +48,6 @@ def _load(path: Path) -> tuple[dict[Any, Any], bytes]:
     if not isinstance(content, dict):
         raise BadInput(f"expected a dictionary of arrays, found {type(content).__name__}")
     return content, rest
-
-
-def only_tensors(content: Mapping[Any, Any]) -> dict[str, Stored]:
-    """Check that a file holds tensors by name, and nothing else.
-
-    Raises:
-        BadInput: it holds something else.
-    """
-    for name, value in content.items():
-        if not isinstance(name, str) or not hasattr(value, "stored"):
-            what = "an array" if hasattr(value, "stored") else type(value).__name__
-            raise BadInput(
-                f"expected tensors by name, found {what} under {str(name)[:60]!r}; "
-                "is it an optimiser's state or a whole training checkpoint?"
-            )
-    return {name: value.stored() for name, value in content.items()}
 
 
 def write(

@@ -212,6 +212,27 @@ def checked_shape(shape: Any) -> tuple[int, ...]:
     return shape
 
 
+def is_tensor(value: object) -> bool:
+    """Whether a stand-in describes a tensor."""
+    return hasattr(value, "stored")
+
+
+def only_tensors(content: Mapping[Any, Any]) -> dict[str, Stored]:
+    """Check that a file holds tensors by name, and nothing else.
+
+    Raises:
+        BadInput: it holds something else.
+    """
+    for name, value in content.items():
+        if not isinstance(name, str) or not is_tensor(value):
+            what = "an array" if is_tensor(value) else type(value).__name__
+            raise BadInput(
+                f"expected tensors by name, found {what} under {str(name)[:60]!r}; "
+                "is it an optimiser's state or a whole training checkpoint?"
+            )
+    return {name: value.stored() for name, value in content.items()}
+
+
 def _scalar(dtype: Any, raw: Any = b"") -> NumpyArray:
     return NumpyArray().fill(raw, dtype, (), "C")
 

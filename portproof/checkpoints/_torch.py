@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from portproof._errors import BadInput
-from portproof.checkpoints._paddle import only_tensors
-from portproof.checkpoints._pickle import LIMIT, Described, Machine, checked_shape, numpy_names, piece
+from portproof.checkpoints._pickle import LIMIT, Described, Machine, checked_shape, numpy_names, only_tensors, piece
 from portproof.checkpoints._stored import Array, Checkpoint, FilePart, Stored, dtype_of, notes
 
 _STORAGES = {
