@@ -11,5 +11,6 @@ GOOGLENET = Port(
     inputs={"image": Input(shape=("batch", 3, 224, 224))},
     outputs=("out", "out1", "out2"),
     weights=WeightMap(),
+    training={"paddle": "paddle_impl.training:Training", "torch": "torch_impl.training:Training"},
     mapping=Path(__file__).with_suffix(".csv"),
 )

@@ -28,6 +28,7 @@ from portproof._options import (
     size_of,
     write_json,
 )  # fmt: skip
+from portproof._train_cli import train
 
 app = typer.Typer(
     name="portproof",
@@ -39,6 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(bench, name="bench")
+app.command()(train)
 
 
 @app.command()

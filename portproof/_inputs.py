@@ -18,7 +18,7 @@ Array = np.ndarray[Any, Any]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 
 #: Rows of a check. A noise floor is pooled over at least 64 rows where a row is cheap, or over 16 whose outputs
 #: have many elements: the error of a sum of few terms is heavy-tailed, that of a thousand logits is not.
@@ -105,9 +105,9 @@ def _photographs(folder: Path | None) -> list[Path]:
         return sorted(p for p in (Path(found.origin).parent / "datasets" / "images").glob("*.jpg"))
     if not folder.is_dir():
         raise BadInput(f"--images: '{folder}' is no folder; give one that holds photographs.")
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in _SUFFIXES and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
-        raise BadInput(f"--images: no photograph ({', '.join(sorted(_SUFFIXES))}) in '{folder}'.")
+        raise BadInput(f"--images: no photograph ({', '.join(sorted(SUFFIXES))}) in '{folder}'.")
     return files
 
 
@@ -146,9 +146,14 @@ def preprocess(photograph: Array, height: int, width: int) -> Array:
     size = (max(width, round(photograph.shape[1] * zoom)), max(height, round(photograph.shape[0] * zoom)))
     resized = np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.BILINEAR))
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
-    crop = resized[top : top + height, left : left + width].astype(np.float32) / 255
-    normal = (crop - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
-    return np.ascontiguousarray(normal.transpose(2, 0, 1), dtype=np.float32)
+    return normalised(resized[top : top + height, left : left + width])
+
+
+def normalised(images: Array) -> Array:
+    """Return ``(…, H, W, 3)`` uint8 as ``(…, 3, H, W)`` float32, with ImageNet's mean and variance taken out."""
+    scaled = images.astype(np.float32) / 255
+    normal = (scaled - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
+    return np.ascontiguousarray(np.moveaxis(normal, -1, -3), dtype=np.float32)
 
 
 def _crops(photograph: Array) -> Iterator[tuple[str, Array]]:

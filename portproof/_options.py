@@ -61,15 +61,15 @@ def size_of(option: str, text: str) -> int:
     return int(float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]])
 
 
-def settings_of(settings: list[str] | None) -> dict[str, Any]:
+def settings_of(settings: list[str] | None, option: str = "--set") -> dict[str, Any]:
     """Read NAME=VALUE pairs; a value is a Python literal, or a string where it is none."""
     import ast
 
     read: dict[str, Any] = {}
     for setting in settings or []:
-        name, value = pair_of("--set", "NAME=VALUE", setting)
+        name, value = pair_of(option, "NAME=VALUE", setting)
         if not name.isidentifier():
-            raise BadInput(f"--set takes NAME=VALUE, found '{setting}'.")
+            raise BadInput(f"{option} takes NAME=VALUE, found '{setting}'.")
         try:
             read[name] = ast.literal_eval(value)
         except (ValueError, SyntaxError):

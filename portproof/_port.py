@@ -140,6 +140,9 @@ class Port:
         taps: pairs of module paths, torch to paddle, where the trees differ.
         accepted: deviations that the author has looked at: torch module path to :class:`Accepted`.
         mapping: file of the weight map as a table (``portproof account -o``), with which ``convert`` needs no model.
+        training: side to how it is trained, ``"module:Training"`` or a callable: called with the model and settings,
+            it returns an object with ``optimizer``, ``step(*inputs, labels)``, which returns the losses by name, and
+            where there is one ``scheduler``. See docs/training.md.
         faults: kinds of fault of the author's own, beside the catalogue: each a ``portproof.faults.Kind``, or
             ``"module:name"`` of one or of several.
 
@@ -158,6 +161,7 @@ class Port:
     taps: Mapping[str, str] = field(default_factory=dict)
     accepted: Mapping[str, Accepted] = field(default_factory=dict)
     mapping: str | Path | None = None
+    training: Mapping[str, Factory] = field(default_factory=dict)
     faults: Sequence[Any] = ()
 
     def __post_init__(self) -> None:
@@ -175,6 +179,8 @@ class Port:
             raise BadInput(f"{where}: outputs must name each output once, found {list(self.outputs)}.")
         if isinstance(self.outputs, tuple) and any(len(name) == 0 for name in self.outputs):
             raise BadInput(f"{where}: an output has an empty name.")
+        if not set(self.training) <= set(self.sides):
+            raise BadInput(f"{where}: training names {sorted(self.training)}, the port has {', '.join(self.sides)}.")
         if self.call not in ("positional", "keyword", "dictionary"):
             raise BadInput(f"{where}: call is 'positional', 'keyword' or 'dictionary', found '{self.call}'.")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import operator
 import os
 import subprocess
 import sys
@@ -51,7 +52,7 @@ class LocalSession:
         if begun is not None:
             begun()
         try:
-            future.set_result(getattr(self._tasks, task)(**arguments))
+            future.set_result(operator.attrgetter(task)(self._tasks)(**arguments))
         except Exception as error:
             future.set_exception(error)
         return future
@@ -70,13 +71,14 @@ class WorkerSession:
     """
 
     def __init__(
-        self, located: Located, side: str, module: str, device: str, threads: int, part: Part | None = None
-    ) -> None:
+        self, located: Located, side: str, module: str, device: str, threads: int, part: Part | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         python = located.project.python.get(side, sys.executable)
         self._side, self._python = side, python
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
         environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(threads))
-        environment["PYTHONUNBUFFERED"] = "1"
+        environment |= {"PYTHONUNBUFFERED": "1", **(variables or {})}
         if device == "cuda":
             environment["NVIDIA_TF32_OVERRIDE"] = "0"  # one policy for all; TensorRT obeys nothing else
         # Keep freed memory: every forward makes and frees hundreds of megabytes, and returning them costs page faults.
@@ -183,14 +185,19 @@ class Sessions:
         self.part = part
         return self.located
 
-    def open(self, side: str, module: str = "", threads: int | None = None) -> Session:
-        """Start a session; its framework is imported when the first task asks for it."""
+    def open(
+        self, side: str, module: str = "", threads: int | None = None, environment: Mapping[str, str] | None = None
+    ) -> Session:
+        """Start a session; its framework is imported when the first task asks for it.
+
+        ``environment``: variables of its process, where it gets one.
+        """
         session: Session
         threads = threads or self.threads
         if self.located.locator is None:
             session = LocalSession(self.located, side, module, self.device, threads)
         else:
-            session = WorkerSession(self.located, side, module, self.device, threads, self.part)
+            session = WorkerSession(self.located, side, module, self.device, threads, self.part, environment)
         self._stack.callback(session.close)
         return session
 

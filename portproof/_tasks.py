@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shutil
 import time
 from collections.abc import Sequence
@@ -52,6 +53,13 @@ class Tasks:
         self._rounded: dict[str, int] = {}
         self._planting: tuple[str, _Planting] | None = None
         self._streaming: Streaming | None = None
+
+    @functools.cached_property
+    def training(self) -> Any:
+        """Tasks of trainings."""
+        from portproof.training._tasks import TrainingTasks
+
+        return TrainingTasks(self.job)
 
     def close(self) -> None:
         """Release the models."""

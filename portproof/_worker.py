@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sys
 import traceback
@@ -25,7 +26,7 @@ def main() -> None:
             if request["task"] == "_open":
                 tasks, result = _open(**arguments), None
             else:
-                result = getattr(tasks, request["task"])(**arguments)
+                result = operator.attrgetter(request["task"])(tasks)(**arguments)
             answer: dict[str, Any] = {"result": result}
         except PortproofError as error:
             details = (

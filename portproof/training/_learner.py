@@ -1,0 +1,174 @@
+"""One side in training: a model, the port's own training of it, and all that chance decides, drawn from a seed."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._errors import BadInput, ModelRaised, one_line
+from portproof._model import Model, wrapped_forwards
+from portproof._port import Port
+from portproof._resolve import resolve_callable, resolve_factory
+from portproof._tree import name_outputs
+from portproof.frameworks import Framework
+from portproof.training._batches import DROPOUT
+from portproof.training._learning import load_learning
+
+Array = np.ndarray[Any, Any]
+
+#: How a dropout in training chooses: by masks that both sides share, as the framework does it, or not at all.
+DROPOUTS = ("shared", "own", "off")
+_LAYERS = ("Dropout", "Dropout1d", "Dropout2d", "Dropout3d")
+
+
+class Learner:
+    """A model in training on one side.
+
+    Args:
+        framework: the side's.
+        port: with a training on this side.
+        precision: ``"float64"`` or ``"float32"``.
+        settings: keyword arguments of the port's training.
+        seed: of dropout masks, and of the framework's own random numbers, at every step anew.
+        dropout: one of ``DROPOUTS``.
+        keys: module path on this side to the name that both sides share; default: the path.
+        weights: file of a state dict to begin with.
+
+    Attributes:
+        steps: how many steps it has made.
+
+    Raises:
+        BadInput: the port has no training on this side, or it refuses the settings.
+    """
+
+    def __init__(
+        self,
+        framework: Framework,
+        port: Port,
+        precision: str,
+        settings: Mapping[str, Any],
+        seed: int = 0,
+        dropout: str = "shared",
+        keys: Mapping[str, str] | None = None,
+        weights: Path | None = None,
+    ) -> None:
+        self.framework, self.port, self.seed, self.dropout, self.keys = framework, port, seed, dropout, keys or {}
+        self.side = framework.side
+        self.learning = load_learning(framework)
+        self.model = Model(framework, port, resolve_factory(port, self.side), precision)
+        if weights is not None:
+            self.model.load(load_file(weights))
+        factory = training_of(port, self.side)
+        accepted = settings_of(factory)
+        odd = next((name for name in settings if name not in accepted), None)
+        if odd is not None:
+            raise BadInput(
+                f"the training of port '{port.name}' has no setting '{odd}'; it takes {', '.join(accepted)}."
+            )
+        try:
+            self.training = factory(self.model.root, **settings)
+        except Exception as error:
+            raise BadInput(f"{self.side} training of port '{port.name}' raised {one_line(error)}") from error
+        for part in ("optimizer", "step"):
+            if not hasattr(self.training, part):
+                raise BadInput(f"{self.side} training of port '{port.name}' has no '{part}'; see docs/training.md.")
+        self.steps = 0
+
+    def step(self, inputs: Mapping[str, Array], labels: Array) -> tuple[dict[str, float], dict[str, Any]]:
+        """Make one step.
+
+        Args:
+            inputs: name to rows.
+            labels: ``(N,)`` int64.
+
+        Returns:
+            The losses, ``"loss"`` being the one that is minimised, and the model's own outputs by name.
+
+        Raises:
+            ModelRaised: the step raised.
+        """
+        self.learning.seed(zlib.crc32(f"{self.seed}:{self.steps}".encode()))
+        args, kwargs = self.model.arguments(inputs)
+        outputs: dict[str, Any] = {}
+        try:
+            with self._shared_masks(), self._outputs_into(outputs):
+                losses = self.training.step(*args, self.framework.to_tensor(labels), **kwargs)
+        except Exception as error:
+            raise ModelRaised(self.side, "", f"in a training step: {one_line(error)}") from error
+        self.steps += 1
+        return {name: float(self.framework.to_array(value)) for name, value in losses.items()}, outputs
+
+    def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Run the model in evaluation mode."""
+        self.model.root.eval()
+        return self.model.run(inputs)
+
+    @contextlib.contextmanager
+    def _outputs_into(self, outputs: dict[str, Any]) -> Iterator[None]:
+        def wrap(_: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def forwarded(*args: Any, **kwargs: Any) -> Any:
+                result = forward(*args, **kwargs)
+                outputs.update(name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor))
+                return result
+
+            return forwarded
+
+        with wrapped_forwards([("", self.model.root)], wrap):
+            yield
+
+    def _shared_masks(self) -> contextlib.AbstractContextManager[None]:
+        if self.dropout == "own":
+            return contextlib.nullcontext()
+        found = [(p, m) for p, m in self.framework.modules(self.model.root) if self.framework.layer(m) in _LAYERS]
+        own, calls = dict(found), dict.fromkeys((path for path, _ in found), 0)
+
+        def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            module = own[path]
+
+            def masked(x: Any) -> Any:
+                if not module.training or self.dropout == "off":
+                    return x
+                calls[path] += 1
+                key = zlib.crc32(f"{self.keys.get(path, path)}#{calls[path]}".encode())
+                rng = np.random.default_rng([DROPOUT, self.seed, self.steps, key])
+                mask = dropout_mask(rng, tuple(x.shape), float(module.p), self.framework.layer(module))
+                if getattr(module, "mode", "upscale_in_train") == "upscale_in_train":
+                    mask /= 1 - float(module.p)
+                return x * self.framework.to_tensor(mask, self.model.precision)
+
+            return masked
+
+        return wrapped_forwards(found, wrap)
+
+
+def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], p: float, layer: str) -> Array:
+    """Return ones where a dropout keeps and zeros where it drops, whole channels for the layers that drop these."""
+    drawn = shape if layer == "Dropout" else shape[:2] + (1,) * (len(shape) - 2)
+    return np.asarray(np.broadcast_to(rng.random(drawn) >= p, shape), np.float64)
+
+
+def training_of(port: Port, side: str) -> Callable[..., Any]:
+    """Return a port's training on one side.
+
+    Raises:
+        BadInput: it has none, or its name leads nowhere.
+    """
+    found = port.training.get(side)
+    if found is None:
+        raise BadInput(
+            f"port '{port.name}' has no training on the {side} side; add training={{'{side}': 'module:Training'}} "
+            "to it, see docs/training.md."
+        )
+    return resolve_callable(found, f"{side} training of port '{port.name}'")
+
+
+def settings_of(factory: Callable[..., Any]) -> list[str]:
+    """Return the keyword arguments that a training takes beside the model."""
+    return list(inspect.signature(factory).parameters)[1:]

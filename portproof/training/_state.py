@@ -1,0 +1,186 @@
+"""A training on disk: model, optimiser, schedule, the place in the data and the seeds, in one safetensors file.
+
+Tensors are ``model/NAME`` in the side's own layouts and ``optimiser/NAME/SLOT`` by torch's names of slots; what is no
+tensor stands as JSON in the header. The order of the data, the cuts and the dropout masks are drawn from a seed and the
+number of the step, so these two are all of the random state; no generator's is to be kept.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from portproof._account import Account
+from portproof._errors import BadInput
+from portproof._weights import transfer
+from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
+from portproof.training._learner import Learner
+from portproof.training._learning import SHAPED
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+_MODEL, _OPTIMISER = "model/", "optimiser/"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What decides a training, beside the data's bytes and the side.
+
+    Attributes:
+        data: name of a data set or path of a folder.
+        fingerprint: of the data.
+        batch: images a step.
+        steps: how many there will be.
+        seed: of the order, the cuts, the masks, and of what is held out.
+        augment: whether images are cut at random.
+        dropout: ``"shared"``, ``"own"`` or ``"off"``.
+        settings: of the port's training.
+        kwargs: of the models' factories.
+        threads: compute threads; the last bits depend on it.
+    """
+
+    data: str
+    fingerprint: str
+    batch: int
+    steps: int
+    seed: int
+    augment: bool
+    dropout: str
+    settings: Mapping[str, Any]
+    kwargs: Mapping[str, Any]
+    threads: int
+
+
+@dataclass(frozen=True)
+class State:
+    """A training as it is kept.
+
+    Attributes:
+        port, side: whose.
+        step: how many steps were made.
+        recipe: what it follows.
+        scheduler: the schedule's own state.
+        rows: of the log, one a step.
+        tests: of the log, one a test.
+        tensors: see the module.
+    """
+
+    port: str
+    side: str
+    step: int
+    recipe: Recipe
+    scheduler: Mapping[str, Any]
+    rows: tuple[Mapping[str, Any], ...]
+    tests: tuple[Mapping[str, Any], ...]
+    tensors: Mapping[str, Any] = field(default_factory=dict)
+
+    def model(self) -> Arrays:
+        """Return the model's state dict."""
+        return {n.removeprefix(_MODEL): np.array(t.read()) for n, t in self.tensors.items() if n.startswith(_MODEL)}
+
+    def slots(self) -> dict[str, Arrays]:
+        """Return what the optimiser keeps: parameter to slot to array."""
+        found: dict[str, Arrays] = {}
+        for key, stored in self.tensors.items():
+            if key.startswith(_OPTIMISER):
+                name, _, slot = key.removeprefix(_OPTIMISER).rpartition("/")
+                found.setdefault(name, {})[slot] = np.array(stored.read())
+        return found
+
+    def on(self, side: str, account: Account, own: Arrays) -> State:
+        """Return this state in the other side's names and layouts; its schedule is that of the same step.
+
+        Args:
+            side: the other.
+            account: what corresponds.
+            own: tensors that only the other side has.
+        """
+        made = {f"{_MODEL}{name}": a for name, a in transfer(self.model(), account, side, own).items()}
+        slots = self.slots()
+        for slot in SHAPED:
+            kept = {name: arrays[slot] for name, arrays in slots.items() if slot in arrays}
+            rows = [row for row in account.rows if all(name in kept for name in row.names(self.side))]
+            moved = transfer(kept, Account(tuple(rows), (), ()), side, {})
+            made |= {f"{_OPTIMISER}{name}/{slot}": array for name, array in moved.items()}
+        return replace(self, side=side, scheduler={}, tensors={n: Stored.of(a) for n, a in made.items()})
+
+
+def save(path: Path, learner: Learner, recipe: Recipe, rows: list[Any], tests: list[Any]) -> None:
+    """Write a training; the file takes its place when it is whole.
+
+    Raises:
+        BadInput: it cannot be written; what was there is as it was.
+    """
+    framework = learner.framework
+    tensors = {f"{_MODEL}{name}": array for name, array in learner.model.state().items()}
+    for name, kept in learner.learning.slots(learner.training.optimizer, learner.model.root).items():
+        tensors |= {f"{_OPTIMISER}{name}/{slot}": framework.to_array(tensor) for slot, tensor in kept.items()}
+    scheduler = getattr(learner.training, "scheduler", None)
+    about = {
+        "port": learner.port.name,
+        "step": learner.steps,
+        "recipe": asdict(recipe),
+        "scheduler": plain(scheduler.state_dict()) if scheduler is not None else {},
+        "rows": rows,
+        "tests": tests,
+    }
+    stored = {name: Stored.of(array) for name, array in tensors.items()}
+    write_checkpoint(path, stored, learner.side, {"training": json.dumps(about)})
+
+
+def load(path: Path) -> State:
+    """Read a training.
+
+    Raises:
+        BadInput: the file is missing, cut short, or no training.
+    """
+    checkpoint = open_checkpoint(path)
+    try:
+        about = json.loads(checkpoint.about["training"])
+        recipe = Recipe(**about.pop("recipe"))
+        rows, tests = tuple(about.pop("rows")), tuple(about.pop("tests"))
+        return State(
+            **about, side=checkpoint.side or "", recipe=recipe, rows=rows, tests=tests, tensors=checkpoint.tensors
+        )
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise BadInput(
+            f"'{path}' is no training that `portproof train` kept; to begin with weights use --start."
+        ) from error
+
+
+def is_training(path: Path) -> bool:
+    """Whether a file is a training, and not weights alone."""
+    return path.suffix == ".safetensors" and "training" in open_checkpoint(path).about
+
+
+def restore(learner: Learner, state: State) -> None:
+    """Put a state into a learner that has made no step."""
+    framework = learner.framework
+    learner.model.load(state.model())
+    slots = {
+        name: {slot: framework.to_tensor(array) for slot, array in kept.items()} for name, kept in state.slots().items()
+    }
+    learner.learning.load_slots(learner.training.optimizer, learner.model.root, slots, state.step)
+    scheduler = getattr(learner.training, "scheduler", None)
+    if scheduler is not None:
+        if state.scheduler:
+            scheduler.load_state_dict(dict(state.scheduler)) if learner.side == "torch" else scheduler.set_state_dict(
+                dict(state.scheduler)
+            )
+        else:  # it comes from the other side: go to the same place
+            for _ in range(state.step):
+                scheduler.step()
+    learner.steps = state.step
+
+
+def plain(value: Any) -> Any:
+    """Return a schedule's state without what is no number, text, list or dictionary of such."""
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items() if not callable(item)}
+    if isinstance(value, (list, tuple)):
+        return [None if callable(item) else plain(item) for item in value]
+    return value

@@ -1,0 +1,468 @@
+"""Real trainings: begin, go on, keep, test; both sides at a time, from one starting point."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._account import Account
+from portproof._atomic import require_writable, write_text
+from portproof._capture import save_arrays
+from portproof._environment import host, thread_budget
+from portproof._errors import BadInput
+from portproof._port import SIDES, other
+from portproof._replay import pair_modules
+from portproof._report import finite
+from portproof._resolve import Located
+from portproof._session import Session, Sessions
+from portproof._sides import EAGER, TITLE, Sides
+from portproof._weights import given_weights, transfer
+from portproof.checkpoints import Stored, write_checkpoint
+from portproof.training._learner import DROPOUTS
+from portproof.training._state import Recipe, State, is_training, load
+
+Rows = list[dict[str, Any]]
+
+#: A side's files in its folder.
+STATE, LOG, TESTS = "training.safetensors", "log.csv", "tests.csv"
+WEIGHTS = {"torch": "weights.pt", "paddle": "weights.pdparams"}
+#: How long a side's process works before it says what it did.
+_PATIENCE = 0.5
+#: Paddle's Adam runs on another OpenMP runtime than its convolutions, and the idle threads of each wait for work in
+#: a loop, on the cores that the other needs: with two threads, everything takes three times as long from the second
+#: step on. So they sleep.
+_ENVIRONMENT = {"KMP_BLOCKTIME": "0"}
+#: Images that the starting weights are normalised on.
+_EXAMPLES = 32
+
+
+class Progress(Protocol):
+    """Hears of a training as it goes."""
+
+    def doing(self, side: str, what: str) -> None:
+        """Say what a side does that is no step."""
+
+    def steps(self, side: str, rows: Rows, done: int, total: int) -> None:
+        """Hear of steps that were made."""
+
+    def tested(self, side: str, row: Mapping[str, Any]) -> None:
+        """Hear of a test."""
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What ``train`` is asked for.
+
+    Attributes:
+        data: name of a data set, or a folder.
+        out: folder for what is kept, a folder a side in it.
+        side: ``"paddle"``, ``"torch"`` or ``"both"``.
+        epochs: how often each image is seen.
+        batch: images a step.
+        seed: of all that chance decides.
+        start: ``"normalised"`` weights, the ``"factory"``'s own, a checkpoint, or a training of either side.
+        resume: go on where the folder's trainings were left.
+        augment: cut images at random.
+        dropout: ``"shared"``, ``"own"`` or ``"off"``.
+        settings: of the port's training.
+        kwargs: of both factories, over the port's own.
+        keep_every: seconds between two writings of what is kept.
+        threads: compute threads of each side; None shares the machine among them.
+        device: ``"cpu"`` or ``"cuda"``.
+        agree: whether the trained weights are carried to the other side and to both exports, to see the same there.
+    """
+
+    data: str
+    out: Path
+    side: str = "both"
+    epochs: float = 5
+    batch: int = 16
+    seed: int = 0
+    start: str = "normalised"
+    resume: bool = False
+    augment: bool = True
+    dropout: str = "shared"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    keep_every: float = 60.0
+    threads: int | None = None
+    device: str = "cpu"
+    agree: bool = True
+
+    def __post_init__(self) -> None:
+        if self.side not in (*SIDES, "both"):
+            raise BadInput(f"--side takes torch, paddle or both, found '{self.side}'.")
+        if self.dropout not in DROPOUTS:
+            raise BadInput(f"--dropout takes {', '.join(DROPOUTS)}, found '{self.dropout}'.")
+        if not 0 < self.epochs < 1e6:
+            raise BadInput(f"--epochs takes a number above 0, found {self.epochs}.")
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What other runners say of the test images with one side's trained weights.
+
+    Attributes:
+        weights: the side that trained them.
+        runner: who says it.
+        images: how many.
+        differing: output to how many images it names otherwise than the side that trained.
+        accuracy: output to the share that is right.
+    """
+
+    weights: str
+    runner: str
+    images: int
+    differing: Mapping[str, int]
+    accuracy: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The result of ``train``.
+
+    Attributes:
+        port, data: names.
+        recipe: per side what it followed.
+        tests: per side its last test: output to accuracy.
+        seconds: per side the time of all steps that stand in its log.
+        same_bytes: whether both sides saw the same batches; None with one side.
+        agreements: of the trained weights.
+        files: what was written.
+        environment: of this machine.
+    """
+
+    port: str
+    data: str
+    recipe: Mapping[str, Any]
+    tests: Mapping[str, Mapping[str, Any]]
+    seconds: Mapping[str, float]
+    same_bytes: bool | None
+    agreements: tuple[Agreement, ...]
+    files: tuple[str, ...]
+    environment: Mapping[str, Any]
+
+    @property
+    def exit_code(self) -> int:
+        """0 where everything agrees, else 1."""
+        apart = self.same_bytes is False or any(n for found in self.agreements for n in found.differing.values())
+        return 1 if apart else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of ``train --json``."""
+        cleaned: dict[str, Any] = finite({"schema_version": 1, **asdict(self)})
+        return cleaned
+
+
+def train(located: Located, options: TrainOptions, progress: Progress) -> Trained:
+    """Train a port's sides.
+
+    Raises:
+        BadInput: an option, the data or a file is wrong; what was kept so far is as it was.
+        Unavailable: a framework, the data set's package or the device is not there.
+    """
+    sides = [side for side in ("torch", "paddle") if options.side in (side, "both")]
+    for side in sides:
+        if side not in located.port.sides:
+            raise BadInput(f"port '{located.port.name}' has no {side} side; --side takes {located.port.sides[0]}.")
+    if options.out.exists() and not options.out.is_dir():
+        raise BadInput(f"'{options.out}' is a file; -o takes the folder that is trained in.")
+    require_writable(options.out / "x" if options.out.is_dir() else options.out)
+    for side in sides:
+        if (options.out / side / STATE).is_file() and not options.resume:
+            raise BadInput(
+                f"'{options.out / side}' holds a training already; --resume goes on with it, another -o begins anew."
+            )
+    left = {side: state for side in sides if (state := _left(located.port.name, side, options.out)) is not None}
+    threads = next((state.recipe.threads for state in left.values()), max(1, thread_budget() // len(sides)))
+    with Sessions(located, options.kwargs, options.device, options.threads or threads) as sessions:
+        return _Run(sessions, sides, left, options, progress).train()
+
+
+def _left(port: str, side: str, folder: Path) -> State | None:
+    """Return the training that was left in a folder, if there is one."""
+    file = folder / side / STATE
+    if not file.is_file():
+        return None
+    state = load(file)
+    if (state.port, state.side) != (port, side):
+        raise BadInput(f"'{file}' is a training of port '{state.port}' on the {state.side} side.")
+    return state
+
+
+class _Run:
+    """One call of ``train``."""
+
+    def __init__(
+        self, sessions: Sessions, sides: list[str], left: Mapping[str, State], options: TrainOptions, progress: Progress
+    ) -> None:
+        self.sessions, self.sides, self.left, self.options, self.progress = sessions, sides, left, options, progress
+        self.port = sessions.located.port
+        self.folder = sessions.folder
+        self.keys: dict[str, dict[str, str]] = {}
+        self.account: Account | None = None
+        self.open: dict[str, Session] = {}
+        self.own: dict[str, Any] = {}
+        self.files: list[str] = []
+        self.stop = threading.Event()
+
+    def train(self) -> Trained:
+        looked = self._look(self.sides)
+        recipe = self._recipe(looked)
+        for side, state in self.left.items():
+            _require_same(self.options.out / side / STATE, state.recipe, recipe)
+        self.options.out.mkdir(parents=True, exist_ok=True)
+        starts = self._starts([side for side in self.sides if side not in self.left], recipe)
+        rows: dict[str, Rows] = {}
+        tests: dict[str, Rows] = {}
+        files = {side: self.options.out / side / STATE if side in self.left else None for side in self.sides}
+        with ThreadPoolExecutor(len(self.sides)) as pool:
+            running = {
+                side: pool.submit(self._train_side, side, recipe, starts.get(side), files[side]) for side in self.sides
+            }
+            try:
+                wait(running.values(), return_when=FIRST_EXCEPTION)
+            finally:
+                self.stop.set()  # where one side ended badly, or a person interrupts, the other keeps what it has
+        for side, future in running.items():
+            rows[side], tests[side] = future.result()
+        same = None
+        if len(self.sides) == 2:
+            one, two = ([row["checksum"] for row in rows[side]] for side in self.sides)
+            same = one == two
+        self._plot(rows, tests)
+        agreements = self._agree(tests) if self.options.agree else ()
+        result = Trained(
+            port=self.port.name, data=looked["name"], recipe=asdict(recipe),
+            tests={side: tests[side][-1] for side in self.sides},
+            seconds={side: round(sum(row["seconds"] for row in rows[side]), 1) for side in self.sides},
+            same_bytes=same, agreements=agreements, files=tuple(self.files),
+            environment={**host(), "sides": {side: self.open[side].call("hello") for side in self.sides}},
+        )  # fmt: skip
+        self._write(self.options.out / "result.json", json.dumps(result.to_json(), indent=1) + "\n")
+        return result
+
+    def _look(self, sides: Sequence[str]) -> dict[str, Any]:
+        """Load the data in every process, and see that it is the same."""
+        found = {}
+        for side in sides:
+            if side not in self.open:
+                self.progress.doing(side, "loading the data")
+                self.open[side] = self.sessions.open(side, environment=_ENVIRONMENT)
+                found[side] = self.open[side].call("training.look", data=self.options.data, seed=self.options.seed)
+        prints = {entry["fingerprint"] for entry in found.values()}
+        if len(prints) > 1:
+            raise BadInput(f"'{self.options.data}' is not the same for both sides; their environments differ.")
+        return next(iter(found.values())) if found else {}
+
+    def _recipe(self, looked: Mapping[str, Any]) -> Recipe:
+        options = self.options
+        steps = max(1, round(options.epochs * looked["train"] / options.batch))
+        return Recipe(
+            data=options.data, fingerprint=looked["fingerprint"], batch=options.batch, steps=steps, seed=options.seed,
+            augment=options.augment, dropout=options.dropout, settings=dict(options.settings),
+            kwargs=dict(self.port.kwargs), threads=self.sessions.threads,
+        )  # fmt: skip
+
+    def _match(self) -> None:
+        """Settle how the two sides correspond, once."""
+        if self.account is not None:
+            return
+        sides = Sides(self.sessions)
+        self.account = sides.require_match()
+        self.own = {side: sides.own(side) for side in sides.live}
+        described = {side: sides.described[side]["modules"] for side in sides.live}
+        self.keys = pair_modules(described, sides.local_paddle_path).keys
+
+    def _starts(self, sides: list[str], recipe: Recipe) -> dict[str, tuple[Path, bool]]:
+        """Write what each side begins with; returns side to file and whether it is a training to go on with."""
+        if not sides:
+            return {}
+        given = self.options.start not in ("normalised", "factory")
+        if (len(sides) == 2 or given) and len(self.port.sides) == 2:
+            self._match()
+        path = Path(self.options.start)
+        if given and is_training(path):
+            return {side: (self._from_training(load(path), side, recipe), True) for side in sides}
+        lead, weights = self._first_weights(sides[0], recipe)
+        target = self.options.out / "start.safetensors"
+        write_checkpoint(target, {name: Stored.of(array) for name, array in weights.items()}, lead)
+        self.files.append(str(target))
+        found = {}
+        for side in sides:
+            mine = weights
+            if side != lead:
+                assert self.account is not None
+                mine = transfer(weights, self.account, side, self.own[side])
+            found[side] = self.folder / f"start-{side}.safetensors", False
+            save_arrays(found[side][0], mine)
+        return found
+
+    def _first_weights(self, side: str, recipe: Recipe) -> tuple[str, dict[str, Any]]:
+        """Return the side that the starting weights come from, and they."""
+        out = self.folder / "first.safetensors"
+        if self.options.start == "factory":
+            self.open[side].call("save_state", out=str(out))
+        elif self.options.start == "normalised":
+            self.progress.doing(side, "normalising weights")
+            examples = self.folder / "examples.safetensors"
+            self.open[side].call("training.examples", out=str(examples), count=_EXAMPLES)
+            self.open[side].call("training.normalise", inputs=str(examples), out=str(out), seed=self.options.seed)
+        else:
+            tensors, lead = given_weights(Path(self.options.start), {s: self._session(s) for s in self.port.sides})
+            return lead, tensors
+        return side, load_file(out)
+
+    def _session(self, side: str) -> Session:
+        self._look([side])
+        return self.open[side]
+
+    def _from_training(self, state: State, side: str, recipe: Recipe) -> Path:
+        """Carry a training of the other side over: its weights, what its optimiser keeps, and its place."""
+        _require_same(Path(self.options.start), state.recipe, recipe)
+        if state.side != side:
+            assert self.account is not None
+            state = state.on(side, self.account, self.own[side])
+        path = self.folder / f"from-{side}.safetensors"
+        about = {
+            "port": state.port, "step": state.step, "recipe": asdict(state.recipe), "scheduler": state.scheduler,
+            "rows": state.rows, "tests": state.tests,
+        }  # fmt: skip
+        write_checkpoint(path, state.tensors, side, {"training": json.dumps(about)})
+        return path
+
+    def _train_side(
+        self, side: str, recipe: Recipe, start: tuple[Path, bool] | None, file: Path | None
+    ) -> tuple[Rows, Rows]:
+        session, folder = self.open[side], self.options.out / side
+        folder.mkdir(exist_ok=True)
+        self.progress.doing(side, "building the model")
+        weights = str(start[0]) if start is not None and not start[1] else None
+        state = str(file) if file is not None else str(start[0]) if start is not None and start[1] else None
+        begun = session.call(
+            "training.begin", recipe=asdict(recipe), weights=weights, state=state, keys=self.keys.get(side, {})
+        )
+        rows, tests = list(begun["rows"]), list(begun["tests"])
+        each = max(1, round(recipe.steps / max(1.0, self.options.epochs)))
+        kept = time.monotonic()
+        self.progress.steps(side, rows, begun["step"], recipe.steps)
+        done = begun["step"]
+        while done < recipe.steps and not self.stop.is_set():
+            until = min(recipe.steps, done - done % each + each)
+            new = session.call("training.run", seconds=_PATIENCE, until=until)
+            rows, done = rows + new, new[-1]["step"]
+            self.progress.steps(side, rows, done, recipe.steps)
+            ended = done == recipe.steps or self.stop.is_set()
+            if done % each == 0 or done == recipe.steps:
+                self.progress.doing(side, "testing")
+                tests.append(session.call("training.test"))
+                self.progress.tested(side, tests[-1])
+            if ended or time.monotonic() - kept > self.options.keep_every:
+                session.call("training.keep", path=str((folder / STATE).absolute()))
+                kept = time.monotonic()
+                self._write(folder / LOG, table(rows))
+                self._write(folder / TESTS, table(tests))
+        self._write(folder / LOG, table(rows))
+        self._write(folder / TESTS, table(tests))
+        self._write_weights(side)
+        self.files.append(str(folder / STATE))
+        return rows, tests
+
+    def _write(self, path: Path, text: str) -> None:
+        write_text(path, text)
+        if str(path) not in self.files:
+            self.files.append(str(path))
+
+    def _write_weights(self, side: str) -> None:
+        """Write the trained weights as any user of the framework keeps them."""
+        raw, path = self.folder / f"trained-{side}.safetensors", self.options.out / side / WEIGHTS[side]
+        self.open[side].call("training.weights", path=str(raw))
+        write_checkpoint(path, {name: Stored.of(array) for name, array in load_file(raw).items()}, side)
+        self.files.append(str(path))
+
+    def _plot(self, rows: Mapping[str, Rows], tests: Mapping[str, Rows]) -> None:
+        from portproof.training._plot import plot_curves
+
+        path = self.options.out / "curves.svg"
+        self.progress.doing(self.sides[-1], "drawing the curves")
+        self._write(path, plot_curves(self.port.name, rows, tests))
+
+    def _agree(self, tests: Mapping[str, Rows]) -> tuple[Agreement, ...]:
+        """Ask every side and both exports what they see in the test images with each side's trained weights."""
+        if len(self.port.sides) < 2:
+            return ()
+        self._match()
+        assert self.account is not None
+        both = list(self.port.sides)
+        self._look(both)
+        runtime = self.sessions.open("runtime")
+        looked = False
+        found: list[Agreement] = []
+        for trained in self.sides:
+            raw = load_file(self.folder / f"trained-{trained}.safetensors")
+            converted = transfer(raw, self.account, other(trained), self.own[other(trained)])
+            files = {trained: raw, other(trained): converted}
+            answers: dict[str, dict[str, Any]] = {}
+            for side in (trained, other(trained)):
+                weights = self.folder / f"agree-{side}.safetensors"
+                save_arrays(weights, files[side])
+                out = self.folder / f"says-{side}.safetensors"
+                self.progress.doing(side, f"seeing the test images with {TITLE[trained]}'s weights")
+                self.open[side].call("training.predict", runner=EAGER[side], out=str(out), weights=str(weights))
+                answers[f"{TITLE[side]}"] = load_file(out)
+                artefact = self.folder / f"agree-{side}.onnx"
+                self.progress.doing(side, "exporting to ONNX")
+                self._export(side, weights, artefact)
+                if not looked:
+                    runtime.call("training.look", data=self.options.data, seed=self.options.seed)
+                    looked = True
+                runtime.call("training.predict", runner=f"onnxruntime-{side}", out=str(out), artefact=str(artefact))
+                answers[f"{TITLE[side]} export, ONNX Runtime"] = load_file(out)
+            truth = answers[TITLE[trained]]
+            labels = self.open[trained].call("training.labels")
+            for runner, said in answers.items():
+                differing = {name: int(np.count_nonzero(said[name] != truth[name])) for name in truth}
+                accuracy = {name: float(np.mean(said[name] == np.array(labels))) for name in truth}
+                found.append(Agreement(trained, runner, len(labels), differing, accuracy))
+        return tuple(found)
+
+    def _export(self, side: str, weights: Path, artefact: Path) -> None:
+        session = self.open[side]
+        examples = self.folder / "examples-export.safetensors"
+        session.call("training.examples", out=str(examples), count=2)
+        session.call("load", weights=str(weights))
+        session.call("export", inputs=str(examples), out=str(artefact))
+
+
+def _require_same(path: Path, kept: Recipe, asked: Recipe) -> None:
+    """See that a training that is gone on with is the one that was asked for."""
+    one, two = asdict(kept), json.loads(json.dumps(asdict(asked)))
+    for name in one:
+        if json.loads(json.dumps(one[name])) != two[name]:
+            what = "the data has changed" if name == "fingerprint" else f"its {name} is {one[name]}"
+            raise BadInput(
+                f"'{path}' is another training: {what}, asked for is {two[name]}; "
+                "give what it began with, or another -o."
+            )
+
+
+def table(rows: Rows) -> str:
+    """Return rows as CSV."""
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
