@@ -153,6 +153,27 @@ class AcceptedDeviation:
 
 
 @dataclass(frozen=True)
+class Deviation:
+    """Something that a framework is known to do otherwise, as it was met; with it taken into account, nothing is left.
+
+    Attributes:
+        module: where.
+        layer: its type.
+        direction: ``forward`` or ``backward``.
+        size: root mean square, relative to the tensor's scale, before the cause was taken into account.
+        rest: what is left after that, in noise floors.
+        cause: in words.
+    """
+
+    module: str
+    layer: str
+    direction: str
+    size: float
+    rest: float
+    cause: str
+
+
+@dataclass(frozen=True)
 class Report:
     """The outcome of :func:`portproof.verify`; true only where the verdict holds."""
 
@@ -165,6 +186,7 @@ class Report:
     weights: tuple[str, ...] = ()
     ignored: tuple[tuple[str, str, str], ...] = ()
     accepted: tuple[AcceptedDeviation, ...] = ()
+    deviations: tuple[Deviation, ...] = ()
     inputs: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)

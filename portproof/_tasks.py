@@ -61,6 +61,20 @@ class Tasks:
 
         return TrainingTasks(self.job)
 
+    @functools.cached_property
+    def gradients(self) -> Any:
+        """Tasks of gradients."""
+        from portproof.training._gradient_tasks import GradientTasks
+
+        return GradientTasks(self.job)
+
+    @functools.cached_property
+    def trajectory(self) -> Any:
+        """Tasks of trajectories."""
+        from portproof.training._trajectory_tasks import TrajectoryTasks
+
+        return TrajectoryTasks(self.job)
+
     def close(self) -> None:
         """Release the models."""
         self._open.close()

@@ -16,7 +16,7 @@ from portproof._errors import BadInput, ModelRaised, one_line
 from portproof._model import Model, wrapped_forwards
 from portproof._port import Port
 from portproof._resolve import resolve_callable, resolve_factory
-from portproof._tree import name_outputs
+from portproof._tree import leaves, name_outputs, rebuild
 from portproof.frameworks import Framework
 from portproof.training._batches import DROPOUT
 from portproof.training._learning import load_learning
@@ -35,7 +35,7 @@ class Learner:
         framework: the side's.
         port: with a training on this side.
         precision: ``"float64"`` or ``"float32"``.
-        settings: keyword arguments of the port's training.
+        settings: keyword arguments of the port's training; None: it is not trained, only its gradients are asked for.
         seed: of dropout masks, and of the framework's own random numbers, at every step anew.
         dropout: one of ``DROPOUTS``.
         keys: module path on this side to the name that both sides share; default: the path.
@@ -43,6 +43,7 @@ class Learner:
 
     Attributes:
         steps: how many steps it has made.
+        inputs: of the last :meth:`forward`, the framework's own tensors by name.
 
     Raises:
         BadInput: the port has no training on this side, or it refuses the settings.
@@ -53,7 +54,7 @@ class Learner:
         framework: Framework,
         port: Port,
         precision: str,
-        settings: Mapping[str, Any],
+        settings: Mapping[str, Any] | None,
         seed: int = 0,
         dropout: str = "shared",
         keys: Mapping[str, str] | None = None,
@@ -65,6 +66,12 @@ class Learner:
         self.model = Model(framework, port, resolve_factory(port, self.side), precision)
         if weights is not None:
             self.model.load(load_file(weights))
+        self.steps = 0
+        self.inputs: dict[str, Any] = {}
+        if precision == "float64" and len(port.sides) == 2:
+            framework.round_settings(self.model.root)
+        if settings is None:
+            return
         factory = training_of(port, self.side)
         accepted = settings_of(factory)
         odd = next((name for name in settings if name not in accepted), None)
@@ -79,7 +86,6 @@ class Learner:
         for part in ("optimizer", "step"):
             if not hasattr(self.training, part):
                 raise BadInput(f"{self.side} training of port '{port.name}' has no '{part}'; see docs/training.md.")
-        self.steps = 0
 
     def step(self, inputs: Mapping[str, Array], labels: Array) -> tuple[dict[str, float], dict[str, Any]]:
         """Make one step.
@@ -104,6 +110,33 @@ class Learner:
             raise ModelRaised(self.side, "", f"in a training step: {one_line(error)}") from error
         self.steps += 1
         return {name: float(self.framework.to_array(value)) for name, value in losses.items()}, outputs
+
+    @contextlib.contextmanager
+    def in_training(self) -> Iterator[None]:
+        """Run the model as a training step does, for the time of the block."""
+        self.model.root.train()
+        try:
+            with self._shared_masks():
+                yield
+        finally:
+            self.model.root.eval()
+
+    def forward(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
+        """Run the model with gradients, of its inputs too; returns its own tensors by output name.
+
+        Raises:
+            ModelRaised: it raised.
+        """
+        args, kwargs = self.model.arguments(inputs)
+        floats = {name for name, array in inputs.items() if array.dtype.kind == "f"}
+        self.inputs = dict(zip(inputs, leaves((args, kwargs), self.framework.is_tensor), strict=True))
+        self.inputs = {n: self.learning.watched(t) if n in floats else t for n, t in self.inputs.items()}
+        args, kwargs = rebuild((args, kwargs), self.framework.is_tensor, iter(self.inputs.values()))
+        try:
+            result = self.model.root(*args, **kwargs)
+            return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
+        except Exception as error:
+            raise ModelRaised(self.side, "", f"in training mode: {one_line(error)}") from error
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Run the model in evaluation mode."""

@@ -23,6 +23,9 @@ class Learning(Protocol):
     def watched(self, tensor: Any) -> Any:
         """Return a tensor of its own with a gradient to come."""
 
+    def is_open(self, tensor: Any) -> bool:
+        """Whether a gradient can reach a tensor."""
+
     def keep_gradient(self, tensor: Any) -> None:
         """Keep the gradient at a tensor inside the graph."""
 
@@ -46,6 +49,9 @@ class Learning(Protocol):
 
     def settings(self, optimizer: Any) -> dict[str, Any]:
         """Return what an optimiser was built with, by torch's names."""
+
+    def nudge_settings(self, optimizer: Any, share: float) -> None:
+        """Add a share to each setting of an optimiser that enters its update: Adam's 1 - beta ** t magnifies it."""
 
     def seed(self, number: int) -> None:
         """Seed the framework's own random numbers."""

@@ -33,6 +33,9 @@ class PaddleLearning:
         own.stop_gradient = False
         return own
 
+    def is_open(self, tensor: Any) -> bool:
+        return not tensor.stop_gradient
+
     def keep_gradient(self, tensor: Any) -> None:
         tensor.retain_grads()
 
@@ -79,11 +82,16 @@ class PaddleLearning:
         if hasattr(optimizer, "_beta1"):
             found["betas"] = (optimizer._beta1, optimizer._beta2)
             found["amsgrad"] = optimizer._amsgrad
-        decay = getattr(optimizer, "_coeff", None) or getattr(optimizer, "_regularization_coeff", None)
-        if decay is None and getattr(optimizer, "regularization", None) is not None:
+        decay = getattr(optimizer, "_weight_decay", None) or getattr(optimizer, "_regularization_coeff", None)
+        if not isinstance(decay, float) and getattr(optimizer, "regularization", None) is not None:
             decay = optimizer.regularization._coeff
-        found["weight_decay"] = decay or 0.0
+        found["weight_decay"] = float(decay or 0.0)
         return found
+
+    def nudge_settings(self, optimizer: Any, share: float) -> None:
+        for name, sign in (("_momentum", 1), ("_beta1", -1), ("_beta2", -1)):
+            if isinstance(getattr(optimizer, name, None), float):
+                setattr(optimizer, name, getattr(optimizer, name) * (1 + sign * share))
 
     def seed(self, number: int) -> None:
         paddle.seed(number)

@@ -27,6 +27,9 @@ class TorchLearning:
     def watched(self, tensor: Any) -> Any:
         return tensor.detach().clone().requires_grad_()
 
+    def is_open(self, tensor: Any) -> bool:
+        return bool(tensor.requires_grad)
+
     def keep_gradient(self, tensor: Any) -> None:
         tensor.retain_grad()
 
@@ -71,6 +74,14 @@ class TorchLearning:
         group = optimizer.param_groups[0]
         found = {name: group[name] for name in _SETTINGS if name in group}
         return {"optimizer": type(optimizer).__name__, **found}
+
+    def nudge_settings(self, optimizer: Any, share: float) -> None:
+        for group in optimizer.param_groups:
+            for name in ("momentum", "weight_decay"):
+                if name in group:
+                    group[name] *= 1 + share
+            if "betas" in group:
+                group["betas"] = tuple(beta * (1 - share) for beta in group["betas"])
 
     def seed(self, number: int) -> None:
         torch.manual_seed(number)

@@ -1,0 +1,105 @@
+"""Gradients as tasks in a side's own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._capture import save_arrays
+from portproof._numerics import EPSILON
+from portproof.frameworks import load_framework
+from portproof.runners import RunnerJob
+from portproof.training._backward import CallStore, draw_cotangents, pull_modules, record_backward
+from portproof.training._deviations import paddles_backward
+from portproof.training._learner import Learner
+
+Array = np.ndarray[Any, Any]
+
+
+class GradientTasks:
+    """Tasks on one side; see :class:`portproof._tasks.Tasks`, which these are reached through."""
+
+    def __init__(self, job: RunnerJob) -> None:
+        self.job = job
+        self._learners: dict[str, Learner] = {}
+
+    def _learner(self, precision: str, keys: dict[str, str], weights: str, seed: int) -> Learner:
+        if precision not in self._learners:
+            framework = load_framework(self.job.side)
+            framework.use_device(self.job.device)
+            framework.set_threads(self.job.threads)
+            settings: dict[str, Any] | None = {} if self.job.side in self.job.port.training else None
+            self._learners[precision] = Learner(framework, self.job.port, precision, settings, seed, "shared", keys)
+        learner = self._learners[precision]
+        learner.model.load(load_file(weights))  # anew: a pass in training mode changes running statistics
+        return learner
+
+    def record_backward(self, keys: dict[str, str], inputs: str, folder: str, weights: str, seed: int) -> None:
+        """Record values and cotangents at the boundary of every module."""
+        Path(folder).mkdir()
+        learner = self._learner("float64", keys, weights, seed)
+        record_backward(learner, keys, load_file(inputs), seed, CallStore(Path(folder)))
+
+    def pull_modules(
+        self, keys: dict[str, str], inputs: str, folder: str, out: str, precision: str, weights: str, seed: int
+    ) -> list[str]:
+        """Pull every module back by itself and write the products."""
+        Path(out).mkdir()
+        learner = self._learner(precision, keys, weights, seed)
+        return pull_modules(learner, keys, load_file(inputs), CallStore(Path(folder)), CallStore(Path(out)))
+
+    def gradients(self, keys: dict[str, str], inputs: str, out: str, perturbed: int, weights: str, seed: int) -> None:
+        """Write the gradients of each output, and of the loss, in every parameter and floating input: ``HEAD|NAME``.
+
+        ``perturbed``: above 0, add about one unit in the last place to everything first, seeded by this number.
+        """
+        learner = self._learner("float64", keys, weights, seed)
+        rows = load_file(inputs)
+        if perturbed:
+            nudge(learner, perturbed)
+            rows = {name: _nudged(array, [perturbed, 1, i]) for i, (name, array) in enumerate(rows.items())}
+        learning, framework = learner.learning, learner.framework
+        with learner.in_training(), paddles_backward(learner):
+            outputs = learner.forward(rows)
+            heads: dict[str, tuple[list[Any], list[Any]]] = {}
+            cotangents = draw_cotangents(outputs, learner.model, seed)
+            for name, tensor in outputs.items():
+                if learning.is_open(tensor):
+                    heads[name] = [tensor], [cotangents[name]]
+            losses = getattr(getattr(learner, "training", None), "losses", None)
+            if losses is not None:
+                labels = draw_labels(outputs, seed)
+                loss = losses(tuple(outputs.values()), framework.to_tensor(labels))["loss"]
+                one = np.ones(tuple(loss.shape))
+                heads["loss"] = [loss], [framework.to_tensor(one, learner.model.precision)]
+        wanted = dict(learning.parameters(learner.model.root))
+        wanted |= {f"input:{name}": tensor for name, tensor in learner.inputs.items() if learning.is_open(tensor)}
+        found: dict[str, Array] = {}
+        for head, (tensors, pulled) in heads.items():
+            for name, gradient in zip(wanted, learning.pull_back(tensors, pulled, list(wanted.values())), strict=True):
+                shape = tuple(wanted[name].shape)
+                found[f"{head}|{name}"] = np.zeros(shape) if gradient is None else framework.to_array(gradient)
+        save_arrays(Path(out), found)
+
+
+def draw_labels(outputs: dict[str, Any], seed: int) -> Array:
+    """Draw a class for each row, below the width of the first output."""
+    rows, width = tuple(next(iter(outputs.values())).shape)[:2]
+    return np.asarray(np.random.default_rng([seed, 99]).integers(0, width, rows))
+
+
+def nudge(learner: Learner, number: int) -> None:
+    """Multiply every parameter by 1 + u epsilon, u uniform in ±1."""
+    framework = learner.framework
+    for place, tensor in enumerate(learner.learning.parameters(learner.model.root).values()):
+        framework.write(tensor, _nudged(framework.to_array(tensor), [number, 0, place]))
+
+
+def _nudged(array: Array, seed: list[int]) -> Array:
+    if array.dtype.kind != "f":
+        return array
+    wide = array.astype(np.float64)
+    return np.asarray(wide * (1 + EPSILON["float64"] * np.random.default_rng(seed).uniform(-1, 1, array.shape)))

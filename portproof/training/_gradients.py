@@ -1,0 +1,270 @@
+"""Gradients of both sides in float64: of every parameter and input, end to end and module by module.
+
+End to end, the noise floor is what a change of one unit in the last place of every parameter and input does to the
+gradient: rounding in a layer is as if its weights had been others by about that much (Wilkinson's backward error), and
+a network passes both on alike. Module by module, it is the float32 error of the same products, as for the forward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._account import Account, Row
+from portproof._judge import FLOOR_MULTIPLE, Floor, measure_floor, ratio
+from portproof._numerics import EPSILON, Difference, compare, extreme_factor
+from portproof._report import Culprit, Deviation, Hop, Verdict, Worst, gravest
+from portproof._sides import TITLE, Sides
+from portproof._weights import transfer
+from portproof.training._backward import CallStore
+from portproof.training._deviations import BACKWARD
+
+Array = np.ndarray[Any, Any]
+
+#: Perturbed runs that the floor of an end-to-end gradient is pooled over.
+PERTURBED = 2
+
+
+@dataclass(frozen=True)
+class Pull:
+    """How one product of one module differs.
+
+    Attributes:
+        key: the module.
+        name: of the product.
+        difference: between the sides, in float64.
+        floor: of this product.
+        plain: the same difference with nothing known taken into account; None where nothing is known.
+    """
+
+    key: str
+    name: str
+    difference: Difference
+    floor: Floor
+    plain: Difference | None = None
+
+    @property
+    def ratio(self) -> float:
+        """The difference in noise floors."""
+        return ratio(self.difference, self.floor, "float64")
+
+
+def towards(arrays: Mapping[str, Array], rows: Sequence[Row], side: str) -> dict[str, Array]:
+    """Return parameters' gradients in the other side's names and layouts."""
+    source = "torch" if side == "paddle" else "paddle"
+    kept = [row for row in rows if all(name in arrays for name in row.names(source))]
+    return transfer(arrays, Account(tuple(kept), (), ()), side, {})
+
+
+def flat(found: Array, expected: Array) -> Difference:
+    """Compare two gradients as wholes: their first axis is no batch."""
+    if found.shape != expected.shape:
+        return compare(found, expected, "float64")
+    return compare(found.reshape(1, -1), expected.reshape(1, -1), "float64", detail=False)
+
+
+class Backward:
+    """The backward passes of one set of weights, submitted together and judged when they are there.
+
+    Args:
+        sides: both live, matched.
+        keys: side to module path to the key that both share.
+        types: key to layer type.
+        inputs: file of a few rows.
+        folder: for what is recorded.
+        weights: side to file.
+        seed: of cotangents and dropout masks.
+    """
+
+    def __init__(
+        self, sides: Sides, keys: Mapping[str, dict[str, str]], types: Mapping[str, str], inputs: Path, folder: Path,
+        weights: Mapping[str, Path], seed: int,
+    ) -> None:  # fmt: skip
+        self.sides, self.types, self.folder = sides, types, folder
+        self.lead, self.follower = sides.live[0], sides.live[1]
+        folder.mkdir(parents=True)
+        common = {"inputs": str(inputs), "seed": seed}
+        record = folder / "record"
+        self._recorded = self._do(
+            self.lead,
+            "record_backward",
+            keys=keys[self.lead],
+            folder=str(record),
+            weights=str(weights[self.lead]),
+            **common,
+        )
+        self._recorded.result()
+        self._pulls: dict[str, Future[Any]] = {}
+        self._heads: dict[str, Future[Any]] = {}
+        for side in sides.live:
+            for precision in ("float64", "float32"):
+                name = f"{side}-{precision}"
+                self._pulls[name] = self._do(
+                    side, "pull_modules", keys=keys[side], folder=str(record), out=str(folder / name),
+                    precision=precision, weights=str(weights[side]), **common,
+                )  # fmt: skip
+        for side in sides.live:
+            for run in range(1 + (PERTURBED if side == self.lead else 0)):
+                name = f"{side}-{run}"
+                self._heads[name] = self._do(
+                    side, "gradients", keys=keys[side], out=str(folder / f"{name}.safetensors"), perturbed=run,
+                    weights=str(weights[side]), **common,
+                )  # fmt: skip
+
+    def _do(self, side: str, task: str, **arguments: Any) -> Future[Any]:
+        return self.sides.do(side, "pulling gradients back", f"gradients.{task}", **arguments)
+
+    def judge(self, label: str) -> tuple[list[Hop], list[Culprit], list[Deviation]]:
+        """Wait for the passes; returns the hops, the modules that differ, and the known deviations that were met."""
+        for future in self._pulls.values():
+            future.result()
+        pulls = self._compare()
+        culprits, deviations = self._settle(pulls)
+        title = f"{TITLE[self.follower]} gradients"
+        source = f"{TITLE[self.lead]} gradients (oracle)"
+        worst = max(pulls, key=lambda pull: pull.ratio)
+        verdict: Verdict = "divergent" if culprits else "equivalent"
+        reason = f"in the backward pass of module '{culprits[0].module}'" if culprits else None
+        said = Worst(worst.key or "(root)", _finite(worst.ratio), None, None, None)
+        hops = [Hop("gradients", source, f"{title}, module by module", "float64", label, verdict, said, reason)]
+        hops += self._judge_heads(source, title, label)
+        return hops, culprits, deviations
+
+    def _compare(self) -> list[Pull]:
+        """Compare every product of every call; the lead's float64 ones are the reference."""
+        stores = {name: CallStore(self.folder / name) for name in self._pulls}
+        reference = stores[f"{self.lead}-float64"]
+        found: list[Pull] = []
+        for key, call in reference.calls():
+            expected = reference.read(key, call) or {}
+            mine = {name: self._own(store.read(key, call), name) for name, store in stores.items()}
+            other = mine[f"{self.follower}-float64"]
+            low = [mine[f"{side}-float32"] for side in self.sides.live]
+            for name in expected:
+                if name.startswith("plain:"):
+                    continue
+                missing = [one for one in (other, *low) if name not in one]
+                if missing:
+                    nothing = replace(compare(np.zeros(1), np.zeros(2), "float64"), mismatch="has no equal")
+                    found.append(Pull(key, name, nothing, Floor(EPSILON["float32"])))
+                    continue
+                floor = measure_floor(flat(one[name].astype(np.float64), expected[name]) for one in low)
+                plain = None
+                if f"plain:{name}" in expected:
+                    plain = flat(other[name], expected[f"plain:{name}"])
+                elif f"plain:{name}" in other:
+                    plain = flat(other[f"plain:{name}"], expected[name])
+                found.append(Pull(key, name, flat(other[name], expected[name]), floor, plain))
+        return found
+
+    def _own(self, arrays: dict[str, Array] | None, store: str) -> dict[str, Array]:
+        """Return a call's products in the lead's names and layouts."""
+        side = store.partition("-")[0]
+        arrays = arrays or {}
+        if side == self.lead:
+            return arrays
+        moved = dict(arrays)
+        for prefix in ("gradient.", "plain:gradient."):
+            mine = {n.removeprefix(prefix): moved.pop(n) for n in list(moved) if n.startswith(prefix)}
+            moved |= {f"{prefix}{n}": a for n, a in towards(mine, self.sides.account.rows, self.lead).items()}
+        return moved
+
+    def _settle(self, pulls: Sequence[Pull]) -> tuple[list[Culprit], list[Deviation]]:
+        """Name the modules whose products differ, and those whose difference a known cause explains."""
+        culprits: dict[str, Culprit] = {}
+        deviations: dict[str, Deviation] = {}
+        for pull in pulls:
+            if pull.ratio > FLOOR_MULTIPLE:
+                amount = pull.difference.mismatch or f"differs by {pull.difference.rms:.1e} of its scale"
+                what, where = _named(pull)
+                text = f"on the same input and cotangent, {what} {amount}"
+                culprits.setdefault(where, Culprit("unknown", where, "computes", "backward", text, _finite(pull.ratio)))
+            elif pull.plain is not None and ratio(pull.plain, pull.floor, "float64") > FLOOR_MULTIPLE:
+                cause = BACKWARD[self.types[pull.key]][0]
+                met = Deviation(pull.key, self.types[pull.key], "backward", pull.plain.rms, pull.ratio, cause)
+                known = deviations.get(pull.key)
+                if known is None or met.size > known.size:
+                    deviations[pull.key] = met
+        return list(culprits.values()), list(deviations.values())
+
+    def _judge_heads(self, source: str, title: str, label: str) -> list[Hop]:
+        """Judge the gradients end to end, a hop for each output and for the loss."""
+        for future in self._heads.values():
+            future.result()
+        expected = load_file(self.folder / f"{self.lead}-0.safetensors")
+        other = load_file(self.folder / f"{self.follower}-0.safetensors")
+        noisy = [load_file(self.folder / f"{self.lead}-{run}.safetensors") for run in range(1, PERTURBED + 1)]
+        heads: dict[str, list[str]] = {}
+        for name in expected:
+            heads.setdefault(name.partition("|")[0], []).append(name)
+        hops = []
+        for head, names in heads.items():
+            prefix = f"{head}|"
+            mine = {n.removeprefix(prefix): a for n, a in other.items() if n.startswith(prefix)}
+            own = {n: a for n, a in mine.items() if n.startswith("input:")}
+            own |= towards(mine, self.sides.account.rows, self.lead)
+            judged: list[tuple[float, Verdict, Worst]] = []
+            for name in names:
+                plain = name.removeprefix(prefix)
+                floor = Spread.of(expected[name], [run[name] for run in noisy], "float64")
+                difference = flat(own[plain], expected[name])
+                value = floor.ratio(difference)
+                verdict: Verdict = (
+                    "divergent" if value > FLOOR_MULTIPLE else "identical" if value == 0.0 else "equivalent"
+                )
+                judged.append((value, verdict, Worst(plain, _finite(value), difference.max_abs, None, None, None, difference.scale, floor.rms, difference.mismatch)))  # fmt: skip  # noqa: E501
+            verdict = gravest([verdict for _, verdict, _ in judged])
+            worst = max((entry for entry in judged if entry[1] == verdict), key=lambda entry: entry[0])[2]
+            reason = f"first in '{worst.tensor}'" if verdict == "divergent" else None
+            hops.append(Hop("gradients", source, f"{title} of {head}", "float64", label, verdict, worst, reason))
+        return hops
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far honest runs of one side lie from one another at a tensor, relative to its scale.
+
+    Attributes:
+        rms: root mean square, pooled over the runs; at least half a unit in the last place.
+        peak: the largest of all. Gradients are not normal, so it is measured and not derived.
+    """
+
+    rms: float
+    peak: float
+
+    @classmethod
+    def of(cls, reference: Array, runs: Sequence[Array], precision: str) -> Spread:
+        """Measure it."""
+        errors = [flat(run, reference) for run in runs]
+        pooled = math.sqrt(sum(error.rms**2 for error in errors) / len(errors))
+        return cls(max(pooled, EPSILON[precision] / 2), max(error.peak for error in errors))
+
+    def ratio(self, difference: Difference) -> float:
+        """Return how many of these spreads a difference is, by its root mean square or its peak."""
+        if difference.mismatch is not None:
+            return math.inf
+        return max(
+            difference.rms / self.rms, difference.peak / max(self.peak, self.rms * extreme_factor(difference.count))
+        )
+
+
+def _named(pull: Pull) -> tuple[str, str]:
+    """Return what a product is, in words, and the module that it belongs to."""
+    kind, _, rest = pull.name.partition(".")
+    if kind == "input":
+        return "the gradient at its input", pull.key
+    if kind == "gradient":
+        return f"the gradient of '{rest}'", pull.key
+    part = rest.rpartition("#")[0]
+    return f"the gradient that it hands to its part '{part}'", pull.key
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

@@ -1,0 +1,376 @@
+"""Both sides learn step by step, in float64, from the same weights, batches and masks; are they the same all the way?
+
+What lies apart is told by what rounding does to a training: each side is also run with about a unit in the last place
+added to every parameter before every step, and the distance of its two runs, tensor by tensor and step by step, is its
+spread. Where a training magnifies small differences, the spread grows with them. The noise floor is the larger spread
+of the two sides (one adds a long sum term by term, the other in blocks), but no more than 32 of the smaller: so a side
+that computes in less than its precision cannot raise what it is judged with.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._account import Account
+from portproof._capture import save_arrays
+from portproof._inputs import make_batch
+from portproof._judge import FLOOR_MULTIPLE
+from portproof._numerics import EPSILON
+from portproof._report import Culprit, Deviation, Hop, Worst
+from portproof._resolve import resolve_callable
+from portproof._sides import TITLE, Sides
+from portproof._weights import transfer
+from portproof.training._deviations import OPTIMISER, RECIPROCAL, STATISTICS
+from portproof.training._explain import Step, explain
+from portproof.training._gradients import Spread, flat
+
+Array = np.ndarray[Any, Any]
+Arrays = dict[str, Array]
+
+#: Rows of a batch where a row is large, and where it is small.
+_FEW, _MANY, _LARGE = 2, 16, 16_384
+#: Steps that are made after the first that lies apart, to see where the learning rates go.
+_AFTER = 3
+#: Steps of the run that leaves known deviations as they are.
+_PLAIN = 3
+#: Below this many numbers, a tensor's spread at one step may be small by luck.
+_NUMBERS = 64
+#: Kinds of arrays that are judged; the others explain.
+_JUDGED = ("output", "loss", "pulled", "gradient", "momentum_buffer", "exp_avg", "exp_avg_sq", "weight", "buffer")
+
+
+@dataclass(frozen=True)
+class TrajectoryOptions:
+    """What is compared.
+
+    Attributes:
+        steps: how many.
+        precision: ``"float64"``, or ``"float32"``, whose runs part and are judged by how far honest ones do.
+        dropout: ``"shared"`` masks, or ``"off"``.
+        settings: of the port's training.
+        seed: of batches and masks.
+        faults: side to kinds that are planted there.
+    """
+
+    steps: int = 100
+    precision: str = "float64"
+    dropout: str = "shared"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    seed: int = 0
+    faults: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parting:
+    """The first step where something lies apart.
+
+    Attributes:
+        step: counted from 0.
+        apart: ``KIND|NAME`` of all that does.
+        why: in words.
+    """
+
+    step: int
+    apart: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What was found.
+
+    Attributes:
+        steps: how many were compared.
+        parting: None where nothing lies apart.
+        worst: the tensor that lies farthest out, ``KIND|NAME``.
+        ratio: of it, in noise floors.
+        worst_step: where.
+        scaled: the largest difference of all, relative to its tensor's scale.
+        losses: per side, the loss at each step.
+        floors: the noise floor of the loss at each step, relative.
+        deviations: known ones, that the run which leaves them as they are met.
+    """
+
+    steps: int
+    parting: Parting | None
+    worst: str
+    ratio: float
+    worst_step: int
+    scaled: float
+    losses: Mapping[str, Sequence[float]]
+    floors: Sequence[float]
+    deviations: tuple[Deviation, ...]
+
+    def hop(self, sides: Sides, options: TrajectoryOptions, label: str) -> Hop:
+        """Return this as a step of the chain."""
+        lead, follower = sides.live
+        kind, _, name = self.worst.partition("|")
+        value = self.ratio if math.isfinite(self.ratio) else None
+        worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, None, None)
+        target = f"{TITLE[follower]} training, {self.steps} steps, dropout {options.dropout}"
+        reason = f"they part at step {self.parting.step + 1}: {self.parting.why}" if self.parting else None
+        verdict = "divergent" if self.parting else "equivalent"
+        source = f"{TITLE[lead]} training (oracle)"
+        return Hop("training", source, target, options.precision, label, verdict, worst, reason)  # type: ignore[arg-type]
+
+    def culprits(self) -> list[Culprit]:
+        """Return the cause as a culprit."""
+        if self.parting is None:
+            return []
+        return [Culprit("unknown", "", "training", "backward", self.parting.why)]
+
+
+class Trajectories:
+    """Runs trainings of both sides in lockstep; a clean side's steps are kept for as many runs as there will be.
+
+    Args:
+        sides: both live, matched.
+        keys: side to module path to the key that both share.
+        weights: side to file.
+        folder: for batches and steps.
+    """
+
+    def __init__(
+        self, sides: Sides, keys: Mapping[str, dict[str, str]], weights: Mapping[str, Path], folder: Path
+    ) -> None:
+        self.sides, self.keys, self.weights, self.folder = sides, keys, weights, folder
+        self.port = sides.sessions.located.port
+        self.lead, self.follower = sides.live
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _do(self, side: str, task: str, **arguments: Any) -> Future[Any]:
+        return self.sides.do(side, "training step by step", f"trajectory.{task}", **arguments)
+
+    def begin(self, side: str, run: str, options: TrajectoryOptions, **more: Any) -> Future[Any]:
+        """Build a run on a side."""
+        return self._do(
+            side, "begin", run=run, precision=options.precision, weights=str(self.weights[side]),
+            settings=dict(options.settings), seed=options.seed, dropout=options.dropout, keys=self.keys[side],
+            steps=options.steps, faults=list(options.faults.get(side, ())), **more,
+        )  # fmt: skip
+
+    def batch(self, step: int, width: int, options: TrajectoryOptions) -> tuple[Path, Array]:
+        """Write the batch of a step: probes and photographs, and drawn labels."""
+        elements = sum(math.prod(declared.concrete(1)) for declared in self.port.inputs.values())
+        rows = _FEW if elements > _LARGE else _MANY
+        drawn = options.seed * 100_003 + step
+        batch = make_batch(self.port, seed=drawn, rows=rows, resolve=lambda name: resolve_callable(name, "preprocess"))
+        labels = np.random.default_rng([drawn, 7]).integers(0, width, rows)
+        path = self.folder / f"batch-{step}.safetensors"
+        save_arrays(path, {**batch.arrays, "labels": labels})
+        return path, labels
+
+    def compare(self, options: TrajectoryOptions) -> Trajectory:
+        """Run both sides, and what the floor and the known deviations need, and compare every step."""
+        runs: dict[str, tuple[str, str]] = {self.lead: (self.lead, "clean"), self.follower: (self.follower, "clean")}
+        begun = {name: self.begin(*where, options) for name, where in runs.items()}
+        for number, side in enumerate(self.sides.live, 1):
+            runs[f"nudged-{side}"] = side, "nudged"
+            begun[f"nudged-{side}"] = self.begin(side, "nudged", options, perturbed=number)
+        plain = "torch" in self.sides.live and options.precision == "float64" and not options.faults
+        if plain:
+            runs["plain"] = "torch", "plain"
+            begun["plain"] = self.begin("torch", "plain", options, as_paddle=False)
+        described = {name: future.result() for name, future in begun.items()}
+        width = described[self.lead]["width"]
+        judge = _Judge(self, options, {name: entry["settings"] for name, entry in described.items()})
+        for step in range(options.steps):
+            if judge.parted is not None and step > judge.parted + _AFTER:
+                break
+            if step == _PLAIN:
+                runs.pop("plain", None)
+            path, labels = self.batch(step, width, options)
+            submitted = {
+                name: (out := self.folder / f"{name}.{step % 2}.safetensors",
+                       self._do(side, "step", run=run, inputs=str(path), out=str(out)))
+                for name, (side, run) in runs.items()
+            }  # fmt: skip
+            said = {name: future.result() for name, (_, future) in submitted.items()}
+            judge.look(step, {name: out for name, (out, _) in submitted.items()}, said, labels)
+            path.unlink()
+        for name, (side, run) in runs.items():
+            self._do(side, "end", run=run).result()
+            for half in range(2):
+                (self.folder / f"{name}.{half}.safetensors").unlink(missing_ok=True)
+        return judge.done()
+
+
+class _Judge:
+    """Compares step by step and remembers what it needs to say why."""
+
+    def __init__(self, owner: Trajectories, options: TrajectoryOptions, settings: Mapping[str, Any]) -> None:
+        self.owner, self.options, self.settings = owner, options, settings
+        self.lead, self.follower = owner.lead, owner.follower
+        self.account = owner.sides.account
+        self.parted: int | None = None
+        self.apart: tuple[str, ...] = ()
+        self.moment: tuple[tuple[Step, Step], tuple[Step, Step] | None, Array] | None = None
+        self.last: tuple[Step, Step] | None = None
+        self.rates: dict[str, list[float]] = {self.lead: [], self.follower: []}
+        self.losses: dict[str, list[float]] = {self.lead: [], self.follower: []}
+        self.loss_floors: list[float] = []
+        self.worst = ("", 0.0, 0)
+        self.scaled = 0.0
+        self.few: dict[str, Spread] = {}
+        self.steps = 0
+        self.plain: dict[str, tuple[float, float]] = {}
+
+    def look(self, step: int, files: Mapping[str, Path], said: Mapping[str, Any], labels: Array) -> None:
+        for side in (self.lead, self.follower):
+            self.rates[side].append(said[side]["learning_rate"])
+        if self.parted is not None:
+            return
+        expected = _comparable(load_file(files[self.lead]))
+        other = self._own(_comparable(load_file(files[self.follower])), self.follower)
+        self.steps = step + 1
+        self.losses[self.lead].append(float(expected["loss|loss"][0]))
+        self.losses[self.follower].append(float(other["loss|loss"][0]))
+        nudged = {
+            side: self._own(_comparable(load_file(files[f"nudged-{side}"])), side)
+            for side in (self.lead, self.follower)
+        }
+        floors = {
+            name: self._floor(name, [(nudged[self.lead], expected), (nudged[self.follower], other)])
+            for name in expected
+            if name.partition("|")[0] in _JUDGED
+        }
+        self.loss_floors.append(floors["loss|loss"].rms)
+        apart: list[str] = []
+        for name, floor in floors.items():
+            if name not in other:
+                apart.append(name)
+                continue
+            difference = flat(other[name], expected[name])
+            value = floor.ratio(difference)
+            if math.isfinite(difference.peak):
+                self.scaled = max(self.scaled, difference.peak)
+            if value > self.worst[1]:
+                self.worst = name, value, step
+            if value > FLOOR_MULTIPLE:
+                apart.append(name)
+        surplus = [name for name in other if name not in expected and name.partition("|")[0] in _JUDGED]
+        apart += surplus
+        rate = [self.rates[side][-1] for side in (self.lead, self.follower)]
+        if abs(rate[0] - rate[1]) > FLOOR_MULTIPLE * EPSILON["float64"] * max(rate):
+            apart.insert(0, "rate|learning rate")
+        if "plain" in files and files["plain"].exists():
+            self._look_plain(_comparable(load_file(files["plain"])), other, floors)
+        steps = (
+            Step(expected, self._named(said[self.lead], self.lead), self.settings[self.lead]),
+            Step(other, self._named(said[self.follower], self.follower), self.settings[self.follower]),
+        )
+        if apart:
+            self.parted, self.apart = step, tuple(sorted(apart, key=_order))
+            self.moment = steps, self.last, labels
+        self.last = steps
+
+    def _look_plain(self, plain: Arrays, other: Arrays, floors: Mapping[str, Spread]) -> None:
+        """See what lies apart where known deviations are left as they are."""
+        for name, floor in floors.items():
+            found = plain if self.lead == "torch" else self._own(plain, "torch")
+            if name not in found or name not in other:
+                continue
+            difference = flat(other[name], found[name])
+            if floor.ratio(difference) > FLOOR_MULTIPLE:
+                kind = name.partition("|")[0]
+                known = self.plain.get(kind, (0.0, 0.0))
+                self.plain[kind] = max(known[0], difference.rms), max(known[1], floor.ratio(difference))
+
+    def _floor(self, name: str, pairs: Sequence[tuple[Arrays, Arrays]]) -> Spread:
+        """Return the noise floor at a tensor, from each side's nudged and clean run."""
+        spreads = [Spread.of(clean[name], [run[name]], self.options.precision) for run, clean in pairs if name in clean]
+        small, large = min(spreads, key=lambda s: s.rms), max(spreads, key=lambda s: s.rms)
+        found = Spread(
+            min(large.rms, FLOOR_MULTIPLE * small.rms), min(large.peak, FLOOR_MULTIPLE * max(small.peak, small.rms))
+        )
+        if pairs[0][1][name].size < _NUMBERS:  # a few numbers may lie close by luck: none is held to less than before
+            kind = "loss" if name.startswith("loss|") else name
+            known = self.few.get(kind, found)
+            found = self.few[kind] = Spread(max(found.rms, known.rms), max(found.peak, known.peak))
+        return found
+
+    def _own(self, arrays: Arrays, side: str) -> Arrays:
+        """Return a side's arrays in the lead's names and layouts."""
+        if side == self.lead:
+            return arrays
+        kinds: dict[str, Arrays] = {}
+        for name, array in arrays.items():
+            kind, _, plain = name.partition("|")
+            kinds.setdefault(kind, {})[plain] = array
+        moved: Arrays = {}
+        for kind, named in kinds.items():
+            if kind in ("output", "loss", "pulled"):
+                moved |= {f"{kind}|{name}": array for name, array in named.items()}
+                continue
+            rows = [row for row in self.account.rows if all(name in named for name in row.names(side))]
+            turned = transfer(named, Account(tuple(rows), (), ()), self.lead, {})
+            moved |= {f"{kind}|{name}": array for name, array in turned.items()}
+        return moved
+
+    def _named(self, said: Mapping[str, Any], side: str) -> dict[str, Any]:
+        """Return what a side said, with the lead's names of modules and parameters."""
+        keys = self.owner.keys[side]
+        names = {}
+        for row in self.account.rows:
+            for mine, theirs in zip(row.names(side), row.names(self.lead), strict=False):
+                names[mine] = theirs
+        return {
+            **said,
+            "evaluating": [keys.get(path, path) for path in said["evaluating"]],
+            "without_gradient": [names.get(name, name) for name in said["without_gradient"]],
+        }
+
+    def done(self) -> Trajectory:
+        parting = None
+        if self.parted is not None:
+            assert self.moment is not None
+            steps, before, labels = self.moment
+            why = explain(
+                (TITLE[self.lead], TITLE[self.follower]), steps, before, self.apart,
+                (self.rates[self.lead], self.rates[self.follower]), labels,
+            )  # fmt: skip
+            parting = Parting(self.parted, self.apart, why)
+        name, value, step = self.worst
+        deviations = () if parting else tuple(self._deviations())
+        return Trajectory(
+            self.steps, parting, name, value, step, self.scaled, self.losses, tuple(self.loss_floors), deviations
+        )
+
+    def _deviations(self) -> list[Deviation]:
+        """Say what the run met that leaves known deviations as they are."""
+        met: list[Deviation] = []
+        for kind, layer, cause in (
+            ("gradient", "average pool", RECIPROCAL),
+            ("buffer", "BatchNorm", STATISTICS),
+            ("momentum_buffer", "optimiser", OPTIMISER),
+        ):
+            if kind in self.plain and not (
+                kind == "momentum_buffer" and "gradient" in self.plain and not self._decays()
+            ):
+                size, _ = self.plain[kind]
+                met.append(
+                    Deviation("", layer, "backward" if kind == "gradient" else "training", size, self.worst[1], cause)
+                )
+        return met
+
+    def _decays(self) -> bool:
+        return any(self.settings[self.lead].get(name) for name in ("momentum", "weight_decay"))
+
+
+def _comparable(arrays: Arrays) -> Arrays:
+    """Return a step's arrays with second moments as their roots: squares have tails that no spread describes."""
+    return {name: np.sqrt(array) if name.startswith("exp_avg_sq|") else array for name, array in arrays.items()}
+
+
+def _order(name: str) -> int:
+    """Return where a kind of array stands in a step."""
+    kind = name.partition("|")[0]
+    return ("rate", "output", "loss", "pulled", "gradient", "momentum_buffer", "exp_avg", "exp_avg_sq", "weight", "buffer").index(kind)  # fmt: skip  # noqa: E501
