@@ -19,6 +19,7 @@ from portproof._options import (
     RequiredPort,
     Seed,
     Setting,
+    Training,
     Weights,
     check_json,
     device_named,
@@ -61,6 +62,11 @@ def verify(
     runners: Annotated[
         str | None, typer.Option("--runners", help="Other runners to judge too, with commas; see `portproof ports`.")
     ] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Judge the backward pass too.")] = False,
+    steps: Annotated[
+        int, typer.Option("--steps", min=0, help="Train both sides so many steps too, compared one by one.")
+    ] = 0,
+    training: Training = None,
     blockwise: Annotated[
         bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
     ] = False,
@@ -81,6 +87,7 @@ def verify(
         device=device_named(device), kwargs=settings_of(settings),
         precisions=tuple(precision.split(",")) if precision else (),
         runners=tuple(runners.split(",")) if runners else (), blockwise=blockwise,
+        gradients=gradients, steps=steps, training=settings_of(training, "--with"),
     )  # fmt: skip
     with watching() as watch:
         report = judge(located, options, watch)
@@ -308,10 +315,14 @@ def faults(
         Path | None,
         typer.Option("-o", "--out", help="Results as they come, a line each; a run that was cut off goes on."),
     ] = None,
+    training: Annotated[bool, typer.Option("--training", help="Plant them into the port's training.")] = False,
+    with_settings: Training = None,
     json_file: Json = None,
     settings: Setting = None,
 ) -> None:
     """Plant faults on either side of a right port, and count what the check sees of them."""
+    if training:
+        _training_faults(port, settings_of(with_settings, "--with"), settings_of(settings), json_file)
     from portproof._print import output, watching
     from portproof.faults._campaign import FaultOptions, plant_faults
     from portproof.faults._print import print_faults
@@ -324,6 +335,23 @@ def faults(
         print_faults(report, output())
     write_json(json_file, report.to_json())
     raise typer.Exit(report.exit_code)
+
+
+def _training_faults(
+    port: str | None, chosen: dict[str, Any], kwargs: dict[str, Any], json_file: str | None
+) -> NoReturn:
+    """Plant faults into a training, with each optimiser that it has where none is named."""
+    from portproof._print import output, watching
+    from portproof.training._campaign import plant_training_faults, print_training_faults
+
+    check_json(json_file)
+    each = [chosen] if "optimizer" in chosen else [{**chosen, "optimizer": name} for name in ("sgd", "adamw", "adam")]
+    with watching() as watch:
+        found = plant_training_faults(find_port_named(port), kwargs, each, 0, watch)
+    if json_file != "-":
+        print_training_faults(found, output())
+    write_json(json_file, found.to_json())
+    raise typer.Exit(found.exit_code)
 
 
 @app.command()

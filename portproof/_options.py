@@ -22,6 +22,10 @@ RequiredPort = Annotated[str | None, typer.Option("--port", help="The port. Defa
 Setting = Annotated[
     list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A keyword argument of both factories.")
 ]
+Training = Annotated[
+    list[str] | None,
+    typer.Option("--with", metavar="NAME=VALUE", help="A setting of the port's training: learning_rate=0.001."),
+]
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it, and nothing else.")
 ]

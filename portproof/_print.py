@@ -30,6 +30,8 @@ _MEANING = {
     "graph": "the exported graph, interpreted in float64",
     "export": "the runtime on the exported graph as written",
     "runtime": "the runtime's rewriting of the graph",
+    "gradients": "the backward pass, float64 against float64",
+    "training": "step by step: losses, gradients, weights, optimiser, statistics",
 }
 
 
@@ -64,6 +66,13 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for deviation in report.accepted:
         state = "STALE" if deviation.stale else f"found {deviation.found:.1e}, bound {deviation.bound:.1e}"
         console.print(f"accepted deviation in '{deviation.module}' ({state}): {deviation.reason}")
+    for known in report.deviations:
+        where = f"in '{known.module}' ({known.layer})" if known.module else f"({known.layer})"
+        console.print(
+            f"known deviation {where}, {known.size:.2e} of scale: {known.cause}; "
+            f"taken into account, {known.rest:.1f} floors are left",
+            overflow="fold",
+        )
     for reason, names in _by_reason(report.ignored).items():
         console.print(f"left out of the weights: {names}: {reason}")
     for note in report.notes:

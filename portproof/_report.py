@@ -73,7 +73,7 @@ class Hop:
 
     Attributes:
         kind: ``semantics``, ``numerics``, ``batch``, ``graph`` (an export interpreted in float64), ``export`` (run as
-            it is written) or ``runtime`` (as the runtime rewrites it).
+            it is written), ``runtime`` (as the runtime rewrites it), ``gradients`` or ``training``.
         source, target: what is compared with what (``from`` and ``to`` in JSON).
         precision: of ``target``.
         weights: ``sensitised``, ``given`` or ``factory``.

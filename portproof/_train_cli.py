@@ -13,6 +13,7 @@ from portproof._options import (
     Json,
     PortName,
     Setting,
+    Training,
     check_json,
     device_named,
     find_port_named,
@@ -30,10 +31,7 @@ def train(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Folder for what is kept.")] = None,
     epochs: Annotated[float, typer.Option("--epochs", help="How often each image is seen.")] = 5,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images a step.")] = 16,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--with", metavar="NAME=VALUE", help="A setting of the port's training: learning_rate=0.001."),
-    ] = None,
+    settings: Training = None,
     start: Annotated[
         str, typer.Option("--start", help="normalised, factory, a checkpoint, or a training of either side.")
     ] = "normalised",

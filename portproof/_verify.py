@@ -24,7 +24,7 @@ from portproof._judge import FLOOR_MULTIPLE, LOWER_MULTIPLE, Floor, judge_output
 from portproof._part import descend
 from portproof._port import Port, other
 from portproof._replay import Pairs, Replay, pair_modules, settle_accepted
-from portproof._report import AcceptedDeviation, Culprit, Hop, Modules, Report, Sight, Worst, gravest
+from portproof._report import AcceptedDeviation, Culprit, Deviation, Hop, Modules, Report, Sight, Worst, gravest
 from portproof._resolve import Located, Project, resolve_callable
 from portproof._session import Sessions
 from portproof._sides import EAGER, TITLE, Sides, Watch
@@ -55,6 +55,9 @@ class Options:
         threads: compute threads of each process; None shares the machine among the sides.
         precisions: lower ones that each side is judged in too, where it can run: ``bfloat16``, ``float16``.
         runners: others to judge too, ``name:setting=value``.
+        gradients: judge the backward pass too.
+        steps: of a training of both sides, compared one by one; 0 for none.
+        training: settings of the port's training.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
     """
 
@@ -70,6 +73,9 @@ class Options:
     precisions: tuple[str, ...] = ()
     runners: tuple[str, ...] = ()
     blockwise: bool = False
+    gradients: bool = False
+    steps: int = 0
+    training: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for precision in self.precisions:
@@ -116,6 +122,7 @@ class _Chain:
         self.modules: Modules | None = None
         self.sight: Sight | None = None
         self.accepted: list[AcceptedDeviation] = []
+        self.deviations: list[Deviation] = []
         self.evidence: dict[str, Any] = {}
         self.harmless: dict[str, str] = {}
         self.replay: Replay | None = None
@@ -129,6 +136,8 @@ class _Chain:
             self.evidence[side] = hello[side].result()
         if not self.sides.live and (self.options.weights or self.options.module or self.options.quick):
             raise BadInput(f"port '{self.port.name}' is made of files: leave out --weights, --module and --quick.")
+        if (self.options.gradients or self.options.steps) and (len(self.sides.live) < 2 or self.options.blockwise):
+            raise BadInput("--gradients and --steps compare two models; this port has one, or is judged --blockwise.")
         if self.options.blockwise:
             require_streamable(self.sides, self.options.weights, self.options.module)
             for side in self.sides.live:
@@ -243,6 +252,30 @@ class _Chain:
         if replay is not None and not self.culprits:
             self._see(replay, label)
         self._judge_files(label, exported, outputs[lead]["float64"], floors)
+        self._judge_learning(label, files)
+
+    def _judge_learning(self, label: str, files: Mapping[str, Path]) -> None:
+        """Judge gradients, and trainings step by step, where they are asked for and both sides are there."""
+        options = self.options
+        if not (options.gradients or options.steps) or len(self.sides.live) < 2:
+            return
+        from portproof.training._hops import judge_gradients, judge_training
+
+        pairs = self._pairs()
+        found = []
+        if options.gradients:
+            found.append(judge_gradients(self.sides, pairs, self.few, files, options.seed, label))
+        if options.steps and (label.startswith("given") or options.weights is None):
+            found.append(
+                judge_training(
+                    self.sides, pairs, self.inputs, files, options.steps, options.training, options.seed, label
+                )
+            )
+        for learned in found:
+            self.hops += learned.hops
+            self.culprits += learned.culprits
+            known = {(deviation.module, deviation.cause) for deviation in self.deviations}
+            self.deviations += [d for d in learned.deviations if (d.module, d.cause) not in known]
 
     def _out(self, label: str, runner: str) -> Path:
         return self.folder / f"{'given' if label.startswith('given') else label}-{runner}"
@@ -475,6 +508,7 @@ class _Chain:
             weights=labels,
             ignored=self.sides.account.ignored,
             accepted=tuple(self.accepted),
+            deviations=tuple(self.deviations),
             inputs=tuple(dict.fromkeys(batch.families)),
             notes=tuple(dict.fromkeys(self.notes)),
             environment={

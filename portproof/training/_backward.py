@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from portproof._model import wrapped_forwards
+from portproof._numerics import EPSILON
 from portproof._tree import leaves, rebuild
 from portproof.training._deviations import BACKWARD
 from portproof.training._learner import Learner
@@ -121,8 +122,9 @@ def record_backward(
 
 
 def pull_modules(
-    learner: Learner, keys: Mapping[str, str], inputs: Mapping[str, Array], store: CallStore, out: CallStore
-) -> list[str]:
+    learner: Learner, keys: Mapping[str, str], inputs: Mapping[str, Array], store: CallStore, out: CallStore,
+    nudged: bool = False,
+) -> list[str]:  # fmt: skip
     """Pull every module's outputs back by itself.
 
     Args:
@@ -133,6 +135,8 @@ def pull_modules(
         out: an empty store; gets ``input.I``, ``gradient.PARAMETER`` and ``part.KEY#CALL.I``: the gradients at the
             module's inputs, at its own parameters (by full name) and at what its parts gave back. On the torch side, a
             layer that is known to differ is written as Paddle would do it, and as it is under ``plain:…``.
+        nudged: add about a unit in the last place to every cotangent, to see what rounding does. Inputs stay: where two
+            are equal, a max-pool would hand the gradient to another.
 
     Returns:
         Keys of modules that the recording has no call of.
@@ -140,6 +144,12 @@ def pull_modules(
     model, learning, framework = learner.model, learner.learning, learner.framework
     counts: dict[str, int] = defaultdict(int)
     own, stack, strange = dict(framework.modules(model.root)), [_Frame()], list[str]()
+    rng = np.random.default_rng(1)
+
+    def moved(cotangent: Array) -> Array:
+        if not nudged:
+            return cotangent
+        return np.asarray(cotangent * (1 + EPSILON[model.precision] * rng.uniform(-1, 1, cotangent.shape)))
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         key, module = keys[path], own[path]
@@ -155,7 +165,7 @@ def pull_modules(
                 cotangent = recorded.get(f"in.{index}'")
                 if cotangent is not None and learning.is_open(tensor):
                     parent.given.append(tensor)
-                    parent.cotangents.append(framework.to_tensor(cotangent, model.precision))
+                    parent.cotangents.append(framework.to_tensor(moved(cotangent), model.precision))
             fresh: dict[str, Any] = {}
 
             def enter(index: int, tensor: Any) -> Any:
@@ -179,6 +189,7 @@ def pull_modules(
                 if full in learned:
                     wanted[f"gradient.{full}"] = learned[full]
             returned = list(leaves(result, framework.is_tensor))
+            recorded |= {name: moved(array) for name, array in recorded.items() if name.endswith("'")}
             out.write(key, call, _pulled(learner, module, returned, recorded, frame, wanted))
 
             def leave(index: int, tensor: Any) -> Any:

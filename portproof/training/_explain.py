@@ -224,6 +224,9 @@ def _rule(
     """What the two optimisers did, fitted: the factor that differs most is the one that is named."""
     odd = list(dict.fromkeys(n.partition("|")[2] for n in apart if not n.startswith(("loss", "output", "buffer"))))
     weights = [(step.of("weight"), step.of("before")) for step in steps]
+    sizes = {name: float(np.linalg.norm(gradient)) for name, gradient in steps[0].of("gradient").items()}
+    # A gradient that is nothing but rounding (that of a bias before a BatchNorm) moves no weight and fits any rule.
+    odd = [name for name in odd if sizes.get(name, 0.0) > _NOTHING * max(sizes.values())] or odd
     for index in (0, 1):
         now, was = weights[index]
         others_now, others_was = weights[1 - index]
@@ -251,7 +254,7 @@ def _rule(
         tried += 1
         for factor, one in rules[0].items():
             other = rules[1].get(factor, one)
-            if abs(one - other) > 1e-6 * max(abs(one), abs(other), 1e-6):
+            if abs(one - other) > 1e-6 * max(abs(one), abs(other), 1.0 if factor in _OF_ONE else 1e-6):
                 counts[factor] = counts.get(factor, 0) + 1
                 share = abs(one - other) / max(abs(one), abs(other))
                 apart_by[factor] = max(apart_by.get(factor, 0.0), round(share, 1))
@@ -259,7 +262,6 @@ def _rule(
     stated = _stated(names, steps)
     if not found:
         return stated
-    # One parameter whose gradient is nothing but rounding (a bias before a BatchNorm) fits any rule.
     common = [name for name, count in counts.items() if 2 * count > tried]
     # What differs most is the cause: a fit of one factor that is far out moves the others a little.
     factor = max(common or found, key=lambda name: (apart_by[name], -_ORDER.index(name)))
@@ -269,6 +271,10 @@ def _rule(
     return f"{text}; as the optimisers say it: {stated}" if stated else text
 
 
+#: Below this share of the largest, a parameter's gradient is nothing but rounding.
+_NOTHING = 1e-11
+#: Factors that are of the order of one where they are not nought.
+_OF_ONE = ("momentum", "1 - dampening", "nesterov", "the step")
 #: Factors in the order in which they are named: an early one changes what is fitted for a later.
 _ORDER = ("weight decay", "momentum", "1 - dampening", "beta1", "1 - beta1", "beta2", "1 - beta2", "nesterov", "eps",
           "weight decay on the weights", "the step")  # fmt: skip

@@ -44,23 +44,24 @@ class GradientTasks:
         record_backward(learner, keys, load_file(inputs), seed, CallStore(Path(folder)))
 
     def pull_modules(
-        self, keys: dict[str, str], inputs: str, folder: str, out: str, precision: str, weights: str, seed: int
-    ) -> list[str]:
+        self, keys: dict[str, str], inputs: str, folder: str, out: str, precision: str, weights: str, seed: int,
+        nudged: bool,
+    ) -> list[str]:  # fmt: skip
         """Pull every module back by itself and write the products."""
         Path(out).mkdir()
         learner = self._learner(precision, keys, weights, seed)
-        return pull_modules(learner, keys, load_file(inputs), CallStore(Path(folder)), CallStore(Path(out)))
+        return pull_modules(learner, keys, load_file(inputs), CallStore(Path(folder)), CallStore(Path(out)), nudged)
 
     def gradients(self, keys: dict[str, str], inputs: str, out: str, perturbed: int, weights: str, seed: int) -> None:
         """Write the gradients of each output, and of the loss, in every parameter and floating input: ``HEAD|NAME``.
 
-        ``perturbed``: above 0, add about one unit in the last place to everything first, seeded by this number.
+        ``perturbed``: above 0, add about one unit in the last place to every parameter first, seeded by this number.
+        The inputs stay: where two values are equal, a max-pool would hand the gradient to another.
         """
         learner = self._learner("float64", keys, weights, seed)
         rows = load_file(inputs)
         if perturbed:
             nudge(learner, perturbed)
-            rows = {name: _nudged(array, [perturbed, 1, i]) for i, (name, array) in enumerate(rows.items())}
         learning, framework = learner.learning, learner.framework
         with learner.in_training(), paddles_backward(learner):
             outputs = learner.forward(rows)
@@ -93,13 +94,8 @@ def draw_labels(outputs: dict[str, Any], seed: int) -> Array:
 
 def nudge(learner: Learner, number: int) -> None:
     """Multiply every parameter by 1 + u epsilon, u uniform in ±1."""
-    framework = learner.framework
+    framework, epsilon = learner.framework, EPSILON[learner.model.precision]
     for place, tensor in enumerate(learner.learning.parameters(learner.model.root).values()):
-        framework.write(tensor, _nudged(framework.to_array(tensor), [number, 0, place]))
-
-
-def _nudged(array: Array, seed: list[int]) -> Array:
-    if array.dtype.kind != "f":
-        return array
-    wide = array.astype(np.float64)
-    return np.asarray(wide * (1 + EPSILON["float64"] * np.random.default_rng(seed).uniform(-1, 1, array.shape)))
+        array = framework.to_array(tensor)
+        rng = np.random.default_rng([number, learner.steps, place])
+        framework.write(tensor, array * (1 + epsilon * rng.uniform(-1, 1, array.shape)))

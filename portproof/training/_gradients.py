@@ -1,8 +1,9 @@
 """Gradients of both sides in float64: of every parameter and input, end to end and module by module.
 
-End to end, the noise floor is what a change of one unit in the last place of every parameter and input does to the
+End to end, the noise floor is what a change of about one unit in the last place of every parameter does to the
 gradient: rounding in a layer is as if its weights had been others by about that much (Wilkinson's backward error), and
-a network passes both on alike. Module by module, it is the float32 error of the same products, as for the forward pass.
+a network passes both on alike. Module by module, it is the float32 error of the same products, as for the forward pass,
+or what the same change of every cotangent does to them, if that is more.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._account import Account, Row
-from portproof._judge import FLOOR_MULTIPLE, Floor, measure_floor, ratio
-from portproof._numerics import EPSILON, Difference, compare, extreme_factor
-from portproof._report import Culprit, Deviation, Hop, Verdict, Worst, gravest
+from portproof._judge import FLOOR_MULTIPLE
+from portproof._numerics import EPSILON, Difference, compare
+from portproof._report import Culprit, Deviation, Hop, Verdict, Worst
 from portproof._sides import TITLE, Sides
 from portproof._weights import transfer
 from portproof.training._backward import CallStore
 from portproof.training._deviations import BACKWARD
+from portproof.training._spread import Spread, between, flat, joined
 
 Array = np.ndarray[Any, Any]
 
@@ -47,13 +49,13 @@ class Pull:
     key: str
     name: str
     difference: Difference
-    floor: Floor
+    floor: Spread
     plain: Difference | None = None
 
     @property
     def ratio(self) -> float:
         """The difference in noise floors."""
-        return ratio(self.difference, self.floor, "float64")
+        return self.floor.ratio(self.difference)
 
 
 def towards(arrays: Mapping[str, Array], rows: Sequence[Row], side: str) -> dict[str, Array]:
@@ -61,13 +63,6 @@ def towards(arrays: Mapping[str, Array], rows: Sequence[Row], side: str) -> dict
     source = "torch" if side == "paddle" else "paddle"
     kept = [row for row in rows if all(name in arrays for name in row.names(source))]
     return transfer(arrays, Account(tuple(kept), (), ()), side, {})
-
-
-def flat(found: Array, expected: Array) -> Difference:
-    """Compare two gradients as wholes: their first axis is no batch."""
-    if found.shape != expected.shape:
-        return compare(found, expected, "float64")
-    return compare(found.reshape(1, -1), expected.reshape(1, -1), "float64", detail=False)
 
 
 class Backward:
@@ -104,11 +99,11 @@ class Backward:
         self._pulls: dict[str, Future[Any]] = {}
         self._heads: dict[str, Future[Any]] = {}
         for side in sides.live:
-            for precision in ("float64", "float32"):
-                name = f"{side}-{precision}"
+            for precision, nudged in (("float64", False), ("float32", False), ("float64", True)):
+                name = f"{side}-{precision}{'-nudged' if nudged else ''}"
                 self._pulls[name] = self._do(
                     side, "pull_modules", keys=keys[side], folder=str(record), out=str(folder / name),
-                    precision=precision, weights=str(weights[side]), **common,
+                    precision=precision, weights=str(weights[side]), nudged=nudged, **common,
                 )  # fmt: skip
         for side in sides.live:
             for run in range(1 + (PERTURBED if side == self.lead else 0)):
@@ -147,15 +142,24 @@ class Backward:
             mine = {name: self._own(store.read(key, call), name) for name, store in stores.items()}
             other = mine[f"{self.follower}-float64"]
             low = [mine[f"{side}-float32"] for side in self.sides.live]
+            nudged = [mine[f"{side}-float64-nudged"] for side in (self.lead, self.follower)]
             for name in expected:
                 if name.startswith("plain:"):
                     continue
-                missing = [one for one in (other, *low) if name not in one]
+                missing = [one for one in (other, *low, *nudged) if name not in one]
                 if missing:
                     nothing = replace(compare(np.zeros(1), np.zeros(2), "float64"), mismatch="has no equal")
-                    found.append(Pull(key, name, nothing, Floor(EPSILON["float32"])))
+                    found.append(Pull(key, name, nothing, Spread(EPSILON["float64"], 0.0)))
                     continue
-                floor = measure_floor(flat(one[name].astype(np.float64), expected[name]) for one in low)
+                # Carried over from float32, the smaller of the two sides' errors, as in the forward pass; or what
+                # rounding does in float64, where that is more: BatchNorm adds in float64 what it has in float32.
+                errors = [flat(one[name].astype(np.float64), expected[name]) for one in low]
+                narrow = min((Spread.of([error], "float32") for error in errors), key=lambda spread: spread.rms)
+                seen = between(
+                    Spread.of([flat(nudged[0][name], expected[name])], "float64"),
+                    Spread.of([flat(nudged[1][name], other[name])], "float64"),
+                )
+                floor = joined(narrow.carried("float32", "float64"), seen)
                 plain = None
                 if f"plain:{name}" in expected:
                     plain = flat(other[name], expected[f"plain:{name}"])
@@ -186,7 +190,7 @@ class Backward:
                 what, where = _named(pull)
                 text = f"on the same input and cotangent, {what} {amount}"
                 culprits.setdefault(where, Culprit("unknown", where, "computes", "backward", text, _finite(pull.ratio)))
-            elif pull.plain is not None and ratio(pull.plain, pull.floor, "float64") > FLOOR_MULTIPLE:
+            elif pull.plain is not None and pull.floor.ratio(pull.plain) > FLOOR_MULTIPLE:
                 cause = BACKWARD[self.types[pull.key]][0]
                 met = Deviation(pull.key, self.types[pull.key], "backward", pull.plain.rms, pull.ratio, cause)
                 known = deviations.get(pull.key)
@@ -210,49 +214,43 @@ class Backward:
             mine = {n.removeprefix(prefix): a for n, a in other.items() if n.startswith(prefix)}
             own = {n: a for n, a in mine.items() if n.startswith("input:")}
             own |= towards(mine, self.sides.account.rows, self.lead)
-            judged: list[tuple[float, Verdict, Worst]] = []
-            for name in names:
-                plain = name.removeprefix(prefix)
-                floor = Spread.of(expected[name], [run[name] for run in noisy], "float64")
-                difference = flat(own[plain], expected[name])
-                value = floor.ratio(difference)
-                verdict: Verdict = (
-                    "divergent" if value > FLOOR_MULTIPLE else "identical" if value == 0.0 else "equivalent"
-                )
-                judged.append((value, verdict, Worst(plain, _finite(value), difference.max_abs, None, None, None, difference.scale, floor.rms, difference.mismatch)))  # fmt: skip  # noqa: E501
-            verdict = gravest([verdict for _, verdict, _ in judged])
-            worst = max((entry for entry in judged if entry[1] == verdict), key=lambda entry: entry[0])[2]
-            reason = f"first in '{worst.tensor}'" if verdict == "divergent" else None
-            hops.append(Hop("gradients", source, f"{title} of {head}", "float64", label, verdict, worst, reason))
+            hops.append(_judge_head(prefix, names, own, expected, noisy, (source, f"{title} of {head}", label)))
         return hops
 
 
-@dataclass(frozen=True)
-class Spread:
-    """How far honest runs of one side lie from one another at a tensor, relative to its scale.
-
-    Attributes:
-        rms: root mean square, pooled over the runs; at least half a unit in the last place.
-        peak: the largest of all. Gradients are not normal, so it is measured and not derived.
-    """
-
-    rms: float
-    peak: float
-
-    @classmethod
-    def of(cls, reference: Array, runs: Sequence[Array], precision: str) -> Spread:
-        """Measure it."""
-        errors = [flat(run, reference) for run in runs]
-        pooled = math.sqrt(sum(error.rms**2 for error in errors) / len(errors))
-        return cls(max(pooled, EPSILON[precision] / 2), max(error.peak for error in errors))
-
-    def ratio(self, difference: Difference) -> float:
-        """Return how many of these spreads a difference is, by its root mean square or its peak."""
-        if difference.mismatch is not None:
-            return math.inf
-        return max(
-            difference.rms / self.rms, difference.peak / max(self.peak, self.rms * extreme_factor(difference.count))
+def _judge_head(
+    prefix: str, names: Sequence[str], own: Mapping[str, Array], expected: Mapping[str, Array],
+    noisy: Sequence[Mapping[str, Array]], said: tuple[str, str, str],
+) -> Hop:  # fmt: skip
+    """Judge the gradients of one output, or of the loss, in everything that is learned."""
+    worst, worst_ratio, blind = Worst("", None, None, None, None), -1.0, list[str]()
+    for name in names:
+        plain = name.removeprefix(prefix)
+        floor = Spread.of([flat(run[name], expected[name]) for run in noisy], "float64")
+        if floor.is_blind("float64"):
+            blind.append(plain)
+            continue
+        difference = flat(own[plain], expected[name])
+        value = floor.ratio(difference)
+        if value > worst_ratio:
+            worst_ratio = value
+            worst = Worst(
+                plain, _finite(value), difference.max_abs, None, None, None, difference.scale, floor.rms,
+                difference.mismatch,
+            )  # fmt: skip
+    source, target, label = said
+    verdict: Verdict = (
+        "divergent" if worst_ratio > FLOOR_MULTIPLE else "identical" if worst_ratio == 0 else "equivalent"
+    )
+    reason = f"first in '{worst.tensor}'" if verdict == "divergent" else None
+    if len(blind) == len(names):
+        reason = (
+            "the gradients of one side differ from run to run: something in it is drawn at random, and not by a layer"
         )
+        return Hop("gradients", source, target, "float64", label, "inconclusive", None, reason)
+    if blind and reason is None:
+        reason = f"{len(blind)} of {len(names)} gradients are nothing but rounding, the first '{blind[0]}'"
+    return Hop("gradients", source, target, "float64", label, verdict, worst, reason)
 
 
 def _named(pull: Pull) -> tuple[str, str]:

@@ -156,10 +156,17 @@ class Learner:
         with wrapped_forwards([("", self.model.root)], wrap):
             yield
 
+    def _is_dropout(self, module: Any) -> bool:
+        """Whether a module is a dropout of the framework, or one of somebody's own: so named, with a rate, no parts."""
+        if self.framework.layer(module) in _LAYERS:
+            return True
+        named = "dropout" in type(module).__name__.lower() and self.framework.is_leaf(module)
+        return named and isinstance(getattr(module, "p", None), float)
+
     def _shared_masks(self) -> contextlib.AbstractContextManager[None]:
         if self.dropout == "own":
             return contextlib.nullcontext()
-        found = [(p, m) for p, m in self.framework.modules(self.model.root) if self.framework.layer(m) in _LAYERS]
+        found = [(path, m) for path, m in self.framework.modules(self.model.root) if self._is_dropout(m)]
         own, calls = dict(found), dict.fromkeys((path for path, _ in found), 0)
 
         def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -183,7 +190,7 @@ class Learner:
 
 def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], p: float, layer: str) -> Array:
     """Return ones where a dropout keeps and zeros where it drops, whole channels for the layers that drop these."""
-    drawn = shape if layer == "Dropout" else shape[:2] + (1,) * (len(shape) - 2)
+    drawn = shape if layer not in _LAYERS[1:] else shape[:2] + (1,) * (len(shape) - 2)
     return np.asarray(np.broadcast_to(rng.random(drawn) >= p, shape), np.float64)
 
 

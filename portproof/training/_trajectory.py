@@ -30,14 +30,14 @@ from portproof._sides import TITLE, Sides
 from portproof._weights import transfer
 from portproof.training._deviations import OPTIMISER, RECIPROCAL, STATISTICS
 from portproof.training._explain import Step, explain
-from portproof.training._gradients import Spread, flat
+from portproof.training._spread import Spread, between, flat, joined
 
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
 #: Rows of a batch where a row is large, and where it is small.
 _FEW, _MANY, _LARGE = 2, 16, 16_384
-#: Steps that are made after the first that lies apart, to see where the learning rates go.
+#: Steps that are made after one where the learning rates lie apart, to see where they go.
 _AFTER = 3
 #: Steps of the run that leaves known deviations as they are.
 _PLAIN = 3
@@ -97,6 +97,7 @@ class Trajectory:
         losses: per side, the loss at each step.
         floors: the noise floor of the loss at each step, relative.
         deviations: known ones, that the run which leaves them as they are met.
+        blind: the first step at which rounding alone moves the loss too far to tell anything; None where there is none.
     """
 
     steps: int
@@ -108,6 +109,7 @@ class Trajectory:
     losses: Mapping[str, Sequence[float]]
     floors: Sequence[float]
     deviations: tuple[Deviation, ...]
+    blind: int | None = None
 
     def hop(self, sides: Sides, options: TrajectoryOptions, label: str) -> Hop:
         """Return this as a step of the chain."""
@@ -118,6 +120,16 @@ class Trajectory:
         target = f"{TITLE[follower]} training, {self.steps} steps, dropout {options.dropout}"
         reason = f"they part at step {self.parting.step + 1}: {self.parting.why}" if self.parting else None
         verdict = "divergent" if self.parting else "equivalent"
+        if self.blind is not None:
+            verdict = "inconclusive"
+            reason = (
+                f"from step {self.blind + 1} on, rounding alone moves the loss of one side by {self.floors[-1]:.0e}: "
+                + (
+                    "something in it is drawn at random, and not by a layer"
+                    if self.blind == 0
+                    else "nothing is told after it"
+                )
+            )
         source = f"{TITLE[lead]} training (oracle)"
         return Hop("training", source, target, options.precision, label, verdict, worst, reason)  # type: ignore[arg-type]
 
@@ -183,7 +195,7 @@ class Trajectories:
         width = described[self.lead]["width"]
         judge = _Judge(self, options, {name: entry["settings"] for name, entry in described.items()})
         for step in range(options.steps):
-            if judge.parted is not None and step > judge.parted + _AFTER:
+            if judge.blind is not None or (judge.parted is not None and step > judge.parted + judge.after):
                 break
             if step == _PLAIN:
                 runs.pop("plain", None)
@@ -211,6 +223,8 @@ class _Judge:
         self.lead, self.follower = owner.lead, owner.follower
         self.account = owner.sides.account
         self.parted: int | None = None
+        self.blind: int | None = None
+        self.after = 0
         self.apart: tuple[str, ...] = ()
         self.moment: tuple[tuple[Step, Step], tuple[Step, Step] | None, Array] | None = None
         self.last: tuple[Step, Step] | None = None
@@ -226,7 +240,7 @@ class _Judge:
     def look(self, step: int, files: Mapping[str, Path], said: Mapping[str, Any], labels: Array) -> None:
         for side in (self.lead, self.follower):
             self.rates[side].append(said[side]["learning_rate"])
-        if self.parted is not None:
+        if self.parted is not None or self.blind is not None:
             return
         expected = _comparable(load_file(files[self.lead]))
         other = self._own(_comparable(load_file(files[self.follower])), self.follower)
@@ -243,6 +257,9 @@ class _Judge:
             if name.partition("|")[0] in _JUDGED
         }
         self.loss_floors.append(floors["loss|loss"].rms)
+        if floors["loss|loss"].is_blind(self.options.precision):
+            self.blind = step
+            return
         apart: list[str] = []
         for name, floor in floors.items():
             if name not in other:
@@ -270,6 +287,7 @@ class _Judge:
         if apart:
             self.parted, self.apart = step, tuple(sorted(apart, key=_order))
             self.moment = steps, self.last, labels
+            self.after = _AFTER if self.apart[0].startswith("rate|") else 0
         self.last = steps
 
     def _look_plain(self, plain: Arrays, other: Arrays, floors: Mapping[str, Spread]) -> None:
@@ -286,15 +304,13 @@ class _Judge:
 
     def _floor(self, name: str, pairs: Sequence[tuple[Arrays, Arrays]]) -> Spread:
         """Return the noise floor at a tensor, from each side's nudged and clean run."""
-        spreads = [Spread.of(clean[name], [run[name]], self.options.precision) for run, clean in pairs if name in clean]
-        small, large = min(spreads, key=lambda s: s.rms), max(spreads, key=lambda s: s.rms)
-        found = Spread(
-            min(large.rms, FLOOR_MULTIPLE * small.rms), min(large.peak, FLOOR_MULTIPLE * max(small.peak, small.rms))
-        )
+        precision = self.options.precision
+        spreads = [Spread.of([flat(run[name], clean[name])], precision) for run, clean in pairs if name in clean]
+        found = between(spreads[0], spreads[-1])
         if pairs[0][1][name].size < _NUMBERS:  # a few numbers may lie close by luck: none is held to less than before
             kind = "loss" if name.startswith("loss|") else name
             known = self.few.get(kind, found)
-            found = self.few[kind] = Spread(max(found.rms, known.rms), max(found.peak, known.peak))
+            found = self.few[kind] = joined(found, known)
         return found
 
     def _own(self, arrays: Arrays, side: str) -> Arrays:
@@ -341,7 +357,16 @@ class _Judge:
         name, value, step = self.worst
         deviations = () if parting else tuple(self._deviations())
         return Trajectory(
-            self.steps, parting, name, value, step, self.scaled, self.losses, tuple(self.loss_floors), deviations
+            self.steps,
+            parting,
+            name,
+            value,
+            step,
+            self.scaled,
+            self.losses,
+            tuple(self.loss_floors),
+            deviations,
+            self.blind,
         )
 
     def _deviations(self) -> list[Deviation]:

@@ -19,6 +19,7 @@ from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
 from portproof.training._deviations import paddles_backward, paddles_settings, paddles_statistics
 from portproof.training._faults import TRAINING_FAULTS, plant
+from portproof.training._gradient_tasks import nudge
 from portproof.training._learner import Learner, settings_of, training_of
 from portproof.training._learning import SHAPED
 
@@ -84,7 +85,7 @@ class _Run:
             settings = {"steps": steps, **settings}
         self.learner = Learner(framework, job.port, precision, settings, seed, dropout, keys, Path(weights))
         self.perturbed = perturbed
-        self.as_paddle = as_paddle and job.side == "torch" and len(job.port.sides) == 2 and precision == "float64"
+        self.as_paddle = as_paddle and job.side == "torch" and len(job.port.sides) == 2
         if self.as_paddle:
             paddles_settings(self.learner)
         if perturbed:
@@ -106,7 +107,7 @@ class _Run:
         training = learner.training
         parameters = dict(learning.parameters(learner.model.root))
         if self.perturbed:
-            self._nudge(parameters)
+            nudge(learner, self.perturbed)
         found: dict[str, Array] = {}
         said: dict[str, Any] = {"learning_rate": learning.learning_rate(training.optimizer), "without_gradient": []}
         before = {name: framework.to_array(tensor) for name, tensor in parameters.items()}
@@ -149,13 +150,6 @@ class _Run:
             elif array.dtype.kind == "f":
                 found[f"buffer|{name}"] = array
         return found, said
-
-    def _nudge(self, parameters: dict[str, Any]) -> None:
-        framework, epsilon = self.learner.framework, EPSILON[self.learner.model.precision]
-        for place, tensor in enumerate(parameters.values()):
-            array = framework.to_array(tensor)
-            rng = np.random.default_rng([self.perturbed, self.learner.steps, place])
-            framework.write(tensor, array * (1 + epsilon * rng.uniform(-1, 1, array.shape)))
 
     @contextlib.contextmanager
     def _known(self) -> Iterator[None]:
