@@ -88,6 +88,10 @@ def record_backward(
             crossed.append((key, call, name, array))
             return tensor
         narrow = _narrow(array)
+        if not learning.is_open(tensor):  # what a module would hand back is recorded even where nobody takes it
+            own = learning.watched(model.framework.to_tensor(narrow, model.precision))
+            crossed.append((key, call, name, own))
+            return own
         # Adding the difference changes the value and lets the gradient pass as it is.
         own = tensor.clone() + model.framework.to_tensor(narrow.astype(np.float64) - array, model.precision)
         crossed.append((key, call, name, own))

@@ -1,4 +1,4 @@
-"""``portproof faults --training``: wrong settings and slips planted into either side's training, and what was said of it."""
+"""``portproof faults --training``: slips and wrong settings planted into either side's training, and what was said."""
 
 from __future__ import annotations
 
@@ -139,5 +139,6 @@ def print_training_faults(found: TrainingFaults, console: Console) -> None:
     named = sum(planted.caught and planted.named for planted in found.planted)
     kinds = len({planted.fault for planted in found.planted})
     console.print(
-        f"{len(found.planted)} planted, of {kinds} kinds: {caught} caught at the first step where they act, {named} named"
+        f"{len(found.planted)} planted, of {kinds} kinds: "
+        f"{caught} caught at the first step where they act, {named} named"
     )

@@ -41,6 +41,7 @@ class GradientTasks:
         """Record values and cotangents at the boundary of every module."""
         Path(folder).mkdir()
         learner = self._learner("float64", keys, weights, seed)
+        learner.own_seed = 0
         record_backward(learner, keys, load_file(inputs), seed, CallStore(Path(folder)))
 
     def pull_modules(
@@ -50,6 +51,7 @@ class GradientTasks:
         """Pull every module back by itself and write the products."""
         Path(out).mkdir()
         learner = self._learner(precision, keys, weights, seed)
+        learner.own_seed = int(nudged)
         return pull_modules(learner, keys, load_file(inputs), CallStore(Path(folder)), CallStore(Path(out)), nudged)
 
     def gradients(self, keys: dict[str, str], inputs: str, out: str, perturbed: int, weights: str, seed: int) -> None:
@@ -60,6 +62,7 @@ class GradientTasks:
         """
         learner = self._learner("float64", keys, weights, seed)
         rows = load_file(inputs)
+        learner.own_seed = perturbed
         if perturbed:
             nudge(learner, perturbed)
         learning, framework = learner.learning, learner.framework

@@ -44,6 +44,7 @@ class Pull:
         difference: between the sides, in float64.
         floor: of this product.
         plain: the same difference with nothing known taken into account; None where nothing is known.
+        random: one side gives another answer every time.
     """
 
     key: str
@@ -51,6 +52,7 @@ class Pull:
     difference: Difference
     floor: Spread
     plain: Difference | None = None
+    random: bool = False
 
     @property
     def ratio(self) -> float:
@@ -124,9 +126,12 @@ class Backward:
         culprits, deviations = self._settle(pulls)
         title = f"{TITLE[self.follower]} gradients"
         source = f"{TITLE[self.lead]} gradients (oracle)"
-        worst = max(pulls, key=lambda pull: pull.ratio)
-        verdict: Verdict = "divergent" if culprits else "equivalent"
+        drawn = list(dict.fromkeys(pull.key for pull in pulls if pull.random))
+        worst = max((pull for pull in pulls if not pull.random), key=lambda pull: pull.ratio, default=pulls[0])
+        verdict: Verdict = "divergent" if culprits else "inconclusive" if drawn else "equivalent"
         reason = f"in the backward pass of module '{culprits[0].module}'" if culprits else None
+        if drawn and not culprits:
+            reason = f"module '{drawn[0] or '(root)'}' gives another gradient every time: it draws at random itself"
         said = Worst(worst.key or "(root)", _finite(worst.ratio), None, None, None)
         hops = [Hop("gradients", source, f"{title}, module by module", "float64", label, verdict, said, reason)]
         hops += self._judge_heads(source, title, label)
@@ -143,29 +148,33 @@ class Backward:
             other = mine[f"{self.follower}-float64"]
             low = [mine[f"{side}-float32"] for side in self.sides.live]
             nudged = [mine[f"{side}-float64-nudged"] for side in (self.lead, self.follower)]
-            for name in expected:
+            for name in {**expected, **other}:
                 if name.startswith("plain:"):
                     continue
-                missing = [one for one in (other, *low, *nudged) if name not in one]
+                missing = [one for one in (expected, other, *low, *nudged) if name not in one]
                 if missing:
-                    nothing = replace(compare(np.zeros(1), np.zeros(2), "float64"), mismatch="has no equal")
+                    nothing = replace(
+                        compare(np.zeros(1), np.zeros(2), "float64"), mismatch="is there on one side only"
+                    )
                     found.append(Pull(key, name, nothing, Spread(EPSILON["float64"], 0.0)))
                     continue
                 # Carried over from float32, the smaller of the two sides' errors, as in the forward pass; or what
                 # rounding does in float64, where that is more: BatchNorm adds in float64 what it has in float32.
                 errors = [flat(one[name].astype(np.float64), expected[name]) for one in low]
                 narrow = min((Spread.of([error], "float32") for error in errors), key=lambda spread: spread.rms)
-                seen = between(
+                own = (
                     Spread.of([flat(nudged[0][name], expected[name])], "float64"),
                     Spread.of([flat(nudged[1][name], other[name])], "float64"),
                 )
+                seen = between(*own)
                 floor = joined(narrow.carried("float32", "float64"), seen)
                 plain = None
                 if f"plain:{name}" in expected:
                     plain = flat(other[name], expected[f"plain:{name}"])
                 elif f"plain:{name}" in other:
                     plain = flat(other[f"plain:{name}"], expected[name])
-                found.append(Pull(key, name, flat(other[name], expected[name]), floor, plain))
+                drawn = any(spread.is_random for spread in own)
+                found.append(Pull(key, name, flat(other[name], expected[name]), floor, plain, drawn))
         return found
 
     def _own(self, arrays: dict[str, Array] | None, store: str) -> dict[str, Array]:
@@ -185,6 +194,8 @@ class Backward:
         culprits: dict[str, Culprit] = {}
         deviations: dict[str, Deviation] = {}
         for pull in pulls:
+            if pull.random:
+                continue
             if pull.ratio > FLOOR_MULTIPLE:
                 amount = pull.difference.mismatch or f"differs by {pull.difference.rms:.1e} of its scale"
                 what, where = _named(pull)
@@ -224,6 +235,13 @@ def _judge_head(
 ) -> Hop:  # fmt: skip
     """Judge the gradients of one output, or of the loss, in everything that is learned."""
     worst, worst_ratio, blind = Worst("", None, None, None, None), -1.0, list[str]()
+    telling = sum(bool(np.any(expected[name])) for name in names)
+    known = {name.removeprefix(prefix) for name in names}
+    odd = sorted(known ^ own.keys())
+    if odd:
+        nothing = Worst(odd[0], None, None, None, None)
+        why = f"'{odd[0]}' has a gradient on one side only"
+        return Hop("gradients", said[0], said[1], "float64", said[2], "divergent", nothing, why)
     for name in names:
         plain = name.removeprefix(prefix)
         floor = Spread.of([flat(run[name], expected[name]) for run in noisy], "float64")
@@ -243,7 +261,7 @@ def _judge_head(
         "divergent" if worst_ratio > FLOOR_MULTIPLE else "identical" if worst_ratio == 0 else "equivalent"
     )
     reason = f"first in '{worst.tensor}'" if verdict == "divergent" else None
-    if len(blind) == len(names):
+    if 2 * len(blind) >= telling:
         reason = (
             "the gradients of one side differ from run to run: something in it is drawn at random, and not by a layer"
         )

@@ -94,7 +94,7 @@ def judge_training(
         found.hops.append(trajectory.hop(sides, options, label))
         found.culprits += trajectory.culprits()
         found.deviations += trajectory.deviations
-        if trajectory.parting is not None:
+        if trajectory.parting is not None or trajectory.blind is not None:
             break
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -44,6 +45,8 @@ class Learner:
     Attributes:
         steps: how many steps it has made.
         inputs: of the last :meth:`forward`, the framework's own tensors by name.
+        own_seed: of the framework's own random numbers, beside ``seed``. Runs that differ in it alone differ in what is
+            drawn at random outside of the layers that share their masks.
 
     Raises:
         BadInput: the port has no training on this side, or it refuses the settings.
@@ -67,6 +70,7 @@ class Learner:
         if weights is not None:
             self.model.load(load_file(weights))
         self.steps = 0
+        self.own_seed = 0
         self.inputs: dict[str, Any] = {}
         if precision == "float64" and len(port.sides) == 2:
             framework.round_settings(self.model.root)
@@ -100,11 +104,11 @@ class Learner:
         Raises:
             ModelRaised: the step raised.
         """
-        self.learning.seed(zlib.crc32(f"{self.seed}:{self.steps}".encode()))
+        self._seed_framework()
         args, kwargs = self.model.arguments(inputs)
         outputs: dict[str, Any] = {}
         try:
-            with self._shared_masks(), self._outputs_into(outputs):
+            with _quiet(), self._shared_masks(), self._outputs_into(outputs):
                 losses = self.training.step(*args, self.framework.to_tensor(labels), **kwargs)
         except Exception as error:
             raise ModelRaised(self.side, "", f"in a training step: {one_line(error)}") from error
@@ -114,9 +118,10 @@ class Learner:
     @contextlib.contextmanager
     def in_training(self) -> Iterator[None]:
         """Run the model as a training step does, for the time of the block."""
+        self._seed_framework()
         self.model.root.train()
         try:
-            with self._shared_masks():
+            with _quiet(), self._shared_masks():
                 yield
         finally:
             self.model.root.eval()
@@ -156,6 +161,9 @@ class Learner:
         with wrapped_forwards([("", self.model.root)], wrap):
             yield
 
+    def _seed_framework(self) -> None:
+        self.learning.seed(zlib.crc32(f"{self.seed}:{self.own_seed}:{self.steps}".encode()))
+
     def _is_dropout(self, module: Any) -> bool:
         """Whether a module is a dropout of the framework, or one of somebody's own: so named, with a rate, no parts."""
         if self.framework.layer(module) in _LAYERS:
@@ -186,6 +194,15 @@ class Learner:
             return masked
 
         return wrapped_forwards(found, wrap)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to ourselves what the frameworks warn of because they are watched, or because they are as they are."""
+    with warnings.catch_warnings():
+        for message in ("Seems like `optimizer.step", "When training, we now always track"):
+            warnings.filterwarnings("ignore", message=message)
+        yield
 
 
 def dropout_mask(rng: np.random.Generator, shape: tuple[int, ...], p: float, layer: str) -> Array:

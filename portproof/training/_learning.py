@@ -44,6 +44,9 @@ class Learning(Protocol):
     def load_slots(self, optimizer: Any, model: Any, slots: Mapping[str, Mapping[str, Any]], updates: int) -> None:
         """Give an optimiser, that has made no step yet, what another kept after ``updates`` steps."""
 
+    def load_schedule(self, scheduler: Any, optimizer: Any, state: Mapping[str, Any]) -> None:
+        """Put a schedule where it was, and the optimiser's learning rate with it."""
+
     def learning_rate(self, optimizer: Any) -> float:
         """Return the learning rate of the next step."""
 

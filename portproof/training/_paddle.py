@@ -71,6 +71,9 @@ class PaddleLearning:
         # Paddle keeps them until the first step, which makes the accumulators and looks for their names here.
         optimizer.set_state_dict(state)
 
+    def load_schedule(self, scheduler: Any, optimizer: Any, state: Mapping[str, Any]) -> None:
+        scheduler.set_state_dict(dict(state))
+
     def learning_rate(self, optimizer: Any) -> float:
         return float(optimizer.get_lr())
 

@@ -20,6 +20,8 @@ Array = np.ndarray[Any, Any]
 
 #: From how many numbers on an error of exactly zero, on both sides, is no luck: such a product must agree exactly.
 _EXACT_COUNT = 64
+#: Half of float32's digits: no kernel that computes in float32 inside loses as many.
+_RANDOM = EPSILON["float32"] ** 0.5
 #: A check in float64 that cannot tell a float32 from a float64 sees nothing; one in float32 has to tell something.
 BLIND = {"float64": EPSILON["float32"], "float32": 1.0}
 
@@ -70,6 +72,11 @@ class Spread:
             return math.inf
         peak = max(self.peak, self.rms * extreme_factor(difference.count))
         return max(difference.rms / self.rms, difference.peak / peak)
+
+    @property
+    def is_random(self) -> bool:
+        """Whether runs of one side differ by more than any arithmetic makes them: something is drawn anew."""
+        return bool(self.rms > _RANDOM)
 
     def is_blind(self, precision: str) -> bool:
         """Whether nothing that matters could be told apart from this."""

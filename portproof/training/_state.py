@@ -168,9 +168,7 @@ def restore(learner: Learner, state: State) -> None:
     scheduler = getattr(learner.training, "scheduler", None)
     if scheduler is not None:
         if state.scheduler:
-            scheduler.load_state_dict(dict(state.scheduler)) if learner.side == "torch" else scheduler.set_state_dict(
-                dict(state.scheduler)
-            )
+            learner.learning.load_schedule(scheduler, learner.training.optimizer, state.scheduler)
         else:  # it comes from the other side: go to the same place
             for _ in range(state.step):
                 scheduler.step()

@@ -67,6 +67,12 @@ class TorchLearning:
             if kept:
                 optimizer.state[parameter] = kept
 
+    def load_schedule(self, scheduler: Any, optimizer: Any, state: Mapping[str, Any]) -> None:
+        scheduler.load_state_dict(dict(state))
+        # The optimiser holds the rate itself, and only its own state_dict would bring it back.
+        for group, rate in zip(optimizer.param_groups, scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
+
     def learning_rate(self, optimizer: Any) -> float:
         return float(optimizer.param_groups[0]["lr"])
 

@@ -122,13 +122,10 @@ class Trajectory:
         verdict = "divergent" if self.parting else "equivalent"
         if self.blind is not None:
             verdict = "inconclusive"
-            reason = (
-                f"from step {self.blind + 1} on, rounding alone moves the loss of one side by {self.floors[-1]:.0e}: "
-                + (
-                    "something in it is drawn at random, and not by a layer"
-                    if self.blind == 0
-                    else "nothing is told after it"
-                )
+            reason = f"step {self.blind + 1} is not judged, nor any after it: " + (
+                "something in one side is drawn at random, and not by a layer"
+                if self.blind == 0
+                else f"rounding alone moves the loss of one side by {self.floors[-1]:.0e} of it"
             )
         source = f"{TITLE[lead]} training (oracle)"
         return Hop("training", source, target, options.precision, label, verdict, worst, reason)  # type: ignore[arg-type]
@@ -256,8 +253,13 @@ class _Judge:
             for name in expected
             if name.partition("|")[0] in _JUDGED
         }
-        self.loss_floors.append(floors["loss|loss"].rms)
-        if floors["loss|loss"].is_blind(self.options.precision):
+        loss = "loss|loss"
+        self.loss_floors.append(floors[loss].rms)
+        drawn = self.options.precision == "float64" and any(
+            Spread.of([flat(nudged[side][loss], clean[loss])], "float64").is_random
+            for side, clean in ((self.lead, expected), (self.follower, other))
+        )
+        if drawn or floors[loss].is_blind(self.options.precision):
             self.blind = step
             return
         apart: list[str] = []

@@ -88,6 +88,7 @@ class _Run:
         self.as_paddle = as_paddle and job.side == "torch" and len(job.port.sides) == 2
         if self.as_paddle:
             paddles_settings(self.learner)
+        self.learner.own_seed = perturbed
         if perturbed:
             self.learner.learning.nudge_settings(self.learner.training.optimizer, EPSILON[precision])
         for kind in faults or []:
