@@ -242,7 +242,7 @@ class _Run:
             one, two = ([row["checksum"] for row in rows[side]] for side in self.sides)
             same = one == two
         self._plot(rows, tests)
-        agreements = self._agree(tests) if self.options.agree else ()
+        agreements = self._agree() if self.options.agree else ()
         result = Trained(
             port=self.port.name, data=looked["name"], recipe=asdict(recipe),
             tests={side: tests[side][-1] for side in self.sides},
@@ -398,7 +398,7 @@ class _Run:
         self.progress.doing(self.sides[-1], "drawing the curves")
         self._write(path, plot_curves(self.port.name, rows, tests))
 
-    def _agree(self, tests: Mapping[str, Rows]) -> tuple[Agreement, ...]:
+    def _agree(self) -> tuple[Agreement, ...]:
         """Ask every side and both exports what they see in the test images with each side's trained weights."""
         if len(self.port.sides) < 2:
             return ()
@@ -407,39 +407,37 @@ class _Run:
         both = list(self.port.sides)
         self._look(both)
         runtime = self.sessions.open("runtime")
-        looked = False
+        runtime.call("training.look", data=self.options.data, seed=self.options.seed)
+        labels = np.array(self.open[self.sides[0]].call("training.labels"))
         found: list[Agreement] = []
         for trained in self.sides:
+            opposite = other(trained)
             raw = load_file(self.folder / f"trained-{trained}.safetensors")
-            converted = transfer(raw, self.account, other(trained), self.own[other(trained)])
-            files = {trained: raw, other(trained): converted}
-            answers: dict[str, dict[str, Any]] = {}
-            for side in (trained, other(trained)):
-                weights = self.folder / f"agree-{side}.safetensors"
-                save_arrays(weights, files[side])
-                out = self.folder / f"says-{side}.safetensors"
-                self.progress.doing(side, f"seeing the test images with {TITLE[trained]}'s weights")
-                self.open[side].call("training.predict", runner=EAGER[side], out=str(out), weights=str(weights))
-                answers[f"{TITLE[side]}"] = load_file(out)
-                artefact = self.folder / f"agree-{side}.onnx"
-                self.progress.doing(side, "exporting to ONNX")
-                self._export(side, weights, artefact)
-                if not looked:
-                    runtime.call("training.look", data=self.options.data, seed=self.options.seed)
-                    looked = True
-                runtime.call("training.predict", runner=f"onnxruntime-{side}", out=str(out), artefact=str(artefact))
-                answers[f"{TITLE[side]} export, ONNX Runtime"] = load_file(out)
-            truth = answers[TITLE[trained]]
-            labels = self.open[trained].call("training.labels")
-            for runner, said in answers.items():
-                differing = {name: int(np.count_nonzero(said[name] != truth[name])) for name in truth}
-                accuracy = {name: float(np.mean(said[name] == np.array(labels))) for name in truth}
+            files = {trained: raw, opposite: transfer(raw, self.account, opposite, self.own[opposite])}
+            with ThreadPoolExecutor(2) as pool:
+                said = list(pool.map(self._say, files, files.values(), [runtime] * 2))
+            truth = said[0][TITLE[trained]]
+            for runner, says in {**said[0], **said[1]}.items():
+                differing = {name: int(np.count_nonzero(says[name] != truth[name])) for name in truth}
+                accuracy = {name: float(np.mean(says[name] == labels)) for name in truth}
                 found.append(Agreement(trained, runner, len(labels), differing, accuracy))
         return tuple(found)
 
+    def _say(self, side: str, tensors: Mapping[str, Any], runtime: Session) -> dict[str, dict[str, Any]]:
+        """Return what a side and its export say of the test images with some weights."""
+        weights, artefact = self.folder / f"agree-{side}.safetensors", self.folder / f"agree-{side}.onnx"
+        says = [self.folder / f"says-{side}-{i}.safetensors" for i in range(2)]
+        save_arrays(weights, dict(tensors))
+        self.progress.doing(side, "seeing the test images")
+        self.open[side].call("training.predict", runner=EAGER[side], out=str(says[0]), weights=str(weights))
+        self.progress.doing(side, "exporting to ONNX")
+        self._export(side, weights, artefact)
+        runtime.call("training.predict", runner=f"onnxruntime-{side}", out=str(says[1]), artefact=str(artefact))
+        return {TITLE[side]: load_file(says[0]), f"{TITLE[side]} export, ONNX Runtime": load_file(says[1])}
+
     def _export(self, side: str, weights: Path, artefact: Path) -> None:
         session = self.open[side]
-        examples = self.folder / "examples-export.safetensors"
+        examples = self.folder / f"examples-{side}.safetensors"
         session.call("training.examples", out=str(examples), count=2)
         session.call("load", weights=str(weights))
         session.call("export", inputs=str(examples), out=str(artefact))
