@@ -1,10 +1,10 @@
-# make verify | test | test-slow | sight | fuzz | bench | gpu | lint | types. Each makes the environment first, if it is not there.
+# make verify | test | test-slow | sight | fuzz | train | bench | gpu | lint | types. Each makes the environment first, if it is not there.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight fuzz bench gpu lint types all
+.PHONY: verify test test-slow sight fuzz train bench gpu lint types all
 all: lint types test
 
 $(READY): pyproject.toml constraints.txt
@@ -27,6 +27,9 @@ sight: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz_checkpoints 100000
+
+train: $(READY)
+	$(BIN)/portproof train googlenet --data digits --set num_classes=10 --dropout off -o runs-digits
 
 bench: $(READY)
 	$(BIN)/portproof bench run --suite benchmarks.googlenet:SHORT

@@ -116,17 +116,18 @@ class Trajectory:
         lead, follower = sides.live
         kind, _, name = self.worst.partition("|")
         value = self.ratio if math.isfinite(self.ratio) else None
-        worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, None, None)
-        target = f"{TITLE[follower]} training, {self.steps} steps, dropout {options.dropout}"
+        worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, self.scaled, None)
+        target = f"{TITLE[follower]} {options.precision} training, {self.steps} steps"
         reason = f"they part at step {self.parting.step + 1}: {self.parting.why}" if self.parting else None
         verdict = "divergent" if self.parting else "equivalent"
-        if self.blind is not None:
+        if self.blind == 0:
             verdict = "inconclusive"
-            reason = f"step {self.blind + 1} is not judged, nor any after it: " + (
-                "something in one side is drawn at random, and not by a layer"
-                if self.blind == 0
-                else f"rounding alone moves the loss of one side by {self.floors[-1]:.0e} of it"
-            )
+            reason = "something in one side is drawn at random, and not by a layer"
+        elif self.blind is not None:
+            # What float32 makes of a training is no longer one thing then; what came before is judged.
+            verdict = "equivalent" if options.precision == "float32" else "inconclusive"
+            moved = f"rounding alone moves the loss of one side by {self.floors[-1]:.0e} of it"
+            reason = f"judged up to step {self.blind}; from step {self.blind + 1} on, {moved}"
         source = f"{TITLE[lead]} training (oracle)"
         return Hop("training", source, target, options.precision, label, verdict, worst, reason)  # type: ignore[arg-type]
 
@@ -191,24 +192,34 @@ class Trajectories:
         described = {name: future.result() for name, future in begun.items()}
         width = described[self.lead]["width"]
         judge = _Judge(self, options, {name: entry["settings"] for name, entry in described.items()})
-        for step in range(options.steps):
-            if judge.blind is not None or (judge.parted is not None and step > judge.parted + judge.after):
-                break
-            if step == _PLAIN:
-                runs.pop("plain", None)
+
+        def submit(step: int) -> tuple[Path, Array, dict[str, Path], dict[str, Future[Any]]]:
             path, labels = self.batch(step, width, options)
-            submitted = {
-                name: (out := self.folder / f"{name}.{step % 2}.safetensors",
-                       self._do(side, "step", run=run, inputs=str(path), out=str(out)))
-                for name, (side, run) in runs.items()
-            }  # fmt: skip
-            said = {name: future.result() for name, (_, future) in submitted.items()}
-            judge.look(step, {name: out for name, (out, _) in submitted.items()}, said, labels)
+            live = {name: where for name, where in runs.items() if name != "plain" or step < _PLAIN}
+            outs = {name: self.folder / f"{name}.{step % 2}.safetensors" for name in live}
+            made = {
+                name: self._do(side, "step", run=run, inputs=str(path), out=str(outs[name]))
+                for name, (side, run) in live.items()
+            }
+            return path, labels, outs, made
+
+        coming = submit(0)
+        for step in range(options.steps):
+            path, labels, outs, made = coming
+            said = {name: future.result() for name, future in made.items()}
             path.unlink()
-        for name, (side, run) in runs.items():
+            more = step + 1 < options.steps
+            if more and not options.faults:  # the next is made while this one is judged
+                coming = submit(step + 1)
+            judge.look(step, outs, said, labels)
+            if judge.is_done(step):
+                break
+            if more and options.faults:
+                coming = submit(step + 1)
+        for side, run in runs.values():
             self._do(side, "end", run=run).result()
-            for half in range(2):
-                (self.folder / f"{name}.{half}.safetensors").unlink(missing_ok=True)
+        for left in self.folder.glob("*.safetensors"):
+            left.unlink()
         return judge.done()
 
 
@@ -231,8 +242,13 @@ class _Judge:
         self.worst = ("", 0.0, 0)
         self.scaled = 0.0
         self.few: dict[str, Spread] = {}
+        self.kinds: dict[str, Spread] = {}
         self.steps = 0
         self.plain: dict[str, tuple[float, float]] = {}
+
+    def is_done(self, step: int) -> bool:
+        """Whether nothing more is to be learned after a step."""
+        return self.blind is not None or (self.parted is not None and step >= self.parted + self.after)
 
     def look(self, step: int, files: Mapping[str, Path], said: Mapping[str, Any], labels: Array) -> None:
         for side in (self.lead, self.follower):
@@ -253,6 +269,8 @@ class _Judge:
             for name in expected
             if name.partition("|")[0] in _JUDGED
         }
+        if self.options.precision == "float32":
+            floors = self._pooled(floors)
         loss = "loss|loss"
         self.loss_floors.append(floors[loss].rms)
         drawn = self.options.precision == "float64" and any(
@@ -260,7 +278,7 @@ class _Judge:
             for side, clean in ((self.lead, expected), (self.follower, other))
         )
         if drawn or floors[loss].is_blind(self.options.precision):
-            self.blind = step
+            self.blind = self.steps = step
             return
         apart: list[str] = []
         for name, floor in floors.items():
@@ -280,7 +298,7 @@ class _Judge:
         rate = [self.rates[side][-1] for side in (self.lead, self.follower)]
         if abs(rate[0] - rate[1]) > FLOOR_MULTIPLE * EPSILON["float64"] * max(rate):
             apart.insert(0, "rate|learning rate")
-        if "plain" in files and files["plain"].exists():
+        if "plain" in files:
             self._look_plain(_comparable(load_file(files["plain"])), other, floors)
         steps = (
             Step(expected, self._named(said[self.lead], self.lead), self.settings[self.lead]),
@@ -308,12 +326,26 @@ class _Judge:
         """Return the noise floor at a tensor, from each side's nudged and clean run."""
         precision = self.options.precision
         spreads = [Spread.of([flat(run[name], clean[name])], precision) for run, clean in pairs if name in clean]
-        found = between(spreads[0], spreads[-1])
+        found = (between if precision == "float64" else joined)(spreads[0], spreads[-1])
         if pairs[0][1][name].size < _NUMBERS:  # a few numbers may lie close by luck: none is held to less than before
             kind = "loss" if name.startswith("loss|") else name
             known = self.few.get(kind, found)
             found = self.few[kind] = joined(found, known)
         return found
+
+    def _pooled(self, floors: Mapping[str, Spread]) -> dict[str, Spread]:
+        """Return the floors of a float32 step: what is behind a ReLU is held to the widest spread of its kind so far.
+
+        In float32 some unit out of a million lies so near to zero that rounding turns it on or off, each time another;
+        then the gradients behind it jump. Which ones is luck, so the spread of one tensor says little of the next.
+        """
+        for name, floor in floors.items():
+            kind = name.partition("|")[0]
+            self.kinds[kind] = joined(self.kinds.get(kind, floor), floor)
+        return {
+            name: floor if name.startswith(("output|", "loss|", "pulled|")) else self.kinds[name.partition("|")[0]]
+            for name, floor in floors.items()
+        }
 
     def _own(self, arrays: Arrays, side: str) -> Arrays:
         """Return a side's arrays in the lead's names and layouts."""

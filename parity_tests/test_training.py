@@ -1,0 +1,49 @@
+"""GoogLeNet's two sides learn alike: the same gradients, and the same training, step by step."""
+
+import pytest
+
+from portproof import Report, find_port, verify
+
+PORT = "convert.googlenet:GOOGLENET"
+HEADS = ("out", "out1", "out2", "loss")
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    return verify(find_port(PORT), kwargs={"num_classes": 10}, quick=True, gradients=True, steps=3)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_gradients_of_every_parameter_and_of_the_image(report: Report, head: str) -> None:
+    hop = next(hop for hop in report.hops if hop.target == f"Paddle gradients of {head}")
+    assert hop.verdict == "equivalent"
+    assert hop.reason is None  # no gradient is left unjudged
+
+
+def test_gradients_module_by_module(report: Report) -> None:
+    hop = next(hop for hop in report.hops if hop.target == "Paddle gradients, module by module")
+    assert hop.verdict == "equivalent"
+    assert report.culprits == ()
+
+
+def test_the_average_pools_are_the_only_deviation_of_the_backward_pass(report: Report) -> None:
+    found = {d.module: d.size for d in report.deviations if d.direction == "backward" and d.module}
+    assert found == {
+        "out_main.0": pytest.approx(2.05e-8, rel=0.01),
+        "out1.0": pytest.approx(2.24e-8, rel=0.01),
+        "out2.0": pytest.approx(2.24e-8, rel=0.01),
+    }
+
+
+def test_the_first_steps_of_a_training(report: Report) -> None:
+    hops = [hop for hop in report.hops if hop.kind == "training"]
+    assert [(hop.precision, hop.verdict) for hop in hops] == [("float64", "equivalent"), ("float32", "equivalent")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_hundred_steps(optimizer: str) -> None:
+    """Minutes each: about three seconds a step on two cores."""
+    settings = {"optimizer": optimizer, "learning_rate": 1e-3 if optimizer == "sgd" else 3e-4}
+    found = verify(find_port(PORT), kwargs={"num_classes": 10}, quick=True, modules=False, steps=100, training=settings)
+    assert [hop.verdict for hop in found.hops if hop.kind == "training"] == ["equivalent", "equivalent"]
