@@ -78,6 +78,13 @@ def _product(sizes: list[Array]) -> Array:
     return total
 
 
+#: What a training on the torch side can take into account: cause to the kinds of arrays that show it first, where it
+#: lies, and in words.
+CAUSES: dict[str, tuple[tuple[str, ...], str, str]] = {
+    "backward": (("gradient",), "average pool", RECIPROCAL),
+    "statistics": (("buffer",), "BatchNorm", STATISTICS),
+    "optimiser": (("momentum_buffer", "weight"), "optimiser", OPTIMISER),
+}
 #: Layer type, by torch's name, to the factors on the gradient at its output that make torch do as Paddle does.
 BACKWARD: dict[str, tuple[str, Callable[[Any, tuple[int, ...]], Array]]] = {
     **{f"AvgPool{n}d": (RECIPROCAL, _pool) for n in (2, 3)},
@@ -85,15 +92,12 @@ BACKWARD: dict[str, tuple[str, Callable[[Any, tuple[int, ...]], Array]]] = {
 }
 
 
-def paddles_settings(learner: Learner) -> None:
-    """On the torch side, round what Paddle rounds: the optimiser's settings, and BatchNorm's momentum."""
+def paddles_optimiser(learner: Learner) -> None:
+    """On the torch side, round those settings of the optimiser that Paddle keeps in float32."""
     optimizer = learner.training.optimizer
     for group in optimizer.param_groups:
         for name in FLOAT32_OPTIMISER.get(type(optimizer).__name__, ()):
             group[name] = float(np.float32(group[name]))
-    for _, module in _batch_norms(learner):
-        if module.momentum is not None:
-            module.momentum = 1 - float(np.float32(1 - module.momentum))
 
 
 def paddles_backward(learner: Learner) -> contextlib.AbstractContextManager[None]:
@@ -130,13 +134,16 @@ def paddles_statistics(learner: Learner) -> contextlib.AbstractContextManager[No
         def forwarded(x: Any) -> Any:
             if not module.training or module.running_var is None or module.momentum is None:
                 return forward(x)
-            before = module.running_var.clone()
+            before, mean_before = module.running_var.clone(), module.running_mean.clone()
             result = forward(x)
+            kept = float(np.float32(1 - module.momentum))
             axes = [axis for axis in range(x.dim()) if axis != 1]
             own = x.detach()  # in two passes: torch's own var loses a digit to its running update
-            variance = (own - own.mean(axes, keepdim=True)).square().mean(axes)
-            # Past autograd, which keeps the tensor for the backward pass and does not read it there.
-            module.running_var.data.copy_((1 - module.momentum) * before + module.momentum * variance)
+            mean = own.mean(axes, keepdim=True)
+            variance = (own - mean).square().mean(axes)
+            # Past autograd, which keeps the tensors for the backward pass and does not read them there.
+            module.running_mean.data.copy_(kept * mean_before + (1 - kept) * mean.flatten())
+            module.running_var.data.copy_(kept * before + (1 - kept) * variance)
             return result
 
         return forwarded

@@ -110,4 +110,6 @@ def print_trained(trained: Trained, console: Console) -> None:
             ]
             table.add_row(TITLE[found.weights], found.runner, str(found.images), *counts)
         console.print(table)
+    if trained.unavailable:
+        console.print(Text(f"not asked whether anybody agrees: {trained.unavailable}", style="yellow"))
     console.print(f"wrote {', '.join(trained.files)}", overflow="fold")

@@ -20,7 +20,7 @@ from portproof._account import Account
 from portproof._atomic import require_writable, write_text
 from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget
-from portproof._errors import BadInput
+from portproof._errors import BadInput, Unavailable
 from portproof._port import SIDES, other
 from portproof._replay import pair_modules
 from portproof._report import finite
@@ -28,7 +28,7 @@ from portproof._resolve import Located
 from portproof._session import Session, Sessions
 from portproof._sides import EAGER, TITLE, Sides
 from portproof._weights import given_weights, transfer
-from portproof.checkpoints import Stored, write_checkpoint
+from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
 from portproof.training._learner import DROPOUTS
 from portproof.training._state import Recipe, State, is_training, load
 
@@ -139,6 +139,7 @@ class Trained:
         seconds: per side the time of all steps that stand in its log.
         same_bytes: whether both sides saw the same batches; None with one side.
         agreements: of the trained weights.
+        unavailable: why nobody could be asked whether they agree; None where they were, or were not to be.
         files: what was written.
         environment: of this machine.
     """
@@ -150,14 +151,15 @@ class Trained:
     seconds: Mapping[str, float]
     same_bytes: bool | None
     agreements: tuple[Agreement, ...]
+    unavailable: str | None
     files: tuple[str, ...]
     environment: Mapping[str, Any]
 
     @property
     def exit_code(self) -> int:
-        """0 where everything agrees, else 1."""
+        """0 where everything agrees, 1 where it does not, 4 where nobody could be asked."""
         apart = self.same_bytes is False or any(n for found in self.agreements for n in found.differing.values())
-        return 1 if apart else 0
+        return 1 if apart else 4 if self.unavailable else 0
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of ``train --json``."""
@@ -242,12 +244,12 @@ class _Run:
             one, two = ([row["checksum"] for row in rows[side]] for side in self.sides)
             same = one == two
         self._plot(rows, tests)
-        agreements = self._agree() if self.options.agree else ()
+        agreements, why_not = self._agreements()
         result = Trained(
             port=self.port.name, data=looked["name"], recipe=asdict(recipe),
             tests={side: tests[side][-1] for side in self.sides},
             seconds={side: round(sum(row["seconds"] for row in rows[side]), 1) for side in self.sides},
-            same_bytes=same, agreements=agreements, files=tuple(self.files),
+            same_bytes=same, agreements=agreements, unavailable=why_not, files=tuple(self.files),
             environment={**host(), "sides": {side: self.open[side].call("hello") for side in self.sides}},
         )  # fmt: skip
         self._write(self.options.out / "result.json", json.dumps(result.to_json(), indent=1) + "\n")
@@ -290,12 +292,16 @@ class _Run:
         if not sides:
             return {}
         given = self.options.start not in ("normalised", "factory")
-        if (len(sides) == 2 or given) and len(self.port.sides) == 2:
-            self._match()
         path = Path(self.options.start)
         if given and is_training(path):
-            return {side: (self._from_training(load(path), side, recipe), True) for side in sides}
-        lead, weights = self._first_weights(sides[0], recipe)
+            state = load(path)
+            if any(side != state.side for side in sides):
+                self._match()
+            return {side: (self._from_training(state, side, recipe), True) for side in sides}
+        source = open_checkpoint(path).side if given else sides[0]
+        if len(sides) == 2 or source not in (*sides, None):
+            self._match()
+        lead, weights = self._first_weights(sides[0], source)
         target = self.options.out / "start.safetensors"
         write_checkpoint(target, {name: Stored.of(array) for name, array in weights.items()}, lead)
         self.files.append(str(target))
@@ -309,8 +315,8 @@ class _Run:
             save_arrays(found[side][0], mine)
         return found
 
-    def _first_weights(self, side: str, recipe: Recipe) -> tuple[str, dict[str, Any]]:
-        """Return the side that the starting weights come from, and they."""
+    def _first_weights(self, side: str, source: str | None) -> tuple[str, dict[str, Any]]:
+        """Return the side that the starting weights come from, and they; ``source`` is whose a file's are."""
         out = self.folder / "first.safetensors"
         if self.options.start == "factory":
             self.open[side].call("save_state", out=str(out))
@@ -320,7 +326,8 @@ class _Run:
             self.open[side].call("training.examples", out=str(examples), count=_EXAMPLES)
             self.open[side].call("training.normalise", inputs=str(examples), out=str(out), seed=self.options.seed)
         else:
-            tensors, lead = given_weights(Path(self.options.start), {s: self._session(s) for s in self.port.sides})
+            asked = [source] if source in self.port.sides else list(self.port.sides)
+            tensors, lead = given_weights(Path(self.options.start), {one: self._session(one) for one in asked})
             return lead, tensors
         return side, load_file(out)
 
@@ -397,6 +404,15 @@ class _Run:
         path = self.options.out / "curves.svg"
         self.progress.doing(self.sides[-1], "drawing the curves")
         self._write(path, plot_curves(self.port.name, rows, tests))
+
+    def _agreements(self) -> tuple[tuple[Agreement, ...], str | None]:
+        """Return who agrees, or why nobody could be asked: what was trained is kept all the same."""
+        if not self.options.agree:
+            return (), None
+        try:
+            return self._agree(), None
+        except Unavailable as error:
+            return (), str(error)
 
     def _agree(self) -> tuple[Agreement, ...]:
         """Ask every side and both exports what they see in the test images with each side's trained weights."""

@@ -24,11 +24,11 @@ from portproof._capture import save_arrays
 from portproof._inputs import make_batch
 from portproof._judge import FLOOR_MULTIPLE
 from portproof._numerics import EPSILON
-from portproof._report import Culprit, Deviation, Hop, Worst
+from portproof._report import Culprit, Deviation, Hop, Verdict, Worst
 from portproof._resolve import resolve_callable
 from portproof._sides import TITLE, Sides
 from portproof._weights import transfer
-from portproof.training._deviations import OPTIMISER, RECIPROCAL, STATISTICS
+from portproof.training._deviations import CAUSES
 from portproof.training._explain import Step, explain
 from portproof.training._spread import Spread, between, flat, joined
 
@@ -39,8 +39,10 @@ Arrays = dict[str, Array]
 _FEW, _MANY, _LARGE = 2, 16, 16_384
 #: Steps that are made after one where the learning rates lie apart, to see where they go.
 _AFTER = 3
-#: Steps of the run that leaves known deviations as they are.
+#: Steps of the runs that each leave a known cause as it is.
 _PLAIN = 3
+#: Nudged runs of each side: in float32, where a training jumps, one would say too little.
+_NUDGED = {"float64": 1, "float32": 3}
 #: Below this many numbers, a tensor's spread at one step may be small by luck.
 _NUMBERS = 64
 #: Kinds of arrays that are judged; the others explain.
@@ -119,7 +121,7 @@ class Trajectory:
         worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, self.scaled, None)
         target = f"{TITLE[follower]} {options.precision} training, {self.steps} steps"
         reason = f"they part at step {self.parting.step + 1}: {self.parting.why}" if self.parting else None
-        verdict = "divergent" if self.parting else "equivalent"
+        verdict: Verdict = "divergent" if self.parting else "equivalent"
         if self.blind == 0:
             verdict = "inconclusive"
             reason = "something in one side is drawn at random, and not by a layer"
@@ -129,7 +131,7 @@ class Trajectory:
             moved = f"rounding alone moves the loss of one side by {self.floors[-1]:.0e} of it"
             reason = f"judged up to step {self.blind}; from step {self.blind + 1} on, {moved}"
         source = f"{TITLE[lead]} training (oracle)"
-        return Hop("training", source, target, options.precision, label, verdict, worst, reason)  # type: ignore[arg-type]
+        return Hop("training", source, target, options.precision, label, verdict, worst, reason)
 
     def culprits(self) -> list[Culprit]:
         """Return the cause as a culprit."""
@@ -182,20 +184,23 @@ class Trajectories:
         """Run both sides, and what the floor and the known deviations need, and compare every step."""
         runs: dict[str, tuple[str, str]] = {self.lead: (self.lead, "clean"), self.follower: (self.follower, "clean")}
         begun = {name: self.begin(*where, options) for name, where in runs.items()}
-        for number, side in enumerate(self.sides.live, 1):
-            runs[f"nudged-{side}"] = side, "nudged"
-            begun[f"nudged-{side}"] = self.begin(side, "nudged", options, perturbed=number)
-        plain = "torch" in self.sides.live and options.precision == "float64" and not options.faults
-        if plain:
-            runs["plain"] = "torch", "plain"
-            begun["plain"] = self.begin("torch", "plain", options, as_paddle=False)
+        for number in range(1, _NUDGED[options.precision] + 1):
+            for side in self.sides.live:
+                name = f"nudged-{number}"
+                runs[f"{name}-{side}"] = side, name
+                begun[f"{name}-{side}"] = self.begin(side, name, options, perturbed=number)
+        if options.precision == "float64" and not options.faults:
+            for cause in CAUSES:  # each left as it is by itself, to see what it makes
+                runs[f"plain-{cause}"] = "torch", f"plain-{cause}"
+                known = [other for other in CAUSES if other != cause]
+                begun[f"plain-{cause}"] = self.begin("torch", f"plain-{cause}", options, known=known)
         described = {name: future.result() for name, future in begun.items()}
         width = described[self.lead]["width"]
         judge = _Judge(self, options, {name: entry["settings"] for name, entry in described.items()})
 
         def submit(step: int) -> tuple[Path, Array, dict[str, Path], dict[str, Future[Any]]]:
             path, labels = self.batch(step, width, options)
-            live = {name: where for name, where in runs.items() if name != "plain" or step < _PLAIN}
+            live = {name: where for name, where in runs.items() if not name.startswith("plain-") or step < _PLAIN}
             outs = {name: self.folder / f"{name}.{step % 2}.safetensors" for name in live}
             made = {
                 name: self._do(side, "step", run=run, inputs=str(path), out=str(outs[name]))
@@ -244,7 +249,7 @@ class _Judge:
         self.few: dict[str, Spread] = {}
         self.kinds: dict[str, Spread] = {}
         self.steps = 0
-        self.plain: dict[str, tuple[float, float]] = {}
+        self.met: dict[str, float] = {}
 
     def is_done(self, step: int) -> bool:
         """Whether nothing more is to be learned after a step."""
@@ -260,22 +265,22 @@ class _Judge:
         self.steps = step + 1
         self.losses[self.lead].append(float(expected["loss|loss"][0]))
         self.losses[self.follower].append(float(other["loss|loss"][0]))
+        clean = {self.lead: expected, self.follower: other}
         nudged = {
-            side: self._own(_comparable(load_file(files[f"nudged-{side}"])), side)
-            for side in (self.lead, self.follower)
+            side: [
+                self._own(_comparable(load_file(files[f"nudged-{number}-{side}"])), side)
+                for number in range(1, _NUDGED[self.options.precision] + 1)
+            ]
+            for side in clean
         }
-        floors = {
-            name: self._floor(name, [(nudged[self.lead], expected), (nudged[self.follower], other)])
-            for name in expected
-            if name.partition("|")[0] in _JUDGED
-        }
+        floors = {name: self._floor(name, nudged, clean) for name in expected if name.partition("|")[0] in _JUDGED}
         if self.options.precision == "float32":
             floors = self._pooled(floors)
         loss = "loss|loss"
         self.loss_floors.append(floors[loss].rms)
         drawn = self.options.precision == "float64" and any(
-            Spread.of([flat(nudged[side][loss], clean[loss])], "float64").is_random
-            for side, clean in ((self.lead, expected), (self.follower, other))
+            Spread.of([flat(run[loss], clean[side][loss]) for run in nudged[side]], "float64").is_random
+            for side in clean
         )
         if drawn or floors[loss].is_blind(self.options.precision):
             self.blind = self.steps = step
@@ -298,8 +303,9 @@ class _Judge:
         rate = [self.rates[side][-1] for side in (self.lead, self.follower)]
         if abs(rate[0] - rate[1]) > FLOOR_MULTIPLE * EPSILON["float64"] * max(rate):
             apart.insert(0, "rate|learning rate")
-        if "plain" in files:
-            self._look_plain(_comparable(load_file(files["plain"])), other, floors)
+        for cause in CAUSES:
+            if f"plain-{cause}" in files and cause not in self.met:
+                self._look_plain(cause, _comparable(load_file(files[f"plain-{cause}"])), other, floors)
         steps = (
             Step(expected, self._named(said[self.lead], self.lead), self.settings[self.lead]),
             Step(other, self._named(said[self.follower], self.follower), self.settings[self.follower]),
@@ -310,42 +316,45 @@ class _Judge:
             self.after = _AFTER if self.apart[0].startswith("rate|") else 0
         self.last = steps
 
-    def _look_plain(self, plain: Arrays, other: Arrays, floors: Mapping[str, Spread]) -> None:
-        """See what lies apart where known deviations are left as they are."""
-        for name, floor in floors.items():
-            found = plain if self.lead == "torch" else self._own(plain, "torch")
-            if name not in found or name not in other:
-                continue
-            difference = flat(other[name], found[name])
-            if floor.ratio(difference) > FLOOR_MULTIPLE:
-                kind = name.partition("|")[0]
-                known = self.plain.get(kind, (0.0, 0.0))
-                self.plain[kind] = max(known[0], difference.rms), max(known[1], floor.ratio(difference))
+    def _look_plain(self, cause: str, plain: Arrays, other: Arrays, floors: Mapping[str, Spread]) -> None:
+        """See what lies apart where one known cause is left as it is, at the first step where anything does."""
+        found = plain if self.lead == "torch" else self._own(plain, "torch")
+        sizes = [
+            difference.rms
+            for name, floor in floors.items()
+            if name.startswith(tuple(f"{kind}|" for kind in CAUSES[cause][0])) and name in found and name in other
+            if floor.ratio(difference := flat(other[name], found[name])) > FLOOR_MULTIPLE
+        ]
+        if sizes:
+            self.met[cause] = max(sizes)
 
-    def _floor(self, name: str, pairs: Sequence[tuple[Arrays, Arrays]]) -> Spread:
-        """Return the noise floor at a tensor, from each side's nudged and clean run."""
+    def _floor(self, name: str, nudged: Mapping[str, Sequence[Arrays]], clean: Mapping[str, Arrays]) -> Spread:
+        """Return the noise floor at a tensor, from each side's nudged runs and its clean one."""
         precision = self.options.precision
-        spreads = [Spread.of([flat(run[name], clean[name])], precision) for run, clean in pairs if name in clean]
+        spreads = [
+            Spread.of([flat(run[name], clean[side][name]) for run in nudged[side] if name in run], precision)
+            for side in clean
+            if name in clean[side]
+        ]
         found = (between if precision == "float64" else joined)(spreads[0], spreads[-1])
-        if pairs[0][1][name].size < _NUMBERS:  # a few numbers may lie close by luck: none is held to less than before
+        if (
+            clean[self.lead][name].size < _NUMBERS
+        ):  # few numbers may lie close by luck: none is held to less than before
             kind = "loss" if name.startswith("loss|") else name
             known = self.few.get(kind, found)
             found = self.few[kind] = joined(found, known)
         return found
 
     def _pooled(self, floors: Mapping[str, Spread]) -> dict[str, Spread]:
-        """Return the floors of a float32 step: what is behind a ReLU is held to the widest spread of its kind so far.
+        """Return the floors of a float32 step: each tensor is held to the widest spread of its kind so far.
 
         In float32 some unit out of a million lies so near to zero that rounding turns it on or off, each time another;
         then the gradients behind it jump. Which ones is luck, so the spread of one tensor says little of the next.
         """
-        for name, floor in floors.items():
-            kind = name.partition("|")[0]
+        kinds = [name.partition("|")[0] for name in floors]
+        for kind, floor in zip(kinds, floors.values(), strict=True):
             self.kinds[kind] = joined(self.kinds.get(kind, floor), floor)
-        return {
-            name: floor if name.startswith(("output|", "loss|", "pulled|")) else self.kinds[name.partition("|")[0]]
-            for name, floor in floors.items()
-        }
+        return {name: self.kinds[kind] for kind, name in zip(kinds, floors, strict=True)}
 
     def _own(self, arrays: Arrays, side: str) -> Arrays:
         """Return a side's arrays in the lead's names and layouts."""
@@ -404,24 +413,14 @@ class _Judge:
         )
 
     def _deviations(self) -> list[Deviation]:
-        """Say what the run met that leaves known deviations as they are."""
-        met: list[Deviation] = []
-        for kind, layer, cause in (
-            ("gradient", "average pool", RECIPROCAL),
-            ("buffer", "BatchNorm", STATISTICS),
-            ("momentum_buffer", "optimiser", OPTIMISER),
-        ):
-            if kind in self.plain and not (
-                kind == "momentum_buffer" and "gradient" in self.plain and not self._decays()
-            ):
-                size, _ = self.plain[kind]
-                met.append(
-                    Deviation("", layer, "backward" if kind == "gradient" else "training", size, self.worst[1], cause)
-                )
-        return met
-
-    def _decays(self) -> bool:
-        return any(self.settings[self.lead].get(name) for name in ("momentum", "weight_decay"))
+        """Say what the runs met that leave a known cause as it is."""
+        return [
+            Deviation(
+                "", layer, "backward" if cause == "backward" else "training", self.met[cause], self.worst[1], said
+            )
+            for cause, (_, layer, said) in CAUSES.items()
+            if cause in self.met
+        ]
 
 
 def _comparable(arrays: Arrays) -> Arrays:

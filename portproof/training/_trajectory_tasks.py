@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from portproof._settings import read_settings
 from portproof._tree import leaves
 from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
-from portproof.training._deviations import paddles_backward, paddles_settings, paddles_statistics
+from portproof.training._deviations import CAUSES, paddles_backward, paddles_optimiser, paddles_statistics
 from portproof.training._faults import TRAINING_FAULTS, plant
 from portproof.training._gradient_tasks import nudge
 from portproof.training._learner import Learner, settings_of, training_of
@@ -70,13 +70,14 @@ class _Run:
         steps: how many there will be, for the schedule.
         perturbed: above 0, about a unit in the last place is added to every parameter before each step, seeded by
             this, and to the optimiser's settings once.
-        as_paddle: on the torch side, do what Paddle is known to do otherwise.
+        known: on the torch side, which of ``CAUSES`` to take into account.
         faults: kinds to plant.
     """
 
     def __init__(
         self, job: RunnerJob, precision: str, weights: str, settings: dict[str, Any], seed: int, dropout: str,
-        keys: dict[str, str], steps: int, perturbed: int = 0, as_paddle: bool = True, faults: list[str] | None = None,
+        keys: dict[str, str], steps: int, perturbed: int = 0, known: Sequence[str] = tuple(CAUSES),
+        faults: Sequence[str] = (),
     ) -> None:  # fmt: skip
         framework = load_framework(job.side)
         framework.use_device(job.device)
@@ -85,13 +86,13 @@ class _Run:
             settings = {"steps": steps, **settings}
         self.learner = Learner(framework, job.port, precision, settings, seed, dropout, keys, Path(weights))
         self.perturbed = perturbed
-        self.as_paddle = as_paddle and job.side == "torch" and len(job.port.sides) == 2
-        if self.as_paddle:
-            paddles_settings(self.learner)
+        self.known = known if job.side == "torch" and len(job.port.sides) == 2 else ()
+        if "optimiser" in self.known:
+            paddles_optimiser(self.learner)
         self.learner.own_seed = perturbed
         if perturbed:
             self.learner.learning.nudge_settings(self.learner.training.optimizer, EPSILON[precision])
-        for kind in faults or []:
+        for kind in faults:
             plant(self.learner, kind)
 
     def describe(self) -> dict[str, Any]:
@@ -155,8 +156,9 @@ class _Run:
     @contextlib.contextmanager
     def _known(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            if self.as_paddle:
+            if "backward" in self.known:
                 stack.enter_context(paddles_backward(self.learner))
+            if "statistics" in self.known:
                 stack.enter_context(paddles_statistics(self.learner))
             yield
 
