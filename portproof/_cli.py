@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from portproof._bench_cli import bench
-from portproof._errors import BadInput, PortproofError
+from portproof._errors import BadInput, Interrupted, PortproofError
 from portproof._options import (
     Device,
     Images,
@@ -459,12 +460,20 @@ def doctor(json_file: Json = None) -> None:
 
 def main() -> NoReturn:
     """Run the command line. An error made on purpose is one line on standard error."""
+    before = signal.signal(signal.SIGINT, _interrupt)
     try:
         app(standalone_mode=True)
     except PortproofError as error:
         print(f"portproof: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+    except Interrupted:
         print("portproof: interrupted", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGINT, before)
     sys.exit(0)
+
+
+def _interrupt(*_: object) -> NoReturn:
+    """Raise something that Typer does not know: it would answer a KeyboardInterrupt with 1, "does not hold"."""
+    raise Interrupted

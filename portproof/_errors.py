@@ -25,6 +25,10 @@ class WorkerDied(Unavailable):
     """A side's process ended before it answered (killed, out of memory, crashed). Exit code 4."""
 
 
+class Interrupted(BaseException):
+    """A person pressed Ctrl-C. Exit code 130."""
+
+
 class ModelRaised(PortproofError):
     """A model's forward raised. Alone it is bad input; beside a side that runs, it is a divergence.
 

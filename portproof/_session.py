@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import operator
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +25,7 @@ from portproof._port import Part
 from portproof._resolve import Located
 
 #: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
+_PREFIX, _LOCK = "portproof-", "in-use"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -177,7 +180,7 @@ class Sessions:
         self.part: Part | None = None
         self._stack = contextlib.ExitStack()
         parent = None if on_disk else _memory()
-        self.folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="portproof-", dir=parent)))
+        self.folder = Path(self._stack.enter_context(_folder(parent)))
 
     def narrow(self, part: Part) -> Located:
         """Make one module the whole of the port for the sessions opened from now on."""
@@ -208,6 +211,21 @@ class Sessions:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+
+
+@contextlib.contextmanager
+def _folder(parent: str | None) -> Iterator[str]:
+    """Yield a temporary folder, and clear away those of runs that were killed: in memory they would hold gigabytes.
+
+    A folder is in use as long as somebody holds the lock on the file in it, whatever process or container that is.
+    """
+    for left in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError), left.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as folder, Path(folder, _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
 
 
 def _memory() -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, Interrupted
 from portproof._options import (
     Device,
     Json,
@@ -68,8 +68,14 @@ def train(
         augment=augment, dropout=dropout, settings=settings_of(settings, "--with"), kwargs=settings_of(kwargs),
         keep_every=keep_every, threads=threads, device=device_named(device), agree=agree,
     )  # fmt: skip
-    with showing() as progress:
-        trained = run(find_port_named(port), options, progress)
+    try:
+        with showing() as progress:
+            trained = run(find_port_named(port), options, progress)
+    except Interrupted:
+        kept = any(out.glob("*/training.safetensors"))
+        what = f"what was learned is kept in '{out}', and --resume goes on" if kept else "nothing was learned yet"
+        typer.echo(f"portproof: interrupted; {what}", err=True)
+        raise typer.Exit(130) from None
     if json_file != "-":
         print_trained(trained, output())
     write_json(json_file, trained.to_json())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import operator
 import os
+import signal
 import sys
 import traceback
 from dataclasses import replace
@@ -16,6 +17,8 @@ from portproof._errors import ModelRaised, PortproofError
 
 def main() -> None:
     """Answer tasks until standard input ends. What models and frameworks print goes to standard error."""
+    # An interrupt goes to every process of a terminal. The parent decides what it means, and may keep something first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     tasks: Any = None

@@ -112,11 +112,11 @@ def test_a_training_is_the_same_bytes_again(alone: list[Path], side: str) -> Non
     assert one == two
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_any_moment_and_resumed_it_ends_as_one_left_alone(
-    alone: list[Path], tmp_path: Path, seed: int
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_stopped_at_any_moment_and_resumed_it_ends_as_one_left_alone(
+    alone: list[Path], tmp_path: Path, sent: signal.Signals
 ) -> None:
-    out, rng = tmp_path / "run", random.Random(seed)
+    out, rng = tmp_path / "run", random.Random(int(sent))
     arguments = ["--data", "digits", "--set", "classes=10", "--epochs", "2", "--no-agree", "-o", str(out)]
     kills = 0
     for attempt in range(40):
@@ -136,9 +136,9 @@ def test_killed_at_any_moment_and_resumed_it_ends_as_one_left_alone(
                 time.sleep(0.02)
             time.sleep(rng.uniform(0, 0.8))
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                os.killpg(process.pid, sent)
                 kills += 1
-                process.wait()
+                assert process.wait(60) in (-sent, 130, 0)
                 continue
         assert process.wait(120) == 0
         break
@@ -156,7 +156,7 @@ def test_a_training_goes_on_on_the_other_side(alone: list[Path], tmp_path: Path)
     first = small(tmp_path / "half", epochs=2, side="torch", dropout="off")
     options = small(tmp_path / "whole", epochs=2, side="torch", dropout="off")
     train(find_port(PORT), options, Silent())
-    stopped = _Stop(90)
+    stopped = _Stop(tmp_path / "half" / "torch" / "training.safetensors")
     with pytest.raises(KeyboardInterrupt):
         train(find_port(PORT), TrainOptions(**{**vars(first), "keep_every": 0}), stopped)
     state = tmp_path / "half" / "torch" / "training.safetensors"
@@ -176,13 +176,13 @@ def test_a_training_goes_on_on_the_other_side(alone: list[Path], tmp_path: Path)
 
 
 class _Stop(Silent):
-    """Interrupts a training at a step, as a person does."""
+    """Interrupts a training when something was kept, as a person does."""
 
-    def __init__(self, step: int) -> None:
-        self.step = step
+    def __init__(self, kept: Path) -> None:
+        self.kept = kept
 
     def steps(self, side: str, rows: Any, done: int, total: int) -> None:
-        if done >= self.step:
+        if self.kept.exists():
             raise KeyboardInterrupt
 
 
@@ -318,3 +318,21 @@ def test_help_loads_no_framework() -> None:
     code = "import sys; sys.argv=['portproof','train','--help']\nimport portproof._cli\ntry:\n portproof._cli.main()\nexcept SystemExit: pass\nprint(json.dumps([m for m in ('torch','paddle','numpy','PIL') if m in sys.modules]))"  # noqa: E501
     found = subprocess.run([sys.executable, "-c", f"import json\n{code}"], cwd=ROOT, capture_output=True, text=True)
     assert json.loads(found.stdout.splitlines()[-1]) == []
+
+
+def test_what_a_killed_run_left_in_memory_is_cleared_away_and_a_live_one_is_not(tmp_path: Path) -> None:
+    import fcntl
+
+    from portproof._session import _folder
+
+    dead, live = tmp_path / "portproof-dead", tmp_path / "portproof-live"
+    for folder in (dead, live):
+        folder.mkdir()
+        (folder / "in-use").touch()
+    with (live / "in-use").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with _folder(str(tmp_path)) as mine:
+            assert not dead.exists()
+            assert live.exists()
+            with _folder(str(tmp_path)):
+                assert Path(mine).exists()

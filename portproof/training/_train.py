@@ -36,6 +36,8 @@ Rows = list[dict[str, Any]]
 
 #: A side's files in its folder.
 STATE, LOG, TESTS = "training.safetensors", "log.csv", "tests.csv"
+#: Beside the sides' folders: what they began with.
+START = "start.safetensors"
 WEIGHTS = {"torch": "weights.pt", "paddle": "weights.pdparams"}
 #: How long a side's process works before it says what it did.
 _PATIENCE = 0.5
@@ -225,6 +227,8 @@ class _Run:
         for side, state in self.left.items():
             _require_same(self.options.out / side / STATE, state.recipe, recipe)
         self.options.out.mkdir(parents=True, exist_ok=True)
+        if len(self.sides) == 2:
+            self._match()
         starts = self._starts([side for side in self.sides if side not in self.left], recipe)
         rows: dict[str, Rows] = {}
         tests: dict[str, Rows] = {}
@@ -286,25 +290,28 @@ class _Run:
         self.own = {side: sides.own(side) for side in sides.live}
         described = {side: sides.described[side]["modules"] for side in sides.live}
         self.keys = pair_modules(described, sides.local_paddle_path).keys
+        for session in sides.open.values():  # their models would be held for hours
+            session.close()
 
     def _starts(self, sides: list[str], recipe: Recipe) -> dict[str, tuple[Path, bool]]:
         """Write what each side begins with; returns side to file and whether it is a training to go on with."""
         if not sides:
             return {}
-        given = self.options.start not in ("normalised", "factory")
-        path = Path(self.options.start)
+        begun = self.options.out / START
+        path = begun if self.options.resume and begun.is_file() else Path(self.options.start)
+        given = path == begun or self.options.start not in ("normalised", "factory")
         if given and is_training(path):
             state = load(path)
             if any(side != state.side for side in sides):
                 self._match()
             return {side: (self._from_training(state, side, recipe), True) for side in sides}
         source = open_checkpoint(path).side if given else sides[0]
-        if len(sides) == 2 or source not in (*sides, None):
+        if any(side != source for side in sides):
             self._match()
-        lead, weights = self._first_weights(sides[0], source)
-        target = self.options.out / "start.safetensors"
-        write_checkpoint(target, {name: Stored.of(array) for name, array in weights.items()}, lead)
-        self.files.append(str(target))
+        lead, weights = self._given_weights(path, source) if given else self._own_weights(sides[0])
+        if path != begun:
+            write_checkpoint(begun, {name: Stored.of(array) for name, array in weights.items()}, lead)
+        self.files.append(str(begun))
         found = {}
         for side in sides:
             mine = weights
@@ -315,21 +322,23 @@ class _Run:
             save_arrays(found[side][0], mine)
         return found
 
-    def _first_weights(self, side: str, source: str | None) -> tuple[str, dict[str, Any]]:
-        """Return the side that the starting weights come from, and they; ``source`` is whose a file's are."""
+    def _own_weights(self, side: str) -> tuple[str, dict[str, Any]]:
+        """Return weights that a side makes itself."""
         out = self.folder / "first.safetensors"
         if self.options.start == "factory":
             self.open[side].call("save_state", out=str(out))
-        elif self.options.start == "normalised":
+        else:
             self.progress.doing(side, "normalising weights")
             examples = self.folder / "examples.safetensors"
             self.open[side].call("training.examples", out=str(examples), count=_EXAMPLES)
             self.open[side].call("training.normalise", inputs=str(examples), out=str(out), seed=self.options.seed)
-        else:
-            asked = [source] if source in self.port.sides else list(self.port.sides)
-            tensors, lead = given_weights(Path(self.options.start), {one: self._session(one) for one in asked})
-            return lead, tensors
         return side, load_file(out)
+
+    def _given_weights(self, path: Path, source: str | None) -> tuple[str, dict[str, Any]]:
+        """Return the side whose weights a file holds, and they."""
+        asked = [source] if source in self.port.sides else list(self.port.sides)
+        tensors, lead = given_weights(path, {side: self._session(side) for side in asked})
+        return lead, tensors
 
     def _session(self, side: str) -> Session:
         self._look([side])

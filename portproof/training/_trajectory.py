@@ -213,6 +213,8 @@ class Trajectories:
             path, labels, outs, made = coming
             said = {name: future.result() for name, future in made.items()}
             path.unlink()
+            if step == _PLAIN:  # these have said what they had to say
+                self._end({name: runs.pop(name) for name in list(runs) if name.startswith("plain-")})
             more = step + 1 < options.steps
             if more and not options.faults:  # the next is made while this one is judged
                 coming = submit(step + 1)
@@ -221,11 +223,15 @@ class Trajectories:
                 break
             if more and options.faults:
                 coming = submit(step + 1)
-        for side, run in runs.values():
-            self._do(side, "end", run=run).result()
-        for left in self.folder.glob("*.safetensors"):
-            left.unlink()
+        self._end(runs)
         return judge.done()
+
+    def _end(self, runs: Mapping[str, tuple[str, str]]) -> None:
+        """Forget runs, and what they wrote."""
+        for name, (side, run) in runs.items():
+            self._do(side, "end", run=run).result()
+            for half in range(2):
+                (self.folder / f"{name}.{half}.safetensors").unlink(missing_ok=True)
 
 
 class _Judge:
@@ -306,6 +312,9 @@ class _Judge:
         for cause in CAUSES:
             if f"plain-{cause}" in files and cause not in self.met:
                 self._look_plain(cause, _comparable(load_file(files[f"plain-{cause}"])), other, floors)
+        if apart:
+            for arrays, side in ((expected, self.lead), (other, self.follower)):
+                arrays |= self._before(side)
         steps = (
             Step(expected, self._named(said[self.lead], self.lead), self.settings[self.lead]),
             Step(other, self._named(said[self.follower], self.follower), self.settings[self.follower]),
@@ -315,6 +324,15 @@ class _Judge:
             self.moment = steps, self.last, labels
             self.after = _AFTER if self.apart[0].startswith("rate|") else 0
         self.last = steps
+
+    def _before(self, side: str) -> Arrays:
+        """Return a side's weights before this step, in the lead's names and layouts."""
+        if self.last is None:
+            start = {f"weight|{name}": array for name, array in load_file(self.owner.weights[side]).items()}
+            weights = Step(self._own(start, side), {}, {})
+        else:
+            weights = self.last[0 if side == self.lead else 1]
+        return {f"before|{name}": array.astype(np.float64) for name, array in weights.of("weight").items()}
 
     def _look_plain(self, cause: str, plain: Arrays, other: Arrays, floors: Mapping[str, Spread]) -> None:
         """See what lies apart where one known cause is left as it is, at the first step where anything does."""

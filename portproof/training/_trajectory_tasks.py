@@ -112,7 +112,6 @@ class _Run:
             nudge(learner, self.perturbed)
         found: dict[str, Array] = {}
         said: dict[str, Any] = {"learning_rate": learning.learning_rate(training.optimizer), "without_gradient": []}
-        before = {name: framework.to_array(tensor) for name, tensor in parameters.items()}
         stepped = training.optimizer.step
 
         def watched_step(*args: Any, **kwargs: Any) -> Any:
@@ -148,7 +147,6 @@ class _Run:
         for name, array in learner.model.state().items():
             if name in parameters:
                 found[f"weight|{name}"] = array
-                found[f"before|{name}"] = before[name]
             elif array.dtype.kind == "f":
                 found[f"buffer|{name}"] = array
         return found, said
