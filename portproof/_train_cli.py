@@ -37,6 +37,9 @@ def train(
     ] = "normalised",
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the folder's training was left.")] = False,
     augment: Annotated[bool, typer.Option("--augment/--no-augment", help="Cut images at random.")] = True,
+    mirror: Annotated[
+        bool, typer.Option("--mirror", help="Mirror them too; not for what has a right and a left.")
+    ] = False,
     dropout: Annotated[
         str, typer.Option("--dropout", help="shared (masks of both sides), own (the framework's), off.")
     ] = "shared",
@@ -65,7 +68,8 @@ def train(
     check_json(json_file)
     options = TrainOptions(
         data=data, out=out, side=side, epochs=epochs, batch=batch, seed=seed, start=start, resume=resume,
-        augment=augment, dropout=dropout, settings=settings_of(settings, "--with"), kwargs=settings_of(kwargs),
+        augment=augment, mirror=mirror, dropout=dropout, kwargs=settings_of(kwargs),
+        settings=settings_of(settings, "--with"),
         keep_every=keep_every, threads=threads, device=device_named(device), agree=agree,
     )  # fmt: skip
     try:

@@ -66,12 +66,16 @@ class Batches:
         count: images a batch.
         seed: of the order and the cuts.
         augment: whether images are cut at random.
+        mirror: whether they are also mirrored at random. A 2 is no 2 then.
     """
 
-    def __init__(self, data: DataSet, size: tuple[int, int], count: int, seed: int, *, augment: bool = True) -> None:
+    def __init__(
+        self, data: DataSet, size: tuple[int, int], count: int, seed: int, *, augment: bool = True, mirror: bool = False
+    ) -> None:
         if count > len(data.train):
             raise BadInput(f"--batch is {count}, more than the {len(data.train)} images that '{data.name}' trains on.")
-        self.data, self.size, self.count, self.seed, self.augment = data, size, count, seed, augment
+        self.data, self.size, self.count, self.seed = data, size, count, seed
+        self.augment, self.mirror = augment, mirror
         self._order: tuple[int, Array] | None = None
 
     def at(self, step: int) -> Batch:
@@ -81,7 +85,7 @@ class Batches:
         for place in range(step * self.count, (step + 1) * self.count):
             index = int(self._shuffled(place // total)[place % total])
             rng = np.random.default_rng([CUT, self.seed, place]) if self.augment else None
-            rows.append(cut(self.data.train.image(index), self.size, rng, mirror=self.data.mirrored))
+            rows.append(cut(self.data.train.image(index), self.size, rng, mirror=self.mirror))
             labels.append(self.data.train.labels[index])
         image, label = normalised(np.stack(rows)), np.array(labels, np.int64)
         return Batch(image, label, zlib.crc32(label.tobytes(), zlib.crc32(image.tobytes())))

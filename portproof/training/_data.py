@@ -52,7 +52,6 @@ class DataSet:
         classes: what there is to tell apart.
         train, test: no image is in both.
         fingerprint: of every image and label, so that a training goes on with the data that it began with.
-        mirrored: whether an image may be mirrored without becoming another thing. A 2 may not.
     """
 
     name: str
@@ -60,7 +59,6 @@ class DataSet:
     train: Part
     test: Part
     fingerprint: str
-    mirrored: bool
 
 
 def load_data(name: str, seed: int = 0) -> DataSet:
@@ -78,7 +76,7 @@ def load_data(name: str, seed: int = 0) -> DataSet:
     if name in _NAMED:
         images, labels = _NAMED[name]()
         train, test = _split(images, labels, seed)
-        return DataSet(name, tuple("0123456789"), train, test, _fingerprint(train, test), mirrored=False)
+        return DataSet(name, tuple("0123456789"), train, test, _fingerprint(train, test))
     return _folder(Path(name), seed)
 
 
@@ -141,7 +139,7 @@ def _folder(folder: Path, seed: int) -> DataSet:
             if np.count_nonzero(labels == index) < 2:
                 raise BadInput(f"--data: class '{title}' in '{folder}' has one image; a class needs two, one to test.")
         held = _split(files, labels, seed)
-    return DataSet(folder.name, tuple(classes), *held, _fingerprint(*held), mirrored=True)
+    return DataSet(folder.name, tuple(classes), *held, _fingerprint(*held))
 
 
 def _class_folders(folder: Path) -> tuple[list[str], list[Path], Array]:
@@ -175,4 +173,5 @@ def _fingerprint(*parts: Part) -> str:
 
 
 def _checked(image: Array | Path) -> bytes:
-    return np.ascontiguousarray(read_photograph(image) if isinstance(image, Path) else image).tobytes()
+    pixels = np.ascontiguousarray(read_photograph(image) if isinstance(image, Path) else image)
+    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest()

@@ -37,6 +37,10 @@ class GradientTasks:
         learner.model.load(load_file(weights))  # anew: a pass in training mode changes running statistics
         return learner
 
+    def forget(self) -> None:
+        """Release the models."""
+        self._learners.clear()
+
     def record_backward(self, keys: dict[str, str], inputs: str, folder: str, weights: str, seed: int) -> None:
         """Record values and cotangents at the boundary of every module."""
         Path(folder).mkdir()

@@ -9,6 +9,7 @@ or what the same change of every cotangent does to them, if that is more.
 from __future__ import annotations
 
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
@@ -135,6 +136,9 @@ class Backward:
         said = Worst(worst.key or "(root)", _finite(worst.ratio), None, None, None)
         hops = [Hop("gradients", source, f"{title}, module by module", "float64", label, verdict, said, reason)]
         hops += self._judge_heads(source, title, label)
+        for side in self.sides.live:
+            self._do(side, "forget").result()
+        shutil.rmtree(self.folder)  # gigabytes, of a large model
         return hops, culprits, deviations
 
     def _compare(self) -> list[Pull]:

@@ -36,7 +36,7 @@ class Recipe:
         batch: images a step.
         steps: how many there will be.
         seed: of the order, the cuts, the masks, and of what is held out.
-        augment: whether images are cut at random.
+        augment, mirror: whether images are cut, and mirrored, at random.
         dropout: ``"shared"``, ``"own"`` or ``"off"``.
         settings: of the port's training.
         kwargs: of the models' factories.
@@ -49,6 +49,7 @@ class Recipe:
     steps: int
     seed: int
     augment: bool
+    mirror: bool
     dropout: str
     settings: Mapping[str, Any]
     kwargs: Mapping[str, Any]

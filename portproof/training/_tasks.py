@@ -97,7 +97,10 @@ class TrainingTasks:
             restore(self.learner, found)
             self.rows, self.tests = [dict(row) for row in found.rows], [dict(row) for row in found.tests]
         self._require_classes()
-        batches = Batches(self.data, self.size, self.recipe.batch, self.recipe.seed, augment=self.recipe.augment)
+        batches = Batches(
+            self.data, self.size, self.recipe.batch, self.recipe.seed, augment=self.recipe.augment,
+            mirror=self.recipe.mirror,
+        )  # fmt: skip
         self._batches = batches.from_step(self.learner.steps)
         return {"step": self.learner.steps, "rows": self.rows, "tests": self.tests}
 

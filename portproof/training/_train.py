@@ -75,7 +75,7 @@ class TrainOptions:
         seed: of all that chance decides.
         start: ``"normalised"`` weights, the ``"factory"``'s own, a checkpoint, or a training of either side.
         resume: go on where the folder's trainings were left.
-        augment: cut images at random.
+        augment, mirror: cut images, and mirror them, at random.
         dropout: ``"shared"``, ``"own"`` or ``"off"``.
         settings: of the port's training.
         kwargs: of both factories, over the port's own.
@@ -94,6 +94,7 @@ class TrainOptions:
     start: str = "normalised"
     resume: bool = False
     augment: bool = True
+    mirror: bool = False
     dropout: str = "shared"
     settings: Mapping[str, Any] = field(default_factory=dict)
     kwargs: Mapping[str, Any] = field(default_factory=dict)
@@ -107,6 +108,8 @@ class TrainOptions:
             raise BadInput(f"--side takes torch, paddle or both, found '{self.side}'.")
         if self.dropout not in DROPOUTS:
             raise BadInput(f"--dropout takes {', '.join(DROPOUTS)}, found '{self.dropout}'.")
+        if self.mirror and not self.augment:
+            raise BadInput("--mirror and --no-augment exclude each other.")
         if not 0 < self.epochs < 1e6:
             raise BadInput(f"--epochs takes a number above 0, found {self.epochs}.")
 
@@ -277,7 +280,7 @@ class _Run:
         steps = max(1, round(options.epochs * looked["train"] / options.batch))
         return Recipe(
             data=options.data, fingerprint=looked["fingerprint"], batch=options.batch, steps=steps, seed=options.seed,
-            augment=options.augment, dropout=options.dropout, settings=dict(options.settings),
+            augment=options.augment, mirror=options.mirror, dropout=options.dropout, settings=dict(options.settings),
             kwargs=dict(self.port.kwargs), threads=self.sessions.threads,
         )  # fmt: skip
 
