@@ -25,6 +25,10 @@ _SAME = 1e-7
 _STORED = 1e-6
 
 
+#: Paddle's cross-entropy on the CPU takes the logarithm of nothing below exp(-64).
+_PADDLES_MOST = 64
+
+
 @dataclass(frozen=True)
 class Step:
     """What one side did at a step, in the lead's names and layouts.
@@ -144,6 +148,14 @@ def _losses(names: tuple[str, str], steps: tuple[Step, Step], labels: Array) -> 
                 if theirs and _close(mine / theirs, float(rows)):
                     return f"the loss is a sum over the {rows} rows in {names[index]} and a mean in {names[1 - index]}"
             return _two(names, f"the weight of the loss of '{head}'", one, other)
+    for head, logits in steps[0].of("output").items():
+        highest = float((np.log(np.exp(logits - logits.max(1, keepdims=True)).sum(1)) + logits.max(1)
+                         - logits[np.arange(rows), labels]).max())  # fmt: skip
+        if highest > _PADDLES_MOST:
+            return (
+                f"a row of '{head}' has a loss of {highest:.3g}, and Paddle's cross-entropy counts a row as "
+                f"{_PADDLES_MOST} at most: the training runs away"
+            )
     return ""
 
 

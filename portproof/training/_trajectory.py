@@ -30,6 +30,7 @@ from portproof._sides import TITLE, Sides
 from portproof._weights import transfer
 from portproof.training._deviations import CAUSES
 from portproof.training._explain import Step, explain
+from portproof.training._learning import SHAPED
 from portproof.training._spread import Spread, between, flat, joined
 
 Array = np.ndarray[Any, Any]
@@ -294,7 +295,8 @@ class _Judge:
         apart: list[str] = []
         for name, floor in floors.items():
             if name not in other:
-                apart.append(name)
+                if name.partition("|")[0] not in SHAPED:
+                    apart.append(name)
                 continue
             difference = flat(other[name], expected[name])
             value = floor.ratio(difference)
@@ -304,8 +306,9 @@ class _Judge:
                 self.worst = name, value, step
             if value > FLOOR_MULTIPLE:
                 apart.append(name)
-        surplus = [name for name in other if name not in expected and name.partition("|")[0] in _JUDGED]
-        apart += surplus
+        # What only one optimiser keeps (Momentum a buffer without momentum) is no difference: the weights will tell.
+        judged = set(_JUDGED) - set(SHAPED)
+        apart += [name for name in other if name not in expected and name.partition("|")[0] in judged]
         rate = [self.rates[side][-1] for side in (self.lead, self.follower)]
         if abs(rate[0] - rate[1]) > FLOOR_MULTIPLE * EPSILON["float64"] * max(rate):
             apart.insert(0, "rate|learning rate")
