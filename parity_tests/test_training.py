@@ -46,4 +46,8 @@ def test_a_hundred_steps(optimizer: str) -> None:
     """Minutes each: about three seconds a step on two cores."""
     settings = {"optimizer": optimizer, "learning_rate": 1e-3 if optimizer == "sgd" else 3e-4}
     found = verify(find_port(PORT), kwargs={"num_classes": 10}, quick=True, modules=False, steps=100, training=settings)
-    assert [hop.verdict for hop in found.hops if hop.kind == "training"] == ["equivalent", "equivalent"]
+    hops = [hop for hop in found.hops if hop.kind == "training"]
+    assert [hop.verdict for hop in hops] == ["equivalent", "equivalent"]
+    if optimizer == "sgd":  # Adam divides a gradient by its own size, and with it what is nothing but rounding
+        assert hops[0].worst is not None
+        assert hops[0].worst.max_rel < 1e-12

@@ -96,7 +96,8 @@ class Trajectory:
         worst: the tensor that lies farthest out, ``KIND|NAME``.
         ratio: of it, in noise floors.
         worst_step: where.
-        scaled: the largest difference of all, relative to its tensor's scale.
+        scaled: the largest difference of any element, relative to its tensor's scale.
+        scaled_rms: the largest root mean square of a tensor's differences, relative to its scale.
         losses: per side, the loss at each step.
         floors: the noise floor of the loss at each step, relative.
         deviations: known ones, that the run which leaves them as they are met.
@@ -109,6 +110,7 @@ class Trajectory:
     ratio: float
     worst_step: int
     scaled: float
+    scaled_rms: float
     losses: Mapping[str, Sequence[float]]
     floors: Sequence[float]
     deviations: tuple[Deviation, ...]
@@ -119,7 +121,8 @@ class Trajectory:
         lead, follower = sides.live
         kind, _, name = self.worst.partition("|")
         value = self.ratio if math.isfinite(self.ratio) else None
-        worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, self.scaled, None)
+        spread = f"over all steps and tensors, at most {self.scaled_rms:.1e} of scale in root mean square"
+        worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, self.scaled, None, note=spread)
         target = f"{TITLE[follower]} {options.precision} training, {self.steps} steps"
         reason = f"they part at step {self.parting.step + 1}: {self.parting.why}" if self.parting else None
         verdict: Verdict = "divergent" if self.parting else "equivalent"
@@ -252,7 +255,7 @@ class _Judge:
         self.losses: dict[str, list[float]] = {self.lead: [], self.follower: []}
         self.loss_floors: list[float] = []
         self.worst = ("", 0.0, 0)
-        self.scaled = 0.0
+        self.scaled = self.scaled_rms = 0.0
         self.few: dict[str, Spread] = {}
         self.kinds: dict[str, Spread] = {}
         self.steps = 0
@@ -302,6 +305,7 @@ class _Judge:
             value = floor.ratio(difference)
             if math.isfinite(difference.peak):
                 self.scaled = max(self.scaled, difference.peak)
+                self.scaled_rms = max(self.scaled_rms, difference.rms)
             if value > self.worst[1]:
                 self.worst = name, value, step
             if value > FLOOR_MULTIPLE:
@@ -427,6 +431,7 @@ class _Judge:
             value,
             step,
             self.scaled,
+            self.scaled_rms,
             self.losses,
             tuple(self.loss_floors),
             deviations,
