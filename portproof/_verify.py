@@ -138,6 +138,10 @@ class _Chain:
             raise BadInput(f"port '{self.port.name}' is made of files: leave out --weights, --module and --quick.")
         if (self.options.gradients or self.options.steps) and (len(self.sides.live) < 2 or self.options.blockwise):
             raise BadInput("--gradients and --steps compare two models; this port has one, or is judged --blockwise.")
+        if self.options.steps:
+            from portproof.training._learner import require_training
+
+            require_training(self.port)
         if self.options.blockwise:
             require_streamable(self.sides, self.options.weights, self.options.module)
             for side in self.sides.live:

@@ -251,6 +251,6 @@ def test_a_port_without_a_training_says_so(tmp_path: Path) -> None:
     from portproof import BadInput
 
     port = replace(find_port(PORT).port, training={})
-    with pytest.raises(BadInput, match="has no training on the torch side"):
+    with pytest.raises(BadInput, match="has no training on the paddle side"):
         verify(port, quick=True, steps=2)
     assert verify(port, quick=True, gradients=True)  # outputs have gradients all the same

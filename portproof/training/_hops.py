@@ -9,7 +9,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from portproof._errors import BadInput, ModelRaised, PortproofError
+from portproof._errors import ModelRaised, PortproofError
 from portproof._replay import Pairs
 from portproof._report import Culprit, Deviation, Hop
 from portproof._sides import TITLE, Sides
@@ -69,15 +69,8 @@ def judge_training(
         label: of the weights.
 
     Raises:
-        BadInput: the port has no training on a side, or it refuses the settings.
+        BadInput: the port's training refuses the settings.
     """
-    port = sides.sessions.located.port
-    missing = [side for side in sides.live if side not in port.training]
-    if missing:
-        raise BadInput(
-            f"port '{port.name}' has no training on the {missing[0]} side; "
-            f'add training={{"{missing[0]}": "module:Training"}} to it, see docs/training.md.'
-        )
     if not label.startswith("given"):
         weights, label = _normalised(sides, inputs, seed), "normalised"
     found = Learned()

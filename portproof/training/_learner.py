@@ -226,6 +226,12 @@ def training_of(port: Port, side: str) -> Callable[..., Any]:
     return resolve_callable(found, f"{side} training of port '{port.name}'")
 
 
+def require_training(port: Port) -> None:
+    """Raise :class:`BadInput` where a side of a port has no training, before anything is run."""
+    for side in port.sides:
+        training_of(port, side)
+
+
 def settings_of(factory: Callable[..., Any]) -> list[str]:
     """Return the keyword arguments that a training takes beside the model."""
     return list(inspect.signature(factory).parameters)[1:]
