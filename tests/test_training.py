@@ -110,6 +110,26 @@ def torch_wired() -> Any:
     return model
 
 
+def paddle_twice() -> Any:
+    """A module that is called once more in training, and to no effect."""
+    model = learning_ports.paddle_learner()
+    head = model.aux1.forward
+
+    def forward(x: Any) -> Any:
+        if model.training:
+            model.left[0](x)
+        return head(x)
+
+    model.aux1.forward = forward
+    return model
+
+
+def test_a_call_that_only_one_training_makes_is_named() -> None:
+    found = verify(broken("twice", paddle=paddle_twice), quick=True, gradients=True)
+    assert found.exit_code == 1
+    assert ("left.0", "wiring", "backward") in {(c.module, c.kind, c.direction) for c in found.culprits}
+
+
 def torch_frozen() -> Any:
     model = learning_ports.torch_learner()
     model.right[1].weight.requires_grad_(False)
