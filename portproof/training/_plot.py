@@ -23,9 +23,14 @@ def plot_curves(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[st
         tests: per side its tests.
     """
     import matplotlib
+
+    with matplotlib.rc_context({"svg.hashsalt": "portproof", "svg.fonttype": "none", "font.family": "sans-serif"}):
+        return _drawn(title, rows, tests)
+
+
+def _drawn(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[str, Sequence[Any]]) -> str:
     from matplotlib.figure import Figure
 
-    matplotlib.rcParams.update({"svg.hashsalt": "portproof", "svg.fonttype": "none", "font.family": "sans-serif"})
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
     for side, log in rows.items():
