@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from portproof._account import Account, Entry, match_states
 from portproof._capture import save_arrays
 from portproof._errors import BadInput, ModelRaised
+from portproof._replay import Pairs, pair_modules
 from portproof._session import Session, Sessions
 from portproof._weights import transfer
 
@@ -109,6 +110,11 @@ class Sides:
         for side in self.live:
             self._own[side] = own_tensors(self.open[side], self.account, side, self.folder)
         return self.account
+
+    def pairs(self) -> Pairs:
+        """Pair the modules of the two sides, once they are matched."""
+        described = {side: self.described[side]["modules"] for side in self.live}
+        return pair_modules(described, self.local_paddle_path)
 
     def require_match(self) -> Account:
         """Settle the bijection, or stop.

@@ -23,7 +23,7 @@ from portproof._inputs import Batch, few_rows, make_batch, take_rows
 from portproof._judge import FLOOR_MULTIPLE, LOWER_MULTIPLE, Floor, judge_outputs, output_floors
 from portproof._part import descend
 from portproof._port import Port, other
-from portproof._replay import Pairs, Replay, pair_modules, settle_accepted
+from portproof._replay import Pairs, Replay, settle_accepted
 from portproof._report import AcceptedDeviation, Culprit, Deviation, Hop, Modules, Report, Sight, Worst, gravest
 from portproof._resolve import Located, Project, resolve_callable
 from portproof._session import Sessions
@@ -299,8 +299,7 @@ class _Chain:
 
     def _pairs(self) -> Pairs:
         """Pair the modules, and note which are built otherwise, should it not show in what they compute."""
-        described = {side: self.sides.described[side]["modules"] for side in self.sides.live}
-        pairs = pair_modules(described, self.sides.local_paddle_path)
+        pairs = self.sides.pairs()
         self.harmless = {d.key: f"'{d.key}' is built otherwise: {d.text}" for d in pairs.settings if not d.training}
         return pairs
 

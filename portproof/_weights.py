@@ -76,6 +76,12 @@ def transfer(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, targ
     return {**own, **{name: stored.read() for name, stored in made.items()}}
 
 
+def transfer_present(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, target: str) -> Arrays:
+    """Return, in the other side's names and layouts, those rows of an account of which every tensor is there."""
+    rows = tuple(row for row in account.rows if all(name in tensors for name in row.names(other(target))))
+    return transfer(tensors, Account(rows, (), ()), target, {})
+
+
 def counters(entries: Sequence[Entry]) -> dict[str, Stored]:
     """Return zeros for the counters of BatchNorm, which torch has and Paddle has not."""
     found = [entry for entry in entries if entry.name.endswith("num_batches_tracked")]

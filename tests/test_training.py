@@ -12,7 +12,6 @@ from safetensors.numpy import load_file
 from portproof import Report, find_port, verify
 from portproof._capture import save_arrays
 from portproof._inputs import make_batch
-from portproof._replay import pair_modules
 from portproof._session import Sessions
 from portproof._sides import Sides
 from portproof.training._deviations import BACKWARD
@@ -186,9 +185,7 @@ def trajectories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trajector
         inputs, out = folder / "inputs.safetensors", folder / "start.safetensors"
         save_arrays(inputs, make_batch(port.port).arrays)
         sides.do("torch", "", "training.normalise", inputs=str(inputs), out=str(out), seed=0).result()
-        described = {side: sides.described[side]["modules"] for side in sides.live}
-        keys = pair_modules(described, sides.local_paddle_path).keys
-        yield Trajectories(sides, keys, sides.spread(load_file(out), "torch"), folder / "steps")
+        yield Trajectories(sides, sides.pairs().keys, sides.spread(load_file(out), "torch"), folder / "steps")
 
 
 @pytest.mark.parametrize("dropout", ["shared", "off"])

@@ -17,7 +17,7 @@ from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget, tool_version
 from portproof._errors import BadInput
 from portproof._inputs import few_rows, make_batch, take_rows
-from portproof._replay import Answer, Replay, pair_modules, settle_accepted
+from portproof._replay import Answer, Replay, settle_accepted
 from portproof._resolve import Located, resolve_callable
 from portproof._session import Sessions
 from portproof._sides import Sides, Watch
@@ -184,8 +184,7 @@ class _Campaign:
         self.sessions, self.kept, self.progress = sessions, kept, progress
         self.sides = Sides(sessions, lambda *_: None)
         self.sides.require_match()
-        described = {side: self.sides.described[side]["modules"] for side in self.sides.live}
-        self.pairs = pair_modules(described, self.sides.local_paddle_path)
+        self.pairs = self.sides.pairs()
 
     def run(self, seed: int, singles: int, groups: int) -> None:
         """Plant this seed's share on both sides, each side on the other's taps."""

@@ -9,17 +9,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
-from safetensors.numpy import load_file
 
 from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget
 from portproof._errors import BadInput
 from portproof._inputs import make_batch
-from portproof._replay import pair_modules
 from portproof._resolve import Located, resolve_callable
 from portproof._session import Sessions
 from portproof._sides import TITLE, Sides, Watch
 from portproof.training._faults import fault_named
+from portproof.training._hops import normalised_weights
 from portproof.training._trajectory import Trajectories, TrajectoryOptions
 
 #: Steps of each run: enough for a schedule to show, and for what acts at the second step.
@@ -87,17 +86,11 @@ def plant_training_faults(
         port = sessions.located.port
         if len(sides.live) < 2 or set(port.training) != set(sides.live):
             raise BadInput(f"port '{port.name}' has no training on both sides; see docs/training.md.")
-        inputs, start = sessions.folder / "inputs.safetensors", sessions.folder / "start.safetensors"
+        inputs = sessions.folder / "inputs.safetensors"
         batch = make_batch(port, seed=seed, resolve=lambda name: resolve_callable(name, "preprocess"))
         save_arrays(inputs, batch.arrays)
-        lead = sides.live[0]
-        sides.do(
-            lead, "normalising weights", "training.normalise", inputs=str(inputs), out=str(start), seed=seed
-        ).result()
-        weights = sides.spread(load_file(start), lead)
-        described = {side: sides.described[side]["modules"] for side in sides.live}
-        pairs = pair_modules(described, sides.local_paddle_path)
-        trajectories = Trajectories(sides, pairs.keys, weights, sessions.folder / "trajectory")
+        weights = normalised_weights(sides, inputs, seed)
+        trajectories = Trajectories(sides, sides.pairs().keys, weights, sessions.folder / "trajectory")
         for chosen in settings:
             options = TrajectoryOptions(steps=_STEPS, settings=chosen, seed=seed)
             clean = trajectories.compare(options)

@@ -13,6 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from portproof._judge import FLOOR_MULTIPLE
+from portproof._numerics import EPSILON
+
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
 
@@ -112,21 +115,28 @@ def _close(one: Any, other: Any, share: float = _SAME) -> bool:
     return isinstance(one, float) and isinstance(other, float) and abs(one - other) <= share * max(abs(one), abs(other))
 
 
+def same_rates(one: Sequence[float] | Array, other: Sequence[float] | Array) -> bool:
+    """Whether learning rates are the same but for rounding: within 32 units in float64's last place."""
+    mine, theirs = np.asarray(one), np.asarray(other)
+    bound = FLOOR_MULTIPLE * EPSILON["float64"] * np.maximum(np.abs(mine), np.abs(theirs))
+    return bool(np.all(np.abs(mine - theirs) <= bound))
+
+
 def _rates(names: tuple[str, str], rates: tuple[Sequence[float], Sequence[float]]) -> str:
     one, other = (np.asarray(rate) for rate in rates)
-    if np.allclose(one, other, rtol=1e-12, atol=0):
+    if same_rates(one, other):
         return ""
-    at = int(np.argmax(~np.isclose(one, other, rtol=1e-12, atol=0)))
+    at = next(step for step in range(len(one)) if not same_rates(one[step : step + 1], other[step : step + 1]))
     text = f"the learning rate of step {at + 1} is {one[at]:.6g} in {names[0]} and {other[at]:.6g} in {names[1]}"
     for index, (rate, right) in enumerate(((one, other), (other, one))):
-        if len(rate) > 1 and np.allclose(rate[:-1], right[1:], rtol=1e-12, atol=0):
+        if len(rate) > 1 and same_rates(rate[:-1], right[1:]):
             # Which of the two is right nobody can say; the one that is ahead at the very first step is odd.
             if at == 0:
                 return f"{text}: the schedule of {names[index]} is a step early"
             return f"{text}: the schedule of {names[1 - index]} is a step late"
         if len(rate) > 2 and at > 0 and np.ptp(rate) == 0 and np.ptp(right) > 0:
             return f"{text}: the schedule of {names[index]} is never stepped"
-        if len(rate) > at + 1 and at > 0 and np.allclose(rate[at:], right[at - 1 : -1], rtol=1e-12, atol=0):
+        if len(rate) > at + 1 and at > 0 and same_rates(rate[at:], right[at - 1 : -1]):
             return f"{text}: the schedule of {names[index]} is a step late"
     return text
 

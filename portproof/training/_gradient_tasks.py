@@ -10,11 +10,10 @@ from safetensors.numpy import load_file
 
 from portproof._capture import save_arrays
 from portproof._numerics import EPSILON
-from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
 from portproof.training._backward import CallStore, draw_cotangents, pull_modules, record_backward
 from portproof.training._deviations import paddles_backward
-from portproof.training._learner import Learner
+from portproof.training._learner import Learner, ready_framework
 
 Array = np.ndarray[Any, Any]
 
@@ -28,9 +27,7 @@ class GradientTasks:
 
     def _learner(self, precision: str, keys: dict[str, str], weights: str, seed: int) -> Learner:
         if precision not in self._learners:
-            framework = load_framework(self.job.side)
-            framework.use_device(self.job.device)
-            framework.set_threads(self.job.threads)
+            framework = ready_framework(self.job)
             settings: dict[str, Any] | None = {} if self.job.side in self.job.port.training else None
             self._learners[precision] = Learner(framework, self.job.port, precision, settings, seed, "shared", keys)
         learner = self._learners[precision]

@@ -8,7 +8,6 @@ or what the same change of every cotangent does to them, if that is more.
 
 from __future__ import annotations
 
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -19,12 +18,11 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._account import Account, Row
 from portproof._judge import FLOOR_MULTIPLE
 from portproof._numerics import EPSILON, Difference, compare
-from portproof._report import Culprit, Deviation, Hop, Verdict, Worst
+from portproof._report import Culprit, Deviation, Hop, Verdict, Worst, finite
 from portproof._sides import TITLE, Sides
-from portproof._weights import transfer
+from portproof._weights import transfer_present
 from portproof.training._backward import CallStore
 from portproof.training._deviations import BACKWARD
 from portproof.training._spread import Spread, between, flat, joined
@@ -61,13 +59,6 @@ class Pull:
         return self.floor.ratio(self.difference)
 
 
-def towards(arrays: Mapping[str, Array], rows: Sequence[Row], side: str) -> dict[str, Array]:
-    """Return parameters' gradients in the other side's names and layouts."""
-    source = "torch" if side == "paddle" else "paddle"
-    kept = [row for row in rows if all(name in arrays for name in row.names(source))]
-    return transfer(arrays, Account(tuple(kept), (), ()), side, {})
-
-
 class Backward:
     """The backward passes of one set of weights, submitted together and judged when they are there.
 
@@ -90,15 +81,10 @@ class Backward:
         folder.mkdir(parents=True)
         common = {"inputs": str(inputs), "seed": seed}
         record = folder / "record"
-        self._recorded = self._do(
-            self.lead,
-            "record_backward",
-            keys=keys[self.lead],
-            folder=str(record),
-            weights=str(weights[self.lead]),
+        self._do(
+            self.lead, "record_backward", keys=keys[self.lead], folder=str(record), weights=str(weights[self.lead]),
             **common,
-        )
-        self._recorded.result()
+        ).result()  # fmt: skip
         self._pulls: dict[str, Future[Any]] = {}
         self._heads: dict[str, Future[Any]] = {}
         for side in sides.live:
@@ -134,7 +120,7 @@ class Backward:
         reason = f"in the backward pass of module '{culprits[0].module}'" if culprits else None
         if drawn and not culprits:
             reason = f"module '{drawn[0] or '(root)'}' gives another gradient every time: it draws at random itself"
-        said = Worst(worst.key or "(root)", _finite(worst.ratio), None, None, None)
+        said = Worst(worst.key or "(root)", finite(worst.ratio), None, None, None)
         hops = [Hop("gradients", source, f"{title}, module by module", "float64", label, verdict, said, reason)]
         hops += self._judge_heads(source, title, label)
         for side in self.sides.live:
@@ -191,7 +177,7 @@ class Backward:
         moved = dict(arrays)
         for prefix in ("gradient.", "plain:gradient."):
             mine = {n.removeprefix(prefix): moved.pop(n) for n in list(moved) if n.startswith(prefix)}
-            moved |= {f"{prefix}{n}": a for n, a in towards(mine, self.sides.account.rows, self.lead).items()}
+            moved |= {f"{prefix}{n}": a for n, a in transfer_present(mine, self.sides.account, self.lead).items()}
         return moved
 
     def _settle(self, pulls: Sequence[Pull]) -> tuple[list[Culprit], list[Deviation]]:
@@ -205,7 +191,7 @@ class Backward:
                 amount = pull.difference.mismatch or f"differs by {pull.difference.rms:.1e} of its scale"
                 what, where = _named(pull)
                 text = f"on the same input and cotangent, {what} {amount}"
-                culprits.setdefault(where, Culprit("unknown", where, "computes", "backward", text, _finite(pull.ratio)))
+                culprits.setdefault(where, Culprit("unknown", where, "computes", "backward", text, finite(pull.ratio)))
             elif pull.plain is not None and pull.floor.ratio(pull.plain) > FLOOR_MULTIPLE:
                 cause = BACKWARD[self.types[pull.key]][0]
                 met = Deviation(pull.key, self.types[pull.key], "backward", pull.plain.rms, pull.ratio, cause)
@@ -229,7 +215,7 @@ class Backward:
             prefix = f"{head}|"
             mine = {n.removeprefix(prefix): a for n, a in other.items() if n.startswith(prefix)}
             own = {n: a for n, a in mine.items() if n.startswith("input:")}
-            own |= towards(mine, self.sides.account.rows, self.lead)
+            own |= transfer_present(mine, self.sides.account, self.lead)
             hops.append(_judge_head(prefix, names, own, expected, noisy, (source, f"{title} of {head}", label)))
         return hops
 
@@ -258,7 +244,7 @@ def _judge_head(
         if value > worst_ratio:
             worst_ratio = value
             worst = Worst(
-                plain, _finite(value), difference.max_abs, None, None, None, difference.scale, floor.rms,
+                plain, finite(value), difference.max_abs, None, None, None, difference.scale, floor.rms,
                 difference.mismatch,
             )  # fmt: skip
     source, target, label = said
@@ -285,7 +271,3 @@ def _named(pull: Pull) -> tuple[str, str]:
         return f"the gradient of '{rest}'", pull.key
     part = rest.rpartition("#")[0]
     return f"the gradient that it hands to its part '{part}'", pull.key
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None

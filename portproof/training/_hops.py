@@ -72,7 +72,7 @@ def judge_training(
         BadInput: the port's training refuses the settings.
     """
     if not label.startswith("given"):
-        weights, label = _normalised(sides, inputs, seed), "normalised"
+        weights, label = normalised_weights(sides, inputs, seed), "normalised"
     found = Learned()
     trajectories = Trajectories(sides, pairs.keys, weights, sides.folder / "trajectory")
     for precision in ("float64", "float32"):
@@ -92,7 +92,7 @@ def judge_training(
     return found
 
 
-def _normalised(sides: Sides, inputs: Path, seed: int) -> dict[str, Path]:
+def normalised_weights(sides: Sides, inputs: Path, seed: int) -> dict[str, Path]:
     """Return weights to begin a training with; sensitised ones have outputs too loud to learn from."""
     lead, out = sides.live[0], sides.folder / "normalised.safetensors"
     sides.do(lead, "normalising weights", "training.normalise", inputs=str(inputs), out=str(out), seed=seed).result()

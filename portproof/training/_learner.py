@@ -18,7 +18,8 @@ from portproof._model import Model, wrapped_forwards
 from portproof._port import Port
 from portproof._resolve import resolve_callable, resolve_factory
 from portproof._tree import leaves, name_outputs, rebuild
-from portproof.frameworks import Framework
+from portproof.frameworks import Framework, load_framework
+from portproof.runners import RunnerJob
 from portproof.training._batches import DROPOUT
 from portproof.training._learning import load_learning
 
@@ -224,6 +225,20 @@ def training_of(port: Port, side: str) -> Callable[..., Any]:
             "to it, see docs/training.md."
         )
     return resolve_callable(found, f"{side} training of port '{port.name}'")
+
+
+def ready_framework(job: RunnerJob) -> Framework:
+    """Load the framework of a job's side, on its device and with its threads."""
+    framework = load_framework(job.side)
+    framework.use_device(job.device)
+    framework.set_threads(job.threads)
+    return framework
+
+
+def with_steps(port: Port, side: str, settings: Mapping[str, Any], steps: int) -> dict[str, Any]:
+    """Return settings with the number of steps, where the training takes it and nobody said another."""
+    takes = "steps" in settings_of(training_of(port, side))
+    return {"steps": steps, **settings} if takes else dict(settings)
 
 
 def require_training(port: Port) -> None:

@@ -17,9 +17,6 @@ class Learning(Protocol):
     def parameters(self, model: Any) -> dict[str, Any]:
         """Return the parameters that are learned, by name."""
 
-    def prepare(self, model: Any) -> None:
-        """Let every parameter have a gradient; a model that was run without keeps none."""
-
     def watched(self, tensor: Any) -> Any:
         """Return a tensor of its own with a gradient to come."""
 

@@ -25,9 +25,6 @@ class PaddleLearning:
     def parameters(self, model: Any) -> dict[str, Any]:
         return {name: tensor for name, tensor in model.named_parameters() if not tensor.stop_gradient}
 
-    def prepare(self, model: Any) -> None:
-        model.clear_gradients()
-
     def watched(self, tensor: Any) -> Any:
         own = tensor.detach().clone()
         own.stop_gradient = False

@@ -17,7 +17,7 @@ import numpy as np
 
 from portproof._account import Account
 from portproof._errors import BadInput
-from portproof._weights import transfer
+from portproof._weights import transfer, transfer_present
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
 from portproof.training._learner import Learner
 from portproof.training._learning import SHAPED
@@ -104,8 +104,7 @@ class State:
         slots = self.slots()
         for slot in SHAPED:
             kept = {name: arrays[slot] for name, arrays in slots.items() if slot in arrays}
-            rows = [row for row in account.rows if all(name in kept for name in row.names(self.side))]
-            moved = transfer(kept, Account(tuple(rows), (), ()), side, {})
+            moved = transfer_present(kept, account, side)
             made |= {f"{_OPTIMISER}{name}/{slot}": array for name, array in moved.items()}
         return replace(self, side=side, scheduler={}, tensors={n: Stored.of(a) for n, a in made.items()})
 
@@ -121,16 +120,25 @@ def save(path: Path, learner: Learner, recipe: Recipe, rows: list[Any], tests: l
     for name, kept in learner.learning.slots(learner.training.optimizer, learner.model.root).items():
         tensors |= {f"{_OPTIMISER}{name}/{slot}": framework.to_array(tensor) for slot, tensor in kept.items()}
     scheduler = getattr(learner.training, "scheduler", None)
-    about = {
-        "port": learner.port.name,
-        "step": learner.steps,
-        "recipe": asdict(recipe),
-        "scheduler": plain(scheduler.state_dict()) if scheduler is not None else {},
-        "rows": rows,
-        "tests": tests,
-    }
+    kept_schedule = plain(scheduler.state_dict()) if scheduler is not None else {}
     stored = {name: Stored.of(array) for name, array in tensors.items()}
-    write_checkpoint(path, stored, learner.side, {"training": json.dumps(about)})
+    write(
+        path,
+        State(learner.port.name, learner.side, learner.steps, recipe, kept_schedule, tuple(rows), tuple(tests), stored),
+    )
+
+
+def write(path: Path, state: State) -> None:
+    """Write a state; the file takes its place when it is whole.
+
+    Raises:
+        BadInput: it cannot be written; what was there is as it was.
+    """
+    about = {
+        "port": state.port, "step": state.step, "recipe": asdict(state.recipe), "scheduler": state.scheduler,
+        "rows": state.rows, "tests": state.tests,
+    }  # fmt: skip
+    write_checkpoint(path, state.tensors, state.side, {"training": json.dumps(about)})
 
 
 def load(path: Path) -> State:

@@ -15,11 +15,10 @@ from portproof._capture import save_arrays
 from portproof._errors import BadInput
 from portproof._model import Model
 from portproof._resolve import resolve_factory
-from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob, find_runner
 from portproof.training._batches import Batch, Batches, image_size, test_batches
 from portproof.training._data import load_data
-from portproof.training._learner import Learner, settings_of, training_of
+from portproof.training._learner import Learner, ready_framework, with_steps
 from portproof.training._start import normalised_start
 from portproof.training._state import Recipe, load, restore, save
 
@@ -61,9 +60,7 @@ class TrainingTasks:
 
     def normalise(self, inputs: str, out: str, seed: int) -> None:
         """Write starting weights that are normalised on some inputs."""
-        framework = load_framework(self.side)
-        framework.set_threads(self.job.threads)
-        model = Model(framework, self.port, resolve_factory(self.port, self.side), "float32")
+        model = Model(ready_framework(self.job), self.port, resolve_factory(self.port, self.side), "float32")
         save_arrays(Path(out), normalised_start(model, load_file(inputs), seed))
 
     def labels(self) -> list[int]:
@@ -79,16 +76,11 @@ class TrainingTasks:
             BadInput: the model does not fit the data, or the state does not fit them.
         """
         self.recipe = Recipe(**recipe)
-        framework = load_framework(self.side)
-        framework.use_device(self.job.device)
-        framework.set_threads(self.job.threads)
         self.size = image_size(self.port)
-        settings = dict(self.recipe.settings)
-        if "steps" in settings_of(training_of(self.port, self.side)):
-            settings.setdefault("steps", self.recipe.steps)
+        settings = with_steps(self.port, self.side, self.recipe.settings, self.recipe.steps)
         file = Path(weights) if weights else None
         self.learner = Learner(
-            framework, self.port, "float32", settings, self.recipe.seed, self.recipe.dropout, keys, file
+            ready_framework(self.job), self.port, "float32", settings, self.recipe.seed, self.recipe.dropout, keys, file
         )
         self.rows: list[dict[str, Any]] = []
         self.tests: list[dict[str, Any]] = []

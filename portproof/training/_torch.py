@@ -21,9 +21,6 @@ class TorchLearning:
     def parameters(self, model: Any) -> dict[str, Any]:
         return {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
 
-    def prepare(self, model: Any) -> None:
-        model.zero_grad()
-
     def watched(self, tensor: Any) -> Any:
         return tensor.detach().clone().requires_grad_()
 

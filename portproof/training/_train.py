@@ -22,7 +22,6 @@ from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget
 from portproof._errors import BadInput, Unavailable
 from portproof._port import SIDES, other
-from portproof._replay import pair_modules
 from portproof._report import finite
 from portproof._resolve import Located
 from portproof._session import Session, Sessions
@@ -30,7 +29,7 @@ from portproof._sides import EAGER, TITLE, Sides
 from portproof._weights import given_weights, transfer
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
 from portproof.training._learner import DROPOUTS
-from portproof.training._state import Recipe, State, is_training, load
+from portproof.training._state import Recipe, State, is_training, load, write
 
 Rows = list[dict[str, Any]]
 
@@ -291,8 +290,7 @@ class _Run:
         sides = Sides(self.sessions)
         self.account = sides.require_match()
         self.own = {side: sides.own(side) for side in sides.live}
-        described = {side: sides.described[side]["modules"] for side in sides.live}
-        self.keys = pair_modules(described, sides.local_paddle_path).keys
+        self.keys = sides.pairs().keys
         for session in sides.open.values():  # their models would be held for hours
             session.close()
 
@@ -354,11 +352,7 @@ class _Run:
             assert self.account is not None
             state = state.on(side, self.account, self.own[side])
         path = self.folder / f"from-{side}.safetensors"
-        about = {
-            "port": state.port, "step": state.step, "recipe": asdict(state.recipe), "scheduler": state.scheduler,
-            "rows": state.rows, "tests": state.tests,
-        }  # fmt: skip
-        write_checkpoint(path, state.tensors, side, {"training": json.dumps(about)})
+        write(path, state)
         return path
 
     def _train_side(

@@ -19,17 +19,15 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._account import Account
 from portproof._capture import save_arrays
 from portproof._inputs import make_batch
 from portproof._judge import FLOOR_MULTIPLE
-from portproof._numerics import EPSILON
-from portproof._report import Culprit, Deviation, Hop, Verdict, Worst
+from portproof._report import Culprit, Deviation, Hop, Verdict, Worst, finite
 from portproof._resolve import resolve_callable
 from portproof._sides import TITLE, Sides
-from portproof._weights import transfer
+from portproof._weights import transfer_present
 from portproof.training._deviations import CAUSES
-from portproof.training._explain import Step, explain
+from portproof.training._explain import Step, explain, same_rates
 from portproof.training._learning import SHAPED
 from portproof.training._spread import Spread, between, flat, joined
 
@@ -46,7 +44,7 @@ _PLAIN = 3
 _NUDGED = {"float64": 1, "float32": 3}
 #: Below this many numbers, a tensor's spread at one step may be small by luck.
 _NUMBERS = 64
-#: Kinds of arrays that are judged; the others explain.
+#: Kinds of arrays that are judged, in the order of a step.
 _JUDGED = ("output", "loss", "pulled", "gradient", "momentum_buffer", "exp_avg", "exp_avg_sq", "weight", "buffer")
 
 
@@ -120,7 +118,7 @@ class Trajectory:
         """Return this as a step of the chain."""
         lead, follower = sides.live
         kind, _, name = self.worst.partition("|")
-        value = self.ratio if math.isfinite(self.ratio) else None
+        value = finite(self.ratio)
         spread = f"over all steps and tensors, at most {self.scaled_rms:.1e} of scale in root mean square"
         worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, self.scaled, None, note=spread)
         target = f"{TITLE[follower]} {options.precision} training, {self.steps} steps"
@@ -313,8 +311,7 @@ class _Judge:
         # What only one optimiser keeps (Momentum a buffer without momentum) is no difference: the weights will tell.
         judged = set(_JUDGED) - set(SHAPED)
         apart += [name for name in other if name not in expected and name.partition("|")[0] in judged]
-        rate = [self.rates[side][-1] for side in (self.lead, self.follower)]
-        if abs(rate[0] - rate[1]) > FLOOR_MULTIPLE * EPSILON["float64"] * max(rate):
+        if not same_rates(self.rates[self.lead][-1:], self.rates[self.follower][-1:]):
             apart.insert(0, "rate|learning rate")
         for cause in CAUSES:
             if f"plain-{cause}" in files and cause not in self.met:
@@ -362,9 +359,7 @@ class _Judge:
             if name in clean[side]
         ]
         found = (between if precision == "float64" else joined)(spreads[0], spreads[-1])
-        if (
-            clean[self.lead][name].size < _NUMBERS
-        ):  # few numbers may lie close by luck: none is held to less than before
+        if clean[self.lead][name].size < _NUMBERS:  # they may lie close by luck: none is held to less than before
             kind = "loss" if name.startswith("loss|") else name
             known = self.few.get(kind, found)
             found = self.few[kind] = joined(found, known)
@@ -394,18 +389,14 @@ class _Judge:
             if kind in ("output", "loss", "pulled"):
                 moved |= {f"{kind}|{name}": array for name, array in named.items()}
                 continue
-            rows = [row for row in self.account.rows if all(name in named for name in row.names(side))]
-            turned = transfer(named, Account(tuple(rows), (), ()), self.lead, {})
+            turned = transfer_present(named, self.account, self.lead)
             moved |= {f"{kind}|{name}": array for name, array in turned.items()}
         return moved
 
     def _named(self, said: Mapping[str, Any], side: str) -> dict[str, Any]:
         """Return what a side said, with the lead's names of modules and parameters."""
         keys = self.owner.keys[side]
-        names = {}
-        for row in self.account.rows:
-            for mine, theirs in zip(row.names(side), row.names(self.lead), strict=False):
-                names[mine] = theirs
+        names = {mine: row.names(self.lead)[0] for row in self.account.rows for mine in row.names(side)}
         return {
             **said,
             "evaluating": [keys.get(path, path) for path in said["evaluating"]],
@@ -456,5 +447,4 @@ def _comparable(arrays: Arrays) -> Arrays:
 
 def _order(name: str) -> int:
     """Return where a kind of array stands in a step."""
-    kind = name.partition("|")[0]
-    return ("rate", "output", "loss", "pulled", "gradient", "momentum_buffer", "exp_avg", "exp_avg_sq", "weight", "buffer").index(kind)  # fmt: skip  # noqa: E501
+    return ("rate", *_JUDGED).index(name.partition("|")[0])

@@ -15,12 +15,11 @@ from portproof._model import wrapped_forwards
 from portproof._numerics import EPSILON
 from portproof._settings import read_settings
 from portproof._tree import leaves
-from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
 from portproof.training._deviations import CAUSES, paddles_backward, paddles_optimiser, paddles_statistics
 from portproof.training._faults import TRAINING_FAULTS, plant
 from portproof.training._gradient_tasks import nudge
-from portproof.training._learner import Learner, settings_of, training_of
+from portproof.training._learner import Learner, ready_framework, with_steps
 from portproof.training._learning import SHAPED
 
 Array = np.ndarray[Any, Any]
@@ -79,12 +78,8 @@ class _Run:
         keys: dict[str, str], steps: int, perturbed: int = 0, known: Sequence[str] = tuple(CAUSES),
         faults: Sequence[str] = (),
     ) -> None:  # fmt: skip
-        framework = load_framework(job.side)
-        framework.use_device(job.device)
-        framework.set_threads(job.threads)
-        if "steps" in settings_of(training_of(job.port, job.side)):
-            settings = {"steps": steps, **settings}
-        self.learner = Learner(framework, job.port, precision, settings, seed, dropout, keys, Path(weights))
+        settings = with_steps(job.port, job.side, settings, steps)
+        self.learner = Learner(ready_framework(job), job.port, precision, settings, seed, dropout, keys, Path(weights))
         self.perturbed = perturbed
         self.known = known if job.side == "torch" and len(job.port.sides) == 2 else ()
         if "optimiser" in self.known:
