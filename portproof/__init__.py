@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
 from portproof._port import Accepted, Input, Port
-from portproof._weightmap import Permute, Split, WeightMap
+from portproof._weightmap import Permute, Reshape, Split, WeightMap
 
 if TYPE_CHECKING:
     from portproof._api import assert_equivalent
@@ -29,6 +29,7 @@ __all__ = [
     "Port",
     "PortproofError",
     "Report",
+    "Reshape",
     "Split",
     "Unavailable",
     "WeightMap",

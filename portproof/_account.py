@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from portproof._layers import BY_NAME
-from portproof._weightmap import Permute, Split, WeightMap, fill, match
+from portproof._layers import BY_NAME, same_layer
+from portproof._weightmap import Permute, Reshape, Split, WeightMap, fill, match
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Entry:
         layer: type of the module that owns it, by torch's name for it.
         module: path of that module.
         kind: ``"parameter"`` or ``"buffer"``.
+        tied: an earlier name of the very same tensor, "" where it has none.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Entry:
     layer: str
     module: str
     kind: str
+    tied: str = ""
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> Entry:
@@ -35,15 +38,22 @@ class Entry:
         return cls(**{**document, "shape": tuple(document["shape"])})
 
 
+def further_names(tensors: Iterable[tuple[str, int]]) -> dict[str, str]:
+    """Return every further name of a tensor with its first one, from names and identities."""
+    first: dict[int, str] = {}
+    return {name: first[identity] for name, identity in tensors if first.setdefault(identity, name) != name}
+
+
 @dataclass(frozen=True)
 class Row:
-    """Tensors that correspond: one on each side, or one whole and its parts.
+    """Tensors that correspond: one on each side, one whole and its parts, or one that a side holds under more names.
 
     Attributes:
-        torch, paddle: names; one of the two has several where a tensor is split.
-        transform: ``"copy"``, ``"transpose"``, ``"permute"`` or ``"split"``.
+        torch, paddle: names; one of the two has several where a tensor is split, or tied to others.
+        transform: ``"copy"``, ``"transpose"``, ``"permute"``, ``"reshape"``, ``"split"`` or ``"tied"``.
         axes: the permutation from torch's layout to Paddle's, for a single tensor or for each part.
         axis: where a split cuts.
+        shapes: torch's and Paddle's, of a tensor that is reshaped.
     """
 
     torch: tuple[str, ...]
@@ -51,14 +61,16 @@ class Row:
     transform: str
     axes: tuple[int, ...] | None = None
     axis: int = 0
+    shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Row:
         """Read back what ``dataclasses.asdict`` wrote and JSON carried."""
-        axes = document["axes"]
+        axes, shapes = document["axes"], document["shapes"]
         return cls(
             tuple(document["torch"]), tuple(document["paddle"]), document["transform"],
             None if axes is None else tuple(axes), document["axis"],
+            None if shapes is None else (tuple(shapes[0]), tuple(shapes[1])),
         )  # fmt: skip
 
     def names(self, side: str) -> tuple[str, ...]:
@@ -96,6 +108,21 @@ class Account:
         return asdict(self)
 
 
+def known_parts(weights: WeightMap, modules: Iterable[Sequence[Any]]) -> WeightMap:
+    """Return a map that also knows the parts of the frameworks' own layers whose names differ.
+
+    Args:
+        weights: the author's map.
+        modules: path and layer type, by torch's name, of torch's modules; what follows these is not read.
+    """
+    parts = {
+        f"{path}.{torch}" if path else torch: ".".join(filter(None, (weights.paddle_path(path), paddle)))
+        for path, layer, *_ in modules
+        for torch, paddle in (BY_NAME[layer].parts.items() if layer in BY_NAME else ())
+    }
+    return replace(weights, rename={**parts, **weights.rename}) if parts else weights
+
+
 def match_states(torch: Sequence[Entry], paddle: Sequence[Entry], weights: WeightMap) -> Account:
     """Pair every tensor of the two state dicts, or say what stands in the way.
 
@@ -112,6 +139,7 @@ def match_states(torch: Sequence[Entry], paddle: Sequence[Entry], weights: Weigh
     for name in list(builder.torch):
         if name in builder.torch:
             builder.single(builder.torch.pop(name))
+    builder.tie()
     for entry in builder.paddle.values():
         builder.problem("surplus", "paddle", entry, f"paddle has {_show(entry)} and torch has no tensor for it")
     order = {entry.name: index for index, entry in enumerate(torch)}
@@ -143,7 +171,7 @@ class _Builder:
                     del entries[name]
 
     def special(self) -> None:
-        """Settle the tensors for which the author gave a transform."""
+        """Settle the tensors for which the author gave a transform, then those that a layer splits by its type."""
         for pattern, transform in self.weights.transforms.items():
             whole_side = transform.whole if isinstance(transform, Split) else "torch"
             wholes = self.torch if whole_side == "torch" else self.paddle
@@ -153,8 +181,38 @@ class _Builder:
                     continue
                 if isinstance(transform, Permute):
                     self.single(wholes.pop(name), tuple(transform.axes))
+                elif isinstance(transform, Reshape):
+                    self.single(wholes.pop(name), reshaped=True)
                 else:
                     self.split(wholes.pop(name), transform, tuple(fill(part, found[0]) for part in transform.into))
+
+        for name, entry in list(self.torch.items()):
+            rule = BY_NAME.get(entry.layer)
+            if rule is None or _leaf(name) not in rule.splits:
+                continue
+            leaves, axes = rule.splits[_leaf(name)]
+            module = self.weights.paddle_path(entry.module)
+            names = tuple(".".join(filter(None, (module, leaf))) for leaf in leaves)
+            if any(part in self.paddle for part in names):  # else it may have an equal in one piece
+                self.split(self.torch.pop(name), Split(names, transpose=axes is not None), names)
+
+    def tie(self) -> None:
+        """Give the further names of a tensor to the row of its first one."""
+        for side, entries in (("torch", self.torch), ("paddle", self.paddle)):
+            for name, entry in list(entries.items()):
+                at = next((i for i, row in enumerate(self.rows) if entry.tied and entry.tied in row.names(side)), None)
+                if at is None or self.rows[at].transform in ("split", "reshape"):
+                    continue
+                row = self.rows[at]
+                if len(row.names("paddle" if side == "torch" else "torch")) > 1:
+                    continue
+                torch = (*row.torch, name) if side == "torch" else row.torch
+                paddle = (*row.paddle, name) if side == "paddle" else row.paddle
+                self.rows[at] = replace(row, torch=torch, paddle=paddle, transform="tied")
+                del entries[name]
+        for entry in self.torch.values():
+            twin = self._twin(entry)
+            self.problem("missing", "paddle", entry, f"torch has {_show(entry)} and paddle has no '{twin}'")
 
     def split(self, whole: Entry, transform: Split, names: tuple[str, ...]) -> None:
         """Pair one tensor with the equal parts of it on the other side."""
@@ -176,21 +234,31 @@ class _Builder:
         torch, paddle = ((whole.name,), names) if transform.whole == "torch" else (names, (whole.name,))
         self.rows.append(Row(torch, paddle, "split", axes, transform.axis))
 
-    def single(self, entry: Entry, axes: tuple[int, ...] | None = None) -> None:
-        """Pair one torch tensor with one Paddle tensor, by name, then check what they hold."""
-        rule = BY_NAME.get(entry.layer)
+    def _twin(self, entry: Entry) -> str:
+        """Return the name that a torch tensor has in Paddle: the author's, else by its layer's type."""
+        rule, leaf = BY_NAME.get(entry.layer), _leaf(entry.name)
         module = self.weights.paddle_path(entry.module)
-        leaf = _leaf(entry.name)
         renamed = self.weights.paddle_path(entry.name)
         by_module = ".".join(filter(None, (module, rule.names.get(leaf, leaf) if rule else leaf)))
-        name = renamed if renamed in self.paddle else by_module
-        if axes is None and rule is not None:
-            axes = rule.axes.get(leaf)
-        twin = self.paddle.pop(name, None)
+        return renamed if renamed in self.paddle else by_module
+
+    def single(self, entry: Entry, axes: tuple[int, ...] | None = None, *, reshaped: bool = False) -> None:
+        """Pair one torch tensor with one Paddle tensor, by name, then check what they hold."""
+        rule, leaf = BY_NAME.get(entry.layer), _leaf(entry.name)
+        if axes is None and rule is not None and len(rule.axes.get(leaf, ())) == len(entry.shape):
+            axes = rule.axes[leaf]
+        twin = self.paddle.pop(self._twin(entry), None)
         if twin is None:
-            self.problem("missing", "paddle", entry, f"torch has {_show(entry)} and paddle has no '{name}'")
+            self.torch[entry.name] = entry  # perhaps another name of a tensor that has its equal; else a problem
             return
-        kinds_differ = entry.layer != twin.layer and (entry.layer in BY_NAME or twin.layer in BY_NAME)
+        reshaped = reshaped or (rule is not None and leaf in rule.reshaped)
+        if reshaped and entry.shape != twin.shape:
+            self._reshaped(entry, twin)
+            return
+        into_part = rule is not None and "." in rule.names.get(leaf, "")
+        kinds_differ = not (into_part or same_layer(entry.layer, twin.layer)) and (
+            entry.layer in BY_NAME or twin.layer in BY_NAME
+        )
         if kinds_differ:
             text = f"'{entry.name}' belongs to a {entry.layer} in torch and '{twin.name}' to a {twin.layer} in paddle"
             self.problem("layer", "", entry, text)
@@ -202,6 +270,11 @@ class _Builder:
             self.problem("dtype", "", entry, f"torch has {_show(entry)} and paddle has {_show(twin)}")
         kind = "copy" if axes is None else "transpose" if axes == (1, 0) else "permute"
         self.rows.append(Row((entry.name,), (twin.name,), kind, axes))
+
+    def _reshaped(self, entry: Entry, twin: Entry) -> None:
+        if math.prod(entry.shape) != math.prod(twin.shape) or entry.dtype != twin.dtype:
+            self.problem("shape", "", entry, f"torch has {_show(entry)} and paddle has {_show(twin)} (reshaped)")
+        self.rows.append(Row((entry.name,), (twin.name,), "reshape", shapes=(entry.shape, twin.shape)))
 
 
 def _leaf(name: str) -> str:

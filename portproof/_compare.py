@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._account import Account, Entry, match_states
+from portproof._account import Account, Entry, known_parts, match_states
 from portproof._capture import Capture, hash_arrays, read_capture, save_arrays
 from portproof._environment import host
 from portproof._errors import BadInput, Unavailable
@@ -114,14 +115,19 @@ def _follow(followed: Capture, located: Located, side: Session, name: str, input
     save_arrays(inputs, followed.inputs())
     tensors = followed.weights()
     if manifest.side != name:
-        own = tuple(Entry.from_json(entry) for entry in side.call("describe")["entries"])
-        account = _account({manifest.side: manifest.entries, name: own}, manifest.weight_map)
+        described = side.call("describe")
+        own = tuple(Entry.from_json(entry) for entry in described["entries"])
+        modules = manifest.modules if manifest.side == "torch" else described["modules"]
+        account = _account({manifest.side: manifest.entries, name: own}, manifest.weight_map, modules)
         tensors = transfer(tensors, account, name, own_tensors(side, account, name, inputs.parent))
     save_arrays(weights, tensors)
 
 
-def _account(entries: dict[str, tuple[Entry, ...]], weight_map: dict[str, Any]) -> Account:
-    account = match_states(entries["torch"], entries["paddle"], from_json(weight_map))
+def _account(
+    entries: dict[str, tuple[Entry, ...]], weight_map: dict[str, Any], torch_modules: Sequence[Sequence[Any]]
+) -> Account:
+    weights = known_parts(from_json(weight_map), torch_modules)
+    account = match_states(entries["torch"], entries["paddle"], weights)
     if account.problems:
         more = f" (and {len(account.problems) - 1} more)" if len(account.problems) > 1 else ""
         raise BadInput(f"the two state dicts do not correspond: {account.problems[0].message}{more}.")
@@ -176,7 +182,8 @@ def _require_same_weights(captures: list[Capture]) -> None:
     said = "the captures ran other weights"
     if one.side == two.side or not (one.entries and two.entries):
         raise BadInput(f"{said}; make the second with --like '{captures[0].folder}'.")
-    account = _account({one.side: one.entries, two.side: two.entries}, one.weight_map)
+    torch = one if one.side == "torch" else two
+    account = _account({one.side: one.entries, two.side: two.entries}, one.weight_map, torch.modules)
     moved, theirs = transfer(captures[0].weights(), account, two.side, {}), captures[1].weights()
     for name, array in moved.items():
         if name not in theirs or array.tobytes() != theirs[name].tobytes():

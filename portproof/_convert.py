@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portproof._account import Account, Entry, Row, match_states
+from portproof._account import Account, Entry, Row, known_parts, match_states
 from portproof._atomic import require_writable, write_text
 from portproof._environment import package_versions
 from portproof._errors import BadInput
@@ -111,8 +111,10 @@ def account_of(sessions: Sessions) -> Plan:
         raise BadInput(f"port '{port.name}' has no {missing[0]} model; there is nothing to convert to or from.")
     sides: dict[str, Any] = {side: sessions.open(side) for side in SIDES}
     described = {side: session.submit("describe") for side, session in sides.items()}
-    entries = {side: [Entry.from_json(e) for e in future.result()["entries"]] for side, future in described.items()}
-    return Plan(match_states(entries["torch"], entries["paddle"], port.weights), entries, "the two models")
+    found = {side: future.result() for side, future in described.items()}
+    entries = {side: [Entry.from_json(e) for e in what["entries"]] for side, what in found.items()}
+    weights = known_parts(port.weights, found["torch"]["modules"])
+    return Plan(match_states(entries["torch"], entries["paddle"], weights), entries, "the two models")
 
 
 def plan_of(port: Port | None, table: Path | None, sessions: Callable[[], Sessions]) -> Plan:

@@ -50,8 +50,9 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _transform(row: Row) -> str:
     axes = "" if row.axes is None else " ".join(map(str, row.axes))
-    if row.transform == "split":
-        return f"split {row.axis}" + (f" permute {axes}" if axes else "")
+    if row.transform in ("split", "tied"):
+        head = f"split {row.axis}" if row.transform == "split" else "tied"
+        return head + (f" permute {axes}" if axes else "")
     return f"permute {axes}" if row.transform == "permute" else row.transform
 
 
@@ -113,8 +114,15 @@ def _take(
         return
     if not torch or not paddle:
         raise ValueError(f"a tensor without its equal; write '{_LEFT_OUT}' and a reason as its transform")
-    row = _row(tuple(names["torch"]), tuple(names["paddle"]), transform)
-    _require_shapes(row, {side: [entries[side][name].shape for name in names[side]] for side in names})
+    shapes_of = {side: [entries[side][name].shape for name in names[side]] for side in names}
+    if transform == "reshape" and len(names["torch"]) == len(names["paddle"]) == 1:
+        row = Row(
+            tuple(names["torch"]), tuple(names["paddle"]), transform,
+            shapes=(shapes_of["torch"][0], shapes_of["paddle"][0]),
+        )  # fmt: skip
+    else:
+        row = _row(tuple(names["torch"]), tuple(names["paddle"]), transform)
+    _require_shapes(row, shapes_of)
     rows.append(row)
 
 
@@ -129,12 +137,16 @@ def _sizes(text: str) -> tuple[int, ...]:
 def _row(torch: tuple[str, ...], paddle: tuple[str, ...], transform: str) -> Row:
     split, _, rest = transform.partition(" permute ")
     found = re.fullmatch(r"split (\d+)", split)
+    if split == "tied":
+        if (len(torch) > 1) == (len(paddle) > 1):
+            raise ValueError("what is tied has one name on one side and several on the other")
+        return Row(torch, paddle, "tied", _axes(rest) if rest else None)
     if found:
         if (len(torch) > 1) == (len(paddle) > 1):
             raise ValueError("a split has one name on one side and several on the other")
         return Row(torch, paddle, "split", _axes(rest) if rest else None, int(found[1]))
     if len(torch) > 1 or len(paddle) > 1:
-        raise ValueError(f"several names need the transform split, found '{transform}'")
+        raise ValueError(f"several names need the transform split or tied, found '{transform}'")
     if transform == "copy":
         return Row(torch, paddle, "copy")
     if transform == "transpose":
@@ -142,7 +154,8 @@ def _row(torch: tuple[str, ...], paddle: tuple[str, ...], transform: str) -> Row
     if transform.startswith("permute "):
         return Row(torch, paddle, "permute", _axes(transform.removeprefix("permute ")))
     raise ValueError(
-        f"a transform is copy, transpose, permute 0 2 1, split 0 or '{_LEFT_OUT}reason', found '{transform}'"
+        f"a transform is copy, transpose, permute 0 2 1, reshape, split 0, tied or '{_LEFT_OUT}reason', "
+        f"found '{transform}'"
     )
 
 
@@ -170,10 +183,18 @@ def shape_towards(row: Row, side: str, shapes: list[tuple[int, ...]]) -> list[tu
         ValueError: the transform does not fit them.
     """
     axes, count = row.axes_towards(side), len(row.names(side))
+    if row.shapes is not None:
+        if math.prod(row.shapes[0]) != math.prod(row.shapes[1]):
+            raise ValueError(f"reshape of {_shape(row.shapes[0])} to {_shape(row.shapes[1])}: not as many elements")
+        return [row.shapes[side == "paddle"]]
     if any(row.axis >= len(shape) or (axes is not None and len(axes) != len(shape)) for shape in shapes) and (
         row.transform != "copy"
     ):
         raise ValueError(f"{_transform(row)} does not fit a tensor of shape {_JOIN.join(map(_shape, shapes))}")
+    if row.transform == "tied":
+        if len(set(shapes)) > 1:
+            raise ValueError(f"one tensor cannot be {' and '.join(sorted(set(map(_shape, shapes))))}")
+        return [shapes[0] if axes is None else tuple(shapes[0][axis] for axis in axes)] * count
     if count > 1:
         whole = list(shapes[0])
         if whole[row.axis] % count:

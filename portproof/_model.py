@@ -11,6 +11,7 @@ import numpy as np
 
 from portproof._account import Entry
 from portproof._errors import BadInput, ModelRaised, one_line
+from portproof._layers import BY_NAME
 from portproof._port import Port
 from portproof._tree import name_outputs
 from portproof.frameworks import Framework
@@ -91,7 +92,8 @@ class Model:
 
     def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return positional and keyword arguments for the model's inputs, floats cast to its precision."""
-        tensors = {name: self.framework.to_tensor(array, self.precision) for name, array in inputs.items()}
+        ordered = {name: inputs[name] for name in self.port.inputs}  # files have an order of their own
+        tensors = {name: self.framework.to_tensor(array, self.precision) for name, array in ordered.items()}
         if self.port.call == "dictionary":
             return (tensors,), {}
         return ((), tensors) if self.port.call == "keyword" else (tuple(tensors.values()), {})
@@ -116,7 +118,7 @@ class Model:
         args, kwargs = self.arguments(inputs)
         running: list[str] = []
         try:
-            with self.framework.no_grad(), self._following(running):
+            with self.framework.no_grad(), self.framework.default_precision(self.precision), self._following(running):
                 result = self.root(*args, **kwargs)
                 return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
@@ -159,6 +161,19 @@ def wrapped_forwards(
             module.__dict__.pop("forward", None)
             if own is not None:
                 object.__setattr__(module, "forward", own)
+
+
+def whole_layers(model: Model) -> list[tuple[str, Any]]:
+    """Return every module with its path, but for the parts of layers that are judged in one piece."""
+    kept: list[tuple[str, Any]] = []
+    inside = ""
+    for path, module in model.framework.modules(model.root):
+        if inside and path.startswith(inside):
+            continue
+        kept.append((path, module))
+        rule = BY_NAME.get(model.framework.layer(module))
+        inside = f"{path}." if rule is not None and rule.whole else ""
+    return kept
 
 
 def unknown_module(side: str, path: str, known: list[str]) -> str:

@@ -142,18 +142,26 @@ class Replay:
         """Set aside parts that differ only in where one ends and the next begins.
 
         A convolution that applies the ReLU itself beside a module that then does nothing is no fault. Parts that
-        differ are set aside where the whole, with its parts left alone, returns the same in float64; and only where
-        something else says that the cut is another: several parts differ, or they differ in type, or one side has
-        parts without a partner. One difference alone never is.
+        differ, or are called otherwise, are set aside where the whole, with its parts left alone, returns the same in
+        float64; and only where something else says that the cut is another: several parts differ, or they differ in
+        type, in how many tensors they take or in which axis comes first, or one side has parts without a partner. One
+        difference alone never is.
 
         Returns:
             The culprits that remain, and the wholes that are cut otherwise.
         """
         parts: dict[str, list[Culprit]] = {}
         for culprit in culprits:
-            if culprit.kind == "computes" and culprit.module:
-                parts.setdefault(culprit.module.rpartition(".")[0], []).append(culprit)
-        wholes = [whole for whole, differing in parts.items() if len(differing) > 1 or self._cut_otherwise(whole)]
+            whole = _whole(culprit)
+            if whole is not None:
+                parts.setdefault(whole, []).append(culprit)
+        wholes = [
+            whole
+            for whole, differing in parts.items()
+            if sum(culprit.kind == "computes" for culprit in differing) > 1
+            or any(culprit.kind == "signature" for culprit in differing)
+            or self._cut_otherwise(whole)
+        ]
         if not wholes:
             return culprits, ()
         coarse = Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, wholes), *self._paths())
@@ -161,8 +169,7 @@ class Replay:
         _, remaining, found = coarse.compare()
         named = {culprit.module for culprit in remaining}
         same = {whole for whole in wholes if whole not in named and any(entry.key == whole for entry in found)}
-        kept = [c for c in culprits if c.kind != "computes" or c.module.rpartition(".")[0] not in same or not c.module]
-        return kept, tuple(sorted(same))
+        return [culprit for culprit in culprits if _whole(culprit) not in same], tuple(sorted(same))
 
     def _paths(self) -> tuple[Path, Path]:
         return Path(self.files["inputs"]), Path(f"{self.files['folder']}-coarse")
@@ -170,6 +177,8 @@ class Replay:
     def _cut_otherwise(self, whole: str) -> bool:
         """Whether the two sides' parts of a whole differ in type, or some have no partner."""
         if any(f"'{whole}." in path or not whole for path in self.pairs.unseen):
+            return True
+        if any(d.cut and d.key and d.key.rpartition(".")[0] == whole for d in self.pairs.settings):
             return True
         torch, paddle = self.pairs.described["torch"], self.pairs.described["paddle"]
         return any(torch[key][0] != paddle[key][0] for key in torch if key and key.rpartition(".")[0] == whole)
@@ -269,6 +278,13 @@ class Replay:
             without_effect=tuple(f"{a.title}: {'; '.join(a.why)}" for a in answers if not a.effective and not a.named),
             weights=weights,
         )
+
+
+def _whole(culprit: Culprit) -> str | None:
+    """Return the module inside which a culprit may be a matter of where parts are cut; None where it cannot be."""
+    if culprit.kind in ("computes", "signature") and culprit.module:
+        return culprit.module.rpartition(".")[0]
+    return culprit.module if culprit.kind == "wiring" else None
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,10 @@ def _draw(layer: str, name: str, array: Array, key: str) -> Array:
         return array
     rng = np.random.default_rng(zlib.crc32(key.encode()))
     leaf = name.rpartition(".")[2]
+    if leaf in ("weight_orig", "weight_u") or (leaf == "weight_v" and array.ndim == 1):
+        return array  # a spectral norm and the vectors that measure it belong together
+    if leaf == "weight_g":
+        return np.asarray(rng.uniform(0.5, 1.5, array.shape))
     if layer_mixes(layer) and array.ndim > 1:
         return np.asarray(rng.standard_normal(array.shape) / math.sqrt(array.size / max(array.shape[0], 1)))
     if layer_mixes(layer):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from portproof._layers import same_layer
+
 Settings = Mapping[str, Any]
 
 
@@ -25,6 +27,8 @@ class Setting:
             (Paddle stores one minus it).
         training: whether it acts in training only.
         fixed: what torch always does, where it has no such attribute.
+        paddle_fixed: the same for Paddle.
+        cut: whether it only says how a layer is fed, so that what stands around it may make up for it.
     """
 
     name: str
@@ -32,6 +36,8 @@ class Setting:
     form: str = "plain"
     training: bool = False
     fixed: Any = None
+    paddle_fixed: Any = None
+    cut: bool = False
 
 
 _SIZES = tuple(Setting(name, f"_{name}", "sizes") for name in ("kernel_size", "stride", "dilation"))
@@ -67,10 +73,21 @@ _ND = {
     "Dropout{n}d": (Setting("p", "p", training=True), _TRAINING),
 }
 
+_RECURRENT = (
+    Setting("batch_first", "time_major", "negated", cut=True),
+    Setting("dropout", "dropout", training=True),
+)
+_ATTENTION = (
+    Setting("num_heads", "num_heads"),
+    Setting("batch_first", "", paddle_fixed=True, cut=True),
+    Setting("dropout", "dropout", training=True),
+)
+
 #: Layer type, by torch's name, to its settings.
 SETTINGS: dict[str, tuple[Setting, ...]] = {
     **{name.format(n=n): settings for name, settings in _ND.items() for n in (1, 2, 3)},
     "SyncBatchNorm": _BATCH_NORM,
+    "BatchNorm": (*_BATCH_NORM[:-1], Setting("layout", "_data_layout", "layout", fixed="channels first")),
     "Dropout": _DROPOUT,
     "AlphaDropout": (Setting("p", "p", training=True), _TRAINING),
     "LayerNorm": (_EPS,),
@@ -84,6 +101,12 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
     "LogSoftmax": (Setting("dim", "_axis"),),
     "Flatten": (Setting("start_dim", "start_axis"), Setting("end_dim", "stop_axis")),
     "Embedding": (Setting("padding_idx", "_padding_idx"),),
+    "LSTM": _RECURRENT,
+    "GRU": _RECURRENT,
+    "RNN": (*_RECURRENT, Setting("nonlinearity", "activation")),
+    "RNNCell": (Setting("nonlinearity", "activation"),),
+    "MultiheadAttention": _ATTENTION,
+    **{f"Transformer{part}Layer": (Setting("norm_first", "normalize_before"),) for part in ("Encoder", "Decoder")},
 }
 
 
@@ -100,7 +123,7 @@ def read_settings(side: str, layer: str, module: object) -> dict[str, Any]:
         if side == "torch":
             value = setting.fixed if setting.fixed is not None else getattr(module, setting.name, None)
         else:
-            value = getattr(module, setting.paddle, None)
+            value = getattr(module, setting.paddle, setting.paddle_fixed)
         found[setting.name] = _FORMS[setting.form](value, side, layer)
     if found.get("stride") is None and "kernel_size" in found:
         found["stride"] = found["kernel_size"]  # both frameworks: a pool's default
@@ -130,11 +153,13 @@ class SettingDifference:
         key: torch path of the module.
         text: in words.
         training: whether it acts in training only, so that no run in evaluation mode can show it.
+        cut: whether it only says how a layer is fed.
     """
 
     key: str
     text: str
     training: bool
+    cut: bool = False
 
 
 def compare_settings(key: str, torch: tuple[str, Settings], paddle: tuple[str, Settings]) -> list[SettingDifference]:
@@ -144,7 +169,7 @@ def compare_settings(key: str, torch: tuple[str, Settings], paddle: tuple[str, S
         key: torch path.
         torch, paddle: layer type and settings.
     """
-    if torch[0] != paddle[0]:
+    if not same_layer(torch[0], paddle[0]):
         names = SETTINGS.keys()
         known = torch[0] in names or paddle[0] in names
         return [SettingDifference(key, f"it is {torch[0]} in torch and {paddle[0]} in Paddle", False)] if known else []
@@ -155,7 +180,7 @@ def compare_settings(key: str, torch: tuple[str, Settings], paddle: tuple[str, S
         if one == two or (setting.name == "count_include_pad" and not padded):
             continue
         text = f"{setting.name} is {_say(one)} in torch and {_say(two)} in Paddle"
-        different.append(SettingDifference(key, text, setting.training))
+        different.append(SettingDifference(key, text, setting.training, setting.cut))
     return different
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._account import Account, Entry, match_states
+from portproof._account import Account, Entry, known_parts, match_states
 from portproof._capture import save_arrays
 from portproof._errors import BadInput, ModelRaised
 from portproof._replay import Pairs, pair_modules
@@ -54,6 +54,7 @@ class Sides:
         self.seconds: dict[str, float] = {}
         self.open: dict[str, Session] = {side: sessions.open(side) for side in self.live}
         self._own: dict[str, Arrays] = {}
+        self._weights = port.weights
 
     # Steps are submitted through here, so that a person sees what each process does and the report where time went.
     def do(self, who: str, doing: str, task: str, **arguments: Any) -> Future[Any]:
@@ -79,7 +80,7 @@ class Sides:
     def paddle_path(self, torch_path: str) -> str:
         """Translate a torch path of the whole model: by the port's ``taps``, else by its weight map."""
         port = self.sessions.located.port
-        return port.taps.get(torch_path) or port.weights.paddle_path(torch_path)
+        return port.taps.get(torch_path) or self._weights.paddle_path(torch_path)
 
     def local_paddle_path(self, path: str) -> str:
         """Translate a path inside the judged part."""
@@ -96,7 +97,9 @@ class Sides:
             side: [_inside(self.prefix[side], Entry.from_json(e)) for e in self.described[side]["entries"]]
             for side in self.live
         }
-        account = match_states(entries["torch"], entries["paddle"], self.sessions.located.port.weights)
+        torch = [(_join(self.prefix["torch"], path), *rest) for path, *rest in self.described["torch"]["modules"]]
+        self._weights = known_parts(self._weights, torch)
+        account = match_states(entries["torch"], entries["paddle"], self._weights)
         rows = tuple(
             replace(
                 row,

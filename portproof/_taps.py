@@ -10,10 +10,9 @@ else although every module before it was corrected has a parent that wires it ot
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,11 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from portproof._bound import rounding_bound
+from portproof._boundary import exchanged, given, returned
 from portproof._errors import ModelRaised, one_line
 from portproof._model import Model, wrapped_forwards
 from portproof._numerics import Difference, compare
-from portproof._tree import leaves, rebuild
+from portproof._tree import rebuild
 
 Array = np.ndarray[Any, Any]
 
@@ -36,6 +36,8 @@ _PLACE = object()
 #: that saturation shows (ReLU6 beside ReLU, a clip), which unit variance hardly reaches.
 RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
 LOUDNESS = 16.0
+#: How a difference begins that is only another number of tensors.
+OTHER_COUNT = " tensors where "
 
 
 @dataclass(frozen=True)
@@ -123,25 +125,30 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
         ModelRaised: the forward raised.
     """
     counts: dict[str, int] = defaultdict(int)
+    is_tensor, paired = model.framework.is_tensor, _paired(model, pairs)
+    own = dict(paired)
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        layer = model.framework.layer(own[path])
+
         def recorded(*args: Any, **kwargs: Any) -> Any:
             call, counts[path] = counts[path], counts[path] + 1
-            received = _arrays(model, (args, kwargs))
-            args, kwargs = _replaced(model, (args, kwargs), received)
+            tensors = given(layer, args, kwargs, is_tensor)
+            received = _arrays(model, tensors)
+            args, kwargs = _replaced(model, (args, kwargs), tensors, received)
             result = forward(*args, **kwargs)
-            returned = _arrays(model, result)
-            loud = _loud(model, forward, args, kwargs, received) if path in silent else []
-            store.write(pairs[path], call, received=received, returned=returned, loud=loud)
-            return _replaced(model, result, returned)
+            outputs = returned(layer, result, is_tensor)
+            put_out = _arrays(model, outputs)
+            loud = _loud(model, layer, forward, args, kwargs, received) if path in silent else []
+            store.write(pairs[path], call, received=received, returned=put_out, loud=loud)
+            return _replaced(model, result, outputs, put_out)
 
         return recorded
 
-    paired = _paired(model, pairs)
     silent = {
         path for path, module in paired if model.framework.is_leaf(module) and not model.framework.own_tensors(module)
     }
-    with wrapped_forwards(paired, wrap):
+    with model.framework.module_by_module(), wrapped_forwards(paired, wrap):
         model.call(inputs)
     store.close()
 
@@ -176,13 +183,12 @@ def force(
     found: list[TapDifference] = []
     shapes = {} if shapes is None else shapes
     counts: dict[str, int] = defaultdict(int)
-    paired = _paired(model, pairs)
+    is_tensor, paired = model.framework.is_tensor, _paired(model, pairs)
     own = dict(paired)
 
     def note(key: str, call: int, role: str, mine: list[Array], theirs: list[Array], cap: float | None = None) -> None:
         if len(mine) != len(theirs):
-            text = f"{len(mine)} tensors where {len(theirs)} were expected"
-            found.append(_unlike(key, call, role, text))
+            found.append(_unlike(key, call, role, f"{len(mine)}{OTHER_COUNT}{len(theirs)} were expected"))
             return
         for index, (one, reference) in enumerate(zip(mine, theirs, strict=True)):
             if role == RECEIVED and np.array_equal(one, reference):
@@ -192,7 +198,7 @@ def force(
             found.append(TapDifference(key, call, role, index, difference, cap))
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        key = pairs[path]
+        key, layer = pairs[path], model.framework.layer(own[path])
 
         def forced(*args: Any, **kwargs: Any) -> Any:
             call, counts[key] = counts[key], counts[key] + 1
@@ -202,35 +208,37 @@ def force(
                     _unlike(key, call, RECEIVED, f"call {call + 1} of a module that the other side calls less")
                 )
                 return forward(*args, **kwargs)
-            received, returned, loud = recorded
+            received, put_out, loud = recorded
             if plain:
                 result = forward(*args, **kwargs)
-                note(key, call, RETURNED, _arrays(model, result), returned)
+                note(key, call, RETURNED, _arrays(model, returned(layer, result, is_tensor)), put_out)
                 return result
             if only is not None and not any(_related(path, other) for other in only):
-                return rebuild(shapes[key, call], _is_place, (_tensor(model, array) for array in returned))
-            mine = _arrays(model, (args, kwargs))
-            note(key, call, RECEIVED, mine, received)
-            if len(mine) == len(received):
-                args, kwargs = _replaced(model, (args, kwargs), received)
+                return rebuild(shapes[key, call], _is_place, (_tensor(model, array) for array in put_out))
+            tensors = given(layer, args, kwargs, is_tensor)
+            note(key, call, RECEIVED, _arrays(model, tensors), received)
+            if len(tensors) == len(received):
+                args, kwargs = _replaced(model, (args, kwargs), tensors, received)
             try:
                 result = forward(*args, **kwargs)
             except Exception as error:  # a module that cannot take the other side's input is the finding itself
                 found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
-                tensors = [_tensor(model, array) for array in returned]
-                return tensors[0] if len(tensors) == 1 else tuple(tensors)
-            outputs = _arrays(model, result)
-            cap = rounding_bound(model, own[path], received, returned[0], forward) if bounds and returned else None
-            note(key, call, RETURNED, outputs, returned, cap)
-            if loud and len(mine) == len(received):
-                note(key, call, LOUD, _loud(model, forward, args, kwargs, received), loud)
+                made = [_tensor(model, array) for array in put_out]
+                return made[0] if len(made) == 1 else tuple(made)
+            outputs = returned(layer, result, is_tensor)
+            cap = rounding_bound(model, own[path], received, put_out[0], forward) if bounds and put_out else None
+            note(key, call, RETURNED, _arrays(model, outputs), put_out, cap)
+            if loud and len(tensors) == len(received):
+                note(key, call, LOUD, _loud(model, layer, forward, args, kwargs, received), loud)
+            if len(outputs) != len(put_out):
+                return result
             if only is None:
-                shapes[key, call] = rebuild(result, model.framework.is_tensor, itertools.repeat(_PLACE))
-            return _replaced(model, result, returned) if len(outputs) == len(returned) else result
+                shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor)
+            return _replaced(model, result, outputs, put_out)
 
         return forced
 
-    with wrapped_forwards(paired, wrap):
+    with model.framework.module_by_module(), wrapped_forwards(paired, wrap):
         try:
             model.call(inputs)
         except ModelRaised as error:
@@ -259,23 +267,25 @@ def _paired(model: Model, pairs: Mapping[str, str]) -> list[tuple[str, Any]]:
     return [(path, module) for path, module in model.framework.modules(model.root) if path in pairs]
 
 
-def _arrays(model: Model, tree: Any) -> list[Array]:
-    return [model.framework.to_array(tensor) for tensor in leaves(tree, model.framework.is_tensor)]
+def _arrays(model: Model, tensors: Sequence[Any]) -> list[Array]:
+    return [model.framework.to_array(tensor) for tensor in tensors]
 
 
-def _loud(model: Model, forward: Callable[..., Any], args: Any, kwargs: Any, received: list[Array]) -> list[Array]:
+def _loud(
+    model: Model, layer: str, forward: Callable[..., Any], args: Any, kwargs: Any, received: list[Array]
+) -> list[Array]:
     """Return what a layer puts out for its input times ``LOUDNESS``; nothing where it takes no such input."""
     louder = [array * np.float32(LOUDNESS) if array.dtype.kind == "f" else array for array in received]
-    args, kwargs = _replaced(model, (args, kwargs), louder)
+    is_tensor = model.framework.is_tensor
+    args, kwargs = _replaced(model, (args, kwargs), given(layer, args, kwargs, is_tensor), louder)
     try:
-        return _arrays(model, forward(*args, **kwargs))
+        return _arrays(model, returned(layer, forward(*args, **kwargs), is_tensor))
     except Exception:  # a layer may refuse a value beyond its domain; what it does within it is judged all the same
         return []
 
 
-def _replaced(model: Model, tree: Any, arrays: list[Array]) -> Any:
-    replacements = (_tensor(model, array) for array in arrays)
-    return rebuild(tree, model.framework.is_tensor, replacements)
+def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[Array]) -> Any:
+    return exchanged(tree, tensors, [_tensor(model, array) for array in arrays], model.framework.is_tensor)
 
 
 def _tensor(model: Model, array: Array) -> Any:

@@ -20,7 +20,7 @@ from portproof._capture import Manifest, save_arrays, write_manifest
 from portproof._environment import host, peak_memory
 from portproof._errors import Unavailable
 from portproof._export import export
-from portproof._model import Model, count_work
+from portproof._model import Model, count_work, whole_layers
 from portproof._port import Port
 from portproof._sensitise import sensitise
 from portproof._settings import read_settings
@@ -105,7 +105,7 @@ class Tasks:
     def describe(self) -> dict[str, Any]:
         """Describe the state dict and the modules of the float32 model."""
         model = self._model("float32")
-        modules = [(path, *_described(model, module)) for path, module in model.framework.modules(model.root)]
+        modules = [(path, *_described(model, module)) for path, module in whole_layers(model)]
         return {"entries": [asdict(entry) for entry in model.entries()], "modules": modules}
 
     def hollow(self) -> None:

@@ -34,7 +34,12 @@ class Permute:
     axes: Sequence[int]
 
 
-Transform = Split | Permute
+@dataclass(frozen=True)
+class Reshape:
+    """One tensor's elements, in the same order, under another shape."""
+
+
+Transform = Split | Permute | Reshape
 
 
 @dataclass(frozen=True)
@@ -49,8 +54,8 @@ class WeightMap:
             which stands for one dotted component. The longest path that fits wins, of two the one
             with fewer placeholders.
         ignore: name of a tensor, on either side, to the reason why it is left out.
-        transforms: torch name to :class:`Split` or :class:`Permute`; for ``Split(whole="paddle")`` the key is
-            the paddle name.
+        transforms: torch name to :class:`Split`, :class:`Permute` or :class:`Reshape`; for
+            ``Split(whole="paddle")`` the key is the paddle name.
     """
 
     rename: Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +101,7 @@ def to_json(weights: WeightMap) -> dict[str, Any]:
 
 def from_json(document: Mapping[str, Any]) -> WeightMap:
     """Read back what :func:`to_json` wrote."""
-    kinds: dict[str, type[Transform]] = {"Split": Split, "Permute": Permute}
+    kinds: dict[str, type[Transform]] = {"Split": Split, "Permute": Permute, "Reshape": Reshape}
     transforms = {
         name: kinds[fields["type"]](**{key: value for key, value in fields.items() if key != "type"})
         for name, fields in document.get("transforms", {}).items()

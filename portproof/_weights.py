@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,14 @@ class _Made:
     def __call__(self) -> np.ndarray[Any, Any]:
         row, axes, count = self.row, self.row.axes_towards(self.target), len(self.row.names(self.target))
         arrays = [part.read() for part in self.parts]
+        if row.transform == "tied":
+            for name, array in zip(row.names(other(self.target))[1:], arrays[1:], strict=True):
+                if array.tobytes() != arrays[0].tobytes():
+                    first = row.names(other(self.target))[0]
+                    raise BadInput(f"'{name}' and '{first}' are one tensor in the model, and differ in the file.")
+            return np.ascontiguousarray(arrays[0] if axes is None else _turned(arrays[0], axes))
+        if row.shapes is not None:
+            return np.ascontiguousarray(arrays[0].reshape(row.shapes[self.target == "paddle"]))
         if count > 1:
             arrays = [np.split(arrays[0], count, axis=row.axis)[self.index]]
         arrays = [array if axes is None else _turned(array, axes) for array in arrays]
@@ -77,8 +86,15 @@ def transfer(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, targ
 
 
 def transfer_present(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, target: str) -> Arrays:
-    """Return, in the other side's names and layouts, those rows of an account of which every tensor is there."""
-    rows = tuple(row for row in account.rows if all(name in tensors for name in row.names(other(target))))
+    """Return, in the other side's names and layouts, those rows of an account of which every tensor is there.
+
+    A tensor with several names goes by its first one, as parameters and their gradients do.
+    """
+    first = [
+        replace(row, torch=row.torch[:1], paddle=row.paddle[:1]) if row.transform == "tied" else row
+        for row in account.rows
+    ]
+    rows = tuple(row for row in first if all(name in tensors for name in row.names(other(target))))
     return transfer(tensors, Account(rows, (), ()), target, {})
 
 

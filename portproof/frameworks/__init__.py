@@ -75,6 +75,12 @@ class Framework(Protocol):
     def no_grad(self) -> AbstractContextManager[Any]:
         """Run without recording gradients."""
 
+    def default_precision(self, precision: str) -> AbstractContextManager[None]:
+        """In float64, make what a forward creates itself float64 too, for the time of the block."""
+
+    def module_by_module(self) -> AbstractContextManager[None]:
+        """Call every part as a module, with no fused kernel around several, for the time of the block."""
+
     def synchronise(self) -> None:
         """Wait until the device has finished what it was given."""
 

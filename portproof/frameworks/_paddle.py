@@ -13,7 +13,7 @@ import numpy as np
 warnings.filterwarnings("ignore", message="No ccache found")
 import paddle  # noqa: E402
 
-from portproof._account import Entry  # noqa: E402
+from portproof._account import Entry, further_names  # noqa: E402
 from portproof._errors import Unavailable  # noqa: E402
 from portproof._layers import layer_type  # noqa: E402
 
@@ -80,6 +80,7 @@ class PaddleFramework:
     def entries(self, model: Any) -> list[Entry]:
         owners = dict(model.named_sublayers(include_self=True))
         parameters = {name for name, _ in model.named_parameters()}
+        tied = further_names((name, id(tensor)) for name, tensor in model.state_dict().items())
         return [
             Entry(
                 name,
@@ -87,7 +88,8 @@ class PaddleFramework:
                 str(tensor.dtype).removeprefix("paddle."),
                 self.layer(owners[name.rpartition(".")[0]]),
                 name.rpartition(".")[0],
-                "parameter" if name in parameters else "buffer",
+                "parameter" if name in parameters or tied.get(name) in parameters else "buffer",
+                tied.get(name, ""),
             )
             for name, tensor in model.state_dict().items()
         ]
@@ -120,6 +122,19 @@ class PaddleFramework:
     def no_grad(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = paddle.no_grad()
         return context
+
+    @contextmanager
+    def default_precision(self, precision: str) -> Iterator[None]:
+        before = paddle.get_default_dtype()
+        if precision == "float64":
+            paddle.set_default_dtype("float64")
+        try:
+            yield
+        finally:
+            paddle.set_default_dtype(before)
+
+    def module_by_module(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def synchronise(self) -> None:
         if paddle.device.get_device().startswith("gpu"):

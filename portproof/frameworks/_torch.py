@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from portproof._account import Entry
+from portproof._account import Entry, further_names
 from portproof._errors import Unavailable
 from portproof._layers import FLOAT32_SETTINGS, layer_type
 
@@ -77,6 +77,7 @@ class TorchFramework:
     def entries(self, model: Any) -> list[Entry]:
         owners = dict(model.named_modules())
         parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+        tied = further_names((name, id(p)) for name, p in model.named_parameters(remove_duplicate=False))
         return [
             Entry(
                 name,
@@ -85,6 +86,7 @@ class TorchFramework:
                 self.layer(owners[name.rpartition(".")[0]]),
                 name.rpartition(".")[0],
                 "parameter" if name in parameters else "buffer",
+                tied.get(name, ""),
             )
             for name, tensor in model.state_dict().items()
         ]
@@ -125,6 +127,25 @@ class TorchFramework:
     def no_grad(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = torch.inference_mode()
         return context
+
+    @contextmanager
+    def default_precision(self, precision: str) -> Iterator[None]:
+        before = torch.get_default_dtype()
+        if precision == "float64":
+            torch.set_default_dtype(torch.float64)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
+
+    @contextmanager
+    def module_by_module(self) -> Iterator[None]:
+        before = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        try:
+            yield
+        finally:
+            torch.backends.mha.set_fastpath_enabled(before)
 
     def synchronise(self) -> None:
         if self.device.type == "cuda":

@@ -19,9 +19,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
+from portproof._boundary import exchanged, given, returned
+from portproof._layers import BY_NAME
 from portproof._model import wrapped_forwards
 from portproof._numerics import EPSILON
-from portproof._tree import leaves, rebuild
 from portproof.training._deviations import BACKWARD
 from portproof.training._learner import Learner
 
@@ -79,7 +80,8 @@ def record_backward(
         store: an empty one; gets ``in.I``, ``out.I`` and their cotangents ``in.I'``, ``out.I'``, in float32.
     """
     model, learning = learner.model, learner.learning
-    counts: dict[str, int] = defaultdict(int)
+    is_tensor, paired = model.framework.is_tensor, _paired(model, keys)
+    counts, own = defaultdict[str, int](int), dict(paired)
     crossed: list[tuple[str, int, str, Any]] = []
 
     def rounded(tensor: Any, key: str, call: int, name: str) -> Any:
@@ -98,16 +100,21 @@ def record_backward(
         return own
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        key = keys[path]
+        key, layer = keys[path], model.framework.layer(own[path])
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             call, counts[key] = counts[key], counts[key] + 1
-            args, kwargs = _mapped(model, (args, kwargs), lambda i, t: rounded(t, key, call, f"in.{i}"))
-            return _mapped(model, forward(*args, **kwargs), lambda i, t: rounded(t, key, call, f"out.{i}"))
+            tensors = given(layer, args, kwargs, is_tensor)
+            entering = [rounded(tensor, key, call, f"in.{i}") for i, tensor in enumerate(tensors)]
+            args, kwargs = exchanged((args, kwargs), tensors, entering, is_tensor)
+            result = forward(*args, **kwargs)
+            tensors = returned(layer, result, is_tensor)
+            leaving = [rounded(tensor, key, call, f"out.{i}") for i, tensor in enumerate(tensors)]
+            return exchanged(result, tensors, leaving, is_tensor)
 
         return recorded
 
-    with learner.in_training(), wrapped_forwards(_paired(model, keys), wrap):
+    with learner.in_training(), model.framework.module_by_module(), wrapped_forwards(paired, wrap):
         outputs = learner.forward(inputs)
     cotangents = draw_cotangents(outputs, model, seed)
     tensors = [tensor for _, _, _, tensor in crossed if model.framework.is_tensor(tensor) and learning.is_open(tensor)]
@@ -148,6 +155,7 @@ def pull_modules(
     model, learning, framework = learner.model, learner.learning, learner.framework
     counts: dict[str, int] = defaultdict(int)
     own, stack, strange = dict(framework.modules(model.root)), [_Frame()], list[str]()
+    whole = {path for path, module in own.items() if getattr(BY_NAME.get(framework.layer(module)), "whole", False)}
     rng = np.random.default_rng(1)
 
     def moved(cotangent: Array) -> Array:
@@ -156,7 +164,7 @@ def pull_modules(
         return np.asarray(cotangent * (1 + EPSILON[model.precision] * rng.uniform(-1, 1, cotangent.shape)))
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        key, module = keys[path], own[path]
+        key, module, layer = keys[path], own[path], framework.layer(own[path])
 
         def forced(*args: Any, **kwargs: Any) -> Any:
             call, counts[key] = counts[key], counts[key] + 1
@@ -165,14 +173,15 @@ def pull_modules(
                 strange.append(key)
                 return forward(*args, **kwargs)
             parent, frame = stack[-1], _Frame()
-            for index, tensor in enumerate(leaves((args, kwargs), framework.is_tensor)):
+            tensors = given(layer, args, kwargs, framework.is_tensor)
+            for index, tensor in enumerate(tensors):
                 cotangent = recorded.get(f"in.{index}'")
                 if cotangent is not None and learning.is_open(tensor):
                     parent.given.append(tensor)
                     parent.cotangents.append(framework.to_tensor(moved(cotangent), model.precision))
             fresh: dict[str, Any] = {}
 
-            def enter(index: int, tensor: Any) -> Any:
+            def enter(index: int) -> Any:
                 array = recorded[f"in.{index}"]
                 made = framework.to_tensor(array, model.precision)
                 if array.dtype.kind != "f":
@@ -180,7 +189,9 @@ def pull_modules(
                 fresh[f"input.{index}"] = learning.watched(made)
                 return fresh[f"input.{index}"].clone()  # a module may write into it
 
-            args, kwargs = _mapped(model, (args, kwargs), enter)
+            if f"in.{len(tensors) - 1}" in recorded and f"in.{len(tensors)}" not in recorded:
+                entering = [enter(index) for index in range(len(tensors))]
+                args, kwargs = exchanged((args, kwargs), tensors, entering, framework.is_tensor)
             stack.append(frame)
             try:
                 result = forward(*args, **kwargs)
@@ -188,13 +199,13 @@ def pull_modules(
                 stack.pop()
             learned = learning.parameters(model.root)
             wanted = {**fresh, **frame.received}
-            for name in framework.own_tensors(module):
-                full = f"{path}.{name}" if path else name
-                if full in learned:
-                    wanted[f"gradient.{full}"] = learned[full]
-            returned = list(leaves(result, framework.is_tensor))
+            own_names = [f"{path}.{name}" if path else name for name in framework.own_tensors(module)]
+            if path in whole:
+                own_names = [name for name in learned if name.startswith(f"{path}." if path else "")]
+            wanted |= {f"gradient.{name}": learned[name] for name in own_names if name in learned}
+            put_out = returned(layer, result, framework.is_tensor)
             recorded |= {name: moved(array) for name, array in recorded.items() if name.endswith("'")}
-            out.write(key, call, _pulled(learner, module, returned, recorded, frame, wanted))
+            out.write(key, call, _pulled(learner, module, put_out, recorded, frame, wanted))
 
             def leave(index: int, tensor: Any) -> Any:
                 array = recorded.get(f"out.{index}")
@@ -204,29 +215,30 @@ def pull_modules(
                 parent.received[f"part.{key}#{call}.{index}"] = made
                 return made.clone()
 
-            return _mapped(model, result, leave)
+            leaving = [leave(index, tensor) for index, tensor in enumerate(put_out)]
+            return exchanged(result, put_out, leaving, framework.is_tensor)
 
         return forced
 
-    with learner.in_training(), wrapped_forwards(_paired(model, keys), wrap):
+    with learner.in_training(), framework.module_by_module(), wrapped_forwards(_paired(model, keys), wrap):
         learner.forward(inputs)
     out.close()
     return strange
 
 
 def _pulled(
-    learner: Learner, module: Any, returned: list[Any], recorded: Mapping[str, Array], frame: _Frame,
+    learner: Learner, module: Any, put_out: list[Any], recorded: Mapping[str, Array], frame: _Frame,
     wanted: Mapping[str, Any],
 ) -> dict[str, Array]:  # fmt: skip
     """Return the products of one call; where nothing is reached, zeros."""
     framework, learning, precision = learner.framework, learner.learning, learner.model.precision
     outputs, arrays = list(frame.given), []
-    for index, tensor in enumerate(returned):
+    for index, tensor in enumerate(put_out):
         cotangent = recorded.get(f"out.{index}'")
         if cotangent is not None and learning.is_open(tensor):
             outputs.append(tensor)
             arrays.append(cotangent.astype(np.float64))
-    rule = BACKWARD.get(framework.layer(module)) if learner.side == "torch" and returned else None
+    rule = BACKWARD.get(framework.layer(module)) if learner.side == "torch" and put_out else None
     variants = {"": arrays}
     if rule is not None and len(arrays) == 1:
         factors = rule[1](module, tuple(recorded["in.0"].shape))
@@ -252,23 +264,24 @@ def _merged(tensors: list[Any], cotangents: list[Any]) -> tuple[list[Any], list[
     return [tensor for tensor, _ in kept.values()], [cotangent for _, cotangent in kept.values()]
 
 
-def draw_cotangents(outputs: Mapping[str, Any], model: Any, seed: int) -> dict[str, Any]:
-    """Draw what is pulled back from every output: normal numbers, the same for both sides."""
+def draw_cotangents(outputs: Mapping[str, Any], model: Any, seed: int, perturbed: int = 0) -> dict[str, Any]:
+    """Draw what is pulled back from every output: normal numbers, the same for both sides.
+
+    ``perturbed``: above 0, add about one unit in the last place, seeded by this number.
+    """
     drawn = {}
     for place, (name, tensor) in enumerate(outputs.items()):
-        array = np.random.default_rng([seed, place]).standard_normal(tuple(tensor.shape)).astype(np.float32)
+        normal = np.random.default_rng([seed, place]).standard_normal(tuple(tensor.shape))
+        array: Array = normal.astype(np.float32)
+        if perturbed:
+            share = np.random.default_rng([perturbed, seed, place]).uniform(-1, 1, array.shape)
+            array = array * (1 + EPSILON[model.precision] * share)
         drawn[name] = model.framework.to_tensor(array, model.precision)
     return drawn
 
 
 def _paired(model: Any, keys: Mapping[str, str]) -> list[tuple[str, Any]]:
     return [(path, module) for path, module in model.framework.modules(model.root) if path in keys]
-
-
-def _mapped(model: Any, tree: Any, change: Callable[[int, Any], Any]) -> Any:
-    """Return a structure with each of its tensors changed."""
-    is_tensor = model.framework.is_tensor
-    return rebuild(tree, is_tensor, (change(i, tensor) for i, tensor in enumerate(leaves(tree, is_tensor))))
 
 
 def _narrow(array: Array) -> Array:

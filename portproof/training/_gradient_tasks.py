@@ -58,8 +58,9 @@ class GradientTasks:
     def gradients(self, keys: dict[str, str], inputs: str, out: str, perturbed: int, weights: str, seed: int) -> None:
         """Write the gradients of each output, and of the loss, in every parameter and floating input: ``HEAD|NAME``.
 
-        ``perturbed``: above 0, add about one unit in the last place to every parameter first, seeded by this number.
-        The inputs stay: where two values are equal, a max-pool would hand the gradient to another.
+        ``perturbed``: above 0, add about one unit in the last place to every parameter first, and to what is pulled
+        back, seeded by this number. The inputs stay: where two values are equal, a max-pool would hand the gradient to
+        another.
         """
         learner = self._learner("float64", keys, weights, seed)
         rows = load_file(inputs)
@@ -70,7 +71,7 @@ class GradientTasks:
         with learner.in_training(), paddles_backward(learner):
             outputs = learner.forward(rows)
             heads: dict[str, tuple[list[Any], list[Any]]] = {}
-            cotangents = draw_cotangents(outputs, learner.model, seed)
+            cotangents = draw_cotangents(outputs, learner.model, seed, perturbed)
             for name, tensor in outputs.items():
                 if learning.is_open(tensor):
                     heads[name] = [tensor], [cotangents[name]]

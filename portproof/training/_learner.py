@@ -14,7 +14,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, ModelRaised, one_line
-from portproof._model import Model, wrapped_forwards
+from portproof._layers import BY_NAME
+from portproof._model import Model, whole_layers, wrapped_forwards
 from portproof._port import Port
 from portproof._resolve import resolve_callable, resolve_factory
 from portproof._tree import leaves, name_outputs, rebuild
@@ -109,7 +110,7 @@ class Learner:
         args, kwargs = self.model.arguments(inputs)
         outputs: dict[str, Any] = {}
         try:
-            with _quiet(), self._shared_masks(), self._outputs_into(outputs):
+            with self._as_trained(), self._outputs_into(outputs):
                 losses = self.training.step(*args, self.framework.to_tensor(labels), **kwargs)
         except Exception as error:
             raise ModelRaised(self.side, "", f"in a training step: {one_line(error)}") from error
@@ -122,7 +123,7 @@ class Learner:
         self._seed_framework()
         self.model.root.train()
         try:
-            with _quiet(), self._shared_masks():
+            with self._as_trained():
                 yield
         finally:
             self.model.root.eval()
@@ -135,7 +136,7 @@ class Learner:
         """
         args, kwargs = self.model.arguments(inputs)
         floats = {name for name, array in inputs.items() if array.dtype.kind == "f"}
-        self.inputs = dict(zip(inputs, leaves((args, kwargs), self.framework.is_tensor), strict=True))
+        self.inputs = dict(zip(self.port.inputs, leaves((args, kwargs), self.framework.is_tensor), strict=True))
         self.inputs = {n: self.learning.watched(t) if n in floats else t for n, t in self.inputs.items()}
         args, kwargs = rebuild((args, kwargs), self.framework.is_tensor, iter(self.inputs.values()))
         try:
@@ -172,6 +173,26 @@ class Learner:
         named = "dropout" in type(module).__name__.lower() and self.framework.is_leaf(module)
         return named and isinstance(getattr(module, "p", None), float)
 
+    @contextlib.contextmanager
+    def _as_trained(self) -> Iterator[None]:
+        """Run in training mode with nothing left to chance, for the time of the block."""
+        precise = self.framework.default_precision(self.model.precision)
+        with _quiet(), precise, self._shared_masks(), self._no_inner_dropout():
+            yield
+
+    @contextlib.contextmanager
+    def _no_inner_dropout(self) -> Iterator[None]:
+        """Set the dropout inside layers that are run in one piece to 0: its masks cannot be shared."""
+        found = [] if self.dropout == "own" else inner_dropouts(self.model)
+        before = [module.dropout for module in found]
+        for module in found:
+            module.dropout = 0.0
+        try:
+            yield
+        finally:
+            for module, rate in zip(found, before, strict=True):
+                module.dropout = rate
+
     def _shared_masks(self) -> contextlib.AbstractContextManager[None]:
         if self.dropout == "own":
             return contextlib.nullcontext()
@@ -195,6 +216,12 @@ class Learner:
             return masked
 
         return wrapped_forwards(found, wrap)
+
+
+def inner_dropouts(model: Model) -> list[Any]:
+    """Return the layers that are run in one piece and drop inside it: attention, recurrent layers."""
+    wholes = [m for _, m in whole_layers(model) if getattr(BY_NAME.get(model.framework.layer(m)), "whole", False)]
+    return [module for module in wholes if getattr(module, "dropout", 0.0)]
 
 
 @contextlib.contextmanager
