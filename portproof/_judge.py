@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from portproof._numerics import EPSILON, Array, Difference, compare, extreme_factor
 from portproof._report import Culprit, Hop, Modules, Verdict, Worst, gravest
 from portproof._settings import SettingDifference
-from portproof._taps import LOUD, LOUDNESS, OTHER_COUNT, RECEIVED, RETURNED, TapDifference
+from portproof._taps import LOUD, LOUDNESS, OTHER_COUNT, OTHER_SHAPE, RECEIVED, RETURNED, TapDifference
 
 #: How many noise floors away two honest computations of a tensor may lie. Honest ratios of GoogLeNet's modules and
 #: outputs reach 7 (a Linear over two rows, which Paddle sums one term after the other and torch in blocks); the
@@ -244,7 +244,7 @@ def _culprit(entry: TapDifference, value: float) -> Culprit:
     difference = entry.difference
     number = value if math.isfinite(value) else None
     amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
-    if OTHER_COUNT in (difference.mismatch or ""):
+    if OTHER_COUNT in amount or amount.endswith(OTHER_SHAPE):
         verb = "receives" if entry.role == RECEIVED else "returns"
         return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}", number)
     if entry.role == RECEIVED:

@@ -152,7 +152,7 @@ class Replay:
         """
         parts: dict[str, list[Culprit]] = {}
         for culprit in culprits:
-            whole = _whole(culprit)
+            whole = self._whole(culprit)
             if whole is not None:
                 parts.setdefault(whole, []).append(culprit)
         wholes = [
@@ -162,17 +162,31 @@ class Replay:
             or any(culprit.kind == "signature" for culprit in differing)
             or self._cut_otherwise(whole)
         ]
-        if not wholes:
-            return culprits, ()
-        coarse = Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, wholes), *self._paths())
-        coarse.submit(look=False, seed=0)
-        _, remaining, found = coarse.compare()
-        named = {culprit.module for culprit in remaining}
-        same = {whole for whole in wholes if whole not in named and any(entry.key == whole for entry in found)}
-        return [culprit for culprit in culprits if _whole(culprit) not in same], tuple(sorted(same))
+        same: set[str] = set()
+        # Wholes inside others come first: with all parts of the outer one left alone, nothing would be said of them.
+        for depth in sorted({_depth(whole) for whole in wholes}, reverse=True):
+            level = [whole for whole in wholes if _depth(whole) == depth]
+            coarse = Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, level), *self._paths(depth))
+            coarse.submit(look=False, seed=0)
+            _, remaining, found = coarse.compare()
+            named = {culprit.module for culprit in remaining}
+            same |= {whole for whole in level if whole not in named and any(entry.key == whole for entry in found)}
+        return [culprit for culprit in culprits if self._whole(culprit) not in same], tuple(sorted(same))
 
-    def _paths(self) -> tuple[Path, Path]:
-        return Path(self.files["inputs"]), Path(f"{self.files['folder']}-coarse")
+    def _whole(self, culprit: Culprit) -> str | None:
+        """Return the paired module in which a culprit may be a matter of where parts are cut; None: it cannot be."""
+        if culprit.kind == "wiring":
+            whole = culprit.module
+        elif culprit.kind in ("computes", "signature") and culprit.module:
+            whole = culprit.module.rpartition(".")[0]
+        else:
+            return None
+        while whole and whole not in self.pairs.keys["torch"]:
+            whole = whole.rpartition(".")[0]
+        return whole
+
+    def _paths(self, depth: int) -> tuple[Path, Path]:
+        return Path(self.files["inputs"]), Path(f"{self.files['folder']}-coarse-{depth}")
 
     def _cut_otherwise(self, whole: str) -> bool:
         """Whether the two sides' parts of a whole differ in type, or some have no partner."""
@@ -280,11 +294,8 @@ class Replay:
         )
 
 
-def _whole(culprit: Culprit) -> str | None:
-    """Return the module inside which a culprit may be a matter of where parts are cut; None where it cannot be."""
-    if culprit.kind in ("computes", "signature") and culprit.module:
-        return culprit.module.rpartition(".")[0]
-    return culprit.module if culprit.kind == "wiring" else None
+def _depth(path: str) -> int:
+    return path.count(".") + 1 if path else 0
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class Culprit:
         side: ``"paddle"``, ``"torch"``, or ``"unknown"`` where the two differ and nothing says who is wrong.
         module: path, by torch's name where the paths differ; "" for the root.
         kind: ``computes`` (another output on the same input), ``saturates`` (only on a larger one), ``wiring`` (hands
-            its parts another input), ``signature`` (is called with, or returns, another number of tensors), ``raises``,
+            its parts another input), ``signature`` (takes or returns tensors of another number or shape), ``raises``,
             ``weights`` (a tensor without an equal), ``setting`` (built otherwise in a way that acts in training
             only), ``graph`` (two files differ here, node by node), ``export`` (the exporter's nodes compute something
             else), ``runtime`` (the runtime does, or its optimiser), ``precision`` (computes in less than the run's

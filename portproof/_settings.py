@@ -94,6 +94,7 @@ SETTINGS: dict[str, tuple[Setting, ...]] = {
     "GroupNorm": (_EPS, Setting("num_groups", "_num_groups")),
     "LeakyReLU": (Setting("negative_slope", "_negative_slope"),),
     "ELU": (Setting("alpha", "_alpha"),),
+    "Hardsigmoid": (Setting("slope", "slope", fixed=1 / 6, paddle_fixed=0.1666667),),
     "CELU": (Setting("alpha", "_alpha"),),
     "Softplus": (Setting("beta", "_beta"), Setting("threshold", "_threshold")),
     "Hardtanh": (Setting("min_val", "_min"), Setting("max_val", "_max")),
@@ -121,7 +122,7 @@ def read_settings(side: str, layer: str, module: object) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for setting in SETTINGS.get(layer, ()):
         if side == "torch":
-            value = setting.fixed if setting.fixed is not None else getattr(module, setting.name, None)
+            value = getattr(module, setting.name, setting.fixed)
         else:
             value = getattr(module, setting.paddle, setting.paddle_fixed)
         found[setting.name] = _FORMS[setting.form](value, side, layer)

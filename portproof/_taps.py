@@ -11,9 +11,10 @@ else although every module before it was corrected has a parent that wires it ot
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,8 @@ RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
 LOUDNESS = 16.0
 #: How a difference begins that is only another number of tensors.
 OTHER_COUNT = " tensors where "
+#: How one ends where both have as many elements, in another shape.
+OTHER_SHAPE = ", of as many elements"
 
 
 @dataclass(frozen=True)
@@ -195,6 +198,10 @@ def force(
                 difference = _NOTHING
             else:
                 difference = compare(one, reference, model.precision, detail=False)
+            if difference.mismatch and one.size == reference.size and one.shape != reference.shape:
+                shape = replace(difference, mismatch=f"{difference.mismatch}{OTHER_SHAPE}")
+                found.append(TapDifference(key, call, role, index, shape))
+                difference = compare(one.reshape(reference.shape), reference, model.precision, detail=False)
             found.append(TapDifference(key, call, role, index, difference, cap))
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
@@ -285,7 +292,13 @@ def _loud(
 
 
 def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[Array]) -> Any:
-    return exchanged(tree, tensors, [_tensor(model, array) for array in arrays], model.framework.is_tensor)
+    """Return a structure with some tensors replaced by arrays, each in the shape of the tensor if it has its size."""
+    made = []
+    for tensor, array in zip(tensors, arrays, strict=True):
+        shape = tuple(tensor.shape)
+        fits = array.size == math.prod(shape)
+        made.append(_tensor(model, array.reshape(shape) if fits else array))
+    return exchanged(tree, tensors, made, model.framework.is_tensor)
 
 
 def _tensor(model: Model, array: Array) -> Any:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 from portproof._artefacts import ArtefactChain
 from portproof._blockwise import modules_hop, require_streamable, stream_replay
 from portproof._capture import save_arrays
+from portproof._causes import explain_float32
 from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._files import NO_HASHES, FileJudge, artefact_path
@@ -220,7 +221,7 @@ class _Chain:
         """Judge every hop under one set of weights."""
         lead = self.sides.live[0]
         quick = self.options.quick
-        inputs = self._quick_inputs() if quick else self.inputs
+        inputs = self.asked = self._quick_inputs() if quick else self.inputs
         for side in self.sides.live:
             self.do(side, "loading weights", "load", weights=str(files[side]))
         replay = self._submit_replay(label)
@@ -300,7 +301,7 @@ class _Chain:
     def _pairs(self) -> Pairs:
         """Pair the modules, and note which are built otherwise, should it not show in what they compute."""
         pairs = self.sides.pairs()
-        self.harmless = {d.key: f"'{d.key}' is built otherwise: {d.text}" for d in pairs.settings if not d.training}
+        self.harmless = {d.key: d.text for d in pairs.settings if not d.training}
         return pairs
 
     def _judge_blockwise(self, weights: Path) -> None:
@@ -369,7 +370,15 @@ class _Chain:
             SideRun(TITLE[side], find_runner(EAGER[side]).title, by["float32"], by["float64"], by.get("float32.single"))
             for side, by in sorted(outputs.items(), key=lambda item: self.sides.live.index(item[0]))
         ]
-        self.hops += side_hops(runs, label, floors)
+        hops = side_hops(runs, label, floors)
+        oracle = outputs[self.sides.live[0]]["float64"]
+        for index, hop in enumerate(hops):
+            if (hop.kind, hop.precision, hop.verdict) != ("numerics", "float32", "divergent"):
+                continue
+            side = next(side for side in outputs if find_runner(EAGER[side]).title in hop.target)
+            hops[index], met = explain_float32(self.sides, side, hop, oracle, floors, self.asked)
+            self.deviations += [deviation for deviation in met if deviation not in self.deviations]
+        self.hops += hops
 
     def _judge_lower(self, label: str, inputs: Path, oracle: Arrays, floors: Mapping[str, Floor]) -> None:
         """Judge each side in the lower precisions that were asked for; where it has no kernels it is unavailable.
@@ -414,9 +423,13 @@ class _Chain:
             covered(modules)
         self.modules = modules if self.modules is None or modules.first_divergence else self.modules
         known = {culprit.module for culprit in culprits}
-        self.notes += [
-            f"{text}; it makes no difference on these inputs" for key, text in self.harmless.items() if key not in known
-        ]
+        alike: dict[str, list[str]] = {}
+        for key, text in self.harmless.items():
+            if key not in known:
+                alike.setdefault(text, []).append(f"'{key}'")
+        for text, keys in alike.items():
+            which = f"{keys[0]} is" if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more are"
+            self.notes.append(f"{which} built otherwise: {text}; it makes no difference on these inputs")
         kept, accepted = settle_accepted(self.port.accepted, culprits, found)
         self.accepted = self.accepted or accepted
         if culprits:  # the replay says where a model that raised went wrong; where it raised is a consequence

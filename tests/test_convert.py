@@ -364,3 +364,40 @@ def test_the_zoo_s_names_lead_to_ours() -> None:
     assert weights == [{**line, "torch": zoo_name(line["torch"])} for line in ours]
     assert len({line["torch"] for line in weights}) == len(weights) == 116
     assert [line["torch"] for line in zoo if not line["paddle"]] == ["OC2_DUMMY_1", "OC2_DUMMY_3"]  # of Reshapes
+
+
+def test_a_tensor_of_several_names_and_one_of_another_shape_come_back_bit_for_bit(project: Path, run: Run) -> None:
+    """Paddle's LSTM holds each tensor twice, and the bias of its Bilinear has two axes."""
+    import paddle
+
+    (project / "ports.py").write_text(
+        "from portproof import Input, Port\n"
+        "def torch_model():\n"
+        "    from torch import nn\n"
+        "    return nn.ModuleDict({'lstm': nn.LSTM(3, 2), 'pair': nn.Bilinear(2, 3, 4)})\n"
+        "def paddle_model():\n"
+        "    from paddle import nn\n"
+        "    return nn.LayerDict({'lstm': nn.LSTM(3, 2), 'pair': nn.Bilinear(2, 3, 4)})\n"
+        "PORT = Port('p', paddle_model, torch_model, {'x': Input(('batch', 3))})\n"
+    )
+    layer = paddle.nn.LayerDict({"lstm": paddle.nn.LSTM(3, 2), "pair": paddle.nn.Bilinear(2, 3, 4)})
+    paddle.save(layer.state_dict(), "own.pdparams")
+    assert run("account", "ports.py", "-o", "map.csv").code == 0
+    text = Path("map.csv").read_text()
+    assert "lstm.weight_ih_l0,lstm.weight_ih_l0 + lstm.0.cell.weight_ih,tied,8x3,8x3 + 8x3,float32" in text
+    assert "pair.bias,pair.bias,reshape,4,1x4,float32" in text
+    for port in (["--port", "ports.py"], ["--map", "map.csv"]):
+        assert run("convert", "own.pdparams", "there.safetensors", *port).code == 0
+        assert run("convert", "there.safetensors", "back.pdparams", *port).code == 0
+        names = [f"lstm.{kind}_{where}_l0" for kind in ("weight", "bias") for where in ("ih", "hh")]
+        assert set(load_file("there.safetensors")) == {*names, "pair.weight", "pair.bias"}
+        back = paddle.load("back.pdparams")
+        assert all((back[name].numpy() == tensor.numpy()).all() for name, tensor in layer.state_dict().items())
+        assert layer.set_state_dict(back) == ([], [])
+    torn = {name: np.array(tensor.numpy()) for name, tensor in layer.state_dict().items()}
+    torn["lstm.0.cell.bias_ih"] += 1
+    paddle.save({name: paddle.to_tensor(array) for name, array in torn.items()}, "torn.pdparams")
+    run("convert", "torn.pdparams", "torn.safetensors", "--port", "ports.py").refused(
+        2, "'lstm.0.cell.bias_ih' and 'lstm.bias_ih_l0' are one tensor"
+    )
+    assert not Path("torn.safetensors").exists()
