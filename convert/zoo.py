@@ -1,7 +1,7 @@
 """The zoo's classifiers: Paddle's own (``paddle.vision``) beside torchvision's, or the PyTorch ones in ``torch_impl``.
 
 Where the two libraries' names differ the maps below say how; where their models of one name are not one function,
-``torch_impl/zoo.py`` builds what Paddle has, and ``NAMESAKES`` keeps the pairs that differ, for the record.
+``torch_impl/zoo.py`` builds what Paddle has, and a ``…_NAMESAKE`` keeps the pair that differs, for the record.
 """
 
 from collections.abc import Mapping
@@ -141,10 +141,12 @@ LENET = Port(
 )
 
 _TORCHVISION = "torch_impl.zoo:torchvision_"
-#: Two libraries' models of one name that are not one function; `portproof verify` says why.
-NAMESAKES = (
-    _pair("mobilenet_v3_small", MOBILENET_V3_SMALL.weights.rename, torch=f"{_TORCHVISION}mobilenet_v3_small"),
-    _pair("alexnet", _ALEXNET, torch=f"{_TORCHVISION}alexnet"),
-    _pair("inception_v3", INCEPTION_V3.weights.rename, size=299, torch=f"{_TORCHVISION}inception_v3"),
-    _pair("squeezenet1_1", _squeezenet(), torch=f"{_TORCHVISION}squeezenet1_1"),
+# Two libraries' models of one name that are not one function; `portproof verify` says why.
+MOBILENET_V3_SMALL_NAMESAKE = _pair(
+    "mobilenet_v3_small", MOBILENET_V3_SMALL.weights.rename, torch=f"{_TORCHVISION}mobilenet_v3_small"
 )
+ALEXNET_NAMESAKE = _pair("alexnet", _ALEXNET, torch=f"{_TORCHVISION}alexnet")
+INCEPTION_V3_NAMESAKE = _pair(
+    "inception_v3", INCEPTION_V3.weights.rename, size=299, torch=f"{_TORCHVISION}inception_v3"
+)
+SQUEEZENET_NAMESAKE = _pair("squeezenet1_1", _squeezenet(), torch=f"{_TORCHVISION}squeezenet1_1")

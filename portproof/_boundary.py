@@ -29,7 +29,12 @@ class Shared:
 
 
 #: Masks have opposite meanings and other shapes, and the attention weights come back on request.
-SHARED = {"MultiheadAttention": Shared(("query", "key", "value"), 1)}
+SHARED = {
+    "MultiheadAttention": Shared(("query", "key", "value"), 1),
+    **dict.fromkeys(("TransformerEncoder", "TransformerEncoderLayer"), Shared(("src",), 1)),
+    **dict.fromkeys(("TransformerDecoder", "TransformerDecoderLayer"), Shared(("tgt", "memory"), 1)),
+    "Transformer": Shared(("src", "tgt"), 1),
+}
 
 
 def given(layer: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: IsTensor) -> list[Any]:

@@ -298,7 +298,9 @@ def export(
         if weights is not None:
             save_arrays(state, given_weights(weights, {side: session})[0])
             session.call("load", weights=str(state))
-        session.call("export", inputs=str(inputs), out=str(out.absolute()))
+        fixed = session.call("export", inputs=str(inputs), out=str(out.absolute()))["fixed"]
+    for name in fixed:
+        typer.echo(f"'{name}' is fixed at the port's size: the exporter cannot leave it open")
     typer.echo(
         f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB, with "
         + (f"the weights of {weights.name}" if weights else "freshly initialised weights")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -27,13 +28,16 @@ class ExportFailed(BadInput):
     """An exporter raised; in ``verify`` this is one failed hop, and the others are still judged."""
 
 
-def export(model: Model, inputs: Any, target: Path) -> None:
+def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:
     """Export one side's float32 model, check the file, and put it in place atomically.
 
     Args:
         model: in float32.
         inputs: example arrays by name, at least two rows (a batch of one is a constant to some tracers).
         target: the file.
+
+    Returns:
+        The free dimensions that the exporter could not keep free, and that have the size of the example.
 
     Raises:
         ExportFailed: the exporter or the checker refused; an older file is left as it was.
@@ -48,19 +52,20 @@ def export(model: Model, inputs: Any, target: Path) -> None:
             raise Unavailable(f"the {model.framework.side} export needs {package}: pip install 'portproof[{extra}]'")
     import onnx
 
-    arguments = {name: model.framework.to_tensor(array) for name, array in inputs.items()}
+    arguments = {name: model.framework.to_tensor(inputs[name]) for name in model.port.inputs}
     with atomic_path(target) as temporary:
         try:
             with _quiet():
                 model.framework.export(model.root, arguments, model.port, str(temporary))
             proto = onnx.load(temporary)
-            tidy(proto, model.port, model.framework.side)
+            fixed = tidy(proto, model.port, model.framework.side)
             onnx.checker.check_model(proto, full_check=True)
             onnx.save(proto, temporary)
         except (Unavailable, ExportFailed):
             raise
         except Exception as error:  # exporters raise what they like; the hop fails with their words
             raise ExportFailed(f"{model.framework.side} export of port '{model.port.name}': {_gist(error)}") from error
+    return fixed
 
 
 def _gist(error: Exception) -> str:
@@ -94,8 +99,11 @@ def _quiet() -> Iterator[None]:
             os.close(descriptor)
 
 
-def tidy(proto: Any, port: Port, side: str) -> None:
+def tidy(proto: Any, port: Port, side: str) -> tuple[str, ...]:
     """Name the graph's free dimensions, inputs and outputs as the port does, and say where it comes from.
+
+    Returns:
+        The free dimensions of the port that have a fixed size in the graph.
 
     Raises:
         ExportFailed: the graph has other inputs or another number of outputs than the port.
@@ -117,9 +125,12 @@ def tidy(proto: Any, port: Port, side: str) -> None:
             node.output[:] = [renamed.get(name, name) for name in node.output]
         for value in (*graph.output, *graph.value_info):
             value.name = renamed.get(value.name, value.name)
+    fixed: dict[str, None] = {}
     for value in inputs:
         for dimension, size in zip(value.type.tensor_type.shape.dim, port.inputs[value.name].shape, strict=True):
-            if isinstance(size, str):
+            if isinstance(size, str) and dimension.HasField("dim_value"):
+                fixed[size] = None
+            elif isinstance(size, str):
                 dimension.dim_param = size
     batched = any(declared.has_rows for declared in port.inputs.values())
     for value in graph.output:
@@ -129,6 +140,7 @@ def tidy(proto: Any, port: Port, side: str) -> None:
     del graph.value_info[:]
     proto.producer_name = f"portproof ({side} export of {port.name})"
     proto.doc_string = ""
+    return tuple(fixed)
 
 
 def paddle_program(layer: Any, port: Port, target: Path) -> None:
@@ -155,7 +167,8 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
     """Export a Paddle layer: ``paddle.jit.save``, paddle2onnx, then constants folded and biases fused here.
 
     ``paddle.onnx.export`` is not used: it lets paddle2onnx fold through Polygraphy, which tries to install packages
-    from an outside index while it runs. paddle2onnx itself prints to standard output and leaves by SystemExit.
+    from an outside index while it runs. paddle2onnx itself runs in a process of its own: it aborts where it does not
+    know an operator's attribute, and would take a test run with it.
 
     Raises:
         ExportFailed: paddle2onnx gave up.
@@ -167,27 +180,41 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
     names = {parameter.name: name for name, parameter in layer.state_dict().items()}
     with tempfile.TemporaryDirectory(prefix="portproof-") as folder:
         program, raw = Path(folder) / "inference", Path(folder) / "raw.onnx"
-        try:
-            paddle_program(layer, port, program)
-            import paddle2onnx
-
-            paddle2onnx.export(
-                f"{program}.json",
-                f"{program}.pdiparams",
-                str(raw),
-                opset_version=PADDLE_OPSET,
-                optimize_tool="None",
-            )
-        except SystemExit as error:
-            raise ExportFailed(f"paddle2onnx gave up on port '{port.name}' (exit {error.code}).") from error
-        if not raw.is_file():
-            raise ExportFailed(f"paddle2onnx wrote no file for port '{port.name}'.")
+        paddle_program(layer, port, program)
+        _run_paddle2onnx(program, raw, port.name)
         proto = onnxscript.optimizer.optimize(onnx.load(raw))
     fusions = ["fuse_add_bias_into_conv", "fuse_matmul_add_bias_into_gemm", "eliminate_unused_initializer"]
     proto = onnxscript.optimizer.optimize(onnxoptimizer.optimize(proto, fusions))
     _rename(proto, names)
     _rename(proto, _folded_biases(proto, set(names.values())))
     onnx.save(proto, target)
+
+
+_CONVERT = """
+import sys
+import paddle2onnx
+program, parameters, target, opset = sys.argv[1:]
+paddle2onnx.export(program, parameters, target, opset_version=int(opset), optimize_tool="None")
+"""
+
+
+def _run_paddle2onnx(program: Path, raw: Path, name: str) -> None:
+    """Convert a program that was saved; raises ExportFailed with paddle2onnx's own last words."""
+    import subprocess
+
+    arguments = [f"{program}.json", f"{program}.pdiparams", str(raw), str(PADDLE_OPSET)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CONVERT, *arguments], capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, errors="replace",
+    )  # fmt: skip
+    if done.returncode == 0 and raw.is_file():
+        return
+    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if _WORDS.search(line)]
+    how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"gave up (exit {done.returncode})"
+    raise ExportFailed(f"paddle2onnx {how} on port '{name}'{': ' + said[-1][:300] if said else ''}")
+
+
+_WORDS = re.compile(r"\[ERROR\]|Error|error:|what\(\)|not support|unsupported|Assert|Oops|failed", re.IGNORECASE)
 
 
 def _rename(proto: Any, names: Mapping[str, str]) -> None:

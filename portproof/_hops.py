@@ -60,7 +60,7 @@ def batch_hop(
     """Judge rows run one at a time against the same rows of a batch; no hop where that was not done."""
     if not single:
         return []
-    rows, size = (len(next(iter(outputs.values()))) for outputs in (single, batch))
-    head = {name: array[:rows] for name, array in batch.items()}
+    rows, size = (len(next(iter(outputs.values()))) for outputs in (single, {n: batch[n] for n in single}))
+    head = {name: batch[name][:rows] for name in single}
     source, target = f"{title}, batch {size}", f"{title}, batch 1"
     return [judge_outputs("batch", source, target, "float32", weights, single, head, floors)]

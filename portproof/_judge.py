@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 from portproof._numerics import EPSILON, Array, Difference, compare, extreme_factor
@@ -24,6 +24,9 @@ def multiple(precision: str) -> float:
     """Return how many noise floors begin a divergence in a precision."""
     return FLOOR_MULTIPLE if precision in ("float64", "float32") else LOWER_MULTIPLE
 
+
+#: Differences in float64 that are worth a word, and decide nothing.
+_LIKE_FLOAT32 = (EPSILON["float32"] / 32, EPSILON["float32"] * 32)
 
 #: From how many elements on an error of exactly zero is a property of the module (ReLU, max-pool, concat) and not
 #: luck; such a module must agree exactly.
@@ -214,6 +217,7 @@ def judge_modules(
         The coverage, and the culprits in the order in which they are reached.
     """
     worst_module, worst_ratio = "", 0.0
+    called = {entry.key for entry in found}
     blind: set[str] = set()
     culprits: dict[tuple[str, str], Culprit] = {}
     for entry in found:
@@ -223,7 +227,7 @@ def judge_modules(
         if entry.role == RETURNED and entry.difference.count and is_blind(entry.difference, floor, "float64"):
             blind.add(entry.key)
         if value > FLOOR_MULTIPLE:
-            culprit = _culprit(entry, value)
+            culprit = _culprit(entry, value, called)
             culprits.setdefault((culprit.module, culprit.kind), culprit)
         elif value > worst_ratio:
             worst_module, worst_ratio = entry.key, value
@@ -240,15 +244,20 @@ def _with_settings(culprit: Culprit, settings: Sequence[SettingDifference]) -> C
     return replace(culprit, message=f"{culprit.message}; {', '.join(said)}") if said else culprit
 
 
-def _culprit(entry: TapDifference, value: float) -> Culprit:
+def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
+    """Put one difference into words. ``called``: the modules that run; a list of modules is none, its owner is."""
     difference = entry.difference
     number = value if math.isfinite(value) else None
     amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
-    if OTHER_COUNT in amount or amount.endswith(OTHER_SHAPE):
+    if not difference.mismatch and _LIKE_FLOAT32[0] < difference.rms < _LIKE_FLOAT32[1] and entry.role != LOUD:
+        amount += ", about what float32 rounds: something in it may be computed in float32"
+    if OTHER_COUNT in amount or amount.startswith(OTHER_SHAPE):
         verb = "receives" if entry.role == RECEIVED else "returns"
         return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}", number)
     if entry.role == RECEIVED:
         parent = entry.key.rpartition(".")[0]
+        while parent and parent not in called:
+            parent = parent.rpartition(".")[0]
         text = f"its part '{entry.key}' receives another input: {amount}"
         return Culprit("unknown", parent, "wiring", "forward", text, number)
     if (difference.mismatch or "").startswith("raised"):

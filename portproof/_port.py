@@ -134,6 +134,8 @@ class Port:
         torch: the same for a ``torch.nn.Module``.
         inputs: name to :class:`Input`, in the order of the models' arguments.
         outputs: names of the outputs, in the order in which the models return them, or the keys of the dictionary.
+        batch_axes: output to the axis that counts its rows, where that is not the first (a recurrent layer's state);
+            None for an output that has no rows (a loss of the whole batch).
         weights: how the names and layouts of the two state dicts correspond.
         kwargs: keyword arguments of both factories (``--set num_classes=10``).
         call: how the inputs are handed over: by position, by keyword, or as one dictionary.
@@ -155,6 +157,7 @@ class Port:
     torch: Factory | None = None
     inputs: Mapping[str, Input] = field(default_factory=dict)
     outputs: Sequence[str] = ("out",)
+    batch_axes: Mapping[str, int | None] = field(default_factory=dict)
     weights: WeightMap = field(default_factory=WeightMap)
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     call: Literal["positional", "keyword", "dictionary"] = "positional"
@@ -179,6 +182,9 @@ class Port:
             raise BadInput(f"{where}: outputs must name each output once, found {list(self.outputs)}.")
         if isinstance(self.outputs, tuple) and any(len(name) == 0 for name in self.outputs):
             raise BadInput(f"{where}: an output has an empty name.")
+        unknown = sorted(set(self.batch_axes) - set(self.outputs))
+        if unknown:
+            raise BadInput(f"{where}: batch_axes names '{unknown[0]}', the outputs are {', '.join(self.outputs)}.")
         if not set(self.training) <= set(self.sides):
             raise BadInput(f"{where}: training names {sorted(self.training)}, the port has {', '.join(self.sides)}.")
         if self.call not in ("positional", "keyword", "dictionary"):
@@ -192,6 +198,13 @@ class Port:
     def sides(self) -> tuple[SideName, ...]:
         """The sides that this port has."""
         return tuple(side for side in SIDES if self.factory(side) is not None)
+
+    def rows_first(self, outputs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return arrays by output with the axis that counts rows in the first place."""
+        return {
+            name: array.swapaxes(0, self.batch_axes.get(name) or 0) if array.ndim else array
+            for name, array in outputs.items()
+        }
 
     def artefact(self, side: str) -> str | None:
         """Return the path of a side that is an artefact on disk, else None."""

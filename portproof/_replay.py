@@ -93,6 +93,7 @@ class Replay:
         self._look: Future[Any] | None = None
         self._recorded = do(lead, "recording taps", "record", pairs=pairs.keys[lead], **self.files)
         self.floors: ModuleFloors | None = None
+        self.called: set[str] = set()
 
     def submit(self, *, look: bool, seed: int) -> None:
         """Submit the passes, once the recording is there; with ``look``, the planted faults too.
@@ -119,6 +120,7 @@ class Replay:
         """Wait for the passes and return the coverage, the modules that differ and the differences behind them."""
         results = {key: _read(future.result()) for key, future in self._passes.items()}
         found = results[f"{self.follower} float64"]
+        self.called = {entry.key for entry in found}
         low = {side: results[f"{side} float32"] for side in (self.follower, self.lead)}
         self.floors = ModuleFloors(low, found)
         return *judge_modules(found, self.floors, self.pairs.unseen, self.pairs.settings), found
@@ -174,14 +176,14 @@ class Replay:
         return [culprit for culprit in culprits if self._whole(culprit) not in same], tuple(sorted(same))
 
     def _whole(self, culprit: Culprit) -> str | None:
-        """Return the paired module in which a culprit may be a matter of where parts are cut; None: it cannot be."""
+        """Return the module that runs in which a culprit may be a matter of where parts are cut; None: it cannot be."""
         if culprit.kind == "wiring":
             whole = culprit.module
         elif culprit.kind in ("computes", "signature") and culprit.module:
             whole = culprit.module.rpartition(".")[0]
         else:
             return None
-        while whole and whole not in self.pairs.keys["torch"]:
+        while whole and whole not in self.called:
             whole = whole.rpartition(".")[0]
         return whole
 

@@ -14,7 +14,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +39,8 @@ RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
 LOUDNESS = 16.0
 #: How a difference begins that is only another number of tensors.
 OTHER_COUNT = " tensors where "
-#: How one ends where both have as many elements, in another shape.
-OTHER_SHAPE = ", of as many elements"
+#: How one begins that is another shape.
+OTHER_SHAPE = "shape ["
 
 
 @dataclass(frozen=True)
@@ -198,9 +198,8 @@ def force(
                 difference = _NOTHING
             else:
                 difference = compare(one, reference, model.precision, detail=False)
-            if difference.mismatch and one.size == reference.size and one.shape != reference.shape:
-                shape = replace(difference, mismatch=f"{difference.mismatch}{OTHER_SHAPE}")
-                found.append(TapDifference(key, call, role, index, shape))
+            if one.shape != reference.shape and one.size == reference.size:
+                found.append(TapDifference(key, call, role, index, difference))
                 difference = compare(one.reshape(reference.shape), reference, model.precision, detail=False)
             found.append(TapDifference(key, call, role, index, difference, cap))
 
@@ -292,12 +291,20 @@ def _loud(
 
 
 def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[Array]) -> Any:
-    """Return a structure with some tensors replaced by arrays, each in the shape of the tensor if it has its size."""
+    """Return a structure with some tensors replaced by arrays.
+
+    A floating array of as many elements takes the tensor's shape. Any other that does not fit leaves the tensor as it
+    is: a mask of another meaning, say, which a difference of shape gives away.
+    """
     made = []
     for tensor, array in zip(tensors, arrays, strict=True):
         shape = tuple(tensor.shape)
-        fits = array.size == math.prod(shape)
-        made.append(_tensor(model, array.reshape(shape) if fits else array))
+        if array.shape == shape:
+            made.append(_tensor(model, array))
+        elif array.dtype.kind == "f" and array.size == math.prod(shape):
+            made.append(_tensor(model, array.reshape(shape)))
+        else:
+            made.append(tensor)
     return exchanged(tree, tensors, made, model.framework.is_tensor)
 
 

@@ -18,7 +18,7 @@ from portproof import _taps
 from portproof._account import Entry, Row
 from portproof._capture import Manifest, save_arrays, write_manifest
 from portproof._environment import host, peak_memory
-from portproof._errors import Unavailable
+from portproof._errors import BadInput, Unavailable
 from portproof._export import export
 from portproof._model import Model, count_work, whole_layers, wrapped_forwards
 from portproof._port import Port
@@ -168,7 +168,7 @@ class Tasks:
             with contextlib.ExitStack() as stack:
                 built = self._build(info, precision, options, stack)
                 begun = time.perf_counter()
-                save_arrays(folder / f"{precision}.safetensors", built.run(rows))
+                save_arrays(folder / f"{precision}.safetensors", self.job.port.rows_first(built.run(rows)))
                 seconds[precision] = time.perf_counter() - begun
                 evidence = built.evidence()
                 if single:
@@ -215,7 +215,7 @@ class Tasks:
 
         chosen = [(path, m) for path, m in framework.modules(model.root) if framework.layer(m) in layers]
         with wrapped_forwards(chosen, wrap):
-            save_arrays(Path(out), model.run(load_file(inputs)))
+            save_arrays(Path(out), self.job.port.rows_first(model.run(load_file(inputs))))
 
     def _build(self, info: RunnerInfo, precision: str, options: dict[str, Any], stack: contextlib.ExitStack) -> Any:
         """Return a runner on the weights at hand: the framework's own, which the other tasks share, or another."""
@@ -350,15 +350,15 @@ class Tasks:
             self._planting = folder, _Planting(self._model("float64"), pairs, load_file(inputs), store, extra)
         return self._planting[1]
 
-    def export(self, inputs: str, out: str) -> float:
-        """Export the float32 model; returns the seconds that it took."""
+    def export(self, inputs: str, out: str) -> dict[str, Any]:
+        """Export the float32 model; returns the seconds that it took, and the free sizes that had to be fixed."""
         begun = time.perf_counter()
         rows = {
             name: array[:2] if self.job.port.inputs[name].has_rows else array
             for name, array in load_file(inputs).items()
         }
-        export(self._model("float32"), rows, Path(out))
-        return time.perf_counter() - begun
+        fixed = export(self._model("float32"), rows, Path(out))
+        return {"seconds": time.perf_counter() - begun, "fixed": list(fixed)}
 
     def interpret(self, artefact: str, inputs: str, out: str, precision: str = "float64") -> None:
         """Interpret a graph and write its outputs."""
@@ -366,7 +366,7 @@ class Tasks:
 
         graph = Graph(load_graph(Path(artefact)), precision)
         graph.require_interface(artefact, self.job.port)
-        found = graph.run(load_file(inputs))
+        found = self.job.port.rows_first(graph.run(load_file(inputs)))
         save_arrays(Path(out), {name: np.asarray(array) for name, array in found.items()})
 
     def match(self, artefacts: list[str], inputs: str) -> list[str]:
@@ -459,7 +459,11 @@ def _described(model: Model, module: Any) -> tuple[str, dict[str, Any]]:
 
 
 def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:
-    """Run the first rows one at a time and join the results."""
+    """Run the first rows one at a time and join the results.
+
+    Raises:
+        BadInput: an output of one row is not one row: the port has to say where its rows are.
+    """
     port: Port = runner.job.port
     batched = {name for name, declared in port.inputs.items() if declared.has_rows}
     if not batched:
@@ -469,4 +473,15 @@ def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:
         runner.run({name: array[i : i + 1] if name in batched else array for name, array in rows.items()})
         for i in range(count)
     ]
-    return {name: np.concatenate([result[name] for result in results]) for name in results[0]}
+    joined: Arrays = {}
+    for name, array in results[0].items():
+        if port.batch_axes.get(name, 0) is None:
+            continue
+        axis = port.batch_axes.get(name) or 0
+        if array.ndim <= axis or array.shape[axis] != 1:
+            raise BadInput(
+                f"output '{name}' of one row has shape {list(array.shape)}: its rows do not lie along axis {axis}; "
+                f"add batch_axes={{'{name}': AXIS}} to the port, None for an output without rows."
+            )
+        joined[name] = np.concatenate([result[name] for result in results], axis)
+    return port.rows_first(joined)

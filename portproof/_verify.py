@@ -463,10 +463,15 @@ class _Chain:
         for side, future in exported.items():
             title = f"{TITLE[side]} export"
             try:
-                future.result()
+                fixed = future.result()["fixed"]
             except PortproofError as error:
                 self.hops.append(judge.unavailable("export", title, error))
                 continue
+            if fixed:
+                sizes = ", ".join(f"'{name}'" for name in fixed)
+                self.notes.append(
+                    f"the {title} has {sizes} fixed at the port's size: its exporter cannot leave it open"
+                )
             path = self.folder / f"{side}.onnx"
             self.hops += judge.interpret(title, path)
             self.hops += judge.judge("export", title, path, find_runner(_EXPORT[side]))

@@ -18,21 +18,29 @@ THREE = {name: Input(("batch", 5, 6)) for name in ("query", "key", "value")}
 STATE = {"x": Input(("batch", 6)), "h": Input(("batch", 4))}
 
 
-def _first(side: str, layer: Any) -> Any:
+def _first(side: str, layer: Any, count: int = 2) -> Any:
     """Return a model that hands on the first of what a layer returns, and takes its inputs as they come."""
 
-    def forward(self: Any, *inputs: Any) -> Any:
-        result = self.layer(*inputs)
+    def first(result: Any) -> Any:
         return result[0] if isinstance(result, tuple) else result
 
+    def one(self: Any, x: Any) -> Any:
+        return first(self.layer(x))
+
+    def two(self: Any, x: Any, y: Any) -> Any:
+        return first(self.layer(x, y))
+
+    def three(self: Any, x: Any, y: Any, z: Any) -> Any:
+        return first(self.layer(x, y, z))
+
     base: Any = __import__("torch").nn.Module if side == "torch" else __import__("paddle").nn.Layer
-    model = type("First", (base,), {"forward": forward})()
+    model = type("First", (base,), {"forward": (one, two, three)[count - 1]})()
     model.layer = layer
     return model
 
 
 def _attention(nn: Any, **options: Any) -> Any:
-    return _first("torch", nn.MultiheadAttention(6, 2, batch_first=True, **options))
+    return _first("torch", nn.MultiheadAttention(6, 2, batch_first=True, **options), 3)
 
 
 def _normed(side: str, layer: Any, **options: Any) -> Any:
@@ -56,11 +64,6 @@ def _self_attention(nn: Any) -> Any:
             return self.layer(x, x, x)[0]
 
     return Attention()
-
-
-def _lstm_cell(nn: Any) -> Any:
-    """Return a cell of which torch returns the hidden state first, and Paddle twice."""
-    return _first("paddle", nn.LSTMCell(6, 4))
 
 
 def _spectral(nn: Any) -> Any:
@@ -123,13 +126,17 @@ LAYERS: dict[str, tuple[dict[str, Input], Any, Any]] = {
         lambda n: _first("paddle", n.SimpleRNNCell(6, 4)),
     ),
     "GRUCell": (STATE, lambda n: _first("torch", n.GRUCell(6, 4)), lambda n: _first("paddle", n.GRUCell(6, 4))),
-    "LSTMCell": (ROW, lambda n: _first("torch", n.LSTMCell(6, 4)), lambda n: _lstm_cell(n)),
-    "MultiheadAttention": (THREE, _attention, lambda n: _first("paddle", n.MultiHeadAttention(6, 2))),
-    "MultiheadAttention, of itself": (STEPS, _self_attention, lambda n: _first("paddle", n.MultiHeadAttention(6, 2))),
+    "LSTMCell": (ROW, lambda n: _first("torch", n.LSTMCell(6, 4), 1), lambda n: _first("paddle", n.LSTMCell(6, 4), 1)),
+    "MultiheadAttention": (THREE, _attention, lambda n: _first("paddle", n.MultiHeadAttention(6, 2), 3)),
+    "MultiheadAttention, of itself": (
+        STEPS,
+        _self_attention,
+        lambda n: _first("paddle", n.MultiHeadAttention(6, 2), 1),
+    ),
     "MultiheadAttention, other widths": (
         {"query": Input(("batch", 5, 6)), "key": Input(("batch", 7, 4)), "value": Input(("batch", 7, 3))},
         lambda n: _attention(n, kdim=4, vdim=3),
-        lambda n: _first("paddle", n.MultiHeadAttention(6, 2, kdim=4, vdim=3)),
+        lambda n: _first("paddle", n.MultiHeadAttention(6, 2, kdim=4, vdim=3), 3),
     ),
     "TransformerEncoderLayer": (
         STEPS,
@@ -178,8 +185,9 @@ NORMED = {
         lambda n: _normed("paddle", n.Linear(6, 4), dim=1),
     ),
 }
-#: Outputs of the layers that return several.
+#: Outputs of the layers that return several, and those whose rows do not come first.
 OUTPUTS = {"LSTM": ("out", "h", "c"), "GRU": ("out", "h"), "RNN": ("out", "h")}
+BATCH_AXES = {"h": 1, "c": 1}
 
 
 def _port(inputs: dict[str, Input], torch_layer: Any, paddle_layer: Any, outputs: tuple[str, ...] = ("out",)) -> Port:
@@ -193,7 +201,8 @@ def _port(inputs: dict[str, Input], torch_layer: Any, paddle_layer: Any, outputs
 
         return nn.Sequential(paddle_layer(nn)) if len(inputs) == 1 else paddle_layer(nn)
 
-    return Port("layer", paddle_model, torch_model, inputs, outputs)
+    axes = {name: axis for name, axis in BATCH_AXES.items() if name in outputs}
+    return Port("layer", paddle_model, torch_model, inputs, outputs, axes)
 
 
 @pytest.mark.parametrize("name", LAYERS)

@@ -68,7 +68,7 @@ def time_runner(
         begun = time.perf_counter()
         first = _told(lambda: runner.run(rows))
         first_call_ms = (time.perf_counter() - begun) * 1e3
-        save_arrays(Path(f"{out}-before.safetensors"), first)
+        save_arrays(Path(f"{out}-before.safetensors"), job.port.rows_first(first))
         last: dict[str, Any] = {}
         marks: dict[str, Any] = {}
 
@@ -103,7 +103,7 @@ def time_runner(
             "gpu": {"before": marks["gpu"], "after": gpu_state()} if job.device == "cuda" else {},
         }  # fmt: skip
         final = last.get("outputs") or runner.run(rows)
-        save_arrays(Path(f"{out}-after.safetensors"), final)
+        save_arrays(Path(f"{out}-after.safetensors"), job.port.rows_first(final))
     return answer | {"peak_memory": peak_memory()}
 
 

@@ -83,7 +83,7 @@ def _same_shape(site: Site) -> bool:
 
 
 def _vector(name: str) -> Callable[[Site], bool]:
-    return lambda site: site.has(name) and site.tensor(name).size > 1
+    return lambda site: site.has(name) and len(site.tensor(name)) > 1
 
 
 # Changes of tensors, in torch's layout.
@@ -98,6 +98,12 @@ def _one_off(array: Array, rng: Rng) -> Array:
 def _swapped(array: Array, rng: Rng) -> Array:
     one, two = rng.choice(len(array), 2, replace=False)
     array[[one, two]] = array[[two, one]]
+    return array
+
+
+def _gates_swapped(array: Array, rng: Rng) -> Array:
+    size = len(array) // (4 if len(array) % 4 == 0 else 3)
+    array[: 2 * size] = np.concatenate([array[size : 2 * size], array[:size]])
     return array
 
 
@@ -327,6 +333,7 @@ def _tensor_kinds() -> list[Kind]:
     return [
         one("bias zeroed", "bias", lambda a, rng: np.zeros_like(a), _vector("bias")),
         one("two channels' biases swapped", "bias", _swapped, _vector("bias")),
+        one("gates swapped", "weight_ih_l0", _gates_swapped, lambda s: s.layer in ("LSTM", "GRU")),
         one("one weight off by 1e-3", "weight", _one_off, _vector("weight")),
         one("weights through float16", "weight", _half, _vector("weight")),
         one("one filter negated", "weight", _filter_negated, lambda s: s.mixes),

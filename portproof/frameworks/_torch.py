@@ -173,18 +173,28 @@ class TorchFramework:
         args: tuple[Any, ...] = (
             () if keyword else (dict(inputs), {}) if spec.call == "dictionary" else tuple(inputs.values())
         )
-        shapes: Any = free if keyword else (free,) if spec.call == "dictionary" else tuple(free.values())
-        program = torch.onnx.export(
-            model,
-            args,
-            kwargs=dict(inputs) if keyword else None,
-            dynamo=True,
-            input_names=list(inputs),
-            output_names=list(spec.outputs),
-            dynamic_shapes=shapes,
-            verbose=False,
-            external_data=False,
-        )
+
+        def traced(free: dict[str, dict[int, str]]) -> Any:
+            shapes: Any = free if keyword else (free,) if spec.call == "dictionary" else tuple(free.values())
+            return torch.onnx.export(
+                model,
+                args,
+                kwargs=dict(inputs) if keyword else None,
+                dynamo=True,
+                input_names=list(inputs),
+                output_names=list(spec.outputs),
+                dynamic_shapes=shapes,
+                verbose=False,
+                external_data=False,
+            )
+
+        rows = {name: {axis: size for axis, size in dims.items() if size == "batch"} for name, dims in free.items()}
+        try:
+            program = traced(free)
+        except Exception:  # a recurrent layer, say, whose number of steps it cannot leave open
+            if rows == free:
+                raise
+            program = traced(rows)
         assert program is not None
         program.save(path)
 

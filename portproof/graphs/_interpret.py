@@ -21,6 +21,7 @@ from onnx.reference.op_run import OpRun
 
 from portproof._errors import BadInput, Unavailable, one_line
 from portproof._port import Port
+from portproof.graphs._recurrent import GRU, LSTM
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]
@@ -73,6 +74,34 @@ class Conv(OpRun):  # type: ignore[misc]
         reach = [(k - 1) * d + 1 for k, d in zip(weight.shape[2:], dilations, strict=True)]
         padded = np.pad(x, [(0, 0), (0, 0), *_pads(auto_pad, pads, x.shape[2:], reach, strides)])
         return (_convolve(padded, weight, bias, strides, dilations, group or 1),)
+
+
+class ConvTranspose(OpRun):  # type: ignore[misc]
+    """Transposed convolution on a framework's kernels: the reference evaluator's knows no groups."""
+
+    op_domain = ""
+
+    def _run(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None = None,
+        auto_pad: str | None = None,
+        dilations: Sequence[int] | None = None,
+        group: int | None = None,
+        kernel_shape: Sequence[int] | None = None,
+        output_padding: Sequence[int] | None = None,
+        output_shape: Sequence[int] | None = None,
+        pads: Sequence[int] | None = None,
+        strides: Sequence[int] | None = None,
+    ) -> tuple[Array]:
+        axes = x.ndim - 2
+        both = list(pads or [0] * (2 * axes))
+        if auto_pad not in (None, "NOTSET") or output_shape or both[:axes] != both[axes:]:
+            raise NotImplementedError("auto_pad, output_shape or uneven pads")
+        strides, dilations = list(strides or [1] * axes), list(dilations or [1] * axes)
+        given = (strides, both[:axes], list(output_padding or [0] * axes), group or 1, dilations)
+        return (_on_a_framework(f"conv{axes}d_transpose", f"conv_transpose{axes}d", (x, weight, bias), given),)
 
 
 class MaxPool(OpRun):  # type: ignore[misc]
@@ -146,21 +175,27 @@ def _convolve(
 ) -> Array:
     """Convolve an input that is padded already, with torch or Paddle, whichever is here."""
     name = f"conv{x.ndim - 2}d"
+    return _on_a_framework(name, name, (x, weight, bias), (strides, 0, dilations, group))
+
+
+def _on_a_framework(paddles: str, torchs: str, arrays: Sequence[Array | None], given: Sequence[Any]) -> Array:
+    """Call a function of ``nn.functional``, of torch or Paddle, whichever is here."""
     if importlib.util.find_spec("torch") is not None:
         import torch
 
-        tensors = [None if a is None else torch.tensor(a) for a in (x, weight, bias)]
+        tensors = [None if a is None else torch.tensor(a) for a in arrays]
         with torch.inference_mode():
-            found = getattr(torch.nn.functional, name)(*tensors, strides, 0, dilations, group)
-        return np.asarray(found.numpy())
+            return np.asarray(getattr(torch.nn.functional, torchs)(*tensors, *given).numpy())
     if importlib.util.find_spec("paddle") is not None:
         import paddle
 
-        tensors = [None if a is None else paddle.to_tensor(a) for a in (x, weight, bias)]
+        tensors = [None if a is None else paddle.to_tensor(a) for a in arrays]
         with paddle.no_grad():
-            found = getattr(paddle.nn.functional, name)(*tensors, strides, 0, dilations, group)
-        return np.asarray(found.numpy())
+            return np.asarray(getattr(paddle.nn.functional, paddles)(*tensors, *given).numpy())
     raise Unavailable("interpreting a graph needs torch or paddle for its convolutions: pip install 'portproof[torch]'")
+
+
+_OWN = [Conv, ConvTranspose, MaxPool, AveragePool, LSTM, GRU]
 
 
 class Graph:
@@ -178,7 +213,9 @@ class Graph:
         self.proto = widened(proto) if precision == "float64" else proto
         self.precision = precision
         try:
-            self._evaluator = ReferenceEvaluator(self.proto, new_ops=[Conv, MaxPool, AveragePool])
+            self._evaluator = ReferenceEvaluator(
+                self.proto, new_ops=[Conv, ConvTranspose, MaxPool, AveragePool, LSTM, GRU]
+            )
         except Exception as error:  # the evaluator raises what it likes for operators that it does not know
             raise Unavailable(f"the graph cannot be interpreted: {one_line(error)}") from error
 

@@ -72,7 +72,7 @@ class Program:
         del self.layer
 
     def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
-        tensors = [self.framework.to_tensor(array) for array in inputs.values()]
+        tensors = [self.framework.to_tensor(inputs[name]) for name in self.job.port.inputs]
         with self.framework.no_grad():
             result = self.layer(*tensors)
         named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)

@@ -181,8 +181,10 @@ def pull_modules(
                     parent.cotangents.append(framework.to_tensor(moved(cotangent), model.precision))
             fresh: dict[str, Any] = {}
 
-            def enter(index: int) -> Any:
+            def enter(index: int, tensor: Any) -> Any:
                 array = recorded[f"in.{index}"]
+                if array.shape != tuple(tensor.shape):  # called otherwise, as the forward pass says
+                    return tensor
                 made = framework.to_tensor(array, model.precision)
                 if array.dtype.kind != "f":
                     return made
@@ -190,7 +192,7 @@ def pull_modules(
                 return fresh[f"input.{index}"].clone()  # a module may write into it
 
             if f"in.{len(tensors) - 1}" in recorded and f"in.{len(tensors)}" not in recorded:
-                entering = [enter(index) for index in range(len(tensors))]
+                entering = [enter(index, tensor) for index, tensor in enumerate(tensors)]
                 args, kwargs = exchanged((args, kwargs), tensors, entering, framework.is_tensor)
             stack.append(frame)
             try:
