@@ -12,7 +12,7 @@ from portproof._port import Accepted, Input, Port
 from portproof._weightmap import Permute, Reshape, Split, WeightMap
 
 if TYPE_CHECKING:
-    from portproof._api import assert_equivalent
+    from portproof._api import assert_equivalent, convert_state, export
     from portproof._report import Culprit, Hop, Report
     from portproof._resolve import find_port
     from portproof._verify import Options, verify
@@ -34,6 +34,8 @@ __all__ = [
     "Unavailable",
     "WeightMap",
     "assert_equivalent",
+    "convert_state",
+    "export",
     "find_port",
     "verify",
 ]
@@ -44,6 +46,8 @@ _LATE = {
     "Options": "_verify",
     "Report": "_report",
     "assert_equivalent": "_api",
+    "convert_state": "_api",
+    "export": "_api",
     "find_port": "_resolve",
     "verify": "_verify",
 }

@@ -1,32 +1,165 @@
-"""The Python interface for tests."""
+"""The Python interface: what the commands do, on objects."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
 
-from portproof._port import Port
-from portproof._resolve import Located
-from portproof._verify import verify
+import numpy as np
+
+from portproof._errors import BadInput
+from portproof._port import Port, SideName, other
+from portproof._report import Report
+from portproof._resolve import Located, Project, find_port, resolve_callable
+
+Array = np.ndarray[Any, Any]
+AnyPort = Port | Located | str
 
 
-def assert_equivalent(port: Port | Located, **options: Any) -> None:
-    """Raise AssertionError, with what differs and where, unless the port's verdict holds.
+def located(port: AnyPort) -> Located:
+    """Return a port as the engine takes it: a name is looked up, as on the command line."""
+    if isinstance(port, str):
+        return find_port(port)
+    return port if isinstance(port, Located) else Located(port, None, Project())
+
+
+def failure(report: Report) -> str:
+    """Put a report that does not hold into words: the culprits with what to do, then the hops, a line each."""
+    from portproof.report._words import ADVICE, between, number, place
+
+    lines = [f"port '{report.port}' is {report.verdict}"]
+    for culprit in report.culprits[:_SHOWN]:
+        ratio = f" ({number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
+        lines.append(f"  {place(culprit)}  {culprit.kind}: {culprit.message}{ratio}")
+        lines.append(f"      what to do: {ADVICE[culprit.kind]}")
+    if len(report.culprits) > _SHOWN:
+        lines.append(f"  and {len(report.culprits) - _SHOWN} more culprits")
+    for hop in report.hops:
+        if hop.verdict not in ("identical", "equivalent"):
+            ratio = f", {number(hop.worst.ratio)} floors at '{hop.worst.tensor}'" if hop.worst else ""
+            lines.append(f"  hop {between(hop)}: {hop.verdict}{ratio}{f': {hop.reason}' if hop.reason else ''}")
+    return "\n".join(lines)
+
+
+_SHOWN = 8
+
+
+def assert_equivalent(port: AnyPort, **options: Any) -> Report:
+    """Judge a port and raise AssertionError, with what differs, where and what to do, unless the verdict holds.
 
     Args:
-        port: what to judge.
+        port: a :class:`Port`, or what names one on the command line.
         **options: fields of :class:`portproof.Options`.
+
+    Returns:
+        The report.
 
     Raises:
         AssertionError: the verdict is not ``identical`` or ``equivalent``.
+        BadInput, Unavailable: as :func:`portproof.verify`.
     """
-    report = verify(port, **options)
-    if report:
-        return
-    lines = [f"port '{report.port}' is {report.verdict}"]
-    lines += [f"  {c.kind} in '{c.module or '(root)'}' ({c.side} side): {c.message}" for c in report.culprits]
-    lines += [
-        f"  {h.source} -> {h.target}: {h.verdict} {h.reason or ''}"
-        for h in report.hops
-        if h.verdict not in ("identical", "equivalent")
-    ]
-    raise AssertionError("\n".join(lines))
+    from portproof._verify import verify
+
+    report = verify(located(port), **options)
+    if not report:
+        raise AssertionError(failure(report))
+    return report
+
+
+def convert_state(
+    port: AnyPort, state: Mapping[str, Any], *, to: str, kwargs: Mapping[str, Any] | None = None
+) -> dict[str, Array]:
+    """Return a state dict in the other side's names and layouts, bit for bit.
+
+    Args:
+        port: whose map it is. With a ``mapping`` on disk no framework is loaded, else both models are built.
+        state: name to array or to tensor of either framework, all of the side opposite to ``to``.
+        to: ``"paddle"`` or ``"torch"``.
+        kwargs: for both factories, over the port's own.
+
+    Returns:
+        Name to array; what only the target has (BatchNorm's counters) is zero.
+
+    Raises:
+        BadInput: a tensor is missing, surplus, or of another shape or dtype, or the port's models do not correspond.
+    """
+    from portproof._convert import plan_of
+    from portproof._session import Sessions
+    from portproof._weights import counters, require_fit, transferred
+    from portproof.checkpoints import Checkpoint, Stored
+
+    if to not in ("paddle", "torch"):
+        raise BadInput(f"convert_state: to is 'paddle' or 'torch', found '{to}'.")
+    found, source = located(port), other(to)
+    chosen = dict(kwargs or {})
+    plan = plan_of(found.port, None, lambda: Sessions(found, chosen))
+    tensors = {name: Stored.of(_array(name, value)) for name, value in state.items()}
+    ignored = {name for side, name, _ in plan.account.ignored if side == source}
+    require_fit(Checkpoint(Path("state"), tensors, source, {}), plan.entries[source], ignored)
+    left_out = {name for side, name, _ in plan.account.ignored if side == to}
+    own = counters([entry for entry in plan.entries[to] if entry.name in left_out])
+    made = transferred(tensors, plan.account.rows, to) | own
+    return {name: np.array(stored.read()) for name, stored in made.items()}
+
+
+def _array(name: str, value: Any) -> Array:
+    """Return a tensor of any framework as an array."""
+    if isinstance(value, np.ndarray):
+        return value
+    if not hasattr(value, "numpy"):
+        raise BadInput(f"convert_state: '{name}' is a {type(value).__name__}, expected an array or a tensor.")
+    value = value.detach().cpu() if hasattr(value, "detach") else value
+    if "bfloat16" in str(value.dtype):
+        import ml_dtypes
+
+        wide = value.float() if hasattr(value, "float") else value.astype("float32")
+        return np.asarray(wide.numpy()).astype(ml_dtypes.bfloat16)
+    return np.asarray(value.numpy())
+
+
+def export(
+    port: AnyPort,
+    side: str,
+    target: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+) -> tuple[str, ...]:
+    """Export one side to ONNX, with the port's own names and its free dimensions left free.
+
+    Args:
+        port: the port.
+        side: ``"torch"`` or ``"paddle"``.
+        target: the ``.onnx`` file; replaced only when the new one is whole.
+        weights: a checkpoint of that side; without, the weights are freshly initialised.
+        kwargs: for the factory, over the port's own.
+
+    Returns:
+        The free dimensions that the exporter could not leave free.
+
+    Raises:
+        BadInput: the exporter refuses, or an argument is wrong; an older file is left as it was.
+        Unavailable: a package that the export needs is not there.
+    """
+    from portproof._atomic import require_writable
+    from portproof._capture import save_arrays
+    from portproof._inputs import make_batch
+    from portproof._session import Sessions
+    from portproof._weights import given_weights
+
+    found = located(port)
+    if side not in found.port.sides:
+        raise BadInput(f"port '{found.port.name}' exports from {' or '.join(found.port.sides)}, found '{side}'.")
+    path = Path(target)
+    require_writable(path)
+    with Sessions(found, dict(kwargs or {})) as sessions:
+        session = sessions.open(cast("SideName", side))
+        inputs, state = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"
+        batch = make_batch(found.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
+        save_arrays(inputs, batch.arrays)
+        if weights is not None:
+            save_arrays(state, given_weights(Path(weights), {side: session})[0])
+            session.call("load", weights=str(state))
+        return tuple(session.call("export", inputs=str(inputs), out=str(path.absolute()))["fixed"])

@@ -72,6 +72,10 @@ def verify(
         bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
     ] = False,
     json_file: Json = None,
+    report_files: Annotated[
+        list[Path] | None,
+        typer.Option("--report", metavar="FILE", help="Also write a page (.html), a summary (.md) or JUnit (.xml)."),
+    ] = None,
     seed: Seed = 0,
     device: Device = "cpu",
     settings: Setting = None,
@@ -80,8 +84,10 @@ def verify(
     from portproof._print import output, print_report, watching
     from portproof._verify import Options
     from portproof._verify import verify as judge
+    from portproof.report import check_target, write_report
 
     check_json(json_file)
+    targets = [check_target(target) for target in report_files or []]
     located = find_port_named(port)
     options = Options(
         weights=weights, images=images, module=module, quick=quick, modules=modules, seed=seed,
@@ -89,12 +95,15 @@ def verify(
         precisions=tuple(precision.split(",")) if precision else (),
         runners=tuple(runners.split(",")) if runners else (), blockwise=blockwise,
         gradients=gradients, steps=steps, training=settings_of(training, "--with"),
+        pictures=any(target.suffix == ".html" for target in targets),
     )  # fmt: skip
     with watching() as watch:
         report = judge(located, options, watch)
     if json_file != "-":
         print_report(report, output())
     write_json(json_file, report.to_json())
+    for target in targets:
+        write_report(report, target)
     raise typer.Exit(report.exit_code)
 
 
@@ -271,12 +280,8 @@ def export(
     settings: Setting = None,
 ) -> None:
     """Export one side to ONNX, with a dynamic batch and the port's input and output names."""
-    from portproof._atomic import require_writable
-    from portproof._inputs import make_batch
+    from portproof._api import export as run
     from portproof._print import watching
-    from portproof._resolve import resolve_callable
-    from portproof._session import Sessions
-    from portproof._weights import given_weights
 
     located = find_port_named(port)
     if side not in located.port.sides:
@@ -285,20 +290,9 @@ def export(
         )
     if out is None:
         raise BadInput("-o is missing; name the .onnx file to write.")
-    require_writable(out)
-    with Sessions(located, settings_of(settings)) as sessions, watching() as watch:
+    with watching() as watch:
         watch(side, "exporting to ONNX")
-        from portproof._capture import save_arrays
-
-        session = sessions.open(side)
-        inputs, state = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"
-        save_arrays(
-            inputs, make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess")).arrays
-        )
-        if weights is not None:
-            save_arrays(state, given_weights(weights, {side: session})[0])
-            session.call("load", weights=str(state))
-        fixed = session.call("export", inputs=str(inputs), out=str(out.absolute()))["fixed"]
+        fixed = run(located, side, out, weights=weights, kwargs=settings_of(settings))
     for name in fixed:
         typer.echo(f"'{name}' is fixed at the port's size: the exporter cannot leave it open")
     typer.echo(

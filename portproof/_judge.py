@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from portproof._numerics import EPSILON, Array, Difference, compare, extreme_factor
 from portproof._report import Culprit, Hop, Modules, Verdict, Worst, gravest
 from portproof._settings import SettingDifference
-from portproof._taps import LOUD, LOUDNESS, OTHER_COUNT, OTHER_SHAPE, RECEIVED, RETURNED, TapDifference
+from portproof._taps import LOUD, LOUDNESS, OTHER_COUNT, OTHER_SHAPE, RECEIVED, RETURNED, SAME_SIZE, TapDifference
 
 #: How many noise floors away two honest computations of a tensor may lie. Honest ratios of GoogLeNet's modules and
 #: outputs reach 7 (a Linear over two rows, which Paddle sums one term after the other and torch in blocks); the
@@ -249,9 +249,10 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
     difference = entry.difference
     number = value if math.isfinite(value) else None
     amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
+    said = f"has {amount}" if amount.startswith(OTHER_SHAPE) else amount
     if not difference.mismatch and _LIKE_FLOAT32[0] < difference.rms < _LIKE_FLOAT32[1] and entry.role != LOUD:
-        amount += ", about what float32 rounds: something in it may be computed in float32"
-    if OTHER_COUNT in amount or amount.startswith(OTHER_SHAPE):
+        said = f"{amount}, about what float32 rounds: something in it may be computed in float32"
+    if OTHER_COUNT in amount or (amount.startswith(OTHER_SHAPE) and (entry.role == RECEIVED or SAME_SIZE in amount)):
         verb = "receives" if entry.role == RECEIVED else "returns"
         return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}", number)
     if entry.role == RECEIVED:
@@ -265,7 +266,7 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
     if entry.role == LOUD:
         text = f"on an input {LOUDNESS:.0f} times as large its output {amount}"
         return Culprit("unknown", entry.key, "saturates", "forward", text, number)
-    return Culprit("unknown", entry.key, "computes", "forward", f"on the same input its output {amount}", number)
+    return Culprit("unknown", entry.key, "computes", "forward", f"on the same input its output {said}", number)
 
 
 def _merge(culprits: list[Culprit]) -> list[Culprit]:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from portproof._judge import FLOOR_MULTIPLE
 from portproof._report import Culprit, Hop, Report
+from portproof.report._words import between, grouped, left_out, number, place, versions
 
 _STYLE = {
     "identical": "green",
@@ -23,18 +24,6 @@ _STYLE = {
     "inconclusive": "yellow",
     "unavailable": "yellow",
 }
-_MEANING = {
-    "semantics": "same function? float64 against float64",
-    "numerics": "rounds as its precision should?",
-    "batch": "rows alone as in a batch?",
-    "graph": "the exported graph, interpreted in float64",
-    "export": "the runtime on the exported graph as written",
-    "runtime": "the runtime's rewriting of the graph",
-    "gradients": "the backward pass, float64 against float64",
-    "training": "step by step: losses, gradients, weights, optimiser, statistics",
-}
-
-
 #: Culprits that are printed; more say no more.
 _SHOWN = 24
 
@@ -73,7 +62,7 @@ def print_report(report: Report, console: Console | None = None) -> None:
             f"taken into account, {known.rest:.1f} floors are left",
             overflow="fold",
         )
-    for reason, names in _by_reason(report.ignored).items():
+    for reason, names in left_out(report.ignored).items():
         console.print(f"left out of the weights: {names}: {reason}")
     for note in report.notes:
         console.print(Text(f"note: {note}", style="yellow"))
@@ -89,11 +78,8 @@ def _hops(hops: tuple[Hop, ...]) -> Table:
     table.add_column("max abs", justify="right")
     table.add_column("ULP", justify="right")
     table.add_column("worst")
-    several = len({hop.weights for hop in hops}) > 1
     last = ""
-    labels = list(dict.fromkeys(hop.weights for hop in hops))
-    for hop in sorted(hops, key=lambda hop: (labels.index(hop.weights), list(_MEANING).index(hop.kind))):
-        heading = f"{_MEANING[hop.kind]}{f' ({hop.weights} weights)' if several else ''}"
+    for heading, hop in ((heading, hop) for heading, members in grouped(hops) for hop in members):
         if heading != last:
             table.add_row(Text(heading, style="dim"))
             last = heading
@@ -101,20 +87,13 @@ def _hops(hops: tuple[Hop, ...]) -> Table:
         numbers = ["", "", "", ""]
         if worst is not None:
             numbers = [
-                _number(worst.ratio, "{:.1f}"),
-                _number(worst.max_abs, "{:.1e}"),
-                _number(worst.max_ulp, "{:.0f}"),
+                number(worst.ratio),
+                number(worst.max_abs, "{:.1e}"),
+                number(worst.max_ulp, "{:.0f}"),
                 worst.tensor,
             ]
-        between = f"  {hop.target}" if hop.kind != "semantics" else f"  {hop.source} to {hop.target}"
-        table.add_row(between, Text(hop.verdict, style=_STYLE[hop.verdict]), *numbers)
+        table.add_row(f"  {between(hop)}", Text(hop.verdict, style=_STYLE[hop.verdict]), *numbers)
     return table
-
-
-def _number(value: float | None, form: str) -> str:
-    if value is None:
-        return "-"
-    return form.format(value) if abs(value) < 1e6 else f"{value:.0e}"
 
 
 def _print_modules(report: Report, console: Console) -> None:
@@ -145,30 +124,14 @@ def _print_modules(report: Report, console: Console) -> None:
 
 
 def _culprit(culprit: Culprit) -> Text:
-    module = culprit.module or "(root)"
-    side = "" if culprit.side == "unknown" else f" [{culprit.side}]"
-    ratio = f" ({_number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
-    return Text.assemble("  ", (f"{module}{side}", "bold red"), f"  {culprit.kind}: {culprit.message}{ratio}")
-
-
-def _by_reason(ignored: tuple[tuple[str, str, str], ...]) -> dict[str, str]:
-    grouped: dict[str, list[str]] = {}
-    for side, name, reason in ignored:
-        grouped.setdefault(reason, []).append(f"{side} '{name}'")
-    return {
-        reason: names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
-        for reason, names in grouped.items()
-    }
+    ratio = f" ({number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
+    return Text.assemble("  ", (place(culprit), "bold red"), f"  {culprit.kind}: {culprit.message}{ratio}")
 
 
 def _print_sources(report: Report, console: Console) -> None:
     """Say where the numbers come from."""
     environment = report.environment
-    sides = environment.get("sides", {})
-    versions = dict(environment.get("packages", {})) | {
-        k: v for side in sides.values() for k, v in side.get("versions", side).items() if isinstance(v, str)
-    }
-    listed = ", ".join(f"{name} {version}" for name, version in versions.items())
+    listed = ", ".join(f"{name} {version}" for name, version in versions(environment).items())
     families = len([f for f in report.inputs if f.startswith("photograph")])
     if report.inputs:
         probes = len(report.inputs) - families

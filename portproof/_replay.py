@@ -10,9 +10,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from portproof._details import module_details
 from portproof._judge import ModuleFloors, is_blind, judge_modules, multiple, ratio
 from portproof._port import Accepted, other
-from portproof._report import AcceptedDeviation, Culprit, Modules, Sight
+from portproof._report import AcceptedDeviation, Culprit, ModuleDetail, Modules, PlantedFault, Sight
 from portproof._settings import SettingDifference, compare_settings
 from portproof._taps import RETURNED, TapDifference
 from portproof.faults._kinds import Fault
@@ -84,9 +85,10 @@ class Replay:
 
     def __init__(
         self, do: Do, lead: str, follower: str, pairs: Pairs, inputs: Path, taps: Path, *, once: bool = False,
-        accepted: Mapping[str, Accepted] | None = None,
+        accepted: Mapping[str, Accepted] | None = None, pictures: bool = False,
     ) -> None:  # fmt: skip
-        self.accepted = accepted or {}
+        self.accepted, self.pictures = accepted or {}, pictures
+        self.details: tuple[ModuleDetail, ...] = ()
         self.do, self.lead, self.follower, self.pairs, self.once = do, lead, follower, pairs, once
         self.files = {"inputs": str(inputs), "folder": str(taps)}
         self._passes: dict[str, Future[Any]] = {}
@@ -103,7 +105,8 @@ class Replay:
         """
         self._recorded.result()
         for side, precision in ((self.follower, "float64"), (self.follower, "float32"), (self.lead, "float32")):
-            self._passes[f"{side} {precision}"] = self._force(side, precision)
+            shown = {"pictures": True} if self.pictures and precision == "float64" else {}
+            self._passes[f"{side} {precision}"] = self._force(side, precision, **shown)
         if look:
             keys = self.pairs.keys[self.follower]
             self._look = self.do(
@@ -123,6 +126,8 @@ class Replay:
         self.called = {entry.key for entry in found}
         low = {side: results[f"{side} float32"] for side in (self.follower, self.lead)}
         self.floors = ModuleFloors(low, found)
+        paddle = {key: path for path, key in self.pairs.keys["paddle"].items()}
+        self.details = module_details(found, self.floors, self.pairs.described["torch"], paddle)
         return *judge_modules(found, self.floors, self.pairs.unseen, self.pairs.settings), found
 
     def judge(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
@@ -293,6 +298,9 @@ class Replay:
             missed=tuple(answer.title for answer in effective if not answer.named),
             without_effect=tuple(f"{a.title}: {'; '.join(a.why)}" for a in answers if not a.effective and not a.named),
             weights=weights,
+            faults=tuple(
+                PlantedFault(a.title, tuple(sorted(a.planted)), tuple(sorted(a.named)), a.effective) for a in answers
+            ),
         )
 
 

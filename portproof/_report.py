@@ -121,6 +121,67 @@ class Culprit:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What a module's first output looks like on both sides; made where a page is asked for.
+
+    Attributes:
+        low, high: range of the values.
+        leader, follower: counts over that range, of the side whose float64 run is the oracle and of the other.
+        decades: counts of the difference, relative to the tensor's scale, from 1e-18 to 1e2, one a decade.
+        equal: values without any difference.
+        count: values looked at.
+    """
+
+    low: float
+    high: float
+    leader: tuple[int, ...]
+    follower: tuple[int, ...]
+    decades: tuple[int, ...]
+    equal: int
+    count: int
+
+
+@dataclass(frozen=True)
+class ModuleDetail:
+    """One paired module on the other side's input.
+
+    Attributes:
+        module, paddle: its path on each side.
+        layer: its type, by torch's name.
+        ratio: what it returns in noise floors; None where it cannot be counted.
+        rms, scale: of the difference, relative to the tensor's scale, and that scale.
+        note: how it differs, where that is no number.
+        picture: None where no page is asked for.
+    """
+
+    module: str
+    paddle: str
+    layer: str
+    ratio: float | None
+    rms: float | None
+    scale: float | None
+    note: str | None = None
+    picture: Picture | None = None
+
+
+@dataclass(frozen=True)
+class PlantedFault:
+    """A fault that was planted to see what the check sees.
+
+    Attributes:
+        title: what it was.
+        modules: where, by torch's paths.
+        named: the modules that the check named.
+        effective: whether it had an effect at all under these weights and inputs.
+    """
+
+    title: str
+    modules: tuple[str, ...]
+    named: tuple[str, ...]
+    effective: bool
+
+
+@dataclass(frozen=True)
 class Sight:
     """What the check would have seen: deliberate faults put into a right port.
 
@@ -131,6 +192,7 @@ class Sight:
         missed: those that were not caught.
         without_effect: faults that these weights and inputs hide even from the planted side, and why.
         weights: label of the weights.
+        faults: each of them.
     """
 
     planted: int
@@ -139,6 +201,7 @@ class Sight:
     missed: tuple[str, ...] = ()
     without_effect: tuple[str, ...] = ()
     weights: str = "sensitised"
+    faults: tuple[PlantedFault, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +238,11 @@ class Deviation:
 
 @dataclass(frozen=True)
 class Report:
-    """The outcome of :func:`portproof.verify`; true only where the verdict holds."""
+    """The outcome of :func:`portproof.verify`; true only where the verdict holds.
+
+    ``details`` has every paired module that ran, in order; ``edges`` which of them hands a tensor to which, where a
+    page is asked for and torch can be asked.
+    """
 
     port: str
     verdict: Verdict
@@ -183,6 +250,8 @@ class Report:
     culprits: tuple[Culprit, ...] = ()
     sight: Sight | None = None
     modules: Modules | None = None
+    details: tuple[ModuleDetail, ...] = ()
+    edges: tuple[tuple[str, str], ...] = ()
     weights: tuple[str, ...] = ()
     ignored: tuple[tuple[str, str, str], ...] = ()
     accepted: tuple[AcceptedDeviation, ...] = ()

@@ -14,7 +14,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from safetensors.numpy import load_file, save_file
 
 from portproof._bound import rounding_bound
 from portproof._boundary import exchanged, given, returned
+from portproof._details import picture
 from portproof._errors import ModelRaised, one_line
 from portproof._model import Model, wrapped_forwards
 from portproof._numerics import Difference, compare
@@ -41,6 +42,8 @@ LOUDNESS = 16.0
 OTHER_COUNT = " tensors where "
 #: How one begins that is another shape.
 OTHER_SHAPE = "shape ["
+#: How one ends that is only another shape of as many elements.
+SAME_SIZE = ", of as many elements"
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,7 @@ class TapDifference:
         index: which tensor of that call.
         difference: against the recording.
         cap: how far float32 can honestly carry this tensor, where that is known (:mod:`portproof._bound`).
+        picture: what it looks like, where that is asked for (:mod:`portproof._details`).
     """
 
     key: str
@@ -62,6 +66,7 @@ class TapDifference:
     index: int
     difference: Difference
     cap: float | None = None
+    picture: dict[str, Any] | None = None
 
     @property
     def name(self) -> tuple[str, int, str, int]:
@@ -166,6 +171,7 @@ def force(
     only: Collection[str] | None = None,
     plain: bool = False,
     bounds: bool = False,
+    pictures: bool = False,
 ) -> list[TapDifference]:
     """Run a model with every paired module on the recorded input, and compare what it received and returned.
 
@@ -179,6 +185,7 @@ def force(
             what was recorded: nothing that these modules do can reach them.
         plain: force nothing and compare what is returned end to end, as far as the first error reaches.
         bounds: also compute how far float32 can honestly carry each output.
+        pictures: also count the values of each output, for a page.
 
     Returns:
         The differences, in the order of the calls.
@@ -199,9 +206,11 @@ def force(
             else:
                 difference = compare(one, reference, model.precision, detail=False)
             if one.shape != reference.shape and one.size == reference.size:
-                found.append(TapDifference(key, call, role, index, difference))
+                said = replace(difference, mismatch=f"{difference.mismatch}{SAME_SIZE}")
+                found.append(TapDifference(key, call, role, index, said))
                 difference = compare(one.reshape(reference.shape), reference, model.precision, detail=False)
-            found.append(TapDifference(key, call, role, index, difference, cap))
+            seen = picture(one, reference) if pictures and role == RETURNED and index == call == 0 else None
+            found.append(TapDifference(key, call, role, index, difference, cap, seen))
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         key, layer = pairs[path], model.framework.layer(own[path])
@@ -240,7 +249,7 @@ def force(
                 return result
             if only is None:
                 shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor)
-            return _replaced(model, result, outputs, put_out)
+            return exchanged(result, outputs, [_tensor(model, array) for array in put_out], is_tensor)
 
         return forced
 

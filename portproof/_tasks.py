@@ -312,12 +312,19 @@ class Tasks:
         folder: str,
         precision: str,
         plain: bool = False,
+        pictures: bool = False,
     ) -> list[dict[str, Any]]:
         """Force recorded taps into this side's model (or, ``plain``, only compare) and return the differences."""
         model, rows, store = self._model(precision), load_file(inputs), TapStore(Path(folder))
         bounds = precision == "float64" and not plain and self._streaming is None
         with self._streamed(model):
-            return _taps.to_json(force(model, pairs, rows, store, plain=plain, bounds=bounds))
+            return _taps.to_json(force(model, pairs, rows, store, plain=plain, bounds=bounds, pictures=pictures))
+
+    def dataflow(self, inputs: str) -> list[tuple[str, str]]:
+        """Say which module hands a tensor to which, as far as the framework can be asked."""
+        from portproof._dataflow import dataflow
+
+        return dataflow(self._model("float32"), load_file(inputs))
 
     def drifted(self, paths: list[str]) -> list[str]:
         """Name the tensors of some modules that are not what was loaded into them."""

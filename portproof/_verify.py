@@ -25,7 +25,18 @@ from portproof._judge import FLOOR_MULTIPLE, LOWER_MULTIPLE, Floor, judge_output
 from portproof._part import descend
 from portproof._port import Port, other
 from portproof._replay import Pairs, Replay, settle_accepted
-from portproof._report import AcceptedDeviation, Culprit, Deviation, Hop, Modules, Report, Sight, Worst, gravest
+from portproof._report import (
+    AcceptedDeviation,
+    Culprit,
+    Deviation,
+    Hop,
+    ModuleDetail,
+    Modules,
+    Report,
+    Sight,
+    Worst,
+    gravest,
+)
 from portproof._resolve import Located, Project, resolve_callable
 from portproof._session import Sessions
 from portproof._sides import EAGER, TITLE, Sides, Watch
@@ -59,6 +70,7 @@ class Options:
         gradients: judge the backward pass too.
         steps: of a training of both sides, compared one by one; 0 for none.
         training: settings of the port's training.
+        pictures: also what a page shows: distributions of every module, and the network as a graph.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
     """
 
@@ -77,6 +89,7 @@ class Options:
     gradients: bool = False
     steps: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
+    pictures: bool = False
 
     def __post_init__(self) -> None:
         for precision in self.precisions:
@@ -124,6 +137,8 @@ class _Chain:
         self.sight: Sight | None = None
         self.accepted: list[AcceptedDeviation] = []
         self.deviations: list[Deviation] = []
+        self.details: tuple[ModuleDetail, ...] = ()
+        self.edges: tuple[tuple[str, str], ...] = ()
         self.evidence: dict[str, Any] = {}
         self.harmless: dict[str, str] = {}
         self.replay: Replay | None = None
@@ -253,6 +268,9 @@ class _Chain:
         if replay is not None:
             self._judge_replay(replay)
             self.replay = replay
+            if self.options.pictures and "torch" in self.sides.live:
+                flow = self.do("torch", "following tensors", "dataflow", inputs=str(self.few)).result()
+                self.edges = tuple((source, target) for source, target in flow)
         self._judge_lower(label, inputs, outputs[lead]["float64"], floors)
         if replay is not None and not self.culprits:
             self._see(replay, label)
@@ -296,7 +314,10 @@ class _Chain:
         if len(live) < 2 or not self.options.modules:
             return None
         taps = self.folder / f"taps-{'given' if label.startswith('given') else label}"
-        return Replay(self.do, live[0], live[1], self._pairs(), self.few, taps, accepted=self.port.accepted)
+        return Replay(
+            self.do, live[0], live[1], self._pairs(), self.few, taps, accepted=self.port.accepted,
+            pictures=self.options.pictures,
+        )  # fmt: skip
 
     def _pairs(self) -> Pairs:
         """Pair the modules, and note which are built otherwise, should it not show in what they compute."""
@@ -421,6 +442,8 @@ class _Chain:
         modules, culprits, found = replay.judge()
         if covered is not None:
             covered(modules)
+        if self.modules is None or modules.first_divergence or not self.culprits:
+            self.details = replay.details
         self.modules = modules if self.modules is None or modules.first_divergence else self.modules
         known = {culprit.module for culprit in culprits}
         alike: dict[str, list[str]] = {}
@@ -526,6 +549,8 @@ class _Chain:
             culprits=tuple(self.culprits),
             sight=self.sight,
             modules=self.modules,
+            details=self.details,
+            edges=self.edges,
             weights=labels,
             ignored=self.sides.account.ignored,
             accepted=tuple(self.accepted),
