@@ -79,7 +79,7 @@ DENSENET121 = _pair("densenet121", _densenet())
 
 
 def _squeezenet() -> dict[str, str]:
-    rename = {"features.0": "_conv", "classifier.1": "_conv9"}
+    rename = {"features.0": "_conv", "classifier.0": "_drop", "classifier.1": "_conv9", "classifier.3": "_avg_pool"}
     for number, index in enumerate((3, 4, 6, 7, 9, 10, 11, 12), 1):
         for torch, paddle in (("squeeze", "_conv"), ("expand1x1", "_conv_path1"), ("expand3x3", "_conv_path2")):
             rename[f"features.{index}.{torch}"] = f"_conv{number}.{paddle}._conv"
@@ -110,6 +110,7 @@ _ALEXNET = {
     **{f"features.{index}": f"_conv{n}._conv" for index, n in ((0, 1), (3, 2), (10, 5))},
     **{"features.6": "_conv3", "features.8": "_conv4"},
     **{f"classifier.{index}": f"_fc{n}" for index, n in ((1, 6), (4, 7), (6, 8))},
+    **{"classifier.0": "_drop1", "classifier.3": "_drop2"},
 }
 ALEXNET = _pair("alexnet", _ALEXNET)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
 from portproof._errors import BadInput
-from portproof._port import Port, SideName, other
+from portproof._port import Port, other
 from portproof._report import Report
 from portproof._resolve import Located, Project, find_port, resolve_callable
 
@@ -155,7 +155,7 @@ def export(
     path = Path(target)
     require_writable(path)
     with Sessions(found, dict(kwargs or {})) as sessions:
-        session = sessions.open(cast("SideName", side))
+        session = sessions.open(side)
         inputs, state = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"
         batch = make_batch(found.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
         save_arrays(inputs, batch.arrays)

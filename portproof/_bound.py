@@ -36,13 +36,11 @@ def rounding_bound(
         forward: the module's own; it is run once on squares.
 
     Returns:
-        None for layers that are neither linear nor convolutional nor an average pool.
+        None for layers that are neither linear nor convolutional.
     """
     framework = model.framework
     rule = BY_NAME.get(framework.layer(module))
     tensors = framework.own_tensors(module)
-    if framework.layer(module).startswith(("AvgPool", "AdaptiveAvgPool")):
-        return _pool_bound(model, received, returned, forward)
     if rule is None or rule.out_axis is None or "weight" not in tensors or len(received) != 1 or not returned.size:
         return None
     before = {name: framework.to_array(tensor) for name, tensor in tensors.items()}
@@ -54,20 +52,6 @@ def rounding_bound(
     finally:
         for name, array in before.items():
             framework.write(tensors[name], array)
-    return _carried(squares, returned, terms)
-
-
-def _pool_bound(model: Model, received: list[Array], returned: Array, forward: Callable[..., Any]) -> float | None:
-    """Return the bound of an average, whose weights are one over the number of its terms."""
-    if len(received) != 1 or not returned.size:
-        return None
-    terms = max(1.0, received[0].size / returned.size)
-    squares = model.framework.to_array(forward(model.framework.to_tensor(received[0].astype(np.float64) ** 2)))
-    return _carried(squares / terms, returned, terms)
-
-
-def _carried(squares: Array, returned: Array, terms: float) -> float | None:
-    """Return the bound from the sums of the squared terms."""
     if squares.shape != returned.shape:
         return None
     partial = (np.maximum(squares, 0.0) + returned.astype(np.float64) ** 2).reshape(len(returned), -1).mean(axis=1)

@@ -39,11 +39,14 @@ class Floor:
 
     Attributes:
         rms: relative to the tensor's row scale.
+        tail: the largest error over ``rms``. Where few elements of a tensor carry all of its errors (behind a ReLU that
+            leaves little), that is more than a normal distribution of its size would have.
         exact: whether float32 makes no error here at all, on any side.
     """
 
     rms: float
     exact: bool = False
+    tail: float = 0.0
 
     def at(self, precision: str) -> float:
         """Carry the floor to another precision by the ratio of the epsilons; at least half an ULP of the scale."""
@@ -64,13 +67,15 @@ def measure_floor(errors: Iterable[Difference], cap: float | None = None) -> Flo
         return Floor(EPSILON["float32"] / 2)
     exact = all(error.peak == 0.0 and error.count >= _EXACT_COUNT for error in counted)
     rms = min(error.rms for error in counted)
-    return Floor(rms if cap is None else min(rms, cap), exact)
+    tail = min((error.peak / error.rms for error in counted if error.rms), default=0.0)
+    return Floor(rms if cap is None else min(rms, cap), exact, tail)
 
 
 def ratio(difference: Difference, floor: Floor, precision: str) -> float:
     """Return how many noise floors a difference is: of its root mean square, or of its peak if that is farther out.
 
-    The peak is measured against the same floor times the extreme-value factor of the tensor's size.
+    The peak is measured against the same floor times the extreme-value factor of the tensor's size, or times the
+    farthest that float32 itself went on the side that went less far, if that is more.
     """
     if difference.mismatch is not None:
         return math.inf
@@ -80,7 +85,7 @@ def ratio(difference: Difference, floor: Floor, precision: str) -> float:
     if floor.exact and precision in ("float64", "float32"):
         return math.inf
     unit = floor.at(precision)
-    return max(difference.rms / unit, difference.peak / (unit * extreme_factor(difference.count)))
+    return max(difference.rms / unit, difference.peak / (unit * max(extreme_factor(difference.count), floor.tail)))
 
 
 def verdict_of(difference: Difference, floor: Floor, precision: str) -> Verdict:
@@ -149,6 +154,17 @@ def output_floors(
     names = list(runs[0][0])
     errors = {name: [compare(low[name], high[name], "float32") for low, high in runs] for name in names}
     return {name: measure_floor(errors[name]) for name in names}
+
+
+def slower_floors(
+    floors: Mapping[str, Floor], slow: Mapping[str, Array], oracle: Mapping[str, Array]
+) -> dict[str, Floor]:
+    """Widen floors by a run that adds its averages term by term; see :mod:`portproof._pools`."""
+    own = {name: measure_floor([compare(slow[name], oracle[name], "float32")]) for name in floors}
+    return {
+        name: Floor(max(floor.rms, own[name].rms), floor.exact and own[name].exact, max(floor.tail, own[name].tail))
+        for name, floor in floors.items()
+    }
 
 
 class ModuleFloors:
@@ -252,7 +268,7 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
     said = f"has {amount}" if amount.startswith(OTHER_SHAPE) else amount
     if not difference.mismatch and _LIKE_FLOAT32[0] < difference.rms < _LIKE_FLOAT32[1] and entry.role != LOUD:
         said = f"{amount}, about what float32 rounds: something in it may be computed in float32"
-    if OTHER_COUNT in amount or (amount.startswith(OTHER_SHAPE) and (entry.role == RECEIVED or SAME_SIZE in amount)):
+    if OTHER_COUNT in amount or amount.endswith(SAME_SIZE):
         verb = "receives" if entry.role == RECEIVED else "returns"
         return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}", number)
     if entry.role == RECEIVED:

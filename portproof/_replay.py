@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -96,6 +96,7 @@ class Replay:
         self._recorded = do(lead, "recording taps", "record", pairs=pairs.keys[lead], **self.files)
         self.floors: ModuleFloors | None = None
         self.called: set[str] = set()
+        self.set_aside: set[str] = set()
 
     def submit(self, *, look: bool, seed: int) -> None:
         """Submit the passes, once the recording is there; with ``look``, the planted faults too.
@@ -135,8 +136,10 @@ class Replay:
         modules, culprits, found = self.compare()
         assert self.floors is not None
         if not self.once:
+            before = {culprit.module for culprit in culprits}
             culprits, recut = self._recut(culprits)
             modules = replace(modules, recut=recut)
+            self.set_aside = before - {culprit.module for culprit in culprits}
         named = {culprit.module for culprit in culprits}
         culprits += [culprit for culprit in self.floors.low_precision() if culprit.module not in named]
         if not self.once:
@@ -166,7 +169,7 @@ class Replay:
             whole
             for whole, differing in parts.items()
             if sum(culprit.kind == "computes" for culprit in differing) > 1
-            or any(culprit.kind == "signature" for culprit in differing)
+            or any(culprit.kind == "signature" or _reshaped(culprit) for culprit in differing)
             or self._cut_otherwise(whole)
         ]
         same: set[str] = set()
@@ -191,6 +194,21 @@ class Replay:
         while whole and whole not in self.called:
             whole = whole.rpartition(".")[0]
         return whole
+
+    def judged_pairs(self, recut: Collection[str]) -> Pairs:
+        """Return the pairs without the parts of those modules that are cut otherwise."""
+        keys = {
+            side: {path: key for path, key in own.items() if key in recut or self._owner(key) not in recut}
+            for side, own in self.pairs.keys.items()
+        }
+        return replace(self.pairs, keys=keys)
+
+    def _owner(self, key: str) -> str | None:
+        """Return the nearest module around one that runs; None for the root."""
+        owner = key.rpartition(".")[0] if key else None
+        while owner and owner not in self.called:
+            owner = owner.rpartition(".")[0]
+        return owner
 
     def _paths(self, depth: int) -> tuple[Path, Path]:
         return Path(self.files["inputs"]), Path(f"{self.files['folder']}-coarse-{depth}")
@@ -289,7 +307,12 @@ class Replay:
         """Count the planted faults that were caught and located; None where none were planted."""
         if self._look is None or self.floors is None:
             return None
-        answers = [self.read(answer) for answer in self._look.result()]
+        # What differs anyway, as it is cut otherwise, cannot be told from a fault that is planted there.
+        answers = [
+            replace(answer, named=answer.named - self.set_aside)
+            for answer in (self.read(found) for found in self._look.result())
+            if not answer.planted & self.set_aside
+        ]
         effective = [answer for answer in answers if answer.effective]
         return Sight(
             planted=len(effective),
@@ -302,6 +325,11 @@ class Replay:
                 PlantedFault(a.title, tuple(sorted(a.planted)), tuple(sorted(a.named)), a.effective) for a in answers
             ),
         )
+
+
+def _reshaped(culprit: Culprit) -> bool:
+    """Whether a part receives a tensor of another shape: a mask, say, of another form."""
+    return culprit.kind == "wiring" and culprit.ratio is None
 
 
 def _depth(path: str) -> int:

@@ -182,6 +182,18 @@ class Sessions:
         parent = None if on_disk else _memory()
         self.folder = Path(self._stack.enter_context(_folder(parent)))
 
+    def room(self, name: str, size: int) -> Path:
+        """Return a folder of that name: in memory where it leaves three quarters free, else on disk.
+
+        Args:
+            name: of a folder that is not there yet.
+            size: about how many bytes it will hold.
+        """
+        statistics = os.statvfs(self.folder)
+        if 4 * size < statistics.f_bavail * statistics.f_frsize:
+            return self.folder / name
+        return Path(self._stack.enter_context(_folder(None))) / name
+
     def narrow(self, part: Part) -> Located:
         """Make one module the whole of the port for the sessions opened from now on."""
         self.located = replace(self.located, port=part.of(self.located.port))

@@ -21,12 +21,13 @@ from portproof._environment import host, peak_memory
 from portproof._errors import BadInput, Unavailable
 from portproof._export import export
 from portproof._model import Model, count_work, whole_layers, wrapped_forwards
+from portproof._pools import adding_term_by_term
 from portproof._port import Port
 from portproof._sensitise import sensitise
 from portproof._settings import read_settings
 from portproof._stream import StreamedWeights, Streaming
 from portproof._taps import TapStore, force, record
-from portproof._tree import leaves, rebuild
+from portproof._tree import leaves
 from portproof._weightmap import to_json
 from portproof.faults._catalogue import Catalogue, sample
 from portproof.faults._effect import CleanRun
@@ -196,26 +197,14 @@ class Tasks:
             ),
         )
 
-    def capture_precisely(self, inputs: str, out: str, layers: list[str]) -> None:
-        """Run in float32 with some types of layers, which have no weights, computed in float64."""
+    def capture_slowly(self, inputs: str, out: str) -> list[str]:
+        """Run in float32 with averages added term by term; returns the pools that were, and writes nothing for none."""
         model = self._model("float32")
-        framework = model.framework
-
-        def wrap(_: str, forward: Any) -> Any:
-            def widened(*args: Any, **kwargs: Any) -> Any:
-                tensors = leaves((args, kwargs), framework.is_tensor)
-                wide = (framework.to_tensor(framework.to_array(tensor), "float64") for tensor in tensors)
-                result = forward(*rebuild(args, framework.is_tensor, wide), **kwargs)
-                narrow = (
-                    framework.to_tensor(framework.to_array(t), "float32") for t in leaves(result, framework.is_tensor)
-                )
-                return rebuild(result, framework.is_tensor, narrow)
-
-            return widened
-
-        chosen = [(path, m) for path, m in framework.modules(model.root) if framework.layer(m) in layers]
-        with wrapped_forwards(chosen, wrap):
-            save_arrays(Path(out), self.job.port.rows_first(model.run(load_file(inputs))))
+        with adding_term_by_term(model) as done:
+            outputs = model.run(load_file(inputs))
+        if done:
+            save_arrays(Path(out), self.job.port.rows_first(outputs))
+        return done
 
     def _build(self, info: RunnerInfo, precision: str, options: dict[str, Any], stack: contextlib.ExitStack) -> Any:
         """Return a runner on the weights at hand: the framework's own, which the other tasks share, or another."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,13 +15,12 @@ from safetensors.numpy import load_file
 from portproof._artefacts import ArtefactChain
 from portproof._blockwise import modules_hop, require_streamable, stream_replay
 from portproof._capture import save_arrays
-from portproof._causes import explain_float32
 from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._files import NO_HASHES, FileJudge, artefact_path
 from portproof._hops import SideRun, side_hops
 from portproof._inputs import Batch, few_rows, make_batch, take_rows
-from portproof._judge import FLOOR_MULTIPLE, LOWER_MULTIPLE, Floor, judge_outputs, output_floors
+from portproof._judge import FLOOR_MULTIPLE, LOWER_MULTIPLE, Floor, judge_outputs, output_floors, slower_floors
 from portproof._part import descend
 from portproof._port import Port, other
 from portproof._replay import Pairs, Replay, settle_accepted
@@ -168,9 +167,9 @@ class _Chain:
             self.port = self.sides.sessions.located.port
         self.inputs = self.folder / "inputs.safetensors"
         save_arrays(self.inputs, batch.arrays)
-        self.few = self.folder / "few.safetensors"
-        self.rows = len(batch.families)
-        self.few_rows = few_rows(batch, quick=self.options.quick)
+        self.few, self.quick_inputs = self.folder / "few.safetensors", self.folder / "quick.safetensors"
+        self.families, self.rows = list(batch.families), len(batch.families)
+        self.few_rows = few_rows(batch, quick=self.options.quick and not self.options.gradients)
         save_arrays(self.few, take_rows(self.port, batch.arrays, self.few_rows))
         if not self.sides.live:
             chain = ArtefactChain(self.sides, self.inputs, self.few, self.hops, self.culprits)
@@ -236,7 +235,7 @@ class _Chain:
         """Judge every hop under one set of weights."""
         lead = self.sides.live[0]
         quick = self.options.quick
-        inputs = self.asked = self._quick_inputs() if quick else self.inputs
+        inputs = self._quick_inputs() if quick else self.inputs
         for side in self.sides.live:
             self.do(side, "loading weights", "load", weights=str(files[side]))
         replay = self._submit_replay(label)
@@ -247,6 +246,17 @@ class _Chain:
                 runner=EAGER[side], inputs=str(inputs), out=str(self._out(label, EAGER[side])),
                 precisions=["float64", "float32"], hashes=NO_HASHES, single=0 if quick else 2,
             )  # fmt: skip
+        slow = self.folder / "slow.safetensors"
+        slow.unlink(missing_ok=True)
+        slowly = self.do(lead, "adding term by term", "capture_slowly", inputs=str(inputs), out=str(slow))
+        if captures[lead].exception() is None:
+            slowly.result()
+            low = [self._outputs(label, lead)["float32"], *([load_file(slow)] if slow.is_file() else [])]
+            chaotic = self._chaotic(self._outputs(label, lead)["float64"], low)
+            if chaotic:
+                self._leave_out(chaotic)
+                self._judge_weights(label, files, exports=exports)
+                return
         rounded = self.do(lead, "loading weights", "rounded")
         if replay is not None:
             try:
@@ -264,6 +274,8 @@ class _Chain:
         floors = output_floors(
             [(outputs[s]["float32"], outputs[s]["float64"]) for s in self.sides.live if s in outputs]
         )
+        if slow.is_file():
+            floors = slower_floors(floors, load_file(slow), outputs[lead]["float64"])
         self._judge_sides(label, outputs, floors)
         if replay is not None:
             self._judge_replay(replay)
@@ -285,6 +297,12 @@ class _Chain:
         from portproof.training._hops import judge_gradients, judge_training
 
         pairs = self._pairs()
+        if self.replay is not None and self.modules is not None:
+            pairs = self.replay.judged_pairs(self.modules.recut)
+        alone = [path for path in pairs.unseen if "(Dropout" in path]
+        if alone:
+            more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+            self.notes.append(f"{alone[0]}{more} has no partner, so its mask is not the other side's: pair it in taps")
         found = []
         if options.gradients:
             found.append(judge_gradients(self.sides, pairs, self.few, files, options.seed, label))
@@ -304,16 +322,18 @@ class _Chain:
         return self.folder / f"{'given' if label.startswith('given') else label}-{runner}"
 
     def _quick_inputs(self) -> Path:
-        path, rows = self.folder / "quick.safetensors", load_file(self.inputs)
-        step = max(1, len(next(iter(rows.values()))) // _QUICK_ROWS)
-        save_arrays(path, {n: a[::step] if self.port.inputs[n].has_rows else a for n, a in rows.items()})
-        return path
+        if not self.quick_inputs.is_file():
+            rows = load_file(self.inputs)
+            chosen = list(range(0, self.rows, max(1, self.rows // _QUICK_ROWS)))
+            save_arrays(self.quick_inputs, take_rows(self.port, rows, chosen))
+            self.families, self.rows = [self.families[row] for row in chosen], len(chosen)
+        return self.quick_inputs
 
     def _submit_replay(self, label: str) -> Replay | None:
         live = self.sides.live
         if len(live) < 2 or not self.options.modules:
             return None
-        taps = self.folder / f"taps-{'given' if label.startswith('given') else label}"
+        taps = self.folder / f"taps-{'given' if label.startswith('given') else label}-{self.rows}"
         return Replay(
             self.do, live[0], live[1], self._pairs(), self.few, taps, accepted=self.port.accepted,
             pictures=self.options.pictures,
@@ -372,10 +392,7 @@ class _Chain:
             except ModelRaised as error:
                 raised.append(error)
                 continue
-            folder = self._out(label, EAGER[side])
-            outputs[side] = {
-                path.name.removesuffix(".safetensors"): load_file(path) for path in folder.glob("*.safetensors")
-            }
+            outputs[side] = self._outputs(label, side)
         if len(raised) == len(captures):
             raise BadInput("; ".join(str(error) for error in raised))
         for one in raised:
@@ -385,21 +402,46 @@ class _Chain:
             self.hops.append(Hop("semantics", source, TITLE[one.side], "float64", label, "divergent", None, reason))
         return outputs
 
+    def _outputs(self, label: str, side: str) -> dict[str, Arrays]:
+        folder = self._out(label, EAGER[side])
+        return {path.name.removesuffix(".safetensors"): load_file(path) for path in folder.glob("*.safetensors")}
+
+    def _chaotic(self, oracle: Arrays, low: Sequence[Arrays]) -> list[int]:
+        """Return the rows on which float32 itself cannot follow float64, where it can on others.
+
+        A deep network may amplify rounding exponentially on a loud input. Such a row says nothing, and drowns the rest.
+        """
+        gone: set[int] = set()
+        for name, wide in oracle.items():
+            if self.port.batch_axes.get(name, 0) is None or len(wide) != self.rows or wide.dtype.kind != "f":
+                continue
+            scale = _row_scales(wide)
+            for narrow in low:
+                error = _row_scales(narrow[name] - wide)
+                gone |= {row for row in range(self.rows) if FLOOR_MULTIPLE * error[row] >= scale[row] > 0}
+        return sorted(gone) if len(gone) < self.rows - 1 else []
+
+    def _leave_out(self, rows: list[int]) -> None:
+        """Go on without some rows, and say so."""
+        said = ", ".join(dict.fromkeys(self.families[row] for row in rows))
+        self.notes.append(
+            f"left out: {said}; float32 cannot follow float64 there, the network amplifies rounding so much"
+        )
+        kept = [row for row in range(self.rows) if row not in rows]
+        path = self.quick_inputs if self.options.quick else self.inputs
+        arrays = take_rows(self.port, load_file(path), kept)
+        save_arrays(path, arrays)
+        self.families, self.rows = [self.families[row] for row in kept], len(kept)
+        self.few_rows = [0] if self.options.quick or self.rows < 2 else [0, self.rows // 2]
+        save_arrays(self.few, take_rows(self.port, arrays, self.few_rows))
+
     def _judge_sides(self, label: str, outputs: dict[str, dict[str, Arrays]], floors: Mapping[str, Floor]) -> None:
         """Float64 between the sides, float32 of each against the oracle, and rows one by one against the batch."""
         runs = [
             SideRun(TITLE[side], find_runner(EAGER[side]).title, by["float32"], by["float64"], by.get("float32.single"))
             for side, by in sorted(outputs.items(), key=lambda item: self.sides.live.index(item[0]))
         ]
-        hops = side_hops(runs, label, floors)
-        oracle = outputs[self.sides.live[0]]["float64"]
-        for index, hop in enumerate(hops):
-            if (hop.kind, hop.precision, hop.verdict) != ("numerics", "float32", "divergent"):
-                continue
-            side = next(side for side in outputs if find_runner(EAGER[side]).title in hop.target)
-            hops[index], met = explain_float32(self.sides, side, hop, oracle, floors, self.asked)
-            self.deviations += [deviation for deviation in met if deviation not in self.deviations]
-        self.hops += hops
+        self.hops += side_hops(runs, label, floors)
 
     def _judge_lower(self, label: str, inputs: Path, oracle: Arrays, floors: Mapping[str, Floor]) -> None:
         """Judge each side in the lower precisions that were asked for; where it has no kernels it is unavailable.
@@ -474,7 +516,9 @@ class _Chain:
     ) -> None:
         """Judge the sides that are files, then the exports of those that are models."""
         source = f"{TITLE[self.sides.live[0]]} float64 (oracle)"
-        few = {n: a[self.few_rows] if a.shape[:1] == (self.rows,) else a for n, a in oracle.items()}
+        few: Arrays = {}
+        if exported:
+            few = {n: a[self.few_rows] if a.shape[:1] == (self.rows,) else a for n, a in oracle.items()}
         judge = FileJudge(
             self.do, self.inputs, self.few, self.folder, label, source, oracle, few, floors, self.replay, self.culprits
         )
@@ -566,3 +610,8 @@ class _Chain:
             },
             seconds={**self.sides.seconds, "total": round(seconds, 3)},
         )
+
+
+def _row_scales(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return the root mean square of every row."""
+    return np.asarray(np.sqrt(np.mean(np.square(array.reshape(len(array), -1), dtype=np.float64), axis=1)))

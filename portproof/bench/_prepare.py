@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from portproof._capture import save_arrays
 from portproof._errors import PortproofError, Unavailable
 from portproof._inputs import make_batch
-from portproof._judge import Floor, judge_outputs, output_floors
+from portproof._judge import Floor, judge_outputs, output_floors, slower_floors
 from portproof._report import Hop
 from portproof._resolve import resolve_callable
 from portproof._session import Sessions
@@ -113,7 +113,9 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
         if ("program", side) in wanted:
             path = folder / "inference"
             artefacts["program", side] = path.with_suffix(".json"), session.submit("save_program", out=str(path))
-    work = sides.open[sides.live[0]].submit("work", inputs=str(inputs))
+    lead = sides.open[sides.live[0]]
+    slow = lead.submit("capture_slowly", inputs=str(inputs), out=str(folder / "slow.safetensors"))
+    work = lead.submit("work", inputs=str(inputs))
     outputs: dict[str, dict[str, Arrays]] = {}
     for side in sides.live:
         captured[side].result()
@@ -126,6 +128,8 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
         except PortproofError as error:
             finished[key] = Unavailable(f"it needs the {'export' if key[0] == 'onnx' else 'saved program'}: {error}")
     floors = output_floors([(outputs[side]["float32"], outputs[side]["float64"]) for side in sides.live])
+    if slow.result():
+        floors = slower_floors(floors, load_file(folder / "slow.safetensors"), outputs[sides.live[0]]["float64"])
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
     oracle = outputs[sides.live[0]]["float64"]

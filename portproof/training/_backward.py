@@ -9,6 +9,7 @@ module that has it, and what a parent does between its parts is judged for itsel
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -23,7 +24,7 @@ from portproof._boundary import exchanged, given, returned
 from portproof._layers import BY_NAME
 from portproof._model import wrapped_forwards
 from portproof._numerics import EPSILON
-from portproof.training._deviations import BACKWARD
+from portproof.training._deviations import BACKWARD, factors_of, paddles_backward
 from portproof.training._learner import Learner
 
 Array = np.ndarray[Any, Any]
@@ -222,7 +223,8 @@ def pull_modules(
 
         return forced
 
-    with learner.in_training(), framework.module_by_module(), wrapped_forwards(_paired(model, keys), wrap):
+    righted = paddles_backward(learner) if learner.side == "paddle" else contextlib.nullcontext()
+    with learner.in_training(), framework.module_by_module(), righted, wrapped_forwards(_paired(model, keys), wrap):
         learner.forward(inputs)
     out.close()
     return strange
@@ -243,7 +245,7 @@ def _pulled(
     rule = BACKWARD.get(framework.layer(module)) if learner.side == "torch" and put_out else None
     variants = {"": arrays}
     if rule is not None and len(arrays) == 1:
-        factors = rule[1](module, tuple(recorded["in.0"].shape))
+        factors = factors_of("torch", framework.layer(module), module, tuple(recorded["in.0"].shape))
         variants = {"": [arrays[0] * factors], "plain:": arrays}
     made: dict[str, Array] = {}
     for prefix, chosen in variants.items():
@@ -266,10 +268,13 @@ def _merged(tensors: list[Any], cotangents: list[Any]) -> tuple[list[Any], list[
     return [tensor for tensor, _ in kept.values()], [cotangent for _, cotangent in kept.values()]
 
 
-def draw_cotangents(outputs: Mapping[str, Any], model: Any, seed: int, perturbed: int = 0) -> dict[str, Any]:
+def draw_cotangents(
+    outputs: Mapping[str, Any], model: Any, seed: int, perturbed: int = 0,
+    batch_axes: Mapping[str, int | None] | None = None,
+) -> dict[str, Any]:  # fmt: skip
     """Draw what is pulled back from every output: normal numbers, the same for both sides.
 
-    ``perturbed``: above 0, add about one unit in the last place, seeded by this number.
+    ``perturbed``: above 0, for rows in reverse, and with about one unit in the last place added, seeded by this number.
     """
     drawn = {}
     for place, (name, tensor) in enumerate(outputs.items()):
@@ -278,6 +283,8 @@ def draw_cotangents(outputs: Mapping[str, Any], model: Any, seed: int, perturbed
         if perturbed:
             share = np.random.default_rng([perturbed, seed, place]).uniform(-1, 1, array.shape)
             array = array * (1 + EPSILON[model.precision] * share)
+            axis = (batch_axes or {}).get(name, 0)
+            array = array if axis is None or not array.ndim else np.flip(array, axis).copy()
         drawn[name] = model.framework.to_tensor(array, model.precision)
     return drawn
 

@@ -8,12 +8,14 @@ too (``float scale = 1.0 / pool_size`` in ``pooling.cc``): 2.05e-8 of the gradie
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from portproof._model import wrapped_forwards
+from portproof._settings import read_settings
 
 if TYPE_CHECKING:
     from portproof.training._learner import Learner
@@ -100,27 +102,55 @@ def paddles_optimiser(learner: Learner) -> None:
             group[name] = float(np.float32(group[name]))
 
 
-def paddles_backward(learner: Learner) -> contextlib.AbstractContextManager[None]:
-    """On the torch side of a pair, do in the backward pass what Paddle is known to do; elsewhere nothing."""
-    if learner.side != "torch" or len(learner.port.sides) < 2 or learner.model.precision != "float64":
-        return contextlib.nullcontext()
-    framework = learner.framework
-    found = [(p, m) for p, m in framework.modules(learner.model.root) if framework.layer(m) in BACKWARD]
+def paddles_backward(learner: Learner) -> contextlib.AbstractContextManager[list[tuple[str, str, float]]]:
+    """In float64, let torch do in the backward pass what Paddle is known to do.
+
+    A layer of Paddle's without a partner, beside a function in torch, is set right instead.
+
+    Returns:
+        A context; it yields, of each layer that was set right, its path, type, and how far off it is.
+    """
+    if len(learner.port.sides) < 2 or learner.model.precision != "float64":
+        return contextlib.nullcontext([])
+    return _backward_alike(learner)
+
+
+@contextlib.contextmanager
+def _backward_alike(learner: Learner) -> Iterator[list[tuple[str, str, float]]]:
+    framework, righted = learner.framework, dict[str, tuple[str, str, float]]()
+    paired = {p: p in learner.keys or not learner.keys for p, _ in framework.modules(learner.model.root)}
+    torch = learner.side == "torch"
+    found = [
+        (p, m)
+        for p, m in framework.modules(learner.model.root)
+        if framework.layer(m) in BACKWARD and paired[p] == torch
+    ]
     own = dict(found)
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        factors_of = BACKWARD[framework.layer(own[path])][1]
+        layer = framework.layer(own[path])
 
         def forwarded(x: Any) -> Any:
             result = forward(x)
             if learner.learning.is_open(result):
-                factors = framework.to_tensor(factors_of(own[path], tuple(x.shape)), "float64")
-                learner.learning.scaled_backward(result, factors)
+                factors = factors_of(framework.side, layer, own[path], tuple(x.shape))
+                if not torch:
+                    righted[path] = path, layer, float(np.abs(factors - 1).max())
+                    factors = 1 / factors
+                learner.learning.scaled_backward(result, framework.to_tensor(factors, "float64"))
             return result
 
         return forwarded
 
-    return wrapped_forwards(found, wrap)
+    told: list[tuple[str, str, float]] = []
+    with wrapped_forwards(found, wrap):
+        yield told
+        told += righted.values()
+
+
+def factors_of(side: str, layer: str, module: Any, shape: tuple[int, ...]) -> Array:
+    """Return what Paddle multiplies the gradient at a layer's output with, beside the right one."""
+    return BACKWARD[layer][1](SimpleNamespace(**read_settings(side, layer, module)), shape)
 
 
 def paddles_statistics(learner: Learner) -> contextlib.AbstractContextManager[None]:

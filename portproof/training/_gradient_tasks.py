@@ -55,29 +55,38 @@ class GradientTasks:
         learner.own_seed = int(nudged)
         return pull_modules(learner, keys, load_file(inputs), CallStore(Path(folder)), CallStore(Path(out)), nudged)
 
-    def gradients(self, keys: dict[str, str], inputs: str, out: str, perturbed: int, weights: str, seed: int) -> None:
+    def gradients(
+        self, keys: dict[str, str], inputs: str, out: str, perturbed: int, weights: str, seed: int
+    ) -> list[Any]:
         """Write the gradients of each output, and of the loss, in every parameter and floating input: ``HEAD|NAME``.
 
         ``perturbed``: above 0, add about one unit in the last place to every parameter first, and to what is pulled
-        back, seeded by this number. The inputs stay: where two values are equal, a max-pool would hand the gradient to
+        back, seeded by this number, and hand the rows over in reverse, so that sums are added in another order. The
+        inputs stay: where two values are equal, a max-pool would hand the gradient to
         another.
+
+        Returns:
+            The layers whose backward pass was set right: path, type, and how far off they are.
         """
         learner = self._learner("float64", keys, weights, seed)
         rows = load_file(inputs)
-        learner.own_seed = perturbed
+        learner.own_seed, learner.reversed = perturbed, bool(perturbed)
+        batched = {name for name, declared in self.job.port.inputs.items() if declared.has_rows}
         if perturbed:
             nudge(learner, perturbed)
+            rows = {name: a[::-1].copy() if name in batched else a for name, a in rows.items()}
         learning, framework = learner.learning, learner.framework
-        with learner.in_training(), paddles_backward(learner):
+        with learner.in_training(), paddles_backward(learner) as righted:
             outputs = learner.forward(rows)
             heads: dict[str, tuple[list[Any], list[Any]]] = {}
-            cotangents = draw_cotangents(outputs, learner.model, seed, perturbed)
+            cotangents = draw_cotangents(outputs, learner.model, seed, perturbed, self.job.port.batch_axes)
             for name, tensor in outputs.items():
                 if learning.is_open(tensor):
                     heads[name] = [tensor], [cotangents[name]]
             losses = getattr(getattr(learner, "training", None), "losses", None)
             if losses is not None:
                 labels = draw_labels(outputs, seed)
+                labels = labels[::-1].copy() if perturbed else labels
                 loss = losses(tuple(outputs.values()), framework.to_tensor(labels))["loss"]
                 one = np.ones(tuple(loss.shape))
                 heads["loss"] = [loss], [framework.to_tensor(one, learner.model.precision)]
@@ -87,8 +96,12 @@ class GradientTasks:
         for head, (tensors, pulled) in heads.items():
             for name, gradient in zip(wanted, learning.pull_back(tensors, pulled, list(wanted.values())), strict=True):
                 shape = tuple(wanted[name].shape)
-                found[f"{head}|{name}"] = np.zeros(shape) if gradient is None else framework.to_array(gradient)
+                array = np.zeros(shape) if gradient is None else framework.to_array(gradient)
+                turned = perturbed and name.removeprefix("input:") in batched and name.startswith("input:")
+                found[f"{head}|{name}"] = array[::-1].copy() if turned else array
+        learner.reversed = False
         save_arrays(Path(out), found)
+        return righted
 
 
 def draw_labels(outputs: dict[str, Any], seed: int) -> Array:

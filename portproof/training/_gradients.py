@@ -8,6 +8,7 @@ or what the same change of every cotangent does to them, if that is more.
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -24,7 +25,7 @@ from portproof._report import Culprit, Deviation, Hop, Verdict, Worst, finite
 from portproof._sides import TITLE, Sides
 from portproof._weights import transfer_present
 from portproof.training._backward import CallStore
-from portproof.training._deviations import BACKWARD
+from portproof.training._deviations import BACKWARD, RECIPROCAL
 from portproof.training._spread import Spread, between, flat, joined
 
 Array = np.ndarray[Any, Any]
@@ -95,7 +96,7 @@ class Backward:
                     precision=precision, weights=str(weights[side]), nudged=nudged, **common,
                 )  # fmt: skip
         for side in sides.live:
-            for run in range(1 + (PERTURBED if side == self.lead else 0)):
+            for run in range(1 + PERTURBED):
                 name = f"{side}-{run}"
                 self._heads[name] = self._do(
                     side, "gradients", keys=keys[side], out=str(folder / f"{name}.safetensors"), perturbed=run,
@@ -122,7 +123,15 @@ class Backward:
             reason = f"module '{drawn[0] or '(root)'}' gives another gradient every time: it draws at random itself"
         said = Worst(worst.key or "(root)", finite(worst.ratio), None, None, None)
         hops = [Hop("gradients", source, f"{title}, module by module", "float64", label, verdict, said, reason)]
-        hops += self._judge_heads(source, title, label)
+        heads = self._judge_heads(source, title, label)
+        rest = max((hop.worst.ratio or 0.0 for hop in heads if hop.worst is not None), default=0.0)
+        deviations += [
+            Deviation(path, layer, "backward", size, rest, f"{RECIPROCAL}; it has no partner in torch")
+            for side in (self.lead, self.follower)
+            for path, layer, size in self._heads[f"{side}-0"].result()
+            if size
+        ]
+        hops += heads
         for side in self.sides.live:
             self._do(side, "forget").result()
         shutil.rmtree(self.folder)  # gigabytes, of a large model
@@ -158,7 +167,7 @@ class Backward:
                     Spread.of([flat(nudged[1][name], other[name])], "float64"),
                 )
                 seen = between(*own)
-                floor = joined(narrow.carried("float32", "float64"), seen)
+                floor = joined(narrow.carried("float32", "float64"), seen).at_least(_of_a_sum(expected))
                 plain = None
                 if f"plain:{name}" in expected:
                     plain = flat(other[name], expected[f"plain:{name}"])
@@ -206,7 +215,10 @@ class Backward:
             future.result()
         expected = load_file(self.folder / f"{self.lead}-0.safetensors")
         other = load_file(self.folder / f"{self.follower}-0.safetensors")
-        noisy = [load_file(self.folder / f"{self.lead}-{run}.safetensors") for run in range(1, PERTURBED + 1)]
+        noisy = {
+            side: [load_file(self.folder / f"{side}-{run}.safetensors") for run in range(1, PERTURBED + 1)]
+            for side in (self.lead, self.follower)
+        }
         heads: dict[str, list[str]] = {}
         for name in expected:
             heads.setdefault(name.partition("|")[0], []).append(name)
@@ -216,13 +228,34 @@ class Backward:
             mine = {n.removeprefix(prefix): a for n, a in other.items() if n.startswith(prefix)}
             own = {n: a for n, a in mine.items() if n.startswith("input:")}
             own |= transfer_present(mine, self.sides.account, self.lead)
-            hops.append(_judge_head(prefix, names, own, expected, noisy, (source, f"{title} of {head}", label)))
+            spreads = self._spreads(prefix, names, own, expected, noisy)
+            hops.append(_judge_head(prefix, names, own, expected, spreads, (source, f"{title} of {head}", label)))
         return hops
+
+    def _spreads(
+        self, prefix: str, names: Sequence[str], own: Mapping[str, Array], expected: Mapping[str, Array],
+        noisy: Mapping[str, Sequence[Mapping[str, Array]]],
+    ) -> dict[str, Spread]:  # fmt: skip
+        """Measure the floor of one head's gradients: how far each side's own runs lie apart."""
+        theirs = []
+        for run in noisy[self.follower]:
+            mine = {n.removeprefix(prefix): a for n, a in run.items() if n.startswith(prefix)}
+            moved = {n: a for n, a in mine.items() if n.startswith("input:")}
+            theirs.append(moved | transfer_present(mine, self.sides.account, self.lead))
+        found = {}
+        for name in names:
+            plain = name.removeprefix(prefix)
+            spread = Spread.of([flat(run[name], expected[name]) for run in noisy[self.lead]], "float64")
+            if plain in own and all(plain in run for run in theirs):
+                other = Spread.of([flat(run[plain], own[plain]) for run in theirs], "float64")
+                spread = between(spread, other)
+            found[name] = spread
+        return found
 
 
 def _judge_head(
     prefix: str, names: Sequence[str], own: Mapping[str, Array], expected: Mapping[str, Array],
-    noisy: Sequence[Mapping[str, Array]], said: tuple[str, str, str],
+    spreads: Mapping[str, Spread], said: tuple[str, str, str],
 ) -> Hop:  # fmt: skip
     """Judge the gradients of one output, or of the loss, in everything that is learned."""
     worst, worst_ratio, blind = Worst("", None, None, None, None), -1.0, list[str]()
@@ -235,7 +268,7 @@ def _judge_head(
         return Hop("gradients", said[0], said[1], "float64", said[2], "divergent", nothing, why)
     for name in names:
         plain = name.removeprefix(prefix)
-        floor = Spread.of([flat(run[name], expected[name]) for run in noisy], "float64")
+        floor = spreads[name]
         if floor.is_blind("float64"):
             blind.append(plain)
             continue
@@ -260,6 +293,17 @@ def _judge_head(
     if blind and reason is None:
         reason = f"{len(blind)} of {len(names)} gradients are nothing but rounding, the first '{blind[0]}'"
     return Hop("gradients", source, target, "float64", label, verdict, worst, reason)
+
+
+def _of_a_sum(products: Mapping[str, Array]) -> float:
+    """Return what adding up a module's rows and places rounds, one after the other: ``u sqrt(n)`` of the sum.
+
+    Higham and Mary, "A new approach to probabilistic rounding error analysis", 2019.
+    """
+    seen = products.get("input.0")
+    if seen is None or seen.ndim < 2:
+        return 0.0
+    return math.sqrt(seen.size / (seen.shape[1] if seen.ndim > 2 else seen.shape[-1])) * EPSILON["float64"] / 2
 
 
 def _named(pull: Pull) -> tuple[str, str]:

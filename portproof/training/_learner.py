@@ -49,6 +49,7 @@ class Learner:
         inputs: of the last :meth:`forward`, the framework's own tensors by name.
         own_seed: of the framework's own random numbers, beside ``seed``. Runs that differ in it alone differ in what is
             drawn at random outside of the layers that share their masks.
+        reversed: whether the rows come in reverse, and with them the masks.
 
     Raises:
         BadInput: the port has no training on this side, or it refuses the settings.
@@ -73,6 +74,7 @@ class Learner:
             self.model.load(load_file(weights))
         self.steps = 0
         self.own_seed = 0
+        self.reversed = False
         self.inputs: dict[str, Any] = {}
         if precision == "float64" and len(port.sides) == 2:
             framework.round_settings(self.model.root)
@@ -209,6 +211,7 @@ class Learner:
                 key = zlib.crc32(f"{self.keys.get(path, path)}#{calls[path]}".encode())
                 rng = np.random.default_rng([DROPOUT, self.seed, self.steps, key])
                 mask = dropout_mask(rng, tuple(x.shape), float(module.p), self.framework.layer(module))
+                mask = mask[::-1].copy() if self.reversed else mask
                 if getattr(module, "mode", "upscale_in_train") == "upscale_in_train":
                     mask /= 1 - float(module.p)
                 return x * self.framework.to_tensor(mask, self.model.precision)

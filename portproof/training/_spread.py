@@ -57,6 +57,10 @@ class Spread:
         exact = all(error.peak == 0.0 and error.count >= _EXACT_COUNT for error in known)
         return cls(max(pooled, EPSILON[precision] / 2), max(error.peak for error in known), exact)
 
+    def at_least(self, rms: float) -> Spread:
+        """Return a spread that is no less than this."""
+        return Spread(max(self.rms, rms), self.peak, self.exact)
+
     def carried(self, source: str, target: str) -> Spread:
         """Carry it from one precision to another by the ratio of their units in the last place."""
         share = EPSILON[target] / EPSILON[source]
