@@ -248,7 +248,8 @@ class Backward:
             spread = Spread.of([flat(run[name], expected[name]) for run in noisy[self.lead]], "float64")
             if plain in own and all(plain in run for run in theirs):
                 other = Spread.of([flat(run[plain], own[plain]) for run in theirs], "float64")
-                spread = between(spread, other)
+                drawn = spread.is_random or other.is_random  # then nothing can be told, whichever side draws
+                spread = joined(spread, other) if drawn else between(spread, other)
             found[name] = spread
         return found
 
