@@ -17,6 +17,7 @@ from portproof._options import (
     Images,
     Json,
     PortName,
+    Quiet,
     RequiredPort,
     Seed,
     Setting,
@@ -72,6 +73,7 @@ def verify(
         bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
     ] = False,
     json_file: Json = None,
+    quiet: Quiet = False,
     report_files: Annotated[
         list[Path] | None,
         typer.Option("--report", metavar="FILE", help="Also write a page (.html), a summary (.md) or JUnit (.xml)."),
@@ -97,10 +99,10 @@ def verify(
         gradients=gradients, steps=steps, training=settings_of(training, "--with"),
         pictures=any(target.suffix == ".html" for target in targets),
     )  # fmt: skip
-    with watching() as watch:
+    with watching(enabled=not quiet) as watch:
         report = judge(located, options, watch)
     if json_file != "-":
-        print_report(report, output())
+        print_report(report, output(), quiet=quiet)
     write_json(json_file, report.to_json())
     for target in targets:
         write_report(report, target)
@@ -146,6 +148,7 @@ def compare(
     first: Annotated[Path, typer.Argument(help="A capture.")],
     second: Annotated[Path, typer.Argument(help="Another capture of the same port.")],
     json_file: Json = None,
+    quiet: Quiet = False,
 ) -> None:
     """Judge two captures, offline."""
     from portproof._compare import compare_captures
@@ -154,7 +157,7 @@ def compare(
     check_json(json_file)
     report = compare_captures(first, second)
     if json_file != "-":
-        print_report(report, output())
+        print_report(report, output(), quiet=quiet)
     write_json(json_file, report.to_json())
     raise typer.Exit(report.exit_code)
 
@@ -439,6 +442,32 @@ def account(
     for side, name, reason in found.ignored:
         typer.echo(f"left out: {side} '{name}': {reason}", err=True)
     raise typer.Exit(1 if found.problems else 0)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(metavar="NAME", help="The folder to make; its name is the port's.")],
+    source: Annotated[
+        str | None, typer.Option("--from", metavar="PORT", help="googlenet: the flagship, whole.")
+    ] = None,
+) -> None:
+    """Write a port project of five folders, with a small example that works."""
+    from portproof._init import write_project
+
+    written = write_project(folder, source)
+    typer.echo(f"wrote {len(written)} files into {folder}; now: cd {folder} && portproof verify --quick")
+
+
+@app.command()
+def schema(
+    document: Annotated[str, typer.Argument(help="verify, train, faults-training, doctor or bench.")],
+) -> None:
+    """Print the JSON Schema of what a command writes with --json."""
+    import json
+
+    from portproof._schemas import schema_of
+
+    typer.echo(json.dumps(schema_of(document), indent=1))
 
 
 @app.command()

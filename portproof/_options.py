@@ -29,6 +29,7 @@ Training = Annotated[
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it, and nothing else.")
 ]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.")]
 Weights = Annotated[Path | None, typer.Option("--weights", help="A checkpoint: .safetensors, .pdparams, .pt.")]

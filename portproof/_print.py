@@ -33,9 +33,15 @@ def output() -> Console:
     return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False)
 
 
-def print_report(report: Report, console: Console | None = None) -> None:
-    """Print a report: the hops, what is wrong and where, what the check could see, and the verdict last."""
+def print_report(report: Report, console: Console | None = None, *, quiet: bool = False) -> None:
+    """Print a report: the hops, what is wrong and where, what the check could see, and the verdict last.
+
+    ``quiet``: the verdict alone.
+    """
     console = console or output()
+    if quiet:
+        console.print(Text.assemble("verdict: ", (report.verdict, _STYLE[report.verdict])))
+        return
     console.print(Text(f"port {report.port}", style="bold"))
     console.print(_hops(report.hops))
     for hop in report.hops:

@@ -77,7 +77,7 @@ class Backward:
         self, sides: Sides, keys: Mapping[str, dict[str, str]], types: Mapping[str, str], inputs: Path, folder: Path,
         weights: Mapping[str, Path], seed: int,
     ) -> None:  # fmt: skip
-        self.sides, self.types, self.folder = sides, types, folder
+        self.sides, self.types, self.recorded = sides, types, folder
         self.lead, self.follower = sides.live[0], sides.live[1]
         folder.mkdir(parents=True)
         common = {"inputs": str(inputs), "seed": seed}
@@ -86,20 +86,25 @@ class Backward:
             self.lead, "record_backward", keys=keys[self.lead], folder=str(record), weights=str(weights[self.lead]),
             **common,
         ).result()  # fmt: skip
+        # What each run makes of a recording is twice as wide, and as much as a copy of every gradient beside it.
+        recorded = sum(path.stat().st_size for path in record.iterdir())
+        learned = max(path.stat().st_size for path in weights.values())
+        self.folder = made = sides.sessions.room(f"{folder.name}-made", 12 * recorded + 20 * learned)
+        made.mkdir()
         self._pulls: dict[str, Future[Any]] = {}
         self._heads: dict[str, Future[Any]] = {}
         for side in sides.live:
             for precision, nudged in (("float64", False), ("float32", False), ("float64", True)):
                 name = f"{side}-{precision}{'-nudged' if nudged else ''}"
                 self._pulls[name] = self._do(
-                    side, "pull_modules", keys=keys[side], folder=str(record), out=str(folder / name),
+                    side, "pull_modules", keys=keys[side], folder=str(record), out=str(made / name),
                     precision=precision, weights=str(weights[side]), nudged=nudged, **common,
                 )  # fmt: skip
         for side in sides.live:
             for run in range(1 + PERTURBED):
                 name = f"{side}-{run}"
                 self._heads[name] = self._do(
-                    side, "gradients", keys=keys[side], out=str(folder / f"{name}.safetensors"), perturbed=run,
+                    side, "gradients", keys=keys[side], out=str(made / f"{name}.safetensors"), perturbed=run,
                     weights=str(weights[side]), **common,
                 )  # fmt: skip
 
@@ -134,7 +139,8 @@ class Backward:
         hops += heads
         for side in self.sides.live:
             self._do(side, "forget").result()
-        shutil.rmtree(self.folder)  # gigabytes, of a large model
+        for folder in (self.folder, self.recorded):  # gigabytes, of a large model
+            shutil.rmtree(folder)
         return hops, culprits, deviations
 
     def _compare(self) -> list[Pull]:

@@ -13,7 +13,7 @@ from portproof._errors import ModelRaised, PortproofError
 from portproof._replay import Pairs
 from portproof._report import Culprit, Deviation, Hop
 from portproof._sides import TITLE, Sides
-from portproof.training._gradients import PERTURBED, Backward
+from portproof.training._gradients import Backward
 from portproof.training._trajectory import Trajectories, TrajectoryOptions
 
 
@@ -41,9 +41,7 @@ def judge_gradients(
     """
     title = f"{TITLE[sides.live[1]]} gradients"
     types = {key: layer for key, (layer, _) in pairs.described["torch"].items()}
-    # Gradients are twice as wide as the weights, and kept of every run of each side.
-    size = 2 * (6 + PERTURBED) * 2 * max(path.stat().st_size for path in weights.values())
-    folder = sides.sessions.room(f"gradients-{'given' if label.startswith('given') else label}", size)
+    folder = sides.folder / f"gradients-{'given' if label.startswith('given') else label}"
     try:
         found = Backward(sides, pairs.keys, types, few, folder, weights, seed).judge(label)
     except ModelRaised as error:

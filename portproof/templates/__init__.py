@@ -1,0 +1,1 @@
+"""Port projects to begin with; see :mod:`portproof._init`."""
