@@ -150,7 +150,7 @@ def _svg(boxes: Sequence[_Box], edges: Sequence[tuple[_Box, _Box]], anchors: Map
     for box in boxes:
         parts.append(_box(box, corner(box), anchors, wrong))
     return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" '
+        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="group" '
         f'aria-label="The network, {len(boxes)} boxes of modules; the table below has the same figures">'
         f"{''.join(parts)}</svg>"
     )
@@ -163,13 +163,17 @@ def _box(box: _Box, corner: tuple[int, int], anchors: Mapping[str, str], wrong: 
     name = box.name if len(box.name) < 27 else f"…{box.name[-25:]}"
     mark = "✕ " if faulty else ""
     shown = box.modules[:_CELLS]
-    cells = "".join(
-        f'<a href="#{anchors.get(detail.module, "modules")}" tabindex="-1"><rect x="{x + 6 + i * 7.6:.0f}" '
-        f'y="{y + 22}" width="6" height="8" fill="{colour(detail.ratio)}" stroke="#57534e" stroke-width=".4">'
-        f"<title>{escape(detail.module)}</title></rect></a>"
-        for i, detail in enumerate(shown)
-    )
+    cells = "".join(_cell(detail, x + 6 + i * 7.6, y + 22, anchors) for i, detail in enumerate(shown))
     return (
         f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="#fff" {border}/>'
         f'<text x="{x + 6}" y="{y + 15}">{mark}{escape(name)}</text>{cells}'
+    )
+
+
+def _cell(detail: ModuleDetail, x: float, y: int, anchors: Mapping[str, str]) -> str:
+    """Draw one module, a link to its section."""
+    name, target = escape(detail.module), anchors.get(detail.module, "modules")
+    return (
+        f'<a href="#{target}" tabindex="-1" aria-label="{name}"><rect x="{x:.0f}" y="{y}" width="6" height="8" '
+        f'fill="{colour(detail.ratio)}" stroke="#57534e" stroke-width=".4"><title>{name}</title></rect></a>'
     )
