@@ -209,7 +209,8 @@ def _run_paddle2onnx(program: Path, raw: Path, name: str) -> None:
     )  # fmt: skip
     if done.returncode == 0 and raw.is_file():
         return
-    said = [line.strip() for line in (done.stdout + done.stderr).splitlines() if _WORDS.search(line)]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    said = [line.strip() for line in plain.splitlines() if _WORDS.search(line)]
     how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"gave up (exit {done.returncode})"
     raise ExportFailed(f"paddle2onnx {how} on port '{name}'{': ' + said[-1][:300] if said else ''}")
 

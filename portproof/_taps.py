@@ -230,7 +230,9 @@ def force(
                 note(key, call, RETURNED, _arrays(model, returned(layer, result, is_tensor)), put_out)
                 return result
             if only is not None and not any(_related(path, other) for other in only):
-                return rebuild(shapes[key, call], _is_place, (_tensor(model, array) for array in put_out))
+                tree, own_shapes = shapes[key, call]
+                fitted = (_fitted(array, shape) for array, shape in zip(put_out, own_shapes, strict=True))
+                return rebuild(tree, _is_place, (_tensor(model, array) for array in fitted))
             tensors = given(layer, args, kwargs, is_tensor)
             note(key, call, RECEIVED, _arrays(model, tensors), received)
             if len(tensors) == len(received):
@@ -251,9 +253,11 @@ def force(
                 note(key, call, LOUD, _loud(model, layer, forward, args, kwargs, received), loud)
             if len(outputs) != len(put_out):
                 return result
+            own_shapes = [tuple(tensor.shape) for tensor in outputs]
             if only is None:
-                shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor)
-            return exchanged(result, outputs, [_tensor(model, array) for array in put_out], is_tensor)
+                shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor), own_shapes
+            fitted = (_fitted(array, shape) for array, shape in zip(put_out, own_shapes, strict=True))
+            return exchanged(result, outputs, [_tensor(model, array) for array in fitted], is_tensor)
 
         return forced
 
@@ -327,6 +331,11 @@ def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[
         else:
             made.append(tensor)
     return exchanged(tree, tensors, made, model.framework.is_tensor)
+
+
+def _fitted(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an array in a shape that has as many elements; as it is where it has not."""
+    return array.reshape(shape) if array.size == math.prod(shape) else array
 
 
 def _tensor(model: Model, array: Array) -> Any:

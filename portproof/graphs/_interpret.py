@@ -18,6 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_resize import Resize as Reference
 
 from portproof._errors import BadInput, Unavailable, one_line
 from portproof._port import Port
@@ -195,7 +196,52 @@ def _on_a_framework(paddles: str, torchs: str, arrays: Sequence[Array | None], g
     raise Unavailable("interpreting a graph needs torch or paddle for its convolutions: pip install 'portproof[torch]'")
 
 
-_OWN = [Conv, ConvTranspose, MaxPool, AveragePool, LSTM, GRU]
+#: Coordinates that torch's ``interpolate`` computes, by mode: which of them means aligned corners.
+_RESIZED: dict[str, dict[str, bool | None]] = {
+    "nearest": {"asymmetric": None},
+    "linear": {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True},
+    "cubic": {"half_pixel": False, "pytorch_half_pixel": False, "align_corners": True},
+}
+
+
+class Resize(Reference):  # type: ignore[misc]
+    """Resizing on torch's kernels where they compute the same; the reference takes minutes for a small image."""
+
+    op_domain = ""
+
+    def _run(self, x: Array, *given: Any, **attributes: Any) -> tuple[Array]:
+        mode, coordinates = attributes.get("mode"), attributes.get("coordinate_transformation_mode")
+        scales, sizes = (list(given[i]) if len(given) > i and given[i] is not None else [] for i in (1, 2))
+        usual = (
+            x.ndim == 4
+            and coordinates in _RESIZED.get(str(mode), {})
+            and (mode != "nearest" or attributes.get("nearest_mode") == "floor")
+            and (mode != "cubic" or attributes.get("cubic_coeff_a") in (None, -0.75))
+            and not attributes.get("antialias")
+            and not attributes.get("axes")
+            and (list(scales[:2]) == [1, 1] or list(sizes[:2]) == list(x.shape[:2]))
+        )
+        if not usual or importlib.util.find_spec("torch") is None:
+            resized: tuple[Array] = super()._run(x, *given, **attributes)
+            return resized
+        import torch
+
+        names = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
+        aligned = _RESIZED[str(mode)][str(coordinates)]
+        how: dict[str, Any] = {"scale_factor": [float(f) for f in scales[2:]]}
+        if sizes:
+            how = {"size": [int(n) for n in sizes[2:]]}
+        with torch.inference_mode():
+            found = torch.nn.functional.interpolate(
+                torch.tensor(x),
+                mode=names[str(mode)],
+                align_corners=aligned,
+                **how,
+            )
+        return (np.asarray(found.numpy()),)
+
+
+_OWN = [Resize, Conv, ConvTranspose, MaxPool, AveragePool, LSTM, GRU]
 
 
 class Graph:
@@ -213,9 +259,7 @@ class Graph:
         self.proto = widened(proto) if precision == "float64" else proto
         self.precision = precision
         try:
-            self._evaluator = ReferenceEvaluator(
-                self.proto, new_ops=[Conv, ConvTranspose, MaxPool, AveragePool, LSTM, GRU]
-            )
+            self._evaluator = ReferenceEvaluator(self.proto, new_ops=_OWN)
         except Exception as error:  # the evaluator raises what it likes for operators that it does not know
             raise Unavailable(f"the graph cannot be interpreted: {one_line(error)}") from error
 
