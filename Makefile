@@ -1,15 +1,15 @@
-# make verify | test | test-slow | sight | fuzz | train | bench | gpu | lint | types. Each makes the environment first, if it is not there.
+# make verify | test | test-slow | sight | fuzz | train | zoo | docs | bench | gpu | lint | types. Each makes the environment first, if it is not there.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight fuzz train bench gpu lint types all
-all: lint types test
+.PHONY: verify test test-slow sight fuzz train zoo docs bench gpu lint types all
+all: lint types docs test
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test,dev,docs]'
 	touch $@
 
 verify: $(READY)
@@ -30,6 +30,13 @@ fuzz: $(READY)
 
 train: $(READY)
 	$(BIN)/portproof train googlenet --data digits --set num_classes=10 --dropout off -o runs-digits
+
+# Half an hour: every port of the zoo, forward and backward, and every layer through both exporters.
+zoo: $(READY)
+	$(BIN)/python -m docs.evidence.zoo build/zoo
+
+docs: $(READY)
+	$(BIN)/mkdocs build --quiet --strict
 
 bench: $(READY)
 	$(BIN)/portproof bench run --suite benchmarks.googlenet:SHORT

@@ -38,7 +38,8 @@ def failure(report: Report) -> str:
         lines.append(f"  and {len(report.culprits) - _SHOWN} more culprits")
     for hop in report.hops:
         if hop.verdict not in ("identical", "equivalent"):
-            ratio = f", {number(hop.worst.ratio)} floors at '{hop.worst.tensor}'" if hop.worst else ""
+            counted = hop.worst is not None and hop.worst.ratio is not None
+            ratio = f", {number(hop.worst.ratio)} floors at '{hop.worst.tensor}'" if counted and hop.worst else ""
             lines.append(f"  hop {between(hop)}: {hop.verdict}{ratio}{f': {hop.reason}' if hop.reason else ''}")
     return "\n".join(lines)
 

@@ -173,7 +173,8 @@ class Backward:
                     Spread.of([flat(nudged[1][name], other[name])], "float64"),
                 )
                 seen = between(*own)
-                floor = joined(narrow.carried("float32", "float64"), seen).at_least(_of_a_sum(expected))
+                floor = joined(narrow.carried("float32", "float64"), seen)
+                floor = floor.at_least(_of_a_sum(expected), _crest(expected[name]))
                 plain = None
                 if f"plain:{name}" in expected:
                     plain = flat(other[name], expected[f"plain:{name}"])
@@ -300,6 +301,12 @@ def _judge_head(
     if blind and reason is None:
         reason = f"{len(blind)} of {len(names)} gradients are nothing but rounding, the first '{blind[0]}'"
     return Hop("gradients", source, target, "float64", label, verdict, worst, reason)
+
+
+def _crest(array: Array) -> float:
+    """Return a tensor's largest element over its root mean square."""
+    scale = math.sqrt(float(np.mean(np.square(array, dtype=np.float64)))) if array.size else 0.0
+    return float(np.abs(array).max()) / scale if scale else 0.0
 
 
 def _of_a_sum(products: Mapping[str, Array]) -> float:

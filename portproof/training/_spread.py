@@ -57,9 +57,12 @@ class Spread:
         exact = all(error.peak == 0.0 and error.count >= _EXACT_COUNT for error in known)
         return cls(max(pooled, EPSILON[precision] / 2), max(error.peak for error in known), exact)
 
-    def at_least(self, rms: float) -> Spread:
-        """Return a spread that is no less than this."""
-        return Spread(max(self.rms, rms), self.peak, self.exact)
+    def at_least(self, rms: float, crest: float) -> Spread:
+        """Return a spread that is no less than this; ``crest``: the tensor's largest element over its scale.
+
+        Where every element errs by a share of itself, the largest errs by as much more.
+        """
+        return Spread(max(self.rms, rms), max(self.peak, rms * crest), self.exact)
 
     def carried(self, source: str, target: str) -> Spread:
         """Carry it from one precision to another by the ratio of their units in the last place."""
