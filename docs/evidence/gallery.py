@@ -182,8 +182,9 @@ are kept in a plain list: they are not saved, not loaded, and no optimiser sees 
 
 ```python
 import paddle
+
 layer = paddle.nn.AdaptiveLogSoftmaxWithLoss(8, 20, [5, 10])
-print(list(layer.state_dict()), len(layer.parameters()))   # ['head_weight'] 1
+print(list(layer.state_dict()), len(layer.parameters()))  # ['head_weight'] 1
 ```
 
 **`paddle.nn.utils.weight_norm` hands back a gradient with an epsilon in it.** The norm's backward pass adds

@@ -1,0 +1,71 @@
+"""The zoo: models that others wrote, and kinds of ports beyond classifiers. The heavy ones are slow tests."""
+
+from typing import Any
+
+import pytest
+
+QUICK = (
+    "lenet", "squeezenet1_1", "mobilenet_v1", "mobilenet_v3_small", "shufflenet_v2_x1_0", "crnn", "unet", "fcos_head",
+    "bert", "decoder", "diffusion_block",
+)  # fmt: skip
+HEAVY = (
+    "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg16", "alexnet", "mobilenet_v2", "mobilenet_v3_large",
+    "densenet121", "inception_v3",
+)  # fmt: skip
+#: Where the models of one name in paddle.vision and torchvision part, and what is said of it.
+NAMESAKES = {
+    "MOBILENET_V3_SMALL": ("features.1.block.1.scale_activation", "slope is 0.16666666666666666 in torch"),
+    "ALEXNET": ("classifier.0", "mode is upscale_in_train in torch and downscale_in_infer in Paddle"),
+    "INCEPTION_V3": ("Conv2d_1a_3x3.bn", "eps is 0.001 in torch and 1e-05 in Paddle"),
+    "SQUEEZENET": ("features.0", "padding is 0 in torch and 1 in Paddle"),
+}
+
+
+@pytest.mark.portproof(*QUICK, quick=True)
+def test_both_sides_are_one_function(portproof: Any) -> None:
+    portproof.holds()
+
+
+@pytest.mark.portproof("crnn", "bert", "decoder", "diffusion_block", quick=True, gradients=True)
+def test_both_sides_learn_alike(portproof: Any) -> None:
+    portproof.holds()
+
+
+@pytest.mark.slow
+@pytest.mark.portproof(*HEAVY, quick=True)
+def test_both_sides_of_a_large_model_are_one_function(portproof: Any) -> None:
+    portproof.holds()
+
+
+@pytest.mark.portproof("convert.zoo:MOBILENET_V3_SMALL_NAMESAKE", "convert.zoo:SQUEEZENET_NAMESAKE", quick=True)
+def test_two_models_of_one_name_are_told_apart(portproof: Any, request: pytest.FixtureRequest) -> None:
+    name = request.node.callspec.id.partition(":")[2].removesuffix("_NAMESAKE")
+    module, words = NAMESAKES[name]
+    assert portproof.report.exit_code == 1
+    assert portproof.report.culprits[0].module == module
+    assert words in portproof.report.culprits[0].message
+
+
+@pytest.mark.slow
+@pytest.mark.portproof("convert.zoo:ALEXNET_NAMESAKE", "convert.zoo:INCEPTION_V3_NAMESAKE", quick=True)
+def test_two_large_models_of_one_name_are_told_apart(portproof: Any, request: pytest.FixtureRequest) -> None:
+    test_two_models_of_one_name_are_told_apart(portproof, request)
+
+
+@pytest.mark.portproof("unet")
+def test_a_slope_that_an_exporter_loses_is_named_as_the_export_s_fault(portproof: Any) -> None:
+    verdicts = {hop.target: hop.verdict for hop in portproof.report.hops}
+    assert verdicts["torch export, interpreted"] == "equivalent"
+    assert verdicts["Paddle float64"] == "equivalent"
+    assert verdicts["Paddle export, interpreted"] == "divergent"
+    assert {culprit.kind for culprit in portproof.report.culprits} == {"export"}
+
+
+def test_a_decoder_keeps_its_cache_in_bfloat16() -> None:
+    from portproof import find_port, verify
+
+    found = verify(find_port("decoder"), quick=True, precisions=("bfloat16",))
+    judged = {hop.target: hop for hop in found.hops if hop.precision == "bfloat16"}
+    assert judged["torch eager bfloat16"].verdict == "equivalent"
+    # Paddle has no bfloat16 matmul on the CPU; where it has one, it has to hold.
+    assert judged["Paddle dygraph bfloat16"].verdict in ("equivalent", "unavailable")
