@@ -89,7 +89,7 @@ def layers(folder: Path) -> None:
             if hop["verdict"] in ("divergent", "unavailable") and hop["kind"] != "batch":
                 worst = hop["worst"] or {}
                 what = hop["reason"] or worst.get("note") or f"{worst.get('ratio') or float('inf'):.0e} floors"
-                print(f"| {name} | {hop['to']} | {what[:160]} |")
+                print(f"| {name} | {hop['to']} | `{what[:160]}` |")
 
 
 def main(folder: Path) -> None:
