@@ -210,6 +210,8 @@ def test_layer(name: str) -> None:
     """Each layer is the same function in both frameworks, forward and backward, under weights carried over."""
     report = verify(_port(*LAYERS[name], OUTPUTS.get(name.partition(",")[0], ("out",))), quick=True, gradients=True)
     assert report, (report.hops, report.culprits)
+    assert report.modules is not None
+    assert report.modules.recut == ()  # called otherwise or not, each is held side by side by itself
 
 
 @pytest.mark.parametrize("name", NORMED)
