@@ -1,9 +1,6 @@
 """Every published GoogLeNet is a port, and each is judged by code that nobody here wrote."""
 
 import json
-import sys
-import types
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -101,21 +98,10 @@ def test_paddle_s_own_class_is_the_paddle_side_and_its_file_is_taken(tmp_path: P
 
 @pytest.fixture(scope="module")
 def torchvision_googlenet() -> Callable[..., Any]:
-    """torchvision's own factory.
+    """torchvision's own factory."""
+    from torch_impl.zoo import torchvision_model
 
-    Where its compiled operators are for another build of PyTorch (CUDA's), it imports but for their registration, which
-    GoogLeNet does not need.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it says which of its extensions did not load
-        try:
-            import torchvision
-        except RuntimeError:
-            for name in [name for name in sys.modules if name.startswith("torchvision")]:
-                del sys.modules[name]
-            sys.modules["torchvision._meta_registrations"] = types.ModuleType("torchvision._meta_registrations")
-            import torchvision
-    return lambda **more: torchvision.models.googlenet(weights=None, init_weights=False, aux_logits=True, **more)
+    return lambda **more: torchvision_model("googlenet", init_weights=False, aux_logits=True, **more)
 
 
 @pytest.mark.parametrize("transform", [False, True])

@@ -27,12 +27,11 @@ def located(port: AnyPort) -> Located:
 
 def failure(report: Report) -> str:
     """Put a report that does not hold into words: the culprits with what to do, then the hops, a line each."""
-    from portproof.report._words import ADVICE, between, number, place
+    from portproof.report._words import ADVICE, between, number, place, told
 
     lines = [f"port '{report.port}' is {report.verdict}"]
     for culprit in report.culprits[:_SHOWN]:
-        ratio = f" ({number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
-        lines.append(f"  {place(culprit)}  {culprit.kind}: {culprit.message}{ratio}")
+        lines.append(f"  {place(culprit)}  {told(culprit)}")
         lines.append(f"      what to do: {ADVICE[culprit.kind]}")
     if len(report.culprits) > _SHOWN:
         lines.append(f"  and {len(report.culprits) - _SHOWN} more culprits")
@@ -86,9 +85,9 @@ def convert_state(
     Raises:
         BadInput: a tensor is missing, surplus, or of another shape or dtype, or the port's models do not correspond.
     """
-    from portproof._convert import plan_of
+    from portproof._convert import plan_of, towards_side
     from portproof._session import Sessions
-    from portproof._weights import counters, require_fit, transferred
+    from portproof._weights import require_fit
     from portproof.checkpoints import Checkpoint, Stored
 
     if to not in ("paddle", "torch"):
@@ -99,10 +98,7 @@ def convert_state(
     tensors = {name: Stored.of(_array(name, value)) for name, value in state.items()}
     ignored = {name for side, name, _ in plan.account.ignored if side == source}
     require_fit(Checkpoint(Path("state"), tensors, source, {}), plan.entries[source], ignored)
-    left_out = {name for side, name, _ in plan.account.ignored if side == to}
-    own = counters([entry for entry in plan.entries[to] if entry.name in left_out])
-    made = transferred(tensors, plan.account.rows, to) | own
-    return {name: np.array(stored.read()) for name, stored in made.items()}
+    return {name: np.array(stored.read()) for name, stored in towards_side(plan, tensors, source, to).items()}
 
 
 def _array(name: str, value: Any) -> Array:

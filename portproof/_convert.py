@@ -179,7 +179,7 @@ def convert(plan: Plan, source: Path, target: Path, options: Options, progress: 
         kept = {name: stored for name, stored in checkpoint.tensors.items() if name not in constants}
         checkpoint = replace(checkpoint, tensors=kept)
     require_fit(checkpoint, plan.entries[side], ignored, keep_dtype=options.keep_dtype)
-    tensors = _towards(plan, checkpoint.tensors, side, towards)
+    tensors = towards_side(plan, checkpoint.tensors, side, towards)
     if options.dry_run:
         return Converted(side, towards, plan, constants, None, {}, None)
     progress("hashing the source")
@@ -200,12 +200,12 @@ def _constants(checkpoint: Checkpoint, entries: Sequence[Entry]) -> tuple[str, .
     )
 
 
-def _towards(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: str) -> Mapping[str, Stored]:
+def towards_side(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: str) -> Mapping[str, Stored]:
     """Return tensors in one side's names and layouts; those of a map of a file's own names go there and back."""
     if towards == side:
         if plan.own is None:
             return tensors
-        return _towards(plan.own, _towards(plan, tensors, side, other(side)), other(side), side)
+        return towards_side(plan.own, towards_side(plan, tensors, side, other(side)), other(side), side)
     left_out = {name for ignored_side, name, _ in plan.account.ignored if ignored_side == towards}
     own = counters([entry for entry in plan.entries[towards] if entry.name in left_out])
     return transferred(tensors, plan.account.rows, towards) | own

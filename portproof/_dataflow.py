@@ -25,8 +25,9 @@ def dataflow(model: Model, inputs: Arrays) -> list[tuple[str, str]]:
     import torch
 
     framework = model.framework
-    holders = {path.rpartition(".")[0] for path, _ in whole_layers(model) if path}
-    leaves = [(path, module) for path, module in whole_layers(model) if path and path not in holders]
+    layers = whole_layers(model)
+    holders = {path.rpartition(".")[0] for path, _ in layers if path}
+    leaves = [(path, module) for path, module in layers if path and path not in holders]
     owners: dict[Any, str] = {}
     edges: dict[tuple[str, str], None] = {}
     own = dict(leaves)

@@ -272,9 +272,7 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
         verb = "receives" if entry.role == RECEIVED else "returns"
         return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}", number)
     if entry.role == RECEIVED:
-        parent = entry.key.rpartition(".")[0]
-        while parent and parent not in called:
-            parent = parent.rpartition(".")[0]
+        parent = owner(entry.key, called)
         text = f"its part '{entry.key}' receives another input: {amount}"
         return Culprit("unknown", parent, "wiring", "forward", text, number)
     if (difference.mismatch or "").startswith("raised"):
@@ -283,6 +281,14 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
         text = f"on an input {LOUDNESS:.0f} times as large its output {amount}"
         return Culprit("unknown", entry.key, "saturates", "forward", text, number)
     return Culprit("unknown", entry.key, "computes", "forward", f"on the same input its output {said}", number)
+
+
+def owner(path: str, called: Set[str]) -> str:
+    """Return the nearest module around one that runs, "" for the root; lists of modules do not."""
+    found = path.rpartition(".")[0]
+    while found and found not in called:
+        found = found.rpartition(".")[0]
+    return found
 
 
 def _merge(culprits: list[Culprit]) -> list[Culprit]:

@@ -112,6 +112,11 @@ _ALIASES = {"Layer": "Module", "Silu": "SiLU", "RNN": "RNN over a cell"}
 _BY_PADDLE = {layer.paddle: layer for layer in LAYER_TYPES}
 
 
+def is_whole(layer: str) -> bool:
+    """Whether a type, by torch's name, is judged in one piece."""
+    return layer in BY_NAME and BY_NAME[layer].whole
+
+
 def same_layer(one: str, other: str) -> bool:
     """Whether two types, by torch's names, are one layer: Paddle's older BatchNorm takes any number of dimensions."""
     return one == other or ("BatchNorm" in (one, other) and one.startswith("BatchNorm") and other.startswith("Batch"))

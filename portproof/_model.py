@@ -11,7 +11,7 @@ import numpy as np
 
 from portproof._account import Entry
 from portproof._errors import BadInput, ModelRaised, one_line
-from portproof._layers import BY_NAME
+from portproof._layers import is_whole
 from portproof._port import Port
 from portproof._tree import name_outputs
 from portproof.frameworks import Framework
@@ -171,8 +171,7 @@ def whole_layers(model: Model) -> list[tuple[str, Any]]:
         if inside and path.startswith(inside):
             continue
         kept.append((path, module))
-        rule = BY_NAME.get(model.framework.layer(module))
-        inside = f"{path}." if rule is not None and rule.whole else ""
+        inside = f"{path}." if is_whole(model.framework.layer(module)) else ""
     return kept
 
 

@@ -39,11 +39,16 @@ def term_by_term(layer: str, received: Array, returned: Array) -> Array | None:
     return np.asarray((sums / received.dtype.type(flat.shape[-1])).reshape(returned.shape))
 
 
+def averages(model: Model) -> list[tuple[str, Any]]:
+    """Return the layers that may average over a whole map."""
+    framework = model.framework
+    return [(path, m) for path, m in framework.modules(model.root) if framework.layer(m).startswith("AdaptiveAvgPool")]
+
+
 @contextlib.contextmanager
 def adding_term_by_term(model: Model) -> Iterator[list[str]]:
     """Let a model's averages add so, for the time of the block; yields the paths of those that did."""
-    framework = model.framework
-    pools = [(path, m) for path, m in framework.modules(model.root) if framework.layer(m).startswith("AdaptiveAvg")]
+    framework, pools = model.framework, averages(model)
     own, done = dict(pools), list[str]()
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:

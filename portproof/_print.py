@@ -15,7 +15,7 @@ from rich.text import Text
 
 from portproof._judge import FLOOR_MULTIPLE
 from portproof._report import Culprit, Hop, Report
-from portproof.report._words import between, grouped, left_out, number, place, versions
+from portproof.report._words import between, grouped, inputs_seen, left_out, number, place, told, versions
 
 _STYLE = {
     "identical": "green",
@@ -130,21 +130,15 @@ def _print_modules(report: Report, console: Console) -> None:
 
 
 def _culprit(culprit: Culprit) -> Text:
-    ratio = f" ({number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
-    return Text.assemble("  ", (place(culprit), "bold red"), f"  {culprit.kind}: {culprit.message}{ratio}")
+    return Text.assemble("  ", (place(culprit), "bold red"), f"  {told(culprit)}")
 
 
 def _print_sources(report: Report, console: Console) -> None:
     """Say where the numbers come from."""
     environment = report.environment
     listed = ", ".join(f"{name} {version}" for name, version in versions(environment).items())
-    families = len([f for f in report.inputs if f.startswith("photograph")])
     if report.inputs:
-        probes = len(report.inputs) - families
-        seen = (
-            f"{families} views of photographs and {probes} kinds of probes" if families else f"{probes} kinds of probes"
-        )
-        console.print(f"inputs: {seen}; weights: {', '.join(report.weights)}")
+        console.print(f"inputs: {inputs_seen(report.inputs)}; weights: {', '.join(report.weights)}")
     console.print(
         "floors: the error in units of the float32 rounding error measured at that output, carried to the "
         f"precision of the hop; more than {FLOOR_MULTIPLE:.0f} is a divergence (docs/noise-floor.md)"

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._details import module_details
-from portproof._judge import ModuleFloors, is_blind, judge_modules, multiple, ratio
+from portproof._judge import ModuleFloors, is_blind, judge_modules, multiple, owner, ratio
 from portproof._port import Accepted, other
 from portproof._report import AcceptedDeviation, Culprit, ModuleDetail, Modules, PlantedFault, Sight
 from portproof._settings import SettingDifference, compare_settings
@@ -127,14 +127,14 @@ class Replay:
         self.called = {entry.key for entry in found}
         low = {side: results[f"{side} float32"] for side in (self.follower, self.lead)}
         self.floors = ModuleFloors(low, found)
-        paddle = {key: path for path, key in self.pairs.keys["paddle"].items()}
-        self.details = module_details(found, self.floors, self.pairs.described["torch"], paddle)
         return *judge_modules(found, self.floors, self.pairs.unseen, self.pairs.settings), found
 
     def judge(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
         """Compare, set aside what is only cut otherwise, and say of each culprit what can be said."""
         modules, culprits, found = self.compare()
         assert self.floors is not None
+        paddle = {key: path for path, key in self.pairs.keys["paddle"].items()}
+        self.details = module_details(found, self.floors, self.pairs.described["torch"], paddle)
         if not self.once:
             before = {culprit.module for culprit in culprits}
             culprits, recut = self._recut(culprits)
@@ -178,37 +178,27 @@ class Replay:
             level = [whole for whole in wholes if _depth(whole) == depth]
             coarse = Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, level), *self._paths(depth))
             coarse.submit(look=False, seed=0)
-            _, remaining, found = coarse.compare()
-            named = {culprit.module for culprit in remaining}
-            same |= {whole for whole in level if whole not in named and any(entry.key == whole for entry in found)}
+            _, remaining, _ = coarse.compare()
+            same |= set(level) & coarse.called - {culprit.module for culprit in remaining}
         return [culprit for culprit in culprits if self._whole(culprit) not in same], tuple(sorted(same))
 
     def _whole(self, culprit: Culprit) -> str | None:
         """Return the module that runs in which a culprit may be a matter of where parts are cut; None: it cannot be."""
-        if culprit.kind == "wiring":
-            whole = culprit.module
-        elif culprit.kind in ("computes", "signature") and culprit.module:
-            whole = culprit.module.rpartition(".")[0]
-        else:
-            return None
-        while whole and whole not in self.called:
-            whole = whole.rpartition(".")[0]
-        return whole
+        if culprit.kind in ("computes", "signature") and culprit.module:
+            return owner(culprit.module, self.called)
+        return culprit.module if culprit.kind == "wiring" else None
 
     def judged_pairs(self, recut: Collection[str]) -> Pairs:
         """Return the pairs without the parts of those modules that are cut otherwise."""
         keys = {
-            side: {path: key for path, key in own.items() if key in recut or self._owner(key) not in recut}
+            side: {
+                path: key
+                for path, key in own.items()
+                if key in recut or not key or owner(key, self.called) not in recut
+            }
             for side, own in self.pairs.keys.items()
         }
         return replace(self.pairs, keys=keys)
-
-    def _owner(self, key: str) -> str | None:
-        """Return the nearest module around one that runs; None for the root."""
-        owner = key.rpartition(".")[0] if key else None
-        while owner and owner not in self.called:
-            owner = owner.rpartition(".")[0]
-        return owner
 
     def _paths(self, depth: int) -> tuple[Path, Path]:
         return Path(self.files["inputs"]), Path(f"{self.files['folder']}-coarse-{depth}")

@@ -324,12 +324,8 @@ def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[
     made = []
     for tensor, array in zip(tensors, arrays, strict=True):
         shape = tuple(tensor.shape)
-        if array.shape == shape:
-            made.append(_tensor(model, array))
-        elif array.dtype.kind == "f" and array.size == math.prod(shape):
-            made.append(_tensor(model, array.reshape(shape)))
-        else:
-            made.append(tensor)
+        fits = array.shape == shape or (array.dtype.kind == "f" and array.size == math.prod(shape))
+        made.append(_tensor(model, array.reshape(shape)) if fits else tensor)
     return exchanged(tree, tensors, made, model.framework.is_tensor)
 
 

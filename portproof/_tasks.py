@@ -21,7 +21,7 @@ from portproof._environment import host, peak_memory
 from portproof._errors import BadInput, Unavailable
 from portproof._export import export
 from portproof._model import Model, count_work, whole_layers, wrapped_forwards
-from portproof._pools import adding_term_by_term
+from portproof._pools import adding_term_by_term, averages
 from portproof._port import Port
 from portproof._sensitise import sensitise
 from portproof._settings import read_settings
@@ -200,6 +200,8 @@ class Tasks:
     def capture_slowly(self, inputs: str, out: str) -> list[str]:
         """Run in float32 with averages added term by term; returns the pools that were, and writes nothing for none."""
         model = self._model("float32")
+        if not averages(model):
+            return []
         with adding_term_by_term(model) as done:
             outputs = model.run(load_file(inputs))
         if done:

@@ -251,8 +251,8 @@ class _Chain:
         slowly = self.do(lead, "adding term by term", "capture_slowly", inputs=str(inputs), out=str(slow))
         if captures[lead].exception() is None:
             slowly.result()
-            low = [self._outputs(label, lead)["float32"], *([load_file(slow)] if slow.is_file() else [])]
-            chaotic = self._chaotic(self._outputs(label, lead)["float64"], low)
+            own = self._outputs(label, lead)
+            chaotic = self._chaotic(own["float64"], [own["float32"], *([load_file(slow)] if slow.is_file() else [])])
             if chaotic:
                 self._leave_out(chaotic)
                 self._judge_weights(label, files, exports=exports)

@@ -76,8 +76,8 @@ class TorchFramework:
 
     def entries(self, model: Any) -> list[Entry]:
         owners = dict(model.named_modules())
-        parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
-        tied = further_names((name, id(p)) for name, p in model.named_parameters(remove_duplicate=False))
+        parameters = {name: id(tensor) for name, tensor in model.named_parameters(remove_duplicate=False)}
+        tied = further_names(parameters.items())
         return [
             Entry(
                 name,

@@ -43,17 +43,11 @@ def page(report: Report) -> str:
         modules.sort(key=lambda detail: -(math.inf if detail.ratio is None else detail.ratio))
     environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
     template = environment.from_string((files("portproof.report") / "page.html.jinja").read_text(encoding="utf-8"))
-    photographs = sum(family.startswith("photograph") for family in report.inputs)
-    probes = len(report.inputs) - photographs
-    inputs = (
-        f"{photographs} views of photographs and {probes} kinds of probes"
-        if photographs
-        else f"{probes} kinds of probes"
-    )
     leader, follower = _sides(report)
     spent = sorted(((s, name) for name, s in report.seconds.items() if name != "total"), reverse=True)[:5]
     return str(template.render(
-        report=report, meaning=_MEANING[report.verdict], weights=", ".join(report.weights) or "no", inputs=inputs,
+        report=report, meaning=_MEANING[report.verdict], weights=", ".join(report.weights) or "no",
+        inputs=_words.inputs_seen(report.inputs),
         groups=_words.grouped(report.hops), between=_words.between, number=_words.number, place=_words.place,
         advice=_words.ADVICE, anchors=_Anchors(anchors), wrong=wrong, modules=modules, leader=leader,
         follower=follower, multiple=f"{FLOOR_MULTIPLE:.0f}", classes=_graph.CLASSES,

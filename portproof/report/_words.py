@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from portproof._report import Culprit, Hop
 
 #: What each kind of hop asks.
@@ -59,6 +61,19 @@ def place(culprit: Culprit) -> str:
     """Name a culprit's module, and its side where that is known."""
     side = "" if culprit.side == "unknown" else f" [{culprit.side}]"
     return f"{culprit.module or '(root)'}{side}"
+
+
+def told(culprit: Culprit) -> str:
+    """Say what a culprit does, and by how much where that can be counted."""
+    ratio = f" ({number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
+    return f"{culprit.kind}: {culprit.message}{ratio}"
+
+
+def inputs_seen(families: Sequence[str]) -> str:
+    """Say what the models were run on."""
+    photographs = sum(family.startswith("photograph") for family in families)
+    probes = f"{len(families) - photographs} kinds of probes"
+    return f"{photographs} views of photographs and {probes}" if photographs else probes
 
 
 def left_out(ignored: tuple[tuple[str, str, str], ...]) -> dict[str, str]:

@@ -21,7 +21,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from portproof._boundary import exchanged, given, returned
-from portproof._layers import BY_NAME
+from portproof._layers import is_whole
 from portproof._model import wrapped_forwards
 from portproof._numerics import EPSILON
 from portproof.training._deviations import BACKWARD, factors_of, paddles_backward
@@ -156,7 +156,7 @@ def pull_modules(
     model, learning, framework = learner.model, learner.learning, learner.framework
     counts: dict[str, int] = defaultdict(int)
     own, stack, strange = dict(framework.modules(model.root)), [_Frame()], list[str]()
-    whole = {path for path, module in own.items() if getattr(BY_NAME.get(framework.layer(module)), "whole", False)}
+    whole = {path for path, module in own.items() if is_whole(framework.layer(module))}
     rng = np.random.default_rng(1)
 
     def moved(cotangent: Array) -> Array:

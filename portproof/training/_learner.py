@@ -14,7 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, ModelRaised, one_line
-from portproof._layers import BY_NAME
+from portproof._layers import is_whole
 from portproof._model import Model, whole_layers, wrapped_forwards
 from portproof._port import Port
 from portproof._resolve import resolve_callable, resolve_factory
@@ -223,7 +223,7 @@ class Learner:
 
 def inner_dropouts(model: Model) -> list[Any]:
     """Return the layers that are run in one piece and drop inside it: attention, recurrent layers."""
-    wholes = [m for _, m in whole_layers(model) if getattr(BY_NAME.get(model.framework.layer(m)), "whole", False)]
+    wholes = [module for _, module in whole_layers(model) if is_whole(model.framework.layer(module))]
     return [module for module in wholes if getattr(module, "dropout", 0.0)]
 
 
