@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from portproof._errors import BadInput
-from portproof._options import Device, PortName, Setting, device_named, find_port_named, numbers_of, settings_of
+from portproof._options import (
+    Device,
+    PortName,
+    Setting,
+    device_named,
+    duration,
+    find_port_named,
+    numbers_of,
+    settings_of,
+    share,
+)  # fmt: skip
 
 bench = typer.Typer(
     help="Time the runners of a port, with numbers that hold.", no_args_is_help=True, rich_markup_mode=None
@@ -337,19 +346,3 @@ def _live() -> Any:
             yield watch, lambda result: shown.update(Group(running_table(result), watch))
 
     return live()
-
-
-def duration(option: str, text: str) -> float:
-    """Read a time: ``120s``, ``5m`` or ``30ms``; returns seconds."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m)", text.strip())
-    if found is None:
-        raise BadInput(f"{option} takes a time such as 120s, 5m or 30ms, found '{text}'.")
-    return float(found[1]) * {"ms": 1e-3, "s": 1.0, "m": 60.0}[found[2]]
-
-
-def share(option: str, text: str) -> float:
-    """Read a percentage; returns it as a share."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
-    if found is None:
-        raise BadInput(f"{option} takes a percentage such as 5%, found '{text}'.")
-    return float(found[1]) / 100

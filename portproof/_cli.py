@@ -10,6 +10,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from portproof._agree_cli import agree, plan
 from portproof._bench_cli import bench
 from portproof._errors import BadInput, Interrupted, PortproofError
 from portproof._options import (
@@ -44,6 +45,8 @@ app = typer.Typer(
 )
 app.add_typer(bench, name="bench")
 app.command()(train)
+app.command()(agree)
+app.command()(plan)
 
 
 @app.command()
@@ -460,7 +463,7 @@ def init(
 
 @app.command()
 def schema(
-    document: Annotated[str, typer.Argument(help="verify, train, faults-training, doctor or bench.")],
+    document: Annotated[str, typer.Argument(help="verify, agree, train, faults-training, doctor or bench.")],
 ) -> None:
     """Print the JSON Schema of what a command writes with --json."""
     import json

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import math
+import struct
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -19,6 +21,9 @@ Array = np.ndarray[Any, Any]
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+#: An image of more pixels is refused before it is decoded: it would take 3 bytes each, and as much again to resize.
+MOST_PIXELS = 100_000_000
 
 #: Rows of a check. A noise floor is pooled over at least 64 rows where a row is cheap, or over 16 whose outputs
 #: have many elements: the error of a sum of few terms is heavy-tailed, that of a thousand logits is not.
@@ -112,21 +117,40 @@ def _photographs(folder: Path | None) -> list[Path]:
 
 
 def read_photograph(path: Path) -> Array:
+    """Decode a photograph; see :func:`decode_photograph`."""
+    return decode_photograph(path, str(path))
+
+
+def decode_photograph(source: Path | BinaryIO, name: str) -> Array:
     """Decode a photograph to ``(H, W, 3)`` uint8.
 
+    Only the formats of :data:`SUFFIXES` are tried, whatever the file is called: Pillow knows others that run programs.
+
+    Args:
+        source: a file, or its bytes as a stream.
+        name: for messages.
+
     Raises:
-        BadInput: Pillow is not installed, or cannot read the file.
+        BadInput: Pillow is not installed or cannot read the file, or the image has too many pixels.
     """
     if importlib.util.find_spec("PIL") is None:
-        raise BadInput(f"'{path}': reading photographs needs Pillow: pip install 'portproof[images]'.")
+        raise BadInput(f"'{name}': reading photographs needs Pillow: pip install 'portproof[images]'.")
     from PIL import Image
 
     try:
-        with Image.open(path) as opened:
-            return np.asarray(opened.convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
+            with Image.open(source, formats=_FORMATS) as opened:
+                width, height = opened.size
+                if width * height > MOST_PIXELS:
+                    raise BadInput(
+                        f"'{name}' has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million; "
+                        "make it smaller or remove it."
+                    )
+                return np.asarray(opened.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise BadInput(
-            f"'{path}' cannot be read as an image ({one_line(error, 120)}); remove or replace it."
+            f"'{name}' cannot be read as an image ({one_line(error, 120)}); remove or replace it."
         ) from error
 
 
@@ -156,6 +180,17 @@ def normalised(images: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(normal, -1, -3), dtype=np.float32)
 
 
+def preprocessing(declared: Input, resolve: Any) -> Callable[[Array], Array]:
+    """Return what makes one row of an image input of a photograph: the port's own, or :func:`preprocess`."""
+    _, _, height, width = declared.concrete(1)
+    if declared.preprocess is None:
+        return lambda photograph: preprocess(photograph, height, width)
+    chosen: Callable[[Array], Array] = (
+        resolve(declared.preprocess) if isinstance(declared.preprocess, str) else declared.preprocess
+    )
+    return chosen
+
+
 def _crops(photograph: Array) -> Iterator[tuple[str, Array]]:
     """Yield views of one photograph, so that two photographs make many rows."""
     height, width = photograph.shape[:2]
@@ -171,11 +206,7 @@ def _image_rows(
     declared: Input, photographs: list[Path], rows: int, rng: np.random.Generator, resolve: Any
 ) -> tuple[Array, list[str]]:
     shape = declared.concrete(1)[1:]
-    transform: Callable[[Array], Array]
-    if declared.preprocess is None:
-        transform = lambda photograph: preprocess(photograph, shape[1], shape[2])  # noqa: E731
-    else:
-        transform = resolve(declared.preprocess) if isinstance(declared.preprocess, str) else declared.preprocess
+    transform = preprocessing(declared, resolve)
     wanted = rows - rows // 2
     decoded = [(path.name, list(_crops(read_photograph(path)))) for path in photographs[:wanted]]
     pictures: list[tuple[str, Array]] = []

@@ -66,6 +66,22 @@ def size_of(option: str, text: str) -> int:
     return int(float(found[1]) * {"kB": 1e3, "MB": 1e6, "GB": 1e9}[found[2]])
 
 
+def duration(option: str, text: str) -> float:
+    """Read a time: ``120s``, ``5m``, ``2h`` or ``30ms``; returns seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h)", text.strip())
+    if found is None:
+        raise BadInput(f"{option} takes a time such as 120s, 5m or 30ms, found '{text}'.")
+    return float(found[1]) * {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}[found[2]]
+
+
+def share(option: str, text: str) -> float:
+    """Read a percentage; returns it as a share."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
+    if found is None:
+        raise BadInput(f"{option} takes a percentage such as 5%, found '{text}'.")
+    return float(found[1]) / 100
+
+
 def settings_of(settings: list[str] | None, option: str = "--set") -> dict[str, Any]:
     """Read NAME=VALUE pairs; a value is a Python literal, or a string where it is none."""
     import ast

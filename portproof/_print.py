@@ -17,7 +17,7 @@ from portproof._judge import FLOOR_MULTIPLE
 from portproof._report import Culprit, Hop, Report
 from portproof.report._words import between, grouped, inputs_seen, left_out, number, place, told, versions
 
-_STYLE = {
+STYLE = {
     "identical": "green",
     "equivalent": "green",
     "divergent": "bold red",
@@ -40,13 +40,13 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
     """
     console = console or output()
     if quiet:
-        console.print(Text.assemble("verdict: ", (report.verdict, _STYLE[report.verdict])))
+        print_verdict(report.verdict, console)
         return
     console.print(Text(f"port {report.port}", style="bold"))
     console.print(_hops(report.hops))
     for hop in report.hops:
         if hop.reason:
-            console.print(Text(f"  {hop.target}: {hop.reason}", style=_STYLE[hop.verdict]))
+            console.print(Text(f"  {hop.target}: {hop.reason}", style=STYLE[hop.verdict]))
     _print_modules(report, console)
     if report.culprits:
         console.print(Text(f"\nculprits ({len(report.culprits)})", style="bold"))
@@ -73,7 +73,12 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
     for note in report.notes:
         console.print(Text(f"note: {note}", style="yellow"))
     _print_sources(report, console)
-    console.print(Text.assemble("verdict: ", (report.verdict, _STYLE[report.verdict])))
+    print_verdict(report.verdict, console)
+
+
+def print_verdict(verdict: str, console: Console) -> None:
+    """Print a verdict's line."""
+    console.print(Text.assemble("verdict: ", (verdict, STYLE[verdict])))
 
 
 def _hops(hops: tuple[Hop, ...]) -> Table:
@@ -98,7 +103,7 @@ def _hops(hops: tuple[Hop, ...]) -> Table:
                 number(worst.max_ulp, "{:.0f}"),
                 worst.tensor,
             ]
-        table.add_row(f"  {between(hop)}", Text(hop.verdict, style=_STYLE[hop.verdict]), *numbers)
+        table.add_row(f"  {between(hop)}", Text(hop.verdict, style=STYLE[hop.verdict]), *numbers)
     return table
 
 

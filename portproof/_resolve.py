@@ -24,11 +24,13 @@ class Project:
         root: the folder, which is put on the import path.
         ports: locators, ``module:NAME``, in the order of the file; the first is the default.
         python: side to the interpreter that runs it, where it has one of its own.
+        ship: patterns of files, beside Python's, that the ports read and workers of a cluster need.
     """
 
     root: Path | None = None
     ports: tuple[str, ...] = ()
     python: dict[str, str] = field(default_factory=dict)
+    ship: tuple[str, ...] = ()
 
     def put_on_path(self) -> None:
         """Make the project's folders importable, before anything of the same name elsewhere."""
@@ -72,13 +74,15 @@ def find_project(start: Path | None = None) -> Project:
 
 
 def _project(folder: Path, file: Path, table: dict[str, Any]) -> Project:
-    ports, python = table.get("ports", []), table.get("python", {})
+    ports, python, ship = table.get("ports", []), table.get("python", {}), table.get("ship", [])
     if not isinstance(ports, list) or not all(isinstance(p, str) and p.count(":") == 1 for p in ports):
         raise BadInput(f"'{file}': [tool.portproof] ports must be a list of \"module:NAME\", found {ports!r}.")
     if not isinstance(python, dict) or not set(python) <= set(SIDES):
         raise BadInput(f"'{file}': [tool.portproof.python] takes {' and '.join(SIDES)}, found {python!r}.")
+    if not isinstance(ship, list) or not all(isinstance(pattern, str) for pattern in ship):
+        raise BadInput(f"'{file}': [tool.portproof] ship must be a list of file patterns, found {ship!r}.")
     absolute = {side: str((folder / path).absolute()) if "/" in path else path for side, path in python.items()}
-    return Project(folder, tuple(ports), absolute)
+    return Project(folder, tuple(ports), absolute, tuple(ship))
 
 
 def find_port(name: str | None, project: Project | None = None) -> Located:

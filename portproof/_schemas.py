@@ -15,6 +15,7 @@ from portproof._errors import BadInput, Unavailable
 #: Name to the class that is written, and the schema's version.
 DOCUMENTS = {
     "verify": "portproof._report:Report",
+    "agree": "portproof.agree._result:Agreement",
     "faults-training": "portproof.training._campaign:TrainingFaults",
     "train": "portproof.training._train:Trained",
     "doctor": "portproof._doctor:Findings",

@@ -7,6 +7,7 @@ import fcntl
 import json
 import operator
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -22,10 +23,12 @@ from typing import Any, Protocol, Self
 from portproof import _errors
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable, WorkerDied
 from portproof._port import Part
-from portproof._resolve import Located
+from portproof._resolve import Located, Project
 
 #: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
 _PREFIX, _LOCK = "portproof-", "in-use"
+#: Seconds that a process may owe an answer without computing anything, before it counts as hung.
+PATIENCE_VARIABLE, _PATIENCE_S, _LOOK_S = "PORTPROOF_PATIENCE", 120.0, 1.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -67,6 +70,21 @@ class LocalSession:
         self._tasks.close()
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a process finds its port.
+
+    Attributes:
+        project: whose folder goes on the import path.
+        locator: of the port.
+        kwargs: of both factories.
+    """
+
+    project: Project
+    locator: str
+    kwargs: Mapping[str, Any]
+
+
 class WorkerSession:
     """Tasks in a process of their own, in the side's own interpreter where the project names one.
 
@@ -74,10 +92,10 @@ class WorkerSession:
     """
 
     def __init__(
-        self, located: Located, side: str, module: str, device: str, threads: int, part: Part | None = None,
+        self, place: Place, side: str, module: str, device: str, threads: int, part: Part | None = None,
         variables: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
-        python = located.project.python.get(side, sys.executable)
+        python = place.project.python.get(side, sys.executable)
         self._side, self._python = side, python
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
         environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(threads))
@@ -100,11 +118,10 @@ class WorkerSession:
             ) from error
         self._lock = threading.Lock()
         self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{side}")
-        root = located.project.root
+        root = place.project.root
         self._hello = self.submit(
-            "_open", root=str(root) if root else None, locator=located.locator,
-            kwargs=dict(located.port.kwargs), side=side, module=module, device=device, threads=threads,
-            part=None if part is None else asdict(part),
+            "_open", root=str(root) if root else None, locator=place.locator, kwargs=dict(place.kwargs), side=side,
+            module=module, device=device, threads=threads, part=None if part is None else asdict(part),
         )  # fmt: skip
 
     def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
@@ -123,15 +140,35 @@ class WorkerSession:
         try:
             self._process.stdin.write(json.dumps({"task": task, "arguments": arguments}) + "\n")
             self._process.stdin.flush()
+            self._wait(task)
             line = self._process.stdout.readline()
         except OSError:
             line = ""
-        if not line:
+        if not line.endswith("\n"):  # it ended while it wrote, or before
             raise WorkerDied(self._obituary(task))
         answer = json.loads(line)
         if "error" in answer:
             raise _revive(answer["error"])
         return answer["result"]
+
+    def _wait(self, task: str) -> None:
+        """Wait until an answer begins, or the process ends; end it where it has stopped computing.
+
+        Looks are counted, not the clock: a machine that sleeps or a stopped terminal makes nobody late.
+        """
+        assert self._process.stdout is not None
+        patience, idle, last = patience_s(), 0.0, None
+        while not select.select([self._process.stdout], [], [], min(_LOOK_S, patience))[0]:
+            used = processor_time(self._process.pid)
+            idle = idle + min(_LOOK_S, patience) if used is not None and used == last else 0.0
+            last = used
+            if idle >= patience:
+                self._process.kill()
+                self._process.wait()
+                raise WorkerDied(
+                    f"the {self._side} process has computed nothing for {patience:.0f} s during '{task}': it hangs, "
+                    f"and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
+                )
 
     def _obituary(self, task: str) -> str:
         code = self._process.wait()
@@ -179,8 +216,8 @@ class Sessions:
         self.device, self.threads = device, threads
         self.part: Part | None = None
         self._stack = contextlib.ExitStack()
-        parent = None if on_disk else _memory()
-        self.folder = Path(self._stack.enter_context(_folder(parent)))
+        parent = None if on_disk else memory_folder()
+        self.folder = Path(self._stack.enter_context(scratch_folder(parent)))
 
     def room(self, name: str, size: int) -> Path:
         """Return a folder of that name: in memory where it leaves three quarters free, else on disk.
@@ -192,7 +229,7 @@ class Sessions:
         statistics = os.statvfs(self.folder)
         if 4 * size < statistics.f_bavail * statistics.f_frsize:
             return self.folder / name
-        return Path(self._stack.enter_context(_folder(None))) / name
+        return Path(self._stack.enter_context(scratch_folder(None))) / name
 
     def narrow(self, part: Part) -> Located:
         """Make one module the whole of the port for the sessions opened from now on."""
@@ -212,7 +249,8 @@ class Sessions:
         if self.located.locator is None:
             session = LocalSession(self.located, side, module, self.device, threads)
         else:
-            session = WorkerSession(self.located, side, module, self.device, threads, self.part, environment)
+            place = Place(self.located.project, self.located.locator, self.located.port.kwargs)
+            session = WorkerSession(place, side, module, self.device, threads, self.part, environment)
         self._stack.callback(session.close)
         return session
 
@@ -226,7 +264,7 @@ class Sessions:
 
 
 @contextlib.contextmanager
-def _folder(parent: str | None) -> Iterator[str]:
+def scratch_folder(parent: str | None) -> Iterator[str]:
     """Yield a temporary folder, and clear away those of runs that were killed: in memory they would hold gigabytes.
 
     A folder is in use as long as somebody holds the lock on the file in it, whatever process or container that is.
@@ -240,7 +278,34 @@ def _folder(parent: str | None) -> Iterator[str]:
         yield folder
 
 
-def _memory() -> str | None:
+def patience_s() -> float:
+    """Return the seconds after which a process that computes nothing counts as hung.
+
+    Raises:
+        BadInput: the variable holds no number of seconds.
+    """
+    text = os.environ.get(PATIENCE_VARIABLE, str(_PATIENCE_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise BadInput(f"{PATIENCE_VARIABLE} takes a number of seconds, found '{text}'.")
+    return seconds
+
+
+def processor_time(process: int) -> int | None:
+    """Return the clock ticks that a process and all below it have used; None where the system does not say."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        below = [Path(f"/proc/{process}/task/{task.name}/children").read_text().split()
+                 for task in Path(f"/proc/{process}/task").iterdir()]  # fmt: skip
+    except OSError:
+        return None
+    return sum(map(int, fields[11:15])) + sum(processor_time(int(child)) or 0 for each in below for child in each)
+
+
+def memory_folder() -> str | None:
     """Return a memory-backed folder with room for taps, None for the system's choice."""
     shared = Path("/dev/shm")
     try:

@@ -55,6 +55,7 @@ class Tasks:
         self._rounded: dict[str, int] = {}
         self._planting: tuple[str, _Planting] | None = None
         self._streaming: Streaming | None = None
+        self._predicting: Any = None
 
     @functools.cached_property
     def training(self) -> Any:
@@ -76,6 +77,13 @@ class Tasks:
         from portproof.training._trajectory_tasks import TrajectoryTasks
 
         return TrajectoryTasks(self.job)
+
+    @functools.cached_property
+    def pictures(self) -> Any:
+        """Tasks of images."""
+        from portproof.agree._decode import Pictures
+
+        return Pictures(self.job.port)
 
     def close(self) -> None:
         """Release the models."""
@@ -220,6 +228,7 @@ class Tasks:
             artefact=Path(artefact) if artefact else None,
             optimise=options.get("optimise", True),
             settings=options.get("settings", {}),
+            rows=options.get("rows"),
         )
         return stack.enter_context(info.load()(job))
 
@@ -238,6 +247,16 @@ class Tasks:
             cache=Path(cache) if cache else None,
         )
         return time_runner(info, job, Path(inputs), Path(out), seconds, **options)
+
+    def predict(
+        self, runner: str, precision: str, inputs: str, out: str, batch: int, output: str, **options: Any
+    ) -> float:
+        """Write one output of a runner, which is kept, for rows in batches of a size; returns the seconds it took."""
+        from portproof.agree._decode import predict
+
+        if self._predicting is None:
+            self._predicting = self._build(find_runner(runner), precision, {"rows": batch, **options}, self._open)
+        return predict(self._predicting, Path(inputs), Path(out), batch, output)
 
     def point(self, weights: str | None) -> None:
         """Name the weights that a runner to be built takes; answering says that this process has started."""

@@ -323,7 +323,7 @@ def test_help_loads_no_framework() -> None:
 def test_what_a_killed_run_left_in_memory_is_cleared_away_and_a_live_one_is_not(tmp_path: Path) -> None:
     import fcntl
 
-    from portproof._session import _folder
+    from portproof._session import scratch_folder
 
     dead, live = tmp_path / "portproof-dead", tmp_path / "portproof-live"
     for folder in (dead, live):
@@ -331,8 +331,8 @@ def test_what_a_killed_run_left_in_memory_is_cleared_away_and_a_live_one_is_not(
         (folder / "in-use").touch()
     with (live / "in-use").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with _folder(str(tmp_path)) as mine:
+        with scratch_folder(str(tmp_path)) as mine:
             assert not dead.exists()
             assert live.exists()
-            with _folder(str(tmp_path)):
+            with scratch_folder(str(tmp_path)):
                 assert Path(mine).exists()

@@ -9,6 +9,7 @@ from typing import Any
 
 from portproof.bench._print import PLAIN, break_even, comparisons
 from portproof.bench._result import BenchResult, Row, quantiles
+from portproof.report._page import page_environment
 
 _COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8"}
 #: About how many samples of a process are drawn, evenly over its quantiles.
@@ -79,8 +80,6 @@ def page(result: BenchResult, contended: BenchResult | None = None) -> str:
         result: of one run.
         contended: of the same suite beside a busy neighbour, to stand next to it.
     """
-    import jinja2
-
     figures: list[tuple[str, str, str]] = []
     first = result.suite.batches[0]
     if _timed(result, first):
@@ -98,8 +97,7 @@ def page(result: BenchResult, contended: BenchResult | None = None) -> str:
     if contended is not None:
         text = "The same runners on a machine left alone and beside a busy neighbour."
         figures.append(("Quiet and contended", text, _drawn(lambda axes: _contended(axes, result, contended, first))))
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
-    return str(environment.from_string(_PAGE).render(
+    return str(page_environment().from_string(_PAGE).render(
         suite=result.suite, environment=result.environment, complete=result.complete, figures=figures,
         rounds=len({process.round for row in result.rows for process in row.processes}),
         tables=[(batch, _rows(result, batch)) for batch in result.suite.batches],

@@ -14,11 +14,12 @@ from safetensors.numpy import load_file
 from portproof._capture import save_arrays
 from portproof._errors import PortproofError, Unavailable
 from portproof._inputs import make_batch
-from portproof._judge import Floor, judge_outputs, output_floors, slower_floors
+from portproof._judge import Floor, judge_outputs
+from portproof._oracle import Measuring
 from portproof._report import Hop
 from portproof._resolve import resolve_callable
 from portproof._session import Sessions
-from portproof._sides import EAGER, Sides
+from portproof._sides import Sides
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -99,27 +100,18 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
     sides.require_match()
     made = sides.spread(*sides.sensitise(inputs, seed=0))
     weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in made.items()}
-    captured, artefacts = {}, {}
+    measuring = Measuring(sides, weights, inputs, folder)
+    artefacts = {}
     for side in sides.live:
         session = sides.open[side]
-        session.submit("load", weights=str(weights[side]))
-        captured[side] = session.submit(
-            "capture", runner=EAGER[side], inputs=str(inputs), out=str(folder / side),
-            precisions=["float64", "float32"], hashes={"inputs": "", "weights": ""}, single=0,
-        )  # fmt: skip
         if ("onnx", side) in wanted:
             path = folder / f"{side}.onnx"
             artefacts["onnx", side] = path, session.submit("export", inputs=str(inputs), out=str(path))
         if ("program", side) in wanted:
             path = folder / "inference"
             artefacts["program", side] = path.with_suffix(".json"), session.submit("save_program", out=str(path))
-    lead = sides.open[sides.live[0]]
-    slow = lead.submit("capture_slowly", inputs=str(inputs), out=str(folder / "slow.safetensors"))
-    work = lead.submit("work", inputs=str(inputs))
-    outputs: dict[str, dict[str, Arrays]] = {}
-    for side in sides.live:
-        captured[side].result()
-        outputs[side] = {p: load_file(folder / side / f"{p}.safetensors") for p in ("float64", "float32")}
+    work = sides.open[sides.live[0]].submit("work", inputs=str(inputs))
+    oracle, floors = measuring.result()
     finished: dict[tuple[str, str], Path | PortproofError] = {}
     for key, (path, future) in artefacts.items():
         try:
@@ -127,10 +119,6 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
             finished[key] = path
         except PortproofError as error:
             finished[key] = Unavailable(f"it needs the {'export' if key[0] == 'onnx' else 'saved program'}: {error}")
-    floors = output_floors([(outputs[side]["float32"], outputs[side]["float64"]) for side in sides.live])
-    if slow.result():
-        floors = slower_floors(floors, load_file(folder / "slow.safetensors"), outputs[sides.live[0]]["float64"])
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
-    oracle = outputs[sides.live[0]]["float64"]
     return Prepared(folder, weights, finished, batch.arrays, oracle, floors, batched, counted or None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import math
 from importlib.resources import files
+from typing import Any
 
 from portproof._errors import Unavailable
 from portproof._judge import FLOOR_MULTIPLE
@@ -26,6 +27,14 @@ def require_jinja() -> None:
         raise Unavailable("a page needs jinja2: pip install 'portproof[report]'")
 
 
+def page_environment() -> Any:
+    """Return the environment that pages are rendered in: whatever a report says is text there, never markup."""
+    require_jinja()
+    import jinja2
+
+    return jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+
+
 def page(report: Report) -> str:
     """Return the page.
 
@@ -33,7 +42,6 @@ def page(report: Report) -> str:
         report: of ``verify``, made with ``pictures`` for distributions and the network.
     """
     require_jinja()
-    import jinja2
     from markupsafe import Markup
 
     wrong = {culprit.module for culprit in report.culprits}
@@ -41,8 +49,9 @@ def page(report: Report) -> str:
     modules = list(report.details)
     if wrong:
         modules.sort(key=lambda detail: -(math.inf if detail.ratio is None else detail.ratio))
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
-    template = environment.from_string((files("portproof.report") / "page.html.jinja").read_text(encoding="utf-8"))
+    template = page_environment().from_string(
+        (files("portproof.report") / "page.html.jinja").read_text(encoding="utf-8")
+    )
     leader, follower = _sides(report)
     spent = sorted(((s, name) for name, s in report.seconds.items() if name != "total"), reverse=True)[:5]
     return str(template.render(

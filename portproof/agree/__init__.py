@@ -1,0 +1,1 @@
+"""Agreement of runners over a whole data set, on one machine or on a cluster."""

@@ -1,0 +1,98 @@
+"""What processes below a worker do: read, hash and decode images; run a runner on rows."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._capture import save_arrays
+from portproof._errors import BadInput
+from portproof._inputs import decode_photograph, preprocessing
+from portproof._port import Port
+from portproof._resolve import resolve_callable
+from portproof.agree._images import Picture, read_bytes
+
+
+def image_input(port: Port) -> str:
+    """Return the name of a port's one input, an image.
+
+    Raises:
+        BadInput: it takes something else.
+    """
+    names = list(port.inputs)
+    if len(names) != 1 or not port.inputs[names[0]].is_image:
+        raise BadInput(f"port '{port.name}' must take one image, (batch, 3, H, W), to agree on images.")
+    return names[0]
+
+
+class Pictures:
+    """Images of the units that a worker is at: their bytes between reading and decoding."""
+
+    def __init__(self, port: Port) -> None:
+        self._name = image_input(port)
+        declared = port.inputs[self._name]
+        self._transform = preprocessing(declared, lambda name: resolve_callable(name, "preprocess"))
+        self._shape = declared.concrete(1)[1:]
+        self._held: dict[int, list[tuple[str, bytes]]] = {}
+
+    def read(self, unit: int, pictures: list[dict[str, Any]]) -> dict[str, Any]:
+        """Read a unit's images; returns the hash of each, and the seconds."""
+        begun = time.perf_counter()
+        found = [Picture(**picture) for picture in pictures]
+        self._held[unit] = [(picture.name, read_bytes(picture)) for picture in found]
+        hashes = [hashlib.sha256(content).hexdigest() for _, content in self._held[unit]]
+        return {"hashes": hashes, "seconds": time.perf_counter() - begun}
+
+    def decode(self, unit: int, out: str) -> dict[str, Any]:
+        """Write a unit's rows; returns why images have none, by their number in the unit, and the seconds."""
+        begun = time.perf_counter()
+        rows: list[np.ndarray[Any, Any]] = []
+        unreadable: dict[str, str] = {}
+        for number, (name, content) in enumerate(self._held.pop(unit)):
+            try:
+                photograph = decode_photograph(io.BytesIO(content), "it")  # the same bytes may have many names
+            except BadInput as error:
+                unreadable[str(number)] = str(error).removeprefix("'it' ").partition(";")[0]
+                continue
+            row = self._transform(photograph)
+            if row.shape != self._shape:
+                raise BadInput(
+                    f"preprocess made shape {list(row.shape)} of '{name}', the input takes {list(self._shape)}."
+                )
+            rows.append(np.asarray(row, np.float32))
+        if rows:
+            save_arrays(Path(out), {self._name: np.stack(rows)})
+        return {"unreadable": unreadable, "seconds": time.perf_counter() - begun}
+
+    def drop(self, unit: int) -> None:
+        """Forget a unit's images."""
+        self._held.pop(unit, None)
+
+
+def predict(runner: Any, inputs: Path, out: Path, batch: int, output: str) -> float:
+    """Run rows in batches that all have the same size: the last is filled up with its own last row."""
+    begun = time.perf_counter()
+    rows = load_file(inputs)
+    count = len(next(iter(rows.values())))
+    found: list[np.ndarray[Any, Any]] = []
+    for first in range(0, count, batch):
+        numbers = [min(number, count - 1) for number in range(first, first + batch)]
+        whole = {
+            name: array[first : first + batch] if first + batch <= count else array[numbers]
+            for name, array in rows.items()
+        }
+        scores = runner.job.port.rows_first(runner.run(whole))[output]
+        if scores.ndim != 2 or len(scores) != batch or scores.dtype.kind != "f":
+            raise BadInput(
+                f"output '{output}' has shape {list(scores.shape)} for {batch} images; classes are compared over "
+                "(batch, classes): name another --output."
+            )
+        found.append(scores[: count - first])
+    save_arrays(out, {"scores": np.concatenate(found)})
+    return time.perf_counter() - begun

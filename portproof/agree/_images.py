@@ -1,0 +1,236 @@
+"""Where images come from: folders, lists and tar shards, here or behind any URL that fsspec knows."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tarfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import fsspec
+
+from portproof._errors import BadInput, one_line
+from portproof._inputs import SUFFIXES
+
+_LISTS, _SHARD = {".txt", ".lst"}, ".tar"
+#: A tar header says how long it is. One that says more is not read: names are short.
+_LONGEST_HEADER = 2**20
+_LONGEST_LABEL = 32
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One image and where its bytes are.
+
+    Attributes:
+        name: below the folder, in the list, or ``shard.tar/key.jpg``: text, never a path to write to.
+        file: that holds the bytes; a whole image, or a shard.
+        offset, size: of the bytes in the file; ``size`` is None for a whole file.
+        weight: bytes, for the progress bar.
+        label: index of its class, None where it is not known.
+    """
+
+    name: str
+    file: str
+    offset: int = 0
+    size: int | None = None
+    weight: int = 0
+    label: int | None = None
+
+
+class Images:
+    """The images of a data set, always in the same order.
+
+    Args:
+        where: a folder of images or of tar shards, a tar shard or a pattern of them (``val-*.tar``), or a text file
+            with the path of an image or of a shard in each line. Folders are searched to the bottom.
+
+    Attributes:
+        total: bytes of all files, for the progress bar.
+
+    Raises:
+        BadInput: nothing is there.
+    """
+
+    def __init__(self, where: str) -> None:
+        self.where = where
+        try:
+            self._system, root = fsspec.core.url_to_fs(where)
+            self._files = dict(self._found(root.rstrip("/") or "/"))
+        except (OSError, ValueError, ImportError) as error:
+            raise BadInput(f"--images: '{where}' cannot be read ({one_line(error, 120)}).") from error
+        self.total = sum(self._files.values())
+
+    def _found(self, root: str) -> Iterator[tuple[str, int]]:
+        """Yield files with their sizes, in order."""
+        wanted = {*SUFFIXES, _SHARD}
+        if any(letter in root for letter in "*?["):
+            found = self._system.glob(root, detail=True)
+            listed = [(path, int(about["size"])) for path, about in sorted(found.items()) if about["type"] == "file"]
+            base = None
+        elif self._system.isdir(root):
+            found = self._system.find(root, detail=True)
+            listed = [(path, int(about["size"])) for path, about in sorted(found.items())]
+            base = root
+        elif not self._system.exists(root):
+            raise BadInput(f"--images: '{self.where}' is not there; give a folder, a list (.txt) or tar shards.")
+        elif PurePosixPath(root).suffix.lower() in _LISTS:
+            listed, base = self._listed(root), root.rpartition("/")[0]
+        else:
+            listed, base = [(root, int(self._system.size(root)))], None
+        self._base = base
+        chosen = [(path, size) for path, size in listed if PurePosixPath(path).suffix.lower() in wanted]
+        if not chosen:
+            kinds = ", ".join((*sorted(SUFFIXES), _SHARD))
+            raise BadInput(f"--images: no image or shard ({kinds}) in '{self.where}'.")
+        yield from chosen
+
+    def _listed(self, path: str) -> list[tuple[str, int]]:
+        try:
+            text = self._system.cat_file(path).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise BadInput(f"--images: the list '{self.where}' is not UTF-8 text.") from error
+        base, found = path.rpartition("/")[0], []
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip():
+                continue
+            file = line.strip() if line.startswith("/") or "://" in line else f"{base}/{line.strip()}"
+            if not self._system.exists(file):
+                raise BadInput(f"--images: line {number} of '{self.where}' names '{line.strip()}', which is not there.")
+            found.append((self._system._strip_protocol(file), int(self._system.size(file))))
+        return found
+
+    def __iter__(self) -> Iterator[Picture]:
+        for file, size in self._files.items():
+            url = self._system.unstrip_protocol(file)
+            name = PurePosixPath(file).name if self._base is None else file.removeprefix(self._base).lstrip("/")
+            if PurePosixPath(file).suffix.lower() == _SHARD:
+                yield from self._shard(file, url, name)
+            else:
+                yield Picture(name, url, weight=size)
+
+    def _shard(self, file: str, url: str, title: str) -> Iterator[Picture]:
+        """Yield the samples of a shard, WebDataset's way: members of one stem are one sample, its class in ``.cls``."""
+        waiting: Picture | None = None
+        stem, label, members = "", None, 0
+        try:
+            with (
+                self._system.open(file, "rb") as opened,
+                tarfile.open(fileobj=_Bounded(opened, file), mode="r:") as tar,
+            ):
+                for member in tar:
+                    if not member.isreg():
+                        continue
+                    members += 1
+                    folder, _, base = member.name.rpartition("/")
+                    key, _, suffix = base.partition(".")
+                    key = f"{folder}/{key}"
+                    if key != stem:
+                        if waiting is not None:
+                            yield replace(waiting, label=label)
+                        waiting, stem, label = None, key, None
+                    if f".{suffix.rpartition('.')[2].lower()}" in SUFFIXES and waiting is None:
+                        place = f"{title}/{member.name.lstrip('/')}"
+                        waiting = Picture(place, url, member.offset_data, member.size, member.size)
+                    elif suffix == "cls" and member.size <= _LONGEST_LABEL:
+                        label = _whole(
+                            self._system.cat_file(file, member.offset_data, member.offset_data + member.size)
+                        )
+        except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
+            raise BadInput(
+                f"--images: '{file}' is no whole tar file ({one_line(error, 100)}, after {members} members)."
+            ) from error
+        if waiting is not None:
+            yield replace(waiting, label=label)
+
+
+class _Bounded(io.RawIOBase):
+    """A file whose reader cannot be made to hold more than a header of it."""
+
+    def __init__(self, file: Any, name: str) -> None:
+        self._file, self._name = file, name
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= _LONGEST_HEADER:
+            raise BadInput(f"--images: '{self._name}' has a header of {size} bytes; make the shard again.")
+        found: bytes = self._file.read(size)
+        return found
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._file.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._file.tell())
+
+    def seekable(self) -> bool:
+        return True
+
+
+def _whole(text: bytes) -> int | None:
+    try:
+        return int(text)
+    except ValueError:
+        return None
+
+
+def read_bytes(picture: Picture) -> bytes:
+    """Read an image's bytes.
+
+    Raises:
+        BadInput: the file is gone or cannot be read.
+    """
+    try:
+        system, path = fsspec.core.url_to_fs(picture.file)
+        end = None if picture.size is None else picture.offset + picture.size
+        found: bytes = system.cat_file(path, picture.offset if end is not None else None, end)
+    except OSError as error:
+        raise BadInput(f"'{picture.name}' cannot be read ({one_line(error, 120)}); was it moved?") from error
+    return found
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Classes by the name of the image.
+
+    Attributes:
+        table: name to index.
+        file: that they were read from.
+    """
+
+    table: Mapping[str, int]
+    file: Path
+
+    @classmethod
+    def read(cls, file: Path) -> Labels:
+        """Read lines of ``name,label`` or ``name label``, the label an index.
+
+        Raises:
+            BadInput: it cannot be read, or a line is something else; names the line.
+        """
+        try:
+            text = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise BadInput(f"--labels: '{file}' cannot be read ({one_line(error, 120)}).") from error
+        table: dict[str, int] = {}
+        for number, line in enumerate(text.splitlines(), 1):
+            if not line.strip():
+                continue
+            cells = next(csv.reader([line])) if "," in line else line.rsplit(maxsplit=1)
+            if len(cells) != 2 or not cells[1].strip().isdecimal():
+                if number == 1 and len(cells) == 2:
+                    continue  # a heading
+                raise BadInput(f"--labels: line {number} of '{file}' must be NAME,INDEX, found '{line[:80]}'.")
+            name, label = cells[0].strip(), int(cells[1])
+            if table.setdefault(name, label) != label:
+                raise BadInput(f"--labels: '{name}' has two labels in '{file}', {table[name]} and {label}.")
+        if not table:
+            raise BadInput(f"--labels: '{file}' is empty.")
+        return cls(table, file)
+
+    def of(self, picture: Picture) -> Picture:
+        """Return a picture with its label: by its whole name, or by its file name alone."""
+        found = self.table.get(picture.name, self.table.get(PurePosixPath(picture.name).name))
+        return picture if found is None else replace(picture, label=found)

@@ -1,0 +1,209 @@
+"""What a data set will take: arithmetic on what a small part of it took."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from portproof._errors import BadInput, one_line
+from portproof.agree._judge import TOP
+from portproof.agree._prepare import AgreeOptions
+from portproof.agree._result import Agreement
+from portproof.agree._run import Progress
+
+COSTS_VERSION = 1
+#: Bytes that the store keeps of an image: for each runner two errors, two margins and the leading classes, and for the
+#: oracle every score in float64.
+_KEPT_A_RUNNER, _KEPT_A_SCORE = 4 * 8 + 4 * TOP, 8
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run took, an image or a unit.
+
+    Attributes:
+        port, processor: that were measured.
+        images, unit: of the run.
+        threads: of each runner.
+        runners: seconds of computing an image, by runner; the oracle is among them.
+        read_s, decode_s: seconds an image.
+        image_bytes: mean size of an image.
+        classes: scores of an image.
+        start_s: before the first unit was done.
+        driver_s: processor time of the scheduler and of the process that counts, a unit.
+    """
+
+    port: str
+    processor: str
+    images: int
+    unit: int
+    threads: int
+    runners: dict[str, float]
+    read_s: float
+    decode_s: float
+    image_bytes: float
+    classes: int
+    start_s: float
+    driver_s: float
+
+    @property
+    def image_s(self) -> float:
+        """Seconds of a worker for one image."""
+        return sum(self.runners.values()) + self.read_s + self.decode_s
+
+    @property
+    def kept_bytes(self) -> int:
+        """Bytes of one image in the store."""
+        return self.classes * _KEPT_A_SCORE + (len(self.runners) - 1) * _KEPT_A_RUNNER
+
+
+def costs_of(found: Agreement, progress: Progress, options: AgreeOptions) -> dict[str, Any]:
+    """Return what a run took, as JSON.
+
+    Raises:
+        BadInput: it computed nothing anew, so that there is nothing to measure.
+    """
+    names = ["oracle", *(runner.name for runner in found.runners)]
+    if progress.found or not all(progress.seconds.get(name) for name in names):
+        raise BadInput("--costs: results were found in the store and cost nothing; measure with an empty --store.")
+    each = {name: progress.seconds[name] / found.images for name in names}
+    return {"schema_version": COSTS_VERSION, **asdict(Costs(
+        found.port, found.environment["processor"], found.images, options.unit, options.threads, each,
+        progress.seconds["read"] / found.images, progress.seconds["decode"] / found.images,
+        progress.weight / found.images, found.classes, progress.start_s, progress.driver_s / progress.units,
+    ))}  # fmt: skip
+
+
+def read_costs(path: Path) -> Costs:
+    """Read what :func:`costs_of` returned.
+
+    Raises:
+        BadInput: the file is something else.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        version = document.pop("schema_version", None)
+        if version != COSTS_VERSION:
+            raise BadInput(f"'{path}' has costs of version {version}, expected {COSTS_VERSION}; measure again.")
+        found = Costs(**document)
+        numbers = [found.read_s, found.decode_s, found.image_bytes, found.start_s, found.driver_s, found.images,
+                   found.unit, found.classes, *found.runners.values()]  # fmt: skip
+        if not all(math.isfinite(number) and number >= 0 for number in numbers) or found.unit < 1 or not found.runners:
+            raise ValueError("a figure is negative or none")
+    except OSError as error:
+        raise BadInput(f"'{path}' cannot be read ({error.strerror}).") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise BadInput(
+            f"'{path}' holds no costs ({one_line(error, 120)}); `portproof agree --costs FILE` writes them."
+        ) from error
+    return found
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one data set takes over so many workers.
+
+    Attributes:
+        images, workers: of the plan.
+        wall_s: from start to end.
+        bottleneck: what the others wait for: ``computing``, ``reading`` or ``scheduling``.
+        parts_s: what each of them would take alone.
+        core_hours: of the workers.
+        price: of them.
+        kept_bytes: in the store.
+    """
+
+    images: int
+    workers: int
+    wall_s: float
+    bottleneck: str
+    parts_s: dict[str, float]
+    core_hours: float
+    price: float
+    kept_bytes: int
+
+
+def plan_of(
+    costs: Costs, images: Sequence[int], workers: Sequence[int], unit: int, bandwidth: int, price: float
+) -> list[Plan]:
+    """Return a plan for each number of images and workers.
+
+    Args:
+        costs: measured.
+        images, workers: how many.
+        unit: images in a work unit.
+        bandwidth: bytes a second that all workers together read images with.
+        price: of a worker's hour.
+    """
+    if min(*images, *workers) < 1:
+        raise BadInput("--images and --workers take numbers from 1 on.")
+    plans = []
+    for count in images:
+        units = math.ceil(count / unit)
+        for crew in workers:
+            parts = {
+                "computing": math.ceil(units / crew) * unit * costs.image_s,
+                "reading": count * costs.image_bytes / bandwidth,
+                "scheduling": units * costs.driver_s,
+            }
+            bottleneck = max(parts, key=lambda name: parts[name])
+            wall = costs.start_s + parts[bottleneck]
+            hours = crew * costs.threads * wall / 3600
+            plans.append(Plan(
+                count, crew, wall, bottleneck, parts, hours, crew * wall / 3600 * price, count * costs.kept_bytes
+            ))  # fmt: skip
+    return plans
+
+
+def print_plan(costs: Costs, plans: Sequence[Plan], console: Console) -> None:
+    """Print the plans as a table, and what they are made from."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in (
+        "images",
+        "workers",
+        "time",
+        "held up by",
+        "computing",
+        "reading",
+        "scheduling",
+        "core h",
+        "price",
+        "store",
+    ):
+        table.add_column(title, justify="left" if title == "held up by" else "right")
+    for plan in plans:
+        table.add_row(
+            f"{plan.images:,}", f"{plan.workers:,}", span(plan.wall_s), plan.bottleneck,
+            *(span(plan.parts_s[name]) for name in ("computing", "reading", "scheduling")),
+            f"{plan.core_hours:,.0f}", f"{plan.price:,.2f}", size(plan.kept_bytes),
+        )  # fmt: skip
+    console.print(table)
+    each = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in costs.runners.items())
+    console.print(
+        f"measured on {costs.images:,} images of port {costs.port}, {costs.processor}, {costs.threads} threads each. "
+        f"ms an image: {each}, read {costs.read_s * 1e3:.2f}, decode {costs.decode_s * 1e3:.2f}. Scheduling: "
+        f"{costs.driver_s * 1e3:.1f} ms a unit. Start: {costs.start_s:.0f} s."
+    )
+
+
+def span(seconds: float) -> str:
+    """Put a time into words."""
+    for unit, length in (("y", 365 * 86400), ("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Put a number of bytes into words."""
+    for unit, length in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"

@@ -1,0 +1,283 @@
+"""What workers start from: the packed project, weights, exports, and the noise floor on the data set's own images."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from safetensors.numpy import load_file
+
+from portproof._capture import save_arrays
+from portproof._environment import instruction_sets, package_versions, thread_budget, tool_version
+from portproof._errors import BadInput, Unavailable
+from portproof._files import artefact_path
+from portproof._inputs import make_batch
+from portproof._judge import is_blind
+from portproof._numerics import compare
+from portproof._oracle import Measuring
+from portproof._port import Port
+from portproof._resolve import Located, resolve_callable
+from portproof._session import Sessions
+from portproof._sides import EAGER, TITLE, Sides, Watch
+from portproof._weights import given_weights
+from portproof.agree._decode import Pictures, image_input
+from portproof.agree._images import Images
+from portproof.agree._judge import Yardstick
+from portproof.agree._ship import pack
+from portproof.agree._store import Store, key_of
+from portproof.agree._work import PACKAGES, Contender, Job
+from portproof.runners._choice import Choice, parse
+
+#: Images that the noise floor is measured on: the first of the data set that can be read.
+_MEASURED = 64
+
+
+@dataclass(frozen=True)
+class AgreeOptions:
+    """What ``agree`` is asked for.
+
+    Attributes:
+        images: a folder, a list or tar shards; see :class:`portproof.agree._images.Images`.
+        runners: to hold against the oracle, ``name:setting=value``; empty for both frameworks and both exports.
+        labels: file of classes by image.
+        weights: a checkpoint; None for sensitised weights.
+        output: whose classes are compared, None for the port's first.
+        batch: images in a request.
+        unit: images in a work unit, a multiple of ``batch``.
+        threads: compute threads of each runner.
+        workers: processes of the local cluster, None for as many as fill the machine.
+        scheduler: address of a dask scheduler in place of the local cluster.
+        store: folder or URL for results, None for the user's cache.
+        device: ``"cpu"`` or ``"cuda"``.
+        seed: of sensitised weights.
+        limit_s: seconds that a runner may take over one unit.
+        at_most: rate of disagreement that must not be exceeded, None to ask for none.
+        kwargs: for both factories, over the port's own.
+    """
+
+    images: str
+    runners: tuple[str, ...] = ()
+    labels: Path | None = None
+    weights: Path | None = None
+    output: str | None = None
+    batch: int = 16
+    unit: int = 64
+    threads: int = 1
+    workers: int | None = None
+    scheduler: str | None = None
+    store: str | None = None
+    device: str = "cpu"
+    seed: int = 0
+    limit_s: float = 1800.0
+    at_most: float | None = None
+    kwargs: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        if self.batch < 1 or self.unit < 1 or self.unit % self.batch:
+            raise BadInput(f"--unit must be a multiple of --batch, found {self.unit} and {self.batch}.")
+
+
+def chosen(port: Port, options: AgreeOptions) -> list[Choice]:
+    """Return the runners that were asked for.
+
+    Raises:
+        BadInput: one does not exist, does not belong to the port, or is named twice.
+        Unavailable: it does not run on the device.
+    """
+    models = [side for side in port.sides if not port.artefact(side)]
+    if not models:
+        raise BadInput(f"port '{port.name}' is made of files; an oracle needs a side that is a model.")
+    named = options.runners or (
+        *(EAGER[side] for side in reversed(models)), *(f"onnxruntime-{side}" for side in reversed(port.sides)),
+    )  # fmt: skip
+    choices = [parse(name) for name in named]
+    for choice in choices:
+        info = choice.info
+        if info.side not in port.sides:
+            raise BadInput(f"--runners: '{info.name}' runs a {info.side} side, which port '{port.name}' has not.")
+        if info.artefact == "model" and port.artefact(info.side):
+            raise BadInput(f"--runners: '{info.name}' runs a model, and the {info.side} side is a file.")
+        if options.device not in info.devices:
+            raise Unavailable(f"'{info.name}' runs on {' and '.join(info.devices)}, not on {options.device}.")
+    names = [choice.name for choice in choices]
+    for name in names:
+        if names.count(name) > 1:
+            raise BadInput(f"--runners names '{name}' twice.")
+    return choices
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What workers start from.
+
+    Attributes:
+        job: for them.
+        blind: whether the scores hardly move over the images, so that nothing could be seen.
+        measured: images that the floor was measured on.
+        weights: label of the weights.
+    """
+
+    job: Job
+    blind: bool
+    measured: int
+    weights: str
+
+
+class Preparing:
+    """Makes, once for the store, what workers start from."""
+
+    def __init__(self, located: Located, options: AgreeOptions, images: Images, store: Store, watch: Watch) -> None:
+        port = replace(located.port, kwargs={**located.port.kwargs, **(options.kwargs or {})})
+        self.located, self.port, self.options = replace(located, port=port), port, options
+        self.images, self.store, self.watch = images, store, watch
+        self.choices = chosen(port, options)
+        self.output = options.output or port.outputs[0]
+        if self.output not in port.outputs:
+            raise BadInput(f"--output: port '{port.name}' has {', '.join(port.outputs)}, found '{self.output}'.")
+        image_input(port)
+        self.shipped = pack(self.located)
+        self.project = store.keep(self.shipped.content)
+        self.versions = package_versions(*PACKAGES) | {"portproof": tool_version()}
+        self.common: dict[str, Any] = {
+            "project": self.project, "locator": self.shipped.locator, "kwargs": repr(sorted(port.kwargs.items())),
+            "python": self.shipped.python, "versions": self.versions, "device": options.device,
+        }  # fmt: skip
+
+    def prepare(self, sets: Sequence[str]) -> Prepared:
+        """Return what workers start from.
+
+        Args:
+            sets: instruction sets of the workers.
+
+        Raises:
+            BadInput: no image can be read, or a factory or the weights are wrong.
+        """
+        self.watch("preparing", "the first images")
+        pictures = Pictures(self.port)
+        first = list(islice(self.images, _MEASURED))
+        hashes = pictures.read(0, [asdict(picture) for picture in first])["hashes"]
+        given = None if self.options.weights is None else self._hash_of(self.options.weights)
+        made_from = {
+            **self.common, "images": hashes, "weights": given, "seed": self.options.seed, "output": self.output,
+            "sets": instruction_sets(),
+        }  # fmt: skip
+        base = self.store.remembered(made_from, lambda: self._base(pictures), lambda found: found["weights"].values())
+        self.watch("preparing", None)
+        yardstick = Yardstick(**base["yardstick"])
+        sides: dict[str, str] = base["weights"]
+        lead: str = base["lead"]
+        about = {**self.common, "output": self.output, "batch": self.options.batch, "sets": list(sets)}
+        title = f"{TITLE[lead]} in float64"
+        oracle = _identified(
+            Contender("oracle", EAGER[lead], title, lead, "float64", self.options.threads, {}, sides[lead]), about
+        )
+        runners = tuple(_identified(self._contender(choice, sides), about) for choice in self.choices)
+        job = Job(
+            store=self.store.url, project=self.project, locator=self.shipped.locator, python=self.shipped.python,
+            kwargs=dict(self.port.kwargs), oracle=oracle, runners=runners, output=self.output,
+            batch=self.options.batch, device=self.options.device, sets=tuple(sets), versions=self.versions,
+            limit_s=self.options.limit_s, yardstick=yardstick,
+        )  # fmt: skip
+        return Prepared(job, base["blind"], base["measured"], base["label"])
+
+    def _hash_of(self, path: Path) -> str:
+        try:
+            return key_of({"file": self.store.keep(path.read_bytes())})
+        except OSError as error:
+            raise BadInput(f"--weights: '{path}' cannot be read ({error.strerror}).") from error
+
+    def _base(self, pictures: Pictures) -> dict[str, Any]:
+        """Make the weights and measure the floor."""
+        with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
+            sides = Sides(sessions, self.watch)
+            rows = sessions.folder / "rows.safetensors"
+            unreadable = pictures.decode(0, str(rows))["unreadable"]
+            if not rows.is_file():
+                raise BadInput(f"--images: of the first {_MEASURED} none can be read as an image: {unreadable['0']}.")
+            label, files = self._weights(sides)
+            oracle, floors = Measuring(sides, files, rows, sessions.folder).result()
+            if self.output not in oracle or oracle[self.output].ndim != 2:
+                shape = list(oracle[self.output].shape)
+                raise BadInput(
+                    f"output '{self.output}' has shape {shape} for {len(oracle[self.output])} images; classes are "
+                    "compared over (batch, classes): name another --output."
+                )
+            scores, floor = oracle[self.output], floors[self.output]
+            seen = compare(scores, scores, "float32")
+            yardstick = Yardstick(floor.rms, floor.tail, floor.exact, seen.scale, scores.shape[1])
+            return {
+                "lead": sides.live[0], "label": label, "measured": len(scores), "yardstick": asdict(yardstick),
+                "blind": is_blind(seen, floor, "float32") or math.isinf(seen.spread),
+                "weights": {side: self.store.keep(file.read_bytes()) for side, file in files.items()},
+            }  # fmt: skip
+
+    def _weights(self, sides: Sides) -> tuple[str, dict[str, Path]]:
+        """Return the label of the weights, and a file a side."""
+        sides.require_match()
+        lead = sides.live[0]
+        if self.options.weights is not None:
+            tensors, side = given_weights(self.options.weights, sides.open)
+            return f"given ({self.options.weights.name})", sides.spread(tensors, side)
+        if any(self.port.artefact(side) for side in self.port.sides):  # the file's weights are what they are
+            out = sides.folder / "factory.safetensors"
+            sides.open[lead].call("save_state", out=str(out))
+            return "factory", sides.spread(load_file(out), lead)
+        batch = make_batch(self.port, resolve=lambda name: resolve_callable(name, "preprocess"))
+        inputs = sides.folder / "inputs.safetensors"
+        save_arrays(inputs, batch.arrays)
+        return "sensitised", sides.spread(*sides.sensitise(inputs, self.options.seed, thread_budget()))
+
+    def _contender(self, choice: Choice, weights: Mapping[str, str]) -> Contender:
+        info = choice.info
+        artefact: tuple[tuple[str, str], ...] = ()
+        if info.artefact != "model":
+            artefact = self._artefact(info.artefact, info.side, weights)
+        return Contender(
+            choice.name, info.name, choice.title, info.process, info.precisions[-1],
+            choice.threads or self.options.threads, choice.full_settings,
+            None if artefact else weights[info.side], artefact,
+        )  # fmt: skip
+
+    def _artefact(self, kind: str, side: str, weights: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """Return names and hashes of the files of an export or of a saved program, the one to open first."""
+        if self.port.artefact(side):
+            path = artefact_path(self.located, side)
+            if (path.suffix == ".onnx") != (kind == "onnx"):
+                raise BadInput(f"the {side} side is '{path.name}', which this runner does not run.")
+            return self._keep_files(path)
+        made_from = {**self.common, "weights": weights[side], "kind": kind, "side": side}
+
+        def make() -> list[tuple[str, str]]:
+            self.watch("preparing", f"the {TITLE[side]} {'export' if kind == 'onnx' else 'program'}")
+            with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
+                state = self.store.fetch(weights[side], sessions.folder / "weights.safetensors")
+                session = sessions.open(side)
+                session.call("load", weights=str(state))
+                path = sessions.folder / "model.onnx"
+                if kind == "onnx":
+                    batch = make_batch(self.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
+                    inputs = sessions.folder / "inputs.safetensors"
+                    save_arrays(inputs, batch.arrays)
+                    session.call("export", inputs=str(inputs), out=str(path))
+                else:
+                    path = sessions.folder / "model.json"
+                    session.call("save_program", out=str(sessions.folder / "model"))
+                self.watch("preparing", None)
+                return list(self._keep_files(path))
+
+        found = self.store.remembered(made_from, make, lambda found: [key for _, key in found])
+        return tuple((name, key) for name, key in found)
+
+    def _keep_files(self, path: Path) -> tuple[tuple[str, str], ...]:
+        paths = [path, path.with_suffix(".pdiparams")] if path.suffix == ".json" else [path]
+        return tuple((f"model{file.suffix}", self.store.keep(file.read_bytes())) for file in paths)
+
+
+def _identified(contender: Contender, about: Mapping[str, Any]) -> Contender:
+    """Give a runner the hash of all that its scores depend on, beside the images."""
+    return replace(contender, identity=key_of({**about, **json.loads(json.dumps(asdict(contender)))}))

@@ -1,0 +1,99 @@
+"""What a person sees of an agreement."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from portproof._judge import FLOOR_MULTIPLE
+from portproof._print import STYLE, print_verdict
+from portproof.agree._result import Agreement, Looked, Rate
+from portproof.agree._run import Progress
+from portproof.report._words import number
+
+_SHOWN = 3
+
+
+def print_agreement(found: Agreement, progress: Progress, console: Console) -> None:
+    """Print the table, what it means, and the verdict last."""
+    console.print(Text(f"port {found.port}, '{found.output}', {found.weights} weights", style="bold"))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("runner", "verdict", "top-1 same", "ties", "flips", "rate below", "top-5 same"):
+        table.add_column(title, justify="left" if title in ("runner", "verdict") else "right", overflow="fold")
+    labelled = found.accuracy is not None
+    for title in ("p50", "p99", "max", *(["accuracy"] if labelled else [])):
+        table.add_column(title, justify="right")
+    if labelled:
+        table.add_row(found.oracle, *[""] * 9, f"{found.accuracy:.2%}")
+    for runner in found.runners:
+        first, fifth = runner.top1, runner.top5
+        table.add_row(
+            runner.title, Text(runner.verdict, style=STYLE[runner.verdict]), f"{first.same:,}", f"{first.ties:,}",
+            f"{first.flips:,}", rate(first.high), f"{fifth.same + fifth.ties:,}",
+            *(number(runner.ratios[name]) for name in ("p50", "p99", "max")),
+            *([f"{runner.accuracy:.2%}"] if runner.accuracy is not None else []),
+        )  # fmt: skip
+    console.print(table)
+    for runner in found.runners:
+        for looked in runner.flips[:_SHOWN]:
+            console.print(Text(f"  {runner.title}: {flip(looked)}", style="yellow"))
+        if runner.verdict == "divergent":
+            for looked in runner.worst[:_SHOWN]:
+                text = f"  {runner.title}: '{looked.name}' lies {number(looked.ratio)} floors out"
+                console.print(Text(text, style=STYLE["divergent"]))
+    for unreadable in found.unreadable[:_SHOWN]:
+        console.print(Text(f"unreadable: '{unreadable.name}' {unreadable.reason}", style="yellow"))
+    if found.unreadable_count > _SHOWN:
+        console.print(Text(f"and {found.unreadable_count - _SHOWN} more unreadable images", style="yellow"))
+    for note in (*progress.notes, *found.notes):
+        console.print(Text(f"note: {note}", style="yellow"))
+    if progress.damaged:
+        console.print(
+            Text(f"note: {progress.damaged} results in the store were damaged, and made again", style="yellow")
+        )
+    console.print(
+        f"{found.images:,} images against {found.oracle}. p50, p99, max: error of the scores in noise floors, "
+        f"measured on the first {found.measured}; more than {FLOOR_MULTIPLE:.0f} is a divergence. "
+        f"A tie: the classes that change places lie within {found.tie:.1f} floors. Rate below: of flips, with 95% "
+        "confidence (Clopper-Pearson), if the images were drawn at random."
+    )
+    _print_at_most(found, console)
+    versions = found.environment["versions"]
+    listed = ", ".join(f"{name} {version}" for name, version in versions.items() if name != "portproof")
+    sets = ", ".join(found.environment["instruction_sets"])
+    console.print(f"made with {listed} on {found.environment['processor']} ({sets})", overflow="fold")
+    results = f"{progress.computed:,} results computed, {progress.found:,} found in the store"
+    speed = found.images / progress.wall_s if progress.wall_s else 0.0
+    console.print(f"{progress.wall_s:.0f} s, {speed:,.1f} images/s; {results}")
+    print_verdict(found.verdict, console)
+
+
+def _print_at_most(found: Agreement, console: Console) -> None:
+    if found.at_most is None:
+        return
+    for runner in found.runners:
+        state, style = "is", "green"
+        if runner.top1.high > found.at_most:
+            state, style = (
+                ("is not", "bold red") if runner.top1.low > found.at_most else ("cannot be said to be", "yellow")
+            )
+        text = f"{runner.title}: the rate of flips {state} at most {rate(found.at_most)}"
+        console.print(Text(text, style=style))
+
+
+def rate(value: float) -> str:
+    """Put a rate into words: percent down to a hundredth, else as a power of ten."""
+    return f"{value:.2%}" if value >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def flip(looked: Looked) -> str:
+    """Put a flip into words."""
+    return (
+        f"'{looked.name}' is class {looked.found}, not {looked.expected}, which leads by {number(looked.margin)} floors"
+    )
+
+
+def agreeing(found: Rate) -> str:
+    """Put an agreement into words."""
+    return f"{found.same:,} the same, {found.ties:,} ties, {found.flips:,} flips"

@@ -1,0 +1,182 @@
+"""What ``agree`` finds, as values; the same bytes whatever the order, the number of workers or restarts."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from portproof._report import EXIT_CODES, Verdict, gravest
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often the leading classes agree.
+
+    Attributes:
+        same: images on which they do.
+        ties: on which they do not, by no more than both may honestly be off.
+        flips: on which they do not.
+        low, high: between which the rate of flips lies, each end with 95% confidence (Clopper and Pearson).
+        high_with_ties: the upper end if ties are counted as flips.
+    """
+
+    same: int
+    ties: int
+    flips: int
+    low: float
+    high: float
+    high_with_ties: float
+
+
+@dataclass(frozen=True)
+class Looked:
+    """An image worth a look.
+
+    Attributes:
+        number: in the data set, from 0.
+        name: of the image.
+        ratio: error of its scores, in noise floors.
+        margin: of the oracle's class over the runner's, in noise floors; 0 where they agree.
+        expected, found: classes of the oracle and of the runner.
+    """
+
+    number: int
+    name: str
+    ratio: float
+    margin: float
+    expected: int
+    found: int
+
+
+@dataclass(frozen=True)
+class RunnerAgreement:
+    """One runner against the oracle.
+
+    Attributes:
+        name: of the runner, with settings.
+        title: for people.
+        precision: that it ran in.
+        verdict: of its scores, image by image.
+        top1, top5: agreement of the first class, and of the leading five as a set.
+        ratios: error of the scores in noise floors: quantiles ``p50``, ``p90``, ``p99``, ``p99.9`` to one percent, and
+            the largest as ``max``.
+        beyond: images whose scores differ by more than honest rounding makes.
+        accuracy, accuracy5: share of the labelled images that it has right; None without labels.
+        worst: images with the largest ratios.
+        flips: images whose class flips, those with the widest margins.
+    """
+
+    name: str
+    title: str
+    precision: str
+    verdict: Verdict
+    top1: Rate
+    top5: Rate
+    ratios: dict[str, float]
+    beyond: int
+    accuracy: float | None
+    accuracy5: float | None
+    worst: tuple[Looked, ...]
+    flips: tuple[Looked, ...]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """An image that could not be decoded.
+
+    Attributes:
+        number, name: of the image.
+        reason: why.
+    """
+
+    number: int
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What a data set showed.
+
+    Attributes:
+        port: its name.
+        verdict: of all runners.
+        oracle: whose float64 scores the others are held against.
+        output: whose classes are compared.
+        weights: ``sensitised``, ``given (file)`` or ``factory``.
+        images: compared.
+        unreadable: images that could not be decoded, the first of them by name.
+        unreadable_count: how many.
+        fingerprint: hash of every image, by its place.
+        classes: scores of an image.
+        labelled: images with a label.
+        accuracy, accuracy5: of the oracle.
+        floor: of the scores, relative to ``scale``; measured in float32 on the first ``measured`` images.
+        scale: root mean square of the scores on them.
+        measured: images.
+        tie: the margin, in floors, within which a flip is a tie.
+        runners: one each.
+        at_most: rate of flips of the first class that was asked for.
+        notes: what a person should know.
+        environment: instruction sets, package versions, batch and threads: what the scores depend on.
+    """
+
+    port: str
+    verdict: Verdict
+    oracle: str
+    output: str
+    weights: str
+    images: int
+    unreadable: tuple[Unreadable, ...]
+    unreadable_count: int
+    fingerprint: str
+    classes: int
+    labelled: int
+    accuracy: float | None
+    accuracy5: float | None
+    floor: float
+    scale: float
+    measured: int
+    tie: float
+    runners: tuple[RunnerAgreement, ...]
+    at_most: float | None
+    notes: tuple[str, ...]
+    environment: dict[str, Any]
+
+    def __bool__(self) -> bool:
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 where it holds; 1 a runner differs, or flips more than was allowed; 2 images could not be read; 3 open."""
+        code = EXIT_CODES[self.verdict]
+        rates = [runner.top1 for runner in self.runners]
+        if code == 1 or (self.at_most is not None and any(rate.low > self.at_most for rate in rates)):
+            return 1
+        if code:
+            return code
+        if self.unreadable_count:
+            return 2
+        return 3 if self.at_most is not None and any(rate.high > self.at_most for rate in rates) else 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document, with null for what is no number."""
+        document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **asdict(self)}
+        found: dict[str, Any] = _finite(document)
+        return found
+
+
+def whole_verdict(runners: tuple[RunnerAgreement, ...]) -> Verdict:
+    """Return the verdict of a run."""
+    return gravest([runner.verdict for runner in runners])
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

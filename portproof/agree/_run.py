@@ -1,0 +1,254 @@
+"""``portproof agree``: units out to the workers, counts back, in whatever order they come."""
+
+from __future__ import annotations
+
+import contextlib
+import heapq
+import importlib.util
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+from portproof._environment import processor, thread_budget
+from portproof._errors import BadInput, PortproofError, Unavailable
+from portproof._resolve import Located
+from portproof._sides import Watch
+from portproof.agree._images import Images, Labels, Picture
+from portproof.agree._judge import Far, Tally, Yardstick, bounds
+from portproof.agree._prepare import AgreeOptions, Prepared, Preparing, chosen
+from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
+from portproof.agree._store import Store, default_store
+from portproof.agree._work import Contender, Job, Outcome, close_bench, work
+
+#: Units that wait for each worker: enough to keep it busy, few enough to forget nothing when the run is cut off.
+_AHEAD = 4
+#: Unreadable images that are named.
+_NAMED = 20
+_MODULUS = 2**256
+
+
+@dataclass
+class Progress:
+    """How far a run is.
+
+    Attributes:
+        images: done.
+        weight, total: bytes done, and of all images.
+        computed, found: results of units that were computed, and that the store had.
+        seconds: what workers spent, by kind.
+        damaged: entries of the store that were made again.
+        units: done.
+        start_s: before the first unit was done, beside what it took itself.
+        driver_s: processor time of this process, which holds the local cluster's scheduler, for all units.
+        wall_s: since the first unit went out.
+        notes: about the workers.
+    """
+
+    images: int = 0
+    weight: int = 0
+    total: int = 0
+    computed: int = 0
+    found: int = 0
+    seconds: dict[str, float] = field(default_factory=dict)
+    damaged: int = 0
+    units: int = 0
+    start_s: float = 0.0
+    driver_s: float = 0.0
+    wall_s: float = 0.0
+    notes: tuple[str, ...] = ()
+
+
+Seen = Callable[[Progress], None]
+
+
+def agree(
+    located: Located, options: AgreeOptions, watch: Watch | None = None, seen: Seen | None = None
+) -> tuple[Agreement, Progress]:
+    """Hold runners against a side's float64 run over a whole data set.
+
+    Args:
+        located: the port; it needs a locator, since every runner gets a process of its own.
+        options: what to do.
+        watch: told what is being prepared.
+        seen: told how far the run is.
+
+    Returns:
+        What was found, and what it took.
+
+    Raises:
+        BadInput: images, labels, runners or weights are wrong.
+        Unavailable: dask, a package, the scheduler or the device is not there, or a runner fails.
+    """
+    for package in ("distributed", "fsspec", "scipy", "PIL"):
+        if importlib.util.find_spec(package) is None:
+            raise Unavailable(f"agree needs {package}: pip install 'portproof[cluster]'")
+    from portproof.agree._cluster import connected, gathered
+
+    if located.locator is None:
+        raise BadInput("every runner gets a process of its own; name the port as module:NAME or file.py:NAME.")
+    chosen(located.port, options)
+    images = Images(options.images)
+    labels = None if options.labels is None else Labels.read(options.labels)
+    store = Store(options.store or default_store())
+    preparing = Preparing(located, options, images, store, watch or (lambda *_: None))
+    begun = time.monotonic()
+    workers = options.workers or max(1, thread_budget() // options.threads)
+    with connected(options.scheduler, workers) as client:
+        found = gathered(client, preparing.versions)
+        prepared = preparing.prepare(found.sets)
+        progress = Progress(total=images.total, notes=found.left_out, start_s=time.monotonic() - begun)
+        units = _units(images, labels, options.unit)
+        try:
+            total = _run(client, prepared.job, units, found.count, found.fitting, progress, seen or (lambda _: None))
+        finally:
+            if options.scheduler is not None:
+                with contextlib.suppress(Exception):  # workers may be gone; what they hold goes with them
+                    client.run(close_bench, prepared.job)
+    if labels is not None and not total.labelled:
+        raise BadInput(
+            f"--labels: no image has a label; '{labels.file}' begins with '{next(iter(labels.table))}', "
+            f"the images with '{next(iter(images)).name}'."
+        )
+    return _agreement(located.port.name, options, prepared, total), progress
+
+
+def _units(images: Images, labels: Labels | None, size: int) -> Iterator[tuple[int, list[Picture]]]:
+    """Yield the number of a unit's first image, and its images."""
+    pictures = iter(images) if labels is None else map(labels.of, images)
+    first = 0
+    while unit := list(islice(pictures, size)):
+        yield first, unit
+        first += len(unit)
+
+
+@dataclass
+class _Total:
+    """What all units came to so far."""
+
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    images: int = 0
+    unreadable: list[tuple[int, str, str]] = field(default_factory=list)
+    unreadable_count: int = 0
+    fingerprint: int = 0
+
+    def add(self, first: int, outcome: Outcome) -> None:
+        for name, found in outcome.tallies.items():
+            self.tallies.setdefault(name, Tally()).add(found)
+        self.images += outcome.images
+        self.unreadable = heapq.nsmallest(_NAMED, [*self.unreadable, *outcome.unreadable])
+        self.unreadable_count += len(outcome.unreadable)
+        place = int(outcome.fingerprint, 16) * (2 * first + 1)  # odd, so that no place is lost
+        self.fingerprint = (self.fingerprint + place) % _MODULUS
+
+    @property
+    def labelled(self) -> int:
+        return sum(tally.labelled for tally in self.tallies.values())
+
+
+def _run(
+    client: Any, job: Job, units: Iterator[tuple[int, list[Picture]]], workers: int, fitting: list[str] | None,
+    progress: Progress, seen: Seen,
+) -> _Total:  # fmt: skip
+    """Keep every worker supplied until the units end."""
+    from distributed import KilledWorker, as_completed
+
+    total, firsts = _Total(), {}
+    begun, busy = time.monotonic(), time.process_time()
+
+    def submit(first: int, unit: list[Picture]) -> Any:
+        future = client.submit(work, job, first, unit, pure=False, workers=fitting, retries=0)
+        firsts[future.key] = first
+        return future
+
+    running = as_completed([submit(*unit) for unit in islice(units, _AHEAD * workers)])
+    for future in running:
+        try:
+            outcome: Outcome = future.result()
+        except PortproofError:
+            raise
+        except KilledWorker as error:
+            first = firsts[future.key]
+            raise Unavailable(
+                f"the unit of images from {first} on ended its worker whenever it was run; "
+                "the log of the worker says why (out of memory is likely)."
+            ) from error
+        total.add(firsts.pop(future.key), outcome)
+        for unit in islice(units, 1):
+            running.add(submit(*unit))
+        progress.images, progress.weight = total.images, progress.weight + outcome.weight
+        progress.computed += len(outcome.computed)
+        progress.found += len(job.runners) + 1 - len(outcome.computed)
+        progress.damaged += len(outcome.damaged)
+        progress.wall_s, progress.driver_s = time.monotonic() - begun, time.process_time() - busy
+        progress.units += 1
+        if progress.units == 1:
+            progress.start_s = max(0.0, progress.start_s + progress.wall_s - sum(outcome.seconds.values()))
+        for kind, seconds in outcome.seconds.items():
+            progress.seconds[kind] = progress.seconds.get(kind, 0.0) + seconds
+        seen(progress)
+    return total
+
+
+def _agreement(port: str, options: AgreeOptions, prepared: Prepared, total: _Total) -> Agreement:
+    job = prepared.job
+    own = total.tallies.get(job.oracle.name, Tally())
+    runners = tuple(_runner(runner, total.tallies.get(runner.name, Tally()), prepared) for runner in job.runners)
+    notes: list[str] = []
+    if prepared.blind:
+        notes.append("the scores hardly move from image to image, less than rounding does: nothing could be seen")
+    if prepared.measured * job.yardstick.classes < _FEW_SCORES:
+        notes.append(f"the noise floor is pooled over {prepared.measured} images only")
+    if total.labelled and own.labelled < total.images:
+        notes.append(f"{total.images - own.labelled} images have no label")
+    return Agreement(
+        port, whole_verdict(runners), job.oracle.title, job.output, prepared.weights, total.images,
+        tuple(Unreadable(*entry) for entry in total.unreadable), total.unreadable_count, f"{total.fingerprint:064x}",
+        job.yardstick.classes, own.labelled, _share(own.right, own.labelled), _share(own.right5, own.labelled),
+        job.yardstick.rms, job.yardstick.scale, prepared.measured, _tie(job.yardstick), runners, options.at_most,
+        tuple(notes),
+        {
+            "processor": processor(), "instruction_sets": list(job.sets), "versions": dict(job.versions),
+            "batch": job.batch, "threads": options.threads, "device": job.device,
+        },
+    )  # fmt: skip
+
+
+#: Scores below which a floor is pooled over too few.
+_FEW_SCORES = 64
+
+
+def _tie(yardstick: Yardstick) -> float:
+    return 2 * yardstick.farthest
+
+
+def _runner(runner: Contender, tally: Tally, prepared: Prepared) -> RunnerAgreement:
+    verdict: Any = "equivalent" if tally.largest else "identical"
+    if prepared.blind or not tally.images:
+        verdict = "inconclusive"
+    if tally.beyond:
+        verdict = "divergent"
+    quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
+    ratios = {name: tally.quantile(share) for name, share in quantiles.items()} | {"max": tally.largest}
+    return RunnerAgreement(
+        runner.name, runner.title, runner.precision, verdict, _rate(tally.first), _rate(tally.fifth), ratios,
+        tally.beyond, _share(tally.right, tally.labelled), _share(tally.right5, tally.labelled),
+        tuple(map(_looked, sorted(tally.worst, reverse=True))), tuple(map(_looked, sorted(tally.flips, reverse=True))),
+    )  # fmt: skip
+
+
+def _rate(counted: list[int]) -> Rate:
+    same, ties, flips = counted
+    if not sum(counted):
+        return Rate(0, 0, 0, 0.0, 1.0, 1.0)
+    low, high = bounds(flips, sum(counted))
+    return Rate(same, ties, flips, low, high, bounds(flips + ties, sum(counted))[1])
+
+
+def _looked(far: Far) -> Looked:
+    return Looked(-far.place, far.name, far.ratio, far.margin, far.expected, far.found)
+
+
+def _share(part: int, of: int) -> float | None:
+    return part / of if of else None
