@@ -193,3 +193,44 @@ RAW = Port(
     inputs={"x": Input(("batch", 4))},
     weights=WeightMap(rename={"table": "stored"}, transforms={"table": Permute((1, 0, 2))}),
 )
+
+
+def torch_pictures(shift: float = 0.0) -> Any:
+    import torch
+    from torch import nn
+
+    class Pictures(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Conv2d(3, 8, 5, stride=2)
+            self.classes = nn.Linear(8 * 14 * 14, 10)
+
+        def forward(self, x: Any) -> Any:
+            return self.classes(torch.relu(self.features(x)).flatten(1) + shift)
+
+    return Pictures()
+
+
+def paddle_pictures(shift: float = 0.0) -> Any:
+    from paddle import nn
+
+    class Pictures(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Conv2D(3, 8, 5, stride=2)
+            self.classes = nn.Linear(8 * 14 * 14, 10)
+
+        def forward(self, x: Any) -> Any:
+            return self.classes(nn.functional.relu(self.features(x)).flatten(1))
+
+    return Pictures()
+
+
+#: ``shift`` other than 0 is a fault of the torch side.
+PICTURES = Port(
+    name="pictures",
+    paddle="tests.small_ports:paddle_pictures",
+    torch="tests.small_ports:torch_pictures",
+    inputs={"x": Input(("batch", 3, 32, 32))},
+    outputs=("logits",),
+)

@@ -16,7 +16,7 @@ from portproof.agree._work import describe_worker
 
 #: A unit whose worker was lost so many times is given up: it loses workers.
 _LOSSES = 10
-_CONNECT_S = 20
+_CONNECT_S = 10
 
 
 @dataclass(frozen=True)

@@ -122,6 +122,8 @@ class Images:
                 tarfile.open(fileobj=_Bounded(opened, file), mode="r:") as tar,
             ):
                 for member in tar:
+                    if tar.offset <= member.offset or member.size < 0:
+                        raise tarfile.ReadError("a member that ends before it begins")
                     if not member.isreg():
                         continue
                     members += 1
@@ -139,6 +141,9 @@ class Images:
                         label = _whole(
                             self._system.cat_file(file, member.offset_data, member.offset_data + member.size)
                         )
+                opened.seek(tar.offset)
+                if opened.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # tarfile itself takes any end for one
+                    raise tarfile.ReadError("it was cut off")
         except (tarfile.TarError, EOFError, OSError, ValueError, OverflowError) as error:
             raise BadInput(
                 f"--images: '{file}' is no whole tar file ({one_line(error, 100)}, after {members} members)."
