@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import multiprocessing
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -56,9 +57,20 @@ def make(number: int, found: list[Image.Image]) -> bytes:
 
 def images(count: int) -> Iterator[tuple[str, bytes]]:
     """Yield names and bytes."""
-    found = sources()
-    for number in range(count):
-        yield f"{number:06d}.jpg", make(number, found)
+    with multiprocessing.Pool(initializer=_begin) as pool:
+        for number, content in enumerate(pool.imap(_made, range(count), chunksize=64)):
+            yield f"{number:06d}.jpg", content
+
+
+_found: list[Image.Image] = []
+
+
+def _begin() -> None:
+    _found[:] = sources()
+
+
+def _made(number: int) -> bytes:
+    return make(number, _found)
 
 
 def write(folder: Path, count: int, shards: int) -> None:
