@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
@@ -49,6 +51,27 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a file or folder that is written to bit by bit for this process alone; a killed one lets go by itself.
+
+    Raises:
+        BadInput: another process holds it.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                yield  # a file system without locks: as before they were there
+                return
+            raise BadInput(f"another run is writing to '{path}'; wait for it, or name another -o.") from None
+        yield
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

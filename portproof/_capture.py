@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from portproof._account import Entry
+from portproof._atomic import write_text
 from portproof._errors import BadInput, one_line
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -77,12 +78,19 @@ class Capture:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest last: a folder without one is no capture."""
-    (folder / "manifest.json").write_text(json.dumps(asdict(manifest), indent=1))
+    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=1))
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
-    """Write arrays by name."""
-    save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
+    """Write arrays by name.
+
+    Raises:
+        BadInput: they cannot be written, for instance because the disk is full.
+    """
+    try:
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
+    except SafetensorError as error:
+        raise BadInput(f"cannot write '{path}' ({one_line(error, 120)}); make room, or set TMPDIR.") from error
 
 
 def read_capture(folder: Path) -> Capture:

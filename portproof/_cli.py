@@ -12,7 +12,7 @@ import typer
 
 from portproof._agree_cli import agree, plan
 from portproof._bench_cli import bench
-from portproof._errors import BadInput, Interrupted, PortproofError
+from portproof._errors import BadInput, Interrupted, PortproofError, environmental
 from portproof._options import (
     Device,
     Images,
@@ -497,6 +497,12 @@ def main() -> NoReturn:
     except Interrupted:
         print("portproof: interrupted", file=sys.stderr)
         sys.exit(130)
+    except (OSError, MemoryError) as raised:
+        found = environmental(raised)
+        if found is None:
+            raise
+        print(f"portproof: {found}", file=sys.stderr)
+        sys.exit(found.exit_code)
     finally:
         signal.signal(signal.SIGINT, before)
     sys.exit(0)

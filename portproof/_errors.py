@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
 import re
 
 
@@ -25,6 +27,10 @@ class WorkerDied(Unavailable):
     """A side's process ended before it answered (killed, out of memory, crashed). Exit code 4."""
 
 
+class OutOfMemory(Unavailable):
+    """Memory ran out: nothing was learned about a model. Exit code 4."""
+
+
 class Interrupted(BaseException):
     """A person pressed Ctrl-C. Exit code 130."""
 
@@ -41,6 +47,55 @@ class ModelRaised(PortproofError):
     def __init__(self, side: str, module: str, reason: str) -> None:
         super().__init__(f"{side} model raised in module '{module or '(root)'}': {reason}")
         self.side, self.module, self.reason = side, module, reason
+
+
+_SOME_ROOM = 64 << 20
+#: What allocators of NumPy, the frameworks and the runtimes say; they share no class of exception.
+_NO_MEMORY = re.compile(
+    r"can't allocate memory|cannot allocate memory|unable to allocate|failed to allocate|out of memory|bad[ _]?alloc"
+    r"|ResourceExhausted|MemoryError|could not create a memory|can't start new thread",
+    re.IGNORECASE,
+)
+
+
+def out_of_memory(error: BaseException) -> OutOfMemory | None:
+    """Return what an exception means if it says that memory ran out."""
+    if isinstance(error, OutOfMemory):
+        return error
+    said = isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) is not None
+    return _ran_out(error) if said else None
+
+
+def _ran_out(error: BaseException) -> OutOfMemory:
+    return OutOfMemory(f"memory ran out ({one_line(error, 160)}); free some, or ask for less at a time")
+
+
+def _has_room() -> bool:
+    """Whether this process can have some memory more; an interpreter that cannot raises anything at all."""
+    try:
+        mmap.mmap(-1, _SOME_ROOM).close()
+    except OSError:
+        return False
+    return True
+
+
+def require_memory(error: BaseException) -> None:
+    """Raise :class:`OutOfMemory` where an exception means that; nobody may take it for a word about a model."""
+    found = out_of_memory(error)
+    if found is not None:
+        raise found from error
+
+
+#: What the system says of the machine, not of what was asked.
+_MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
+
+
+def environmental(error: BaseException) -> PortproofError | None:
+    """Return what an exception means if it comes from the machine: memory ran out, or a disk is full."""
+    if isinstance(error, OSError) and error.errno in _MACHINE:
+        where = f" '{error.filename}'" if error.filename else ""
+        return BadInput(f"cannot write{where}: {error.strerror}; make room, or write elsewhere (TMPDIR, -o).")
+    return out_of_memory(error) or (None if _has_room() else _ran_out(error))
 
 
 def one_line(error: BaseException, limit: int = 300) -> str:

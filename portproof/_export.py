@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portproof._atomic import atomic_path
-from portproof._errors import BadInput, Unavailable, one_line
+from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._port import Port
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:
         except (Unavailable, ExportFailed):
             raise
         except Exception as error:  # exporters raise what they like; the hop fails with their words
+            require_memory(error)
             raise ExportFailed(f"{model.framework.side} export of port '{model.port.name}': {_gist(error)}") from error
     return fixed
 

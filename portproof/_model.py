@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from portproof._account import Entry
-from portproof._errors import BadInput, ModelRaised, one_line
+from portproof._errors import BadInput, ModelRaised, one_line, require_memory
 from portproof._layers import is_whole
 from portproof._port import Port
 from portproof._tree import name_outputs
@@ -47,6 +47,7 @@ class Model:
         try:
             self.root = framework.build(factory, port.kwargs, precision, hollow)
         except Exception as error:
+            require_memory(error)
             said = f"{framework.side} factory of port '{port.name}' raised {one_line(error)}"
             raise BadInput(said) from error
         if module:
@@ -122,6 +123,7 @@ class Model:
                 result = self.root(*args, **kwargs)
                 return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
+            require_memory(error)
             where = running[-1] if running else ""
             raise ModelRaised(self.framework.side, where, one_line(error)) from error
 

@@ -306,7 +306,9 @@ def processor_time(process: int) -> int | None:
 
 
 def memory_folder() -> str | None:
-    """Return a memory-backed folder with room for taps, None for the system's choice."""
+    """Return a memory-backed folder with room for taps, None for the system's choice or a person's (``TMPDIR``)."""
+    if os.environ.get("TMPDIR"):
+        return None
     shared = Path("/dev/shm")
     try:
         statistics = os.statvfs(shared)

@@ -24,7 +24,7 @@ from safetensors.numpy import load_file, save_file
 from portproof._bound import rounding_bound
 from portproof._boundary import exchanged, given, returned
 from portproof._details import picture
-from portproof._errors import ModelRaised, one_line
+from portproof._errors import ModelRaised, one_line, require_memory
 from portproof._model import Model, wrapped_forwards
 from portproof._numerics import Difference, compare
 from portproof._pools import term_by_term
@@ -240,6 +240,7 @@ def force(
             try:
                 result = forward(*args, **kwargs)
             except Exception as error:  # a module that cannot take the other side's input is the finding itself
+                require_memory(error)
                 found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
                 made = [_tensor(model, array) for array in put_out]
                 return made[0] if len(made) == 1 else tuple(made)
@@ -311,7 +312,8 @@ def _loud(
     args, kwargs = _replaced(model, (args, kwargs), given(layer, args, kwargs, is_tensor), louder)
     try:
         return _arrays(model, returned(layer, forward(*args, **kwargs), is_tensor))
-    except Exception:  # a layer may refuse a value beyond its domain; what it does within it is judged all the same
+    except Exception as error:  # a layer may refuse values beyond its domain; what it does within it is judged
+        require_memory(error)
         return []
 
 

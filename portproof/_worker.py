@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portproof._errors import ModelRaised, PortproofError
+from portproof._errors import ModelRaised, PortproofError, environmental
 
 
 def main() -> None:
@@ -31,32 +31,22 @@ def main() -> None:
             else:
                 result = operator.attrgetter(request["task"])(tasks)(**arguments)
             answer: dict[str, Any] = {"result": result}
-        except PortproofError as error:
-            details = (
-                {"side": error.side, "module": error.module, "reason": error.reason}
-                if isinstance(error, ModelRaised)
-                else {}
-            )
-            answer = {
-                "error": {
-                    "type": type(error).__name__,
-                    "message": str(error),
-                    "exit_code": error.exit_code,
-                    "details": details,
-                }
-            }
-        except BaseException as error:
-            # A bug of ours, or a framework that leaves by SystemExit: told as such, never turned into a verdict.
-            answer = {
-                "error": {
-                    "type": type(error).__name__,
-                    "message": traceback.format_exc(),
-                    "exit_code": None,
-                    "details": {},
-                }
-            }
+        except BaseException as raised:
+            answer = {"error": _told(raised)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _told(raised: BaseException) -> dict[str, Any]:
+    """Put what a task raised into JSON, so that the parent can raise it again."""
+    error = raised if isinstance(raised, PortproofError) else environmental(raised)
+    if error is None:
+        # A bug of ours, or a framework that leaves by SystemExit: told as such, never turned into a verdict.
+        return {"type": type(raised).__name__, "message": traceback.format_exc(), "exit_code": None, "details": {}}
+    details = {}
+    if isinstance(error, ModelRaised):
+        details = {"side": error.side, "module": error.module, "reason": error.reason}
+    return {"type": type(error).__name__, "message": str(error), "exit_code": error.exit_code, "details": details}
 
 
 def _open(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from portproof._report import EXIT_CODES, Verdict, gravest
+from portproof._report import EXIT_CODES, Verdict, finite, gravest
 
 SCHEMA_VERSION = 1
 
@@ -165,18 +164,10 @@ class Agreement:
     def to_json(self) -> dict[str, Any]:
         """Return the document, with null for what is no number."""
         document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **asdict(self)}
-        found: dict[str, Any] = _finite(document)
-        return found
+        cleaned: dict[str, Any] = finite(document)
+        return cleaned
 
 
 def whole_verdict(runners: tuple[RunnerAgreement, ...]) -> Verdict:
     """Return the verdict of a run."""
     return gravest([runner.verdict for runner in runners])
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

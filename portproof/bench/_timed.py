@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 
 from portproof._capture import save_arrays
 from portproof._environment import peak_memory
-from portproof._errors import BadInput, PortproofError, Unavailable, one_line
+from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory
 from portproof.bench import _clock
 from portproof.bench._gpu import gpu_state
 from portproof.bench._proof import busy_threads, involuntary_switches, thread_times
@@ -116,6 +116,7 @@ def _told(step: Callable[[], Any]) -> Any:
     except ImportError as error:
         raise Unavailable(f"it does not import: {one_line(error, 160)}") from error
     except Exception as error:
+        require_memory(error)
         raise BadInput(f"it raised {one_line(error, 200)}") from error
 
 

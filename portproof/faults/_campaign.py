@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
+import os
 import time
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
@@ -13,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from portproof._atomic import exclusive, require_writable
 from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget, tool_version
-from portproof._errors import BadInput
+from portproof._errors import BadInput, one_line
 from portproof._inputs import few_rows, make_batch, take_rows
 from portproof._replay import Answer, Replay, settle_accepted
 from portproof._resolve import Located, resolve_callable
@@ -148,7 +152,12 @@ def plant_faults(located: Located, options: FaultOptions, watch: Watch) -> Fault
     begun = time.perf_counter()
     if len(located.port.sides) < 2 or any(located.port.artefact(side) for side in located.port.sides):
         raise BadInput(f"port '{located.port.name}' has not two models; faults are seen by the side that has none.")
-    kept = _Results(options.out, {"port": located.port.name, "kwargs": dict(options.kwargs)})
+    about = {"port": located.port.name, "kwargs": dict(options.kwargs)}
+    with _Results.of(options.out, about) as kept:
+        return _plant(located, options, watch, kept, begun)
+
+
+def _plant(located: Located, options: FaultOptions, watch: Watch, kept: _Results, begun: float) -> FaultReport:
     jobs = options.jobs or max(1, thread_budget() // 2)
     threads = max(1, thread_budget() // (2 * jobs))
     progress = _Progress(watch, options.count + options.groups)
@@ -259,36 +268,66 @@ class _Progress:
 
 
 class _Results:
-    """Results as lines of a file: read back when a run goes on, added to as answers come."""
+    """Results as lines of a file: read back when a run goes on, added to as answers come.
 
-    def __init__(self, path: Path | None, about: Mapping[str, Any]) -> None:
+    Every line ends with a checksum of the rest. One that was cut off, at the end, is planted again; any other that is
+    not as it was written ends the run: a count made from it would be wrong.
+    """
+
+    def __init__(self, path: Path | None, header: Mapping[str, Any]) -> None:
         self.path = path
         self.planted: list[Planted] = []
-        header = {"schema_version": SCHEMA_VERSION, "portproof": tool_version(), **about}
-        if path is not None and path.exists():
-            self._read(path, header)
-        elif path is not None:
-            if not path.absolute().parent.is_dir():
-                raise BadInput(f"cannot write '{path}': the folder '{path.parent}' does not exist.")
-            path.write_text(json.dumps(header) + "\n")
+        if path is not None:
+            self._read(path, dict(header))
         self.keys = {planted.key for planted in self.planted}
 
-    def _read(self, path: Path, header: Mapping[str, Any]) -> None:
-        lines = path.read_text().splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]  # a line that was cut off is planted again
+    @classmethod
+    @contextlib.contextmanager
+    def of(cls, path: Path | None, about: Mapping[str, Any]) -> Iterator[_Results]:
+        """Yield the results in a file, which is this run's alone meanwhile."""
+        header = {"schema_version": SCHEMA_VERSION, "portproof": tool_version(), **about}
+        if path is None:
+            yield cls(None, header)
+            return
+        require_writable(path)
+        path.touch()
+        with exclusive(path):
+            yield cls(path, header)
+
+    def _read(self, path: Path, header: dict[str, Any]) -> None:
         try:
-            first, *documents = [json.loads(line) for line in whole]
+            lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = [line for line in lines if line.endswith("\n")]
+            # In place: another file under this name would not be the one that is held.
+            os.truncate(path, len("".join(whole).encode()))
+            if not whole:
+                self._append(header)
+                return
+            first, *documents = [_checked(line) for line in whole]
             self.planted = [Planted.from_json(document) for document in documents]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"'{path}' is no results file of `portproof faults`; name another or remove it.") from error
-        if first != dict(header):
-            raise BadInput(f"'{path}' holds results of {first}, this run is of {dict(header)}; name another file.")
-        if len(whole) < len(lines):
-            path.write_text("".join(whole))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise BadInput(
+                f"'{path}' is damaged, or no results file of `portproof faults` ({one_line(error, 80)}); name another "
+                "or remove it."
+            ) from error
+        if first != header:
+            raise BadInput(f"'{path}' holds results of {first}, this run is of {header}; name another file.")
 
     def add(self, planted: Planted) -> None:
         """Keep one result, on disk too."""
         self.planted.append(planted)
         if self.path is not None:
-            with self.path.open("a") as file:
-                file.write(json.dumps(planted.to_json()) + "\n")
+            self._append(planted.to_json())
+
+    def _append(self, document: Mapping[str, Any]) -> None:
+        assert self.path is not None
+        text = json.dumps(document)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{text}\t{zlib.crc32(text.encode()):08x}\n")
+
+
+def _checked(line: str) -> Any:
+    text, _, checksum = line.rstrip("\n").rpartition("\t")
+    if f"{zlib.crc32(text.encode()):08x}" != checksum:
+        raise ValueError("a line's checksum is wrong")
+    return json.loads(text)

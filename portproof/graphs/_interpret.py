@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_resize import Resize as Reference
 
-from portproof._errors import BadInput, Unavailable, one_line
+from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._port import Port
 from portproof.graphs._recurrent import GRU, LSTM
 
@@ -261,6 +261,7 @@ class Graph:
         try:
             self._evaluator = ReferenceEvaluator(self.proto, new_ops=_OWN)
         except Exception as error:  # the evaluator raises what it likes for operators that it does not know
+            require_memory(error)
             raise Unavailable(f"the graph cannot be interpreted: {one_line(error)}") from error
 
     def steps(self, inputs: Arrays) -> Iterator[tuple[int, Any, dict[str, Array]]]:
@@ -276,6 +277,7 @@ class Graph:
             try:
                 outputs = run.run(*received, context=values) if run.need_context() else run.run(*received)
             except Exception as error:  # see above
+                require_memory(error)
                 raise Unavailable(
                     f"node '{node.name}' ({node.op_type}) cannot be interpreted: {one_line(error)}"
                 ) from error

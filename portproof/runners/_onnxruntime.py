@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 import onnxruntime
 
-from portproof._errors import BadInput, Unavailable, one_line
+from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof.runners import RunnerJob
 
 _PROVIDERS = {
@@ -100,6 +100,7 @@ class OnnxRuntime:
                 str(job.artefact), options, providers=wanted, provider_options=[*map(self._provider_options, wanted)]
             )
         except Exception as error:  # onnxruntime's own errors share no base class
+            require_memory(error)
             raise BadInput(f"ONNX Runtime cannot load '{job.artefact}': {one_line(error)}") from error
         got = self.session.get_providers()
         if got[0] != provider:

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import openvino
 
-from portproof._errors import BadInput, PortproofError, Unavailable, one_line
+from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory
 from portproof.runners import RunnerJob
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -44,6 +44,7 @@ class OpenVino:
         except PortproofError:
             raise
         except Exception as error:  # openvino's own errors share no base class
+            require_memory(error)
             raise BadInput(f"OpenVINO cannot load '{job.artefact}': {one_line(error)}") from error
         inputs, outputs = ([v.get_any_name() for v in values] for values in (self.model.inputs, self.model.outputs))
         job.port.require_interface(str(job.artefact), inputs, outputs)

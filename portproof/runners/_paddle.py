@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 import paddle
 
-from portproof._errors import BadInput, Unavailable, one_line
+from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
@@ -64,6 +64,7 @@ class Program:
         try:
             self.layer = paddle.jit.load(str(self.path))
         except Exception as error:  # the loader raises whatever the damaged part of the file trips over
+            require_memory(error)
             raise BadInput(f"'{self.job.artefact}' is no Paddle program ({one_line(error, 120)}).") from error
         self.layer.eval()
         return self
@@ -117,6 +118,7 @@ class Inference:
         try:
             self.predictor = inference.create_predictor(config)
         except Exception as error:  # the loader raises whatever the damaged part of the file trips over
+            require_memory(error)
             raise BadInput(f"Paddle Inference cannot load '{job.artefact}' ({one_line(error, 120)}).") from error
         self._onednn = bool(config.mkldnn_enabled())
         names = self.predictor.get_output_names()

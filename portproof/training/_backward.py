@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from portproof._boundary import exchanged, given, returned
+from portproof._capture import save_arrays
 from portproof._layers import is_whole
 from portproof._model import wrapped_forwards
 from portproof._numerics import EPSILON
@@ -41,7 +42,7 @@ class CallStore:
     def write(self, key: str, call: int, arrays: Mapping[str, Array]) -> None:
         """Add one call."""
         name = f"{len(self._files):05d}.safetensors"
-        save_file({n: np.ascontiguousarray(a) for n, a in arrays.items()}, self.folder / name)
+        save_arrays(self.folder / name, arrays)
         self._files[f"{key}#{call}"] = name
 
     def close(self) -> None:

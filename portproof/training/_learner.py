@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._errors import BadInput, ModelRaised, one_line
+from portproof._errors import BadInput, ModelRaised, one_line, require_memory
 from portproof._layers import is_whole
 from portproof._model import Model, whole_layers, wrapped_forwards
 from portproof._port import Port
@@ -90,6 +90,7 @@ class Learner:
         try:
             self.training = factory(self.model.root, **settings)
         except Exception as error:
+            require_memory(error)
             raise BadInput(f"{self.side} training of port '{port.name}' raised {one_line(error)}") from error
         for part in ("optimizer", "step"):
             if not hasattr(self.training, part):
@@ -115,6 +116,7 @@ class Learner:
             with self._as_trained(), self._outputs_into(outputs):
                 losses = self.training.step(*args, self.framework.to_tensor(labels), **kwargs)
         except Exception as error:
+            require_memory(error)
             raise ModelRaised(self.side, "", f"in a training step: {one_line(error)}") from error
         self.steps += 1
         return {name: float(self.framework.to_array(value)) for name, value in losses.items()}, outputs
@@ -145,6 +147,7 @@ class Learner:
             result = self.model.root(*args, **kwargs)
             return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
+            require_memory(error)
             raise ModelRaised(self.side, "", f"in training mode: {one_line(error)}") from error
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

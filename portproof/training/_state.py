@@ -7,6 +7,7 @@ number of the step, so these two are all of the random state; no generator's is 
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -138,17 +139,32 @@ def write(path: Path, state: State) -> None:
         "port": state.port, "step": state.step, "recipe": asdict(state.recipe), "scheduler": state.scheduler,
         "rows": state.rows, "tests": state.tests,
     }  # fmt: skip
-    write_checkpoint(path, state.tensors, state.side, {"training": json.dumps(about)})
+    text = json.dumps(about)
+    said = {"training": text, "sha256": _digest(text, state.tensors)}
+    write_checkpoint(path, state.tensors, state.side, said)
+
+
+def _digest(about: str, tensors: Mapping[str, Any]) -> str:
+    """Hash all that a training consists of: a bit that turns on the disk would be trained on with."""
+    digest = hashlib.sha256(about.encode())
+    for name in sorted(tensors):
+        digest.update(f"{name}|{tensors[name]}|".encode())
+        digest.update(tensors[name].bytes())
+    return digest.hexdigest()
 
 
 def load(path: Path) -> State:
     """Read a training.
 
     Raises:
-        BadInput: the file is missing, cut short, or no training.
+        BadInput: the file is missing, damaged, or no training.
     """
     checkpoint = open_checkpoint(path)
     try:
+        if _digest(checkpoint.about["training"], checkpoint.tensors) != checkpoint.about["sha256"]:
+            raise BadInput(
+                f"'{path}' is damaged: its checksum is wrong; --resume needs it whole, another -o begins anew."
+            )
         about = json.loads(checkpoint.about["training"])
         recipe = Recipe(**about.pop("recipe"))
         rows, tests = tuple(about.pop("rows")), tuple(about.pop("tests"))

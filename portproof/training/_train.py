@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -17,7 +18,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._account import Account
-from portproof._atomic import require_writable, write_text
+from portproof._atomic import exclusive, require_writable, write_text
 from portproof._capture import save_arrays
 from portproof._environment import host, thread_budget
 from portproof._errors import BadInput, Unavailable
@@ -185,6 +186,16 @@ def train(located: Located, options: TrainOptions, progress: Progress) -> Traine
     if options.out.exists() and not options.out.is_dir():
         raise BadInput(f"'{options.out}' is a file; -o takes the folder that is trained in.")
     require_writable(options.out / "x" if options.out.is_dir() else options.out)
+    options.out.mkdir(parents=True, exist_ok=True)
+    with exclusive(options.out):
+        try:
+            return _train(located, options, sides, progress)
+        finally:
+            with contextlib.suppress(OSError):
+                options.out.rmdir()  # where nothing came to be kept
+
+
+def _train(located: Located, options: TrainOptions, sides: list[str], progress: Progress) -> Trained:
     for side in sides:
         if (options.out / side / STATE).is_file() and not options.resume:
             raise BadInput(
@@ -228,7 +239,6 @@ class _Run:
         recipe = self._recipe(looked)
         for side, state in self.left.items():
             _require_same(self.options.out / side / STATE, state.recipe, recipe)
-        self.options.out.mkdir(parents=True, exist_ok=True)
         if len(self.sides) == 2:
             self._match()
         starts = self._starts([side for side in self.sides if side not in self.left], recipe)
