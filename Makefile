@@ -1,10 +1,10 @@
-# make verify | test | test-slow | sight | fuzz | train | zoo | docs | bench | gpu | lint | types. Each makes the environment first, if it is not there.
+# make verify | test | test-slow | sight | fuzz | survive | scale | train | zoo | docs | bench | gpu | lint | types. Each makes the environment first, if it is not there.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight fuzz train zoo docs bench gpu lint types all
+.PHONY: verify test test-slow sight fuzz survive scale train zoo docs bench gpu lint types all
 all: lint types docs test
 
 $(READY): pyproject.toml constraints.txt
@@ -30,6 +30,14 @@ fuzz: $(READY)
 
 train: $(READY)
 	$(BIN)/portproof train googlenet --data digits --set num_classes=10 --dropout off -o runs-digits
+
+# A quarter of an hour: every command under every fault of a machine.
+survive: $(READY)
+	$(BIN)/python -m docs.evidence.survival
+
+# An hour, and the machine for itself: ten thousand images.
+scale: $(READY)
+	$(BIN)/python -m docs.evidence.scale build/scale
 
 # Half an hour: every port of the zoo, forward and backward, and every layer through both exporters.
 zoo: $(READY)

@@ -102,7 +102,7 @@ def agree(
     options = AgreeOptions(
         images=images, runners=tuple(runners.split(",")) if runners else (), labels=labels, weights=weights,
         output=output, batch=batch, unit=unit, threads=threads, workers=workers, scheduler=scheduler, store=store,
-        device=device_named(device), seed=seed, limit_s=duration("--limit", limit),
+        device=device_named(device), seed=seed, measure=costs is not None, limit_s=duration("--limit", limit),
         at_most=None if at_most is None else share("--at-most", at_most), kwargs=settings_of(settings),
     )  # fmt: skip
     located = find_port_named(port)

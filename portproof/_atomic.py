@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, one_line
+
+#: A document is held in memory several times over while it is read.
+_LONGEST_JSON = 256 << 20
 
 
 @contextmanager
@@ -51,6 +56,27 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
     """Write a text file atomically."""
     with atomic_path(target) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON document that may come from a stranger.
+
+    Args:
+        path: of the file.
+        what: it should be, for people: ``"no result of portproof bench run"``.
+
+    Raises:
+        BadInput: it is missing, no JSON, too deep, or larger than any that is written here.
+    """
+    if not path.is_file():
+        raise BadInput(f"'{path}': no such file.")
+    try:
+        size = path.stat().st_size
+        if size > _LONGEST_JSON:
+            raise BadInput(f"'{path}' is {what}: it has {size >> 20} MiB, at most {_LONGEST_JSON >> 20} are read.")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise BadInput(f"'{path}' is no whole JSON document ({one_line(error, 100)}); make it again.") from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from portproof._account import Entry
-from portproof._atomic import write_text
+from portproof._atomic import read_json, write_text
 from portproof._errors import BadInput, one_line
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -103,7 +103,7 @@ def read_capture(folder: Path) -> Capture:
     if not path.is_file():
         raise BadInput(f"'{folder}' is no capture: it has no manifest.json. Make one with `portproof capture`.")
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, "no manifest of a capture")
         version = document.get("capture_version")
         if version != CAPTURE_VERSION:
             raise BadInput(f"'{folder}' is a capture of version {version}, expected {CAPTURE_VERSION}; make it again.")

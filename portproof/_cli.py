@@ -370,11 +370,13 @@ def match(
     ] = False,
 ) -> None:
     """Match two graphs node by node, attributes and weights bit by bit."""
+    from portproof._environment import bound_memory
     from portproof._inputs import make_batch, take_rows
     from portproof._resolve import resolve_callable
     from portproof.graphs._interpret import load_graph
     from portproof.graphs._match import fixed_rows, match_graphs, renamed
 
+    bound_memory()  # a stranger's graph is run here
     located = find_port_named(port)
     names = dict(pair_of("--rename", "OLD=NEW", text) for text in rename or [])
     protos = [load_graph(path) for path in (first, second)]

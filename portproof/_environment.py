@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,44 @@ def memory_gib() -> float | None:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     except (ValueError, OSError):
         return None
+
+
+#: Bytes that a process of this package may hold, in words such as 8GB; in place of three quarters of the machine's.
+MEMORY_VARIABLE = "PORTPROOF_MEMORY"
+_SHARE = 0.75
+
+
+def bound_memory() -> int | None:
+    """Keep this process from holding more than a share of the machine's memory; returns the bytes.
+
+    What asks for more gets an error that names it, where the machine would have come to a stand or killed something
+    else. None where the system knows no such limit.
+
+    Raises:
+        BadInput: the variable holds no size.
+    """
+    import resource
+
+    from portproof._options import size_of
+
+    text = os.environ.get(MEMORY_VARIABLE)
+    memory = memory_gib()
+    if sys.platform != "linux" or (text is None and memory is None):
+        return None
+    limit = size_of(MEMORY_VARIABLE, text) if text else int(_SHARE * min(memory or 0, cgroup_memory() or 2**40) * 2**30)
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+    return limit
+
+
+def cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> float | None:
+    """Return the memory limit of this cgroup in GiB, None where there is none."""
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):
+            return int((root / name).read_text()) / 2**30
+    return None
 
 
 def host() -> dict[str, Any]:

@@ -59,10 +59,13 @@ def _open(
     threads: int,
     part: dict[str, Any] | None,
 ) -> Any:
+    from portproof._environment import bound_memory
     from portproof._port import Part
     from portproof._resolve import Project, find_port
     from portproof._tasks import Tasks
 
+    if device == "cpu":  # CUDA's driver maps address space by the terabyte
+        bound_memory()
     located = find_port(locator, Project(Path(root) if root else None))
     port = replace(located.port, kwargs=kwargs)
     return Tasks(port if part is None else Part(**part).of(port), side, module, device, threads)

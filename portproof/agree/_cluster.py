@@ -97,10 +97,8 @@ def gathered(client: Any, versions: Mapping[str, str]) -> Workers:
     for address, about in sorted(found.items()):
         for package, version in versions.items():
             other = about["versions"].get(package)
-            if package != "portproof" and other != version:
-                raise Unavailable(
-                    f"worker {address} has {package} {other or 'not'}, this process {version}; install the same."
-                )
+            if other not in (None, version):  # a package that a runner needs and that is missing, the runner names
+                raise Unavailable(f"worker {address} has {package} {other}, this process {version}; install the same.")
     return chosen_workers(client, {address: tuple(about["sets"]) for address, about in found.items()})
 
 

@@ -39,22 +39,23 @@ class Pictures:
         declared = port.inputs[self._name]
         self._transform = preprocessing(declared, lambda name: resolve_callable(name, "preprocess"))
         self._shape = declared.concrete(1)[1:]
-        self._held: dict[int, list[tuple[str, bytes]]] = {}
+        self._held: dict[int, list[bytes]] = {}
 
     def read(self, unit: int, pictures: list[dict[str, Any]]) -> dict[str, Any]:
         """Read a unit's images; returns the hash of each, and the seconds."""
         begun = time.perf_counter()
-        found = [Picture(**picture) for picture in pictures]
-        self._held[unit] = [(picture.name, read_bytes(picture)) for picture in found]
-        hashes = [hashlib.sha256(content).hexdigest() for _, content in self._held[unit]]
+        self._held[unit] = [read_bytes(Picture(**picture)) for picture in pictures]
+        hashes = [hashlib.sha256(content).hexdigest() for content in self._held[unit]]
         return {"hashes": hashes, "seconds": time.perf_counter() - begun}
 
-    def decode(self, unit: int, out: str) -> dict[str, Any]:
+    def decode(self, unit: int, pictures: list[dict[str, Any]], out: str) -> dict[str, Any]:
         """Write a unit's rows; returns why images have none, by their number in the unit, and the seconds."""
+        if unit not in self._held:  # the process that read them has ended
+            self.read(unit, pictures)
         begun = time.perf_counter()
         rows: list[np.ndarray[Any, Any]] = []
         unreadable: dict[str, str] = {}
-        for number, (name, content) in enumerate(self._held.pop(unit)):
+        for number, (picture, content) in enumerate(zip(pictures, self._held.pop(unit), strict=True)):
             try:
                 photograph = decode_photograph(io.BytesIO(content), "it")  # the same bytes may have many names
             except BadInput as error:
@@ -63,14 +64,15 @@ class Pictures:
             row = self._transform(photograph)
             if row.shape != self._shape:
                 raise BadInput(
-                    f"preprocess made shape {list(row.shape)} of '{name}', the input takes {list(self._shape)}."
+                    f"preprocess made shape {list(row.shape)} of '{picture['name']}', "
+                    f"the input takes {list(self._shape)}."
                 )
             rows.append(np.asarray(row, np.float32))
         if rows:
             save_arrays(Path(out), {self._name: np.stack(rows)})
         return {"unreadable": unreadable, "seconds": time.perf_counter() - begun}
 
-    def drop(self, unit: int) -> None:
+    def drop(self, unit: int, pictures: list[dict[str, Any]]) -> None:
         """Forget a unit's images."""
         self._held.pop(unit, None)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import tarfile
 from collections.abc import Iterator, Mapping
@@ -27,13 +28,15 @@ class Picture:
 
     Attributes:
         name: below the folder, in the list, or ``shard.tar/key.jpg``: text, never a path to write to.
-        file: that holds the bytes; a whole image, or a shard.
+        where: what a person named; it says which file system.
+        file: path in it of the file that holds the bytes; a whole image, or a shard.
         offset, size: of the bytes in the file; ``size`` is None for a whole file.
         weight: bytes, for the progress bar.
         label: index of its class, None where it is not known.
     """
 
     name: str
+    where: str
     file: str
     offset: int = 0
     size: int | None = None
@@ -58,7 +61,7 @@ class Images:
     def __init__(self, where: str) -> None:
         self.where = where
         try:
-            self._system, root = fsspec.core.url_to_fs(where)
+            self._system, root = system_of(where)
             self._files = dict(self._found(root.rstrip("/") or "/"))
         except (OSError, ValueError, ImportError) as error:
             raise BadInput(f"--images: '{where}' cannot be read ({one_line(error, 120)}).") from error
@@ -67,7 +70,7 @@ class Images:
     def _found(self, root: str) -> Iterator[tuple[str, int]]:
         """Yield files with their sizes, in order."""
         wanted = {*SUFFIXES, _SHARD}
-        if any(letter in root for letter in "*?["):
+        if any(letter in root for letter in "*?[") and not self._system.exists(root):
             found = self._system.glob(root, detail=True)
             listed = [(path, int(about["size"])) for path, about in sorted(found.items()) if about["type"] == "file"]
             base = None
@@ -105,14 +108,13 @@ class Images:
 
     def __iter__(self) -> Iterator[Picture]:
         for file, size in self._files.items():
-            url = self._system.unstrip_protocol(file)
             name = PurePosixPath(file).name if self._base is None else file.removeprefix(self._base).lstrip("/")
             if PurePosixPath(file).suffix.lower() == _SHARD:
-                yield from self._shard(file, url, name)
+                yield from self._shard(file, name)
             else:
-                yield Picture(name, url, weight=size)
+                yield Picture(name, self.where, file, weight=size)
 
-    def _shard(self, file: str, url: str, title: str) -> Iterator[Picture]:
+    def _shard(self, file: str, title: str) -> Iterator[Picture]:
         """Yield the samples of a shard, WebDataset's way: members of one stem are one sample, its class in ``.cls``."""
         waiting: Picture | None = None
         stem, label, members = "", None, 0
@@ -136,7 +138,7 @@ class Images:
                         waiting, stem, label = None, key, None
                     if f".{suffix.rpartition('.')[2].lower()}" in SUFFIXES and waiting is None:
                         place = f"{title}/{member.name.lstrip('/')}"
-                        waiting = Picture(place, url, member.offset_data, member.size, member.size)
+                        waiting = Picture(place, self.where, file, member.offset_data, member.size, member.size)
                     elif suffix == "cls" and member.size <= _LONGEST_LABEL:
                         label = _whole(
                             self._system.cat_file(file, member.offset_data, member.offset_data + member.size)
@@ -181,6 +183,13 @@ def _whole(text: bytes) -> int | None:
         return None
 
 
+@functools.lru_cache
+def system_of(where: str) -> tuple[Any, str]:
+    """Return the file system that a person named, and the path in it."""
+    found: tuple[Any, str] = fsspec.core.url_to_fs(where)
+    return found
+
+
 def read_bytes(picture: Picture) -> bytes:
     """Read an image's bytes.
 
@@ -188,9 +197,9 @@ def read_bytes(picture: Picture) -> bytes:
         BadInput: the file is gone or cannot be read.
     """
     try:
-        system, path = fsspec.core.url_to_fs(picture.file)
+        system, _ = system_of(picture.where)  # a file's name is no URL: what it says is not followed
         end = None if picture.size is None else picture.offset + picture.size
-        found: bytes = system.cat_file(path, picture.offset if end is not None else None, end)
+        found: bytes = system.cat_file(picture.file, picture.offset if end is not None else None, end)
     except OSError as error:
         raise BadInput(f"'{picture.name}' cannot be read ({one_line(error, 120)}); was it moved?") from error
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -12,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from portproof._atomic import read_json
 from portproof._errors import BadInput, one_line
 from portproof.agree._judge import TOP
 from portproof.agree._prepare import AgreeOptions
@@ -88,7 +88,7 @@ def read_costs(path: Path) -> Costs:
         BadInput: the file is something else.
     """
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = read_json(path, "no costs")
         version = document.pop("schema_version", None)
         if version != COSTS_VERSION:
             raise BadInput(f"'{path}' has costs of version {version}, expected {COSTS_VERSION}; measure again.")
@@ -97,9 +97,7 @@ def read_costs(path: Path) -> Costs:
                    found.unit, found.classes, *found.runners.values()]  # fmt: skip
         if not all(math.isfinite(number) and number >= 0 for number in numbers) or found.unit < 1 or not found.runners:
             raise ValueError("a figure is negative or none")
-    except OSError as error:
-        raise BadInput(f"'{path}' cannot be read ({error.strerror}).") from error
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise BadInput(
             f"'{path}' holds no costs ({one_line(error, 120)}); `portproof agree --costs FILE` writes them."
         ) from error

@@ -56,6 +56,7 @@ class AgreeOptions:
         device: ``"cpu"`` or ``"cuda"``.
         seed: of sensitised weights.
         limit_s: seconds that a runner may take over one unit.
+        measure: what the scheduler costs, too, for ``portproof plan``; takes some seconds.
         at_most: rate of disagreement that must not be exceeded, None to ask for none.
         kwargs: for both factories, over the port's own.
     """
@@ -74,10 +75,13 @@ class AgreeOptions:
     device: str = "cpu"
     seed: int = 0
     limit_s: float = 1800.0
+    measure: bool = False
     at_most: float | None = None
     kwargs: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.scheduler is not None and self.workers is not None:
+            raise BadInput("--workers is for this machine; a --scheduler has its own.")
         if self.batch < 1 or self.unit < 1 or self.unit % self.batch:
             raise BadInput(f"--unit must be a multiple of --batch, found {self.unit} and {self.batch}.")
 
@@ -159,14 +163,16 @@ class Preparing:
         """
         self.watch("preparing", "the first images")
         pictures = Pictures(self.port)
-        first = list(islice(self.images, _MEASURED))
-        hashes = pictures.read(0, [asdict(picture) for picture in first])["hashes"]
+        first = [asdict(picture) for picture in islice(self.images, _MEASURED)]
+        hashes = pictures.read(0, first)["hashes"]
         given = None if self.options.weights is None else self._hash_of(self.options.weights)
         made_from = {
             **self.common, "images": hashes, "weights": given, "seed": self.options.seed, "output": self.output,
             "sets": instruction_sets(),
         }  # fmt: skip
-        base = self.store.remembered(made_from, lambda: self._base(pictures), lambda found: found["weights"].values())
+        base = self.store.remembered(
+            made_from, lambda: self._base(pictures, first), lambda found: found["weights"].values()
+        )
         self.watch("preparing", None)
         yardstick = Yardstick(**base["yardstick"])
         sides: dict[str, str] = base["weights"]
@@ -191,12 +197,12 @@ class Preparing:
         except OSError as error:
             raise BadInput(f"--weights: '{path}' cannot be read ({error.strerror}).") from error
 
-    def _base(self, pictures: Pictures) -> dict[str, Any]:
-        """Make the weights and measure the floor."""
+    def _base(self, pictures: Pictures, first: list[dict[str, Any]]) -> dict[str, Any]:
+        """Make the weights and measure the floor on the first images."""
         with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
             sides = Sides(sessions, self.watch)
             rows = sessions.folder / "rows.safetensors"
-            unreadable = pictures.decode(0, str(rows))["unreadable"]
+            unreadable = pictures.decode(0, first, str(rows))["unreadable"]
             if not rows.is_file():
                 raise BadInput(f"--images: of the first {_MEASURED} none can be read as an image: {unreadable['0']}.")
             label, files = self._weights(sides)

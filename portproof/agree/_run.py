@@ -26,6 +26,8 @@ from portproof.agree._work import Contender, Job, Outcome, close_bench, work
 _AHEAD = 4
 #: Unreadable images that are named.
 _NAMED = 20
+#: Seconds that an idle scheduler is watched.
+_IDLE_S = 4.0
 _MODULUS = 2**256
 
 
@@ -41,7 +43,8 @@ class Progress:
         damaged: entries of the store that were made again.
         units: done.
         start_s: before the first unit was done, beside what it took itself.
-        driver_s: processor time of this process, which holds the local cluster's scheduler, for all units.
+        driver_s: processor time of this process, which holds the local cluster's scheduler, for all units; where it is
+            measured, without what it takes while nothing happens.
         wall_s: since the first unit went out.
         notes: about the workers.
     """
@@ -102,6 +105,8 @@ def agree(
         units = _units(images, labels, options.unit)
         try:
             total = _run(client, prepared.job, units, found.count, found.fitting, progress, seen or (lambda _: None))
+            if options.measure:
+                progress.driver_s = max(0.0, progress.driver_s - progress.wall_s * _idle_share())
         finally:
             if options.scheduler is not None:
                 with contextlib.suppress(Exception):  # workers may be gone; what they hold goes with them
@@ -112,6 +117,13 @@ def agree(
             f"the images with '{next(iter(images)).name}'."
         )
     return _agreement(located.port.name, options, prepared, total), progress
+
+
+def _idle_share() -> float:
+    """Return the share of a core that this process keeps busy with the cluster while nothing happens."""
+    begun = time.process_time()
+    time.sleep(_IDLE_S)
+    return (time.process_time() - begun) / _IDLE_S
 
 
 def _units(images: Images, labels: Labels | None, size: int) -> Iterator[tuple[int, list[Picture]]]:
@@ -152,7 +164,7 @@ def _run(
     progress: Progress, seen: Seen,
 ) -> _Total:  # fmt: skip
     """Keep every worker supplied until the units end."""
-    from distributed import KilledWorker, as_completed
+    from distributed import CancelledError, KilledWorker, as_completed
 
     total, firsts = _Total(), {}
     begun, busy = time.monotonic(), time.process_time()
@@ -168,6 +180,10 @@ def _run(
             outcome: Outcome = future.result()
         except PortproofError:
             raise
+        except CancelledError as error:
+            raise Unavailable(
+                "the scheduler or its connection was lost; what was computed is in the store, and a new run goes on."
+            ) from error
         except KilledWorker as error:
             first = firsts[future.key]
             raise Unavailable(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import threading
 from collections.abc import Mapping, Sequence
@@ -158,19 +159,20 @@ class _Bench:
         """Return a kept file, fetched once."""
         return self.store.fetch(key, self.folder / folder / name)
 
-    def end(self, name: str) -> None:
-        """End a process; the next call starts another."""
+    def end(self, name: str, session: WorkerSession) -> None:
+        """End a process; the next call starts another, unless somebody else has started it already."""
         with self._opening:
-            session = self._open.pop(name, None)
-        if session is not None:
-            session.close()
+            if self._open.get(name) is session:
+                del self._open[name]
+        session.close()
 
     def close(self) -> None:
-        for name in list(self._open):
-            self.end(name)
+        for name, session in list(self._open.items()):
+            self.end(name, session)
         self._stack.close()
 
 
+_numbers = itertools.count()
 _benches: dict[str, _Bench] = {}
 _finding = threading.Lock()
 
@@ -232,13 +234,12 @@ class _Unit:
         self.bench, self.job, self.first, self.pictures = bench, job, first, pictures
         self.seconds: dict[str, float] = {}
         self.computed: list[str] = []
-        self.rows = bench.folder / f"rows-{first}.safetensors"
+        self.number = next(_numbers)
+        self.rows = bench.folder / f"rows-{self.number}.safetensors"
 
     def done(self) -> Outcome:
         damaged = len(self.bench.store.damaged)
-        found = self._ask(
-            "images", "runtime", "pictures.read", unit=self.first, pictures=[asdict(p) for p in self.pictures]
-        )
+        found = self._images("read")
         self._spent("read", found["seconds"])
         self.hashes: list[str] = found["hashes"]
         contenders = (self.job.oracle, *self.job.runners)
@@ -248,9 +249,9 @@ class _Unit:
         missing = [contender for contender in contenders if kept[contender.name] is None]
         try:
             if missing or decoded is None:
-                decoded = self._decode()
+                decoded = self._decode(decoded)
             else:
-                self._ask("images", "runtime", "pictures.drop", unit=self.first)
+                self._images("drop")
             if missing and len(decoded["readable"]):
                 self._compute(missing, keys, kept)
         finally:
@@ -275,19 +276,15 @@ class _Unit:
             self.bench.store.damaged.append(key)
             return None
 
-    def _decode(self) -> dict[str, Array]:
-        """Make the rows, and keep which images have none and why."""
-        try:
-            found = self._ask("images", "runtime", "pictures.decode", unit=self.first, out=str(self.rows))
-        except WorkerDied:
-            self._ask(
-                "images", "runtime", "pictures.read", unit=self.first, pictures=[asdict(p) for p in self.pictures]
-            )
-            found = self._ask("images", "runtime", "pictures.decode", unit=self.first, out=str(self.rows))
+    def _decode(self, decoded: dict[str, Array] | None) -> dict[str, Array]:
+        """Make the rows, and keep which images have none and why, where that is not ``decoded`` already."""
+        found = self._images("decode", out=str(self.rows))
         self._spent("decode", found["seconds"])
         unreadable = {int(number): reason for number, reason in found["unreadable"].items()}
         readable = [number for number in range(len(self.pictures)) if number not in unreadable]
         reasons = json.dumps(sorted(unreadable.items())).encode()
+        if decoded is not None:
+            return decoded
         made: dict[str, Array] = {
             "readable": np.array(readable, np.int64),
             "reasons": np.frombuffer(reasons, np.uint8).copy(),
@@ -312,7 +309,7 @@ class _Unit:
             self.computed.append(contender.name)
 
     def _scores(self, contender: Contender) -> Array:
-        out = self.bench.folder / f"scores-{self.first}.safetensors"
+        out = self.bench.folder / f"scores-{self.number}.safetensors"
         files = [self.bench.file(contender.identity, key, name) for name, key in contender.artefact]
         try:
             taken = self._ask(
@@ -326,6 +323,10 @@ class _Unit:
         finally:
             out.unlink(missing_ok=True)
 
+    def _images(self, task: str, **arguments: Any) -> Any:
+        pictures = [asdict(picture) for picture in self.pictures]
+        return self._ask("images", "runtime", f"pictures.{task}", unit=self.number, pictures=pictures, **arguments)
+
     def _ask(self, who: str | Contender, process: str, task: str, **arguments: Any) -> Any:
         """Ask a process; one that ends is started again, once, unless it was ended because it hung."""
         name, key = (who, who) if isinstance(who, str) else (who.name, who.identity)
@@ -335,14 +336,14 @@ class _Unit:
             try:
                 return session.submit(task, **arguments).result(self.job.limit_s)
             except Late:
-                self.bench.end(key)
+                self.bench.end(key, session)
                 raise Unavailable(
                     f"'{name}' took more than {self.job.limit_s:.0f} s over images {self._where()}, and was ended; "
                     "--limit gives it longer, fewer --unit images make less work"
                 ) from None
             except WorkerDied as error:
-                self.bench.end(key)
-                if task == "pictures.decode" or start == _STARTS - 1 or "it hangs" in str(error):
+                self.bench.end(key, session)
+                if start == _STARTS - 1 or "it hangs" in str(error):
                     raise WorkerDied(f"'{name}' failed on images {self._where()}: {error}") from error
             except PortproofError as error:
                 kind = Unavailable if isinstance(error, Unavailable) else BadInput

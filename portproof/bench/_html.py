@@ -120,11 +120,12 @@ def _rows(result: BenchResult, batch: int) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for row in [*_timed(result, batch), *(r for r in result.rows if r.batch == batch and not r.processes)]:
         if row.median_ms is None:
-            rows.append({"title": row.title, "reason": row.reason or "no number", "verdict": row.verdict})
+            rows.append({"title": row.title, "reason": row.reason or "no number", "verdict": row.verdict,
+                         "contended": False})  # fmt: skip
             continue
         tail, share, found = quantiles(row.samples_ms), result.share_of_peak(row), against.get(row.runner)
         rows.append({
-            "title": row.title, "contended": row.contended, "median": f"{row.median_ms:.2f}",
+            "title": row.title, "reason": None, "contended": row.contended, "median": f"{row.median_ms:.2f}",
             "p90": _or_dash(tail["p90"]), "p99": _or_dash(tail["p99"]), "rate": f"{row.rows_per_s or 0:,.1f}",
             "share": "" if share is None else f"{share:.0%}", "pays": break_even(result, row),
             "setup": f"{statistics.median(process.setup_s for process in row.processes):.1f}",

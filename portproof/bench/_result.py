@@ -6,6 +6,7 @@ Every figure that is printed or drawn is made from what stands here, so that it 
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import json
 import math
@@ -15,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from portproof._errors import BadInput, one_line
+from portproof._atomic import read_json
+from portproof._errors import BadInput
 
 #: Raised when a field changes its meaning or disappears.
 SCHEMA_VERSION = 2
@@ -313,8 +315,14 @@ class BenchResult:
         return 3 if "inconclusive" in verdicts or contended or not self.complete else 0
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain lists and dicts."""
-        return asdict(self)
+        """Return plain lists and dicts, with a checksum of them."""
+        document = asdict(self)
+        return {**document, "sha256": _checksum(document)}
+
+
+def _checksum(document: Mapping[str, Any]) -> str:
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_result(path: Path) -> BenchResult:
@@ -323,18 +331,16 @@ def read_result(path: Path) -> BenchResult:
     Raises:
         BadInput: it is none, is cut short, or is of another schema.
     """
-    if not path.is_file():
-        raise BadInput(f"'{path}': no such file.")
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
-        raise BadInput(f"'{path}' is no whole JSON document ({one_line(error, 100)}); make it again.") from error
+    document = read_json(path, "no result of `portproof bench run`")
     version = document.get("schema_version") if isinstance(document, Mapping) else None
     if version != SCHEMA_VERSION:
         raise BadInput(
             f"'{path}' is no result of `portproof bench run`: expected schema {SCHEMA_VERSION}, found {version}; "
             "make it again."
         )
+    checksum = document.pop("sha256", None)  # older results have none
+    if checksum not in (None, _checksum(document)):
+        raise BadInput(f"'{path}' is damaged: its checksum is wrong; make it again.")
     from pydantic import TypeAdapter, ValidationError
 
     try:

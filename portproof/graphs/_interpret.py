@@ -30,11 +30,15 @@ Arrays = Mapping[str, Array]
 _FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 
+#: Bytes from which on protobuf writes no message, which the checker needs.
+_CHECKED = 2**31 - 2**20
+
+
 def load_graph(path: Path) -> onnx.ModelProto:
     """Read an ONNX file, with external data from its own folder only.
 
     Raises:
-        BadInput: it is none, or names data outside its folder.
+        BadInput: it is none, names data outside its folder, or is no sound graph: a cycle, two values of one name.
     """
     if not path.is_file():
         raise BadInput(f"'{path}': no such file.")
@@ -43,14 +47,29 @@ def load_graph(path: Path) -> onnx.ModelProto:
     except Exception as error:  # protobuf raises what it likes for a file that is none of its own
         raise BadInput(f"'{path}' is no ONNX file ({one_line(error, 120)}).") from error
     folder = path.absolute().parent
-    external = [tensor for tensor in proto.graph.initializer if tensor.data_location == onnx.TensorProto.EXTERNAL]
+    external = [tensor for tensor in _tensors(proto.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
     for tensor in external:
         location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
         if not (folder / location).resolve().is_relative_to(folder.resolve()) or not (folder / location).is_file():
             raise BadInput(f"'{path}': '{tensor.name}' has its data in '{location}', which is no file of its folder.")
-    if external:
-        onnx.load_external_data_for_model(proto, str(folder))
+    try:
+        if external:
+            onnx.load_external_data_for_model(proto, str(folder))
+        if proto.ByteSize() < _CHECKED:
+            onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, OSError, ValueError) as error:
+        raise BadInput(f"'{path}' is no sound ONNX graph ({one_line(error, 160)}).") from error
     return proto
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a graph, those in attributes and graphs within among them."""
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                yield from _tensors(inner)
 
 
 class Conv(OpRun):  # type: ignore[misc]
@@ -256,9 +275,9 @@ class Graph:
     """
 
     def __init__(self, proto: onnx.ModelProto, precision: str = "float64") -> None:
-        self.proto = widened(proto) if precision == "float64" else proto
         self.precision = precision
         try:
+            self.proto = widened(proto) if precision == "float64" else proto
             self._evaluator = ReferenceEvaluator(self.proto, new_ops=_OWN)
         except Exception as error:  # the evaluator raises what it likes for operators that it does not know
             require_memory(error)
@@ -273,6 +292,9 @@ class Graph:
         values: dict[str, Any] = {"": None, **self._evaluator.rt_inits_}
         values |= {name: a.astype(self.precision) if a.dtype.kind == "f" else a for name, a in inputs.items()}
         for index, (node, run) in enumerate(zip(self.proto.graph.node, self._evaluator.rt_nodes_, strict=True)):
+            missing = next((name for name in run.input if name not in values), None)
+            if missing is not None:
+                raise BadInput(f"node '{node.name}' ({node.op_type}) needs '{missing}', which nothing before it makes.")
             received = [values[name] for name in run.input]
             try:
                 outputs = run.run(*received, context=values) if run.need_context() else run.run(*received)
@@ -295,6 +317,9 @@ class Graph:
         results: dict[str, Array] = {}
         for _, _, values in self.steps(inputs):
             results = values
+        for value in self.proto.graph.output:
+            if value.name not in results:
+                raise BadInput(f"the graph has an output '{value.name}' that no node makes.")
         return {value.name: results[value.name] for value in self.proto.graph.output}
 
 
