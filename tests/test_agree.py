@@ -3,7 +3,11 @@
 import io
 import json
 import shutil
+import signal
+import subprocess
+import sys
 import tarfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +22,7 @@ from portproof.agree._judge import Tally, Yardstick, bounds, record, tally
 from portproof.agree._store import Store
 from tests.conftest import Run
 
+ROOT = Path(__file__).parents[1]
 PORT = "tests.small_ports:PICTURES"
 COUNT = 40
 
@@ -258,6 +263,32 @@ def test_names_in_a_shard_are_text(tmp_path: Path) -> None:
     found = list(Images(str(shard)))
     assert [picture.name for picture in found] == ["s.tar/../../etc/x.jpg"]
     assert read_bytes(found[0]) == jpeg(1)
+
+
+def test_a_name_is_no_url_and_no_pattern(tmp_path: Path) -> None:
+    folder = tmp_path / "[a]*"
+    folder.mkdir()
+    names = sorted(["zip::file.jpg", "a#b?c.jpg", "http:x.jpg", "%2e%2e.jpg", " .jpg"])
+    for number, name in enumerate(names):
+        (folder / name).write_bytes(jpeg(number))
+    found = list(Images(str(folder)))
+    assert [picture.name for picture in found] == names
+    assert [read_bytes(picture) for picture in found] == [jpeg(number) for number in range(len(names))]
+
+
+def test_a_run_that_is_interrupted_says_so_and_goes_on(folder: Path, tmp_path: Path) -> None:
+    store, target = tmp_path / "store", tmp_path / "agree.json"
+    command = [sys.executable, "-m", "portproof", "agree", PORT, "--images", str(folder), "--store", str(store)]
+    command += ["--runners", "torch-eager", "--unit", "16", "--json", str(target)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        while not list(store.glob("units/*/*")) and running.poll() is None:
+            time.sleep(0.02)
+        running.send_signal(signal.SIGINT)
+        out, err = running.communicate(timeout=60)
+    assert (running.returncode, out, err) == (130, "", "portproof: interrupted\n")
+    assert not target.exists()
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert "0 found in the store" not in again.stdout
 
 
 def test_labels_say_which_line_is_wrong(tmp_path: Path) -> None:

@@ -47,11 +47,12 @@ def tree(root: int) -> list[psutil.Process]:
 
 
 def memory(root: int) -> int:
-    """Return the bytes that a process and all below it hold, what they share counted once."""
+    """Return the bytes that a process and all below it hold for themselves; files in memory come and go with units."""
     total = 0
     for process in tree(root):
-        with contextlib.suppress(psutil.Error):
-            total += process.memory_full_info().pss
+        with contextlib.suppress(OSError, StopIteration):
+            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
+            total += 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
     return total
 
 
@@ -85,7 +86,10 @@ def agree(images: Path, store: Path, runners: str, out: Path, *more: object) -> 
     if process.returncode:
         raise SystemExit(said)
     line = next(line for line in said.splitlines() if "images/s" in line)
-    seconds, rate = float(line.split(" s, ")[0].replace(",", "")), float(line.split(" s, ")[1].split()[0])
+    seconds, rate = (
+        float(line.split(" s, ")[0].replace(",", "")),
+        float(line.split(" s, ")[1].split()[0].replace(",", "")),
+    )
     whole = samples[-1][0] if samples else 0.0
     early = [held for at, held in samples if whole * 0.1 <= at < whole * 0.2]
     late = [held for at, held in samples if at >= whole * 0.9]

@@ -16,7 +16,7 @@ from portproof.agree._work import describe_worker
 
 #: A unit whose worker was lost so many times is given up: it loses workers.
 _LOSSES = 10
-_CONNECT_S = 10
+_CONNECT_S, _LOGGED = 10, 500
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,13 @@ def connected(address: str | None, workers: int) -> Iterator[Any]:
     settings = {
         "distributed.scheduler.allowed-failures": _LOSSES,
         "distributed.comm.timeouts.connect": f"{_CONNECT_S}s",
+        # What dask looks at for its dashboard takes several percent of a core in every process.
+        "distributed.worker.profile.enabled": False,
+        "distributed.admin.tick.interval": "1s",
+        "distributed.admin.system-monitor.interval": "5s",
+        "distributed.admin.system-monitor.gil.enabled": False,
+        "distributed.admin.log-length": _LOGGED,  # in memory, which a long run would fill
+        "distributed.admin.low-level-log-length": _LOGGED,
         "distributed.worker.memory.terminate": False,
         "distributed.worker.memory.pause": False,
         "distributed.worker.memory.spill": False,

@@ -55,7 +55,13 @@ class Yardstick:
 def leading(scores: Array) -> Array:
     """Return the leading classes of each image, ``(rows, 5 or fewer)`` int32; of equal scores the first leads."""
     count = min(TOP, scores.shape[1])
-    return np.argsort(-scores, axis=1, kind="stable")[:, :count].astype(np.int32)
+    found = np.empty((len(scores), count), np.int32)
+    # NaN, which sorts last, leads nothing; what is equal to the last that leads is looked at too, in its order.
+    for row, values in enumerate(np.where(np.isnan(scores), -np.inf, scores)):
+        least = np.partition(values, -count)[-count]
+        close = np.flatnonzero(values >= least)
+        found[row] = close[np.argsort(-values[close], kind="stable")][:count]
+    return found
 
 
 def record(scores: Array, oracle: Array) -> dict[str, Array]:
@@ -72,20 +78,19 @@ def record(scores: Array, oracle: Array) -> dict[str, Array]:
     """
     wide = scores.astype(np.float64)
     finite = np.asarray(np.isfinite(wide).all(axis=1) & np.isfinite(oracle).all(axis=1))
-    same = np.array([np.array_equal(a, b, equal_nan=True) for a, b in zip(wide, oracle, strict=True)], bool)
-    error = np.abs(np.where(finite[:, None], wide - oracle, 0.0))
-    out = np.where(finite | same, 0.0, np.inf)
-    top, wanted = leading(wide), leading(oracle)
-    rows = np.arange(len(wide))
-    first = np.nan_to_num(oracle[rows, wanted[:, 0]] - oracle[rows, top[:, 0]], nan=np.inf)
+    same = finite | ((wide == oracle) | (np.isnan(wide) & np.isnan(oracle))).all(axis=1)
+    with np.errstate(invalid="ignore"):  # infinity from infinity
+        error = np.abs(np.where(finite[:, None], wide - oracle, 0.0))
+        top, wanted, rows = leading(wide), leading(oracle), np.arange(len(wide))
+        first = np.nan_to_num(oracle[rows, wanted[:, 0]] - oracle[rows, top[:, 0]], nan=np.inf)
+    out = np.where(same, 0.0, np.inf)
     fifth = np.zeros(len(wide))
-    for row in rows:
+    for row in np.flatnonzero((np.sort(top, axis=1) != np.sort(wanted, axis=1)).any(axis=1)):
         lost, won = (
             set(wanted[row].tolist()) - set(top[row].tolist()),
             set(top[row].tolist()) - set(wanted[row].tolist()),
         )
-        if lost:
-            fifth[row] = max(oracle[row, list(lost)]) - min(oracle[row, list(won)])
+        fifth[row] = max(oracle[row, list(lost)]) - min(oracle[row, list(won)])
     return {
         "rms": np.sqrt(np.mean(error**2, axis=1)) + out, "peak": error.max(axis=1) + out,
         "top": top, "margin": first, "margin5": np.nan_to_num(fifth, nan=np.inf),
@@ -200,7 +205,7 @@ def tally(
     flipped = found["top"][:, 0] != wanted[:, 0]
     result = Tally(images=len(oracle), largest=float(ratio.max(initial=0.0)))
     result.beyond = int(np.count_nonzero(ratio > multiple(precision)))
-    others = np.array([set(a) != set(b) for a, b in zip(found["top"].tolist(), wanted.tolist(), strict=True)], bool)
+    others = (np.sort(found["top"], axis=1) != np.sort(wanted, axis=1)).any(axis=1)
     result.first = _counted(flipped, margin <= tie)
     result.fifth = _counted(others, margin5 <= tie)
     for value in ratio.tolist():
