@@ -168,16 +168,20 @@ def preprocess(photograph: Array, height: int, width: int) -> Array:
 
     zoom = max(height / photograph.shape[0], width / photograph.shape[1]) * 8 / 7
     size = (max(width, round(photograph.shape[1] * zoom)), max(height, round(photograph.shape[0] * zoom)))
-    resized = np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.BILINEAR))
+    resized = photograph
+    if size != photograph.shape[1::-1]:
+        resized = np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.BILINEAR))
     top, left = (size[1] - height) // 2, (size[0] - width) // 2
     return normalised(resized[top : top + height, left : left + width])
 
 
 def normalised(images: Array) -> Array:
     """Return ``(…, H, W, 3)`` uint8 as ``(…, 3, H, W)`` float32, with ImageNet's mean and variance taken out."""
-    scaled = images.astype(np.float32) / 255
-    normal = (scaled - np.array(IMAGENET_MEAN, np.float32)) / np.array(IMAGENET_STD, np.float32)
-    return np.ascontiguousarray(np.moveaxis(normal, -1, -3), dtype=np.float32)
+    planes = np.ascontiguousarray(np.moveaxis(images, -1, -3)).astype(np.float32)  # planes first: three times as fast
+    planes /= 255
+    planes -= np.array(IMAGENET_MEAN, np.float32)[:, None, None]
+    planes /= np.array(IMAGENET_STD, np.float32)[:, None, None]
+    return planes
 
 
 def preprocessing(declared: Input, resolve: Any) -> Callable[[Array], Array]:
