@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[1]
 PORT = "tests.small_ports:PICTURES"
 LEARNER = "tests.learning_ports:LEARNER"
 #: Seconds after which a stopped process counts as hung, here.
-PATIENCE_S = 4
+PATIENCE_S = 6
 #: A run that takes longer than this under a fault hangs.
 _LONGEST_S = 240
 OLD = b"what was here before"

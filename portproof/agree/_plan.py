@@ -19,6 +19,7 @@ from portproof.agree._result import Agreement
 from portproof.agree._run import Progress
 
 COSTS_VERSION = 1
+_PARTS = ("compute", "read", "schedule")
 #: Bytes that the store keeps of an image: for each runner two errors, two margins and the leading classes, and for the
 #: oracle every score in float64.
 _KEPT_A_RUNNER, _KEPT_A_SCORE = 4 * 8 + 4 * TOP, 8
@@ -111,7 +112,7 @@ class Plan:
     Attributes:
         images, workers: of the plan.
         wall_s: from start to end.
-        bottleneck: what the others wait for: ``computing``, ``reading`` or ``scheduling``.
+        bottleneck: what the others wait for: ``compute``, ``read`` or ``schedule``.
         parts_s: what each of them would take alone.
         core_hours: of the workers.
         price: of them.
@@ -147,9 +148,9 @@ def plan_of(
         units = math.ceil(count / unit)
         for crew in workers:
             parts = {
-                "computing": math.ceil(units / crew) * unit * costs.image_s,
-                "reading": count * costs.image_bytes / bandwidth,
-                "scheduling": units * costs.driver_s,
+                "compute": math.ceil(units / crew) * unit * costs.image_s,
+                "read": count * costs.image_bytes / bandwidth,
+                "schedule": units * costs.driver_s,
             }
             bottleneck = max(parts, key=lambda name: parts[name])
             wall = costs.start_s + parts[bottleneck]
@@ -163,24 +164,13 @@ def plan_of(
 def print_plan(costs: Costs, plans: Sequence[Plan], console: Console) -> None:
     """Print the plans as a table, and what they are made from."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in (
-        "images",
-        "workers",
-        "time",
-        "held up by",
-        "computing",
-        "reading",
-        "scheduling",
-        "core h",
-        "price",
-        "store",
-    ):
-        table.add_column(title, justify="left" if title == "held up by" else "right")
+    for title in ("images", "workers", "time", "bottleneck", *_PARTS, "core h", "price", "store"):
+        table.add_column(title, justify="left" if title == "bottleneck" else "right", no_wrap=True)
     for plan in plans:
         table.add_row(
-            f"{plan.images:,}", f"{plan.workers:,}", span(plan.wall_s), plan.bottleneck,
-            *(span(plan.parts_s[name]) for name in ("computing", "reading", "scheduling")),
-            f"{plan.core_hours:,.0f}", f"{plan.price:,.2f}", size(plan.kept_bytes),
+            short(plan.images), f"{plan.workers:,}", span(plan.wall_s), plan.bottleneck,
+            *(span(plan.parts_s[name]) for name in _PARTS),
+            short(round(plan.core_hours)), f"{plan.price:,.2f}", size(plan.kept_bytes),
         )  # fmt: skip
     console.print(table)
     each = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in costs.runners.items())
@@ -189,6 +179,14 @@ def print_plan(costs: Costs, plans: Sequence[Plan], console: Console) -> None:
         f"ms an image: {each}, read {costs.read_s * 1e3:.2f}, decode {costs.decode_s * 1e3:.2f}. Scheduling: "
         f"{costs.driver_s * 1e3:.1f} ms a unit. Start: {costs.start_s:.0f} s."
     )
+
+
+def short(count: int) -> str:
+    """Put a number into words: 50,000 is 50 k."""
+    for unit, length in ((" M", 10**6), (" k", 10**3)):
+        if count >= length and count % (length // 10) == 0:
+            return f"{count / length:g}{unit}"
+    return f"{count:,}"
 
 
 def span(seconds: float) -> str:
