@@ -12,7 +12,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -116,7 +115,7 @@ class WorkerSession:
                 f"the {side} side's interpreter '{python}' does not start ({error.strerror}); "
                 f"see [tool.portproof.python] in pyproject.toml"
             ) from error
-        self._lock = threading.Lock()
+        self._died: str | None = None
         self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{side}")
         root = place.project.root
         self._hello = self.submit(
@@ -165,12 +164,18 @@ class WorkerSession:
             if idle >= patience:
                 self._process.kill()
                 self._process.wait()
-                raise WorkerDied(
+                self._died = (
                     f"the {self._side} process has computed nothing for {patience:.0f} s during '{task}': it hangs, "
                     f"and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
                 )
+                return
 
     def _obituary(self, task: str) -> str:
+        """Say how it ended; what waited for its turn hears the same as the task that it ended during."""
+        self._died = self._died or self._how_it_ended(task)
+        return self._died
+
+    def _how_it_ended(self, task: str) -> str:
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code == -9:

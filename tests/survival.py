@@ -313,7 +313,9 @@ class Harness:
             self._came_to(cell, "killed")
         elif code in (2, 4):
             self._came_to(cell, f"refused ({code})")
-            if len(lines) != 1:
+            told = self._told(command, folder) if code == 4 and not lines else None
+            cell.said = told or cell.said
+            if len(lines) != 1 and told is None:
                 cell.wrong.append(f"said {len(lines)} lines: {said[-600:]}")
         else:
             self._came_to(cell, f"exit code {code}")
@@ -323,6 +325,15 @@ class Harness:
         if code != 0:
             for name in command.outputs:
                 self._whole(command, folder, cell, name, right)
+
+    @staticmethod
+    def _told(command: Command, folder: Path) -> str | None:
+        """Return why a hop of a report is unavailable: that is said in the report, not beside it."""
+        with contextlib.suppress(Exception):
+            document = _json(folder)
+            if document["verdict"] == "unavailable":
+                return next(str(hop["reason"]) for hop in document["hops"] if hop["verdict"] == "unavailable")
+        return None
 
     @staticmethod
     def _came_to(cell: Cell, outcome: str) -> None:
