@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import platform
 import sys
@@ -108,6 +109,12 @@ def bound_memory() -> int | None:
         limit = min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     return limit
+
+
+def trim_memory() -> None:
+    """Give back what this process has freed: kept, it is faster, and breaks into pieces over thousands of forwards."""
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> float | None:

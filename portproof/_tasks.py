@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from portproof import _taps
 from portproof._account import Entry, Row
 from portproof._capture import Manifest, save_arrays, write_manifest
-from portproof._environment import host, peak_memory
+from portproof._environment import host, peak_memory, trim_memory
 from portproof._errors import BadInput, Unavailable
 from portproof._export import export
 from portproof._model import Model, count_work, whole_layers, wrapped_forwards
@@ -35,6 +35,10 @@ from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.runners import RunnerInfo, RunnerJob, find_runner
 
 Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+#: Predictions between two returns of freed memory: it then costs nothing to speak of.
+_TRIM_EVERY = 8
 
 
 class Tasks:
@@ -56,6 +60,7 @@ class Tasks:
         self._planting: tuple[str, _Planting] | None = None
         self._streaming: Streaming | None = None
         self._predicting: Any = None
+        self._predictions = 0
 
     @functools.cached_property
     def training(self) -> Any:
@@ -256,6 +261,9 @@ class Tasks:
 
         if self._predicting is None:
             self._predicting = self._build(find_runner(runner), precision, {"rows": batch, **options}, self._open)
+        self._predictions += 1
+        if self._predictions % _TRIM_EVERY == 0:
+            trim_memory()
         return predict(self._predicting, Path(inputs), Path(out), batch, output)
 
     def point(self, weights: str | None) -> None:

@@ -42,7 +42,7 @@ def test_the_command_prints_a_row_each_within_a_hundred_columns(run: Run, tmp_pa
     assert answer.code == 0
     assert max(map(len, answer.out.splitlines())) <= 100
     assert "…" not in answer.out
-    rows = [line.split() for line in answer.out.splitlines() if line.startswith(" 50 k") or line.startswith("100 M")]
+    rows = [line for line in answer.out.splitlines() if line.lstrip().startswith(("50 k", "100 M"))]
     assert len(rows) == 8
     run("plan", file, "--images", "0").refused(2, "from 1 on")
     run("plan", tmp_path / "none.json").refused(2, "no such file")

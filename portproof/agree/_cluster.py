@@ -70,8 +70,8 @@ def connected(address: str | None, workers: int) -> Iterator[Any]:
         if address is None:
             folder = stack.enter_context(scratch_folder(None))
             cluster = stack.enter_context(LocalCluster(
-                n_workers=workers, threads_per_worker=2, processes=True, memory_limit=None, dashboard_address=None,
-                silence_logs=logging.CRITICAL, local_directory=str(Path(folder)),
+                n_workers=workers, threads_per_worker=2, processes=True, memory_limit=None,
+                dashboard_address="127.0.0.1:0", silence_logs=logging.CRITICAL, local_directory=str(Path(folder)),
             ))  # fmt: skip
             yield stack.enter_context(Client(cluster))
             return
