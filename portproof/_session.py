@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from portproof import _errors
-from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable, WorkerDied
+from portproof._errors import BadInput, ModelRaised, OutOfMemory, PortproofError, Unavailable, WorkerDied
 from portproof._port import Part
 from portproof._resolve import Located, Project
 
@@ -147,7 +147,8 @@ class WorkerSession:
             raise WorkerDied(self._obituary(task))
         answer = json.loads(line)
         if "error" in answer:
-            raise _revive(answer["error"])
+            error = _revive(answer["error"])
+            raise OutOfMemory(f"the {self._side} process, '{task}': {error}") if type(error) is OutOfMemory else error
         return answer["result"]
 
     def _wait(self, task: str) -> None:

@@ -314,9 +314,10 @@ class Harness:
             self._came_to(cell, "killed")
         elif code in (2, 4):
             self._came_to(cell, f"refused ({code})")
-            told = self._told(command, folder) if code == 4 and not lines else None
+            told = self._told(folder) if code == 4 and not lines else None
             cell.said = told or cell.said
-            if len(lines) != 1 and told is None:
+            errors = [line for line in lines if line.startswith("portproof:")]
+            if told is None and (len(errors) != 1 or lines[-1] != errors[0]):
                 cell.wrong.append(f"said {len(lines)} lines: {said[-600:]}")
         else:
             self._came_to(cell, f"exit code {code}")
@@ -328,12 +329,13 @@ class Harness:
                 self._whole(command, folder, cell, name, right)
 
     @staticmethod
-    def _told(command: Command, folder: Path) -> str | None:
-        """Return why a hop of a report is unavailable: that is said in the report, not beside it."""
+    def _told(folder: Path) -> str | None:
+        """Return why something is unavailable that is said in the result, and so not beside it."""
         with contextlib.suppress(Exception):
             document = _json(folder)
-            if document["verdict"] == "unavailable":
-                return next(str(hop["reason"]) for hop in document["hops"] if hop["verdict"] == "unavailable")
+            left_out = [hop for hop in document.get("hops", ()) if hop["verdict"] == "unavailable"]
+            left_out += [entry for entry in document.get("skipped", ()) if entry["asked"]]
+            return next(str(entry["reason"]) for entry in left_out)
         return None
 
     @staticmethod
@@ -369,8 +371,8 @@ class Harness:
         if command.again and any(path.is_file() for path in command.cache(folder)):
             more = command.again
         code, said = Run(command, folder, more=more).end()
-        if code == 2 and "is complete" in said:
-            code = 0  # nothing was left to be done
+        if code == 2 and "is complete" in said:  # nothing was left to be done
+            code, said = (0, "") if command.name == "train" else Run(command, folder).end()
         if code not in command.fine:
             cell.wrong.append(f"the run after it ended with {code}: {said[-400:]}")
             return
