@@ -302,7 +302,17 @@ class Harness:
             self._right[command.name] = command.result(folder), time.monotonic() - begun
         return self._right[command.name]
 
-    def judge(self, command: Command, folder: Path, cell: Cell, code: int, said: str, *, killed: bool = False) -> None:
+    def judge(
+        self,
+        command: Command,
+        folder: Path,
+        cell: Cell,
+        code: int,
+        said: str,
+        *,
+        killed: bool = False,
+        damaged: bool = False,
+    ) -> None:
         """Check what a disturbed run left."""
         lines = [line for line in said.splitlines() if line.strip()]
         cell.said = lines[-1] if lines else ""
@@ -326,6 +336,8 @@ class Harness:
             cell.wrong.append(f"a traceback: {said[-600:]}")
         if code not in command.fine:
             for name in command.outputs:
+                if damaged and folder / name in command.cache(folder):
+                    continue  # that is what was damaged
                 self._whole(command, folder, cell, name, right)
 
     @staticmethod
@@ -543,7 +555,7 @@ def damage(harness: Harness, command: Command, cell: Cell) -> None:
         code, said = Run(command, folder, more=command.again).end()
         if code == 2 and "is complete" in said:
             code = 0
-        harness.judge(command, folder, cell, code, said)
+        harness.judge(command, folder, cell, code, said, damaged=True)
     if code in command.fine:
         return
     for path in command.cache(folder):  # as the line says: remove it, begin anew

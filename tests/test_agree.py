@@ -279,7 +279,7 @@ def test_a_name_is_no_url_and_no_pattern(tmp_path: Path) -> None:
 def test_a_run_that_is_interrupted_says_so_and_goes_on(folder: Path, tmp_path: Path) -> None:
     store, target = tmp_path / "store", tmp_path / "agree.json"
     command = [sys.executable, "-m", "portproof", "agree", PORT, "--images", str(folder), "--store", str(store)]
-    command += ["--runners", "torch-eager", "--unit", "16", "--json", str(target)]
+    command += ["--runners", "torch-eager", "--unit", "1", "--batch", "1", "--json", str(target)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
         while not list(store.glob("units/*/*")) and running.poll() is None:
             time.sleep(0.02)
