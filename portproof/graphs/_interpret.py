@@ -30,15 +30,11 @@ Arrays = Mapping[str, Array]
 _FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
 
-#: Bytes from which on protobuf writes no message, which the checker needs.
-_CHECKED = 2**31 - 2**20
-
-
 def load_graph(path: Path) -> onnx.ModelProto:
     """Read an ONNX file, with external data from its own folder only.
 
     Raises:
-        BadInput: it is none, names data outside its folder, or is no sound graph: a cycle, two values of one name.
+        BadInput: it is none, names data outside its folder, or has a cycle.
     """
     if not path.is_file():
         raise BadInput(f"'{path}': no such file.")
@@ -46,6 +42,8 @@ def load_graph(path: Path) -> onnx.ModelProto:
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises what it likes for a file that is none of its own
         raise BadInput(f"'{path}' is no ONNX file ({one_line(error, 120)}).") from error
+    if not proto.HasField("graph"):
+        raise BadInput(f"'{path}' is no ONNX file: it has no graph.")
     folder = path.absolute().parent
     external = [tensor for tensor in _tensors(proto.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
     for tensor in external:
@@ -55,11 +53,29 @@ def load_graph(path: Path) -> onnx.ModelProto:
     try:
         if external:
             onnx.load_external_data_for_model(proto, str(folder))
-        if proto.ByteSize() < _CHECKED:
-            onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, OSError, ValueError) as error:
         raise BadInput(f"'{path}' is no sound ONNX graph ({one_line(error, 160)}).") from error
+    missing = _unmade(proto.graph, set())
+    if missing is not None:
+        raise BadInput(f"'{path}' is no sound ONNX graph: {missing}, which nothing before it makes.")
     return proto
+
+
+def _unmade(graph: onnx.GraphProto, outside: set[str]) -> str | None:
+    """Name the first node that needs what nothing before it makes, in words: in a cycle there is one."""
+    known = {"", *outside, *(value.name for value in graph.input), *(tensor.name for tensor in graph.initializer)}
+    known |= {tensor.values.name for tensor in graph.sparse_initializer}
+    for node in graph.node:
+        for name in node.input:
+            if name not in known:
+                return f"node '{node.name}' ({node.op_type}) needs '{name}'"
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                found = _unmade(inner, known)
+                if found is not None:
+                    return found
+        known.update(node.output)
+    return None
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
