@@ -76,7 +76,9 @@ def read_json(path: Path, what: str) -> Any:
             raise BadInput(f"'{path}' is {what}: it has {size >> 20} MiB, at most {_LONGEST_JSON >> 20} are read.")
         return json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError) as error:
-        raise BadInput(f"'{path}' is no whole JSON document ({one_line(error, 100)}); make it again.") from error
+        raise BadInput(
+            f"'{path}' is damaged: no whole JSON document ({one_line(error, 100)}); make it again."
+        ) from error
 
 
 @contextmanager

@@ -164,6 +164,7 @@ def test_an_interrupted_run_keeps_finished_rounds_and_goes_on(project: Path, run
     assert run(*options, "--processes", 3).code in (0, 3)
     whole = json.loads(Path("r.json").read_text())
     cut = json.loads(json.dumps(whole))
+    del cut["sha256"]  # as in a result that an older version wrote
     cut["complete"] = False
     cut["marks"] = [mark for mark in cut["marks"] if mark["round"] < 2]  # the third round was cut off in the middle
     for row in cut["rows"][:1]:
@@ -250,6 +251,7 @@ def test_two_results_compare_as_indicative_and_a_slower_one_fails(project: Path,
     options = ("bench", "run", "--processes", 3, "--seconds", 0.05, "--runners", "onnxruntime-torch")
     assert run(*options, "-o", "a.json").code in (0, 3)
     document = json.loads(Path("a.json").read_text())
+    del document["sha256"]  # what follows is made up
     for process in document["rows"][0]["processes"]:
         process["samples_ms"] = [10 + 0.01 * process["round"]] * 5
     Path("a.json").write_text(json.dumps(document))
@@ -276,6 +278,7 @@ def test_the_report_is_one_page_without_scripts_and_names_are_escaped(project: P
         "bench", "run", *QUICK, "--runners", "torch-eager,onnxruntime-torch", "--batch", "1,2", "-o", "r.json"
     ).code in (0, 3)
     document = json.loads(Path("r.json").read_text())
+    del document["sha256"]
     document["rows"][0]["title"] = "<script>alert(1)</script>"
     Path("r.json").write_text(json.dumps(document))
     assert run("bench", "report", "r.json", "--contended", "r.json", "--html", "r.html").code == 0
