@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,11 @@ def read_json(path: Path, what: str) -> Any:
         raise BadInput(
             f"'{path}' is damaged: no whole JSON document ({one_line(error, 100)}); make it again."
         ) from error
+
+
+def hash_json(document: Mapping[str, Any]) -> str:
+    """Return the hash of a JSON document, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 @contextmanager

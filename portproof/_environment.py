@@ -97,13 +97,16 @@ def bound_memory() -> int | None:
     """
     import resource
 
-    from portproof._options import size_of
-
     text = os.environ.get(MEMORY_VARIABLE)
     memory = memory_gib()
     if sys.platform != "linux" or (text is None and memory is None):
         return None
-    limit = size_of(MEMORY_VARIABLE, text) if text else int(_SHARE * min(memory or 0, cgroup_memory() or 2**40) * 2**30)
+    if text:
+        from portproof._options import size_of  # the command line's, which a worker needs for nothing else
+
+        limit = size_of(MEMORY_VARIABLE, text)
+    else:
+        limit = int(_SHARE * min(memory or 0, cgroup_memory() or 2**40) * 2**30)
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if hard != resource.RLIM_INFINITY:
         limit = min(limit, hard)

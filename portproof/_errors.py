@@ -27,6 +27,10 @@ class WorkerDied(Unavailable):
     """A side's process ended before it answered (killed, out of memory, crashed). Exit code 4."""
 
 
+class WorkerHung(WorkerDied):
+    """A side's process stopped computing while it owed an answer, and was ended. Exit code 4."""
+
+
 class OutOfMemory(Unavailable):
     """Memory ran out: nothing was learned about a model. Exit code 4."""
 

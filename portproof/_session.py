@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from portproof import _errors
-from portproof._errors import BadInput, ModelRaised, OutOfMemory, PortproofError, Unavailable, WorkerDied
+from portproof._errors import BadInput, ModelRaised, OutOfMemory, PortproofError, Unavailable, WorkerDied, WorkerHung
 from portproof._port import Part
 from portproof._resolve import Located, Project
 
@@ -115,7 +115,7 @@ class WorkerSession:
                 f"the {side} side's interpreter '{python}' does not start ({error.strerror}); "
                 f"see [tool.portproof.python] in pyproject.toml"
             ) from error
-        self._died: str | None = None
+        self._died: WorkerDied | None = None
         self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{side}")
         root = place.project.root
         self._hello = self.submit(
@@ -144,7 +144,8 @@ class WorkerSession:
         except OSError:
             line = ""
         if not line.endswith("\n"):  # it ended while it wrote, or before
-            raise WorkerDied(self._obituary(task))
+            self._died = self._died or WorkerDied(self._obituary(task))
+            raise type(self._died)(str(self._died))  # what waits for its turn hears the same
         answer = json.loads(line)
         if "error" in answer:
             error = _revive(answer["error"])
@@ -165,18 +166,13 @@ class WorkerSession:
             if idle >= patience:
                 self._process.kill()
                 self._process.wait()
-                self._died = (
+                self._died = WorkerHung(
                     f"the {self._side} process has computed nothing for {patience:.0f} s during '{task}': it hangs, "
                     f"and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
                 )
                 return
 
     def _obituary(self, task: str) -> str:
-        """Say how it ended; what waited for its turn hears the same as the task that it ended during."""
-        self._died = self._died or self._how_it_ended(task)
-        return self._died
-
-    def _how_it_ended(self, task: str) -> str:
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code == -9:

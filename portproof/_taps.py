@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file
 
 from portproof._bound import rounding_bound
 from portproof._boundary import exchanged, given, returned
+from portproof._capture import save_arrays
 from portproof._details import picture
 from portproof._errors import ModelRaised, one_line, require_memory
 from portproof._model import Model, wrapped_forwards
@@ -96,7 +97,7 @@ class TapStore:
         """Add one call of a module: role to tensors."""
         name = f"{len(self._files):05d}.safetensors"
         tensors = {f"{role}.{i}": _shrink(array) for role, arrays in taps.items() for i, array in enumerate(arrays)}
-        save_file(tensors, self.folder / name)
+        save_arrays(self.folder / name, tensors)
         self._files[f"{key}#{call}"] = name
 
     def close(self) -> None:

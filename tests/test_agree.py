@@ -346,7 +346,7 @@ def test_the_bound_is_clopper_and_pearsons() -> None:
 
 
 def test_workers_of_another_processor_are_left_out_and_named() -> None:
-    workers = chosen_workers(None, {"a": ("avx2",), "b": ("avx2", "avx512f"), "c": ("avx2", "avx512f")})
+    workers = chosen_workers({"a": ("avx2",), "b": ("avx2", "avx512f"), "c": ("avx2", "avx512f")})
     assert workers.fitting == ["b", "c"]
     assert workers.left_out == (
         "worker a is left out: its processor has avx2, most have avx2, avx512f",

@@ -24,14 +24,12 @@ class Workers:
     """The workers that a run goes to.
 
     Attributes:
-        client: of the scheduler.
         sets: instruction sets that the run is of.
         fitting: addresses of those that have them; None where all have.
         count: of them.
         left_out: in words.
     """
 
-    client: Any
     sets: tuple[str, ...]
     fitting: list[str] | None
     count: int
@@ -106,10 +104,10 @@ def gathered(client: Any, versions: Mapping[str, str]) -> Workers:
             other = about["versions"].get(package)
             if other not in (None, version):  # a package that a runner needs and that is missing, the runner names
                 raise Unavailable(f"worker {address} has {package} {other}, this process {version}; install the same.")
-    return chosen_workers(client, {address: tuple(about["sets"]) for address, about in found.items()})
+    return chosen_workers({address: tuple(about["sets"]) for address, about in found.items()})
 
 
-def chosen_workers(client: Any, sets: Mapping[str, Sequence[str]]) -> Workers:
+def chosen_workers(sets: Mapping[str, Sequence[str]]) -> Workers:
     """Choose the workers of the processor that most have; the rest would round otherwise."""
     counted = Counter(tuple(each) for each in sets.values())
     common = max(counted, key=lambda each: (counted[each], len(each), each))
@@ -118,4 +116,4 @@ def chosen_workers(client: Any, sets: Mapping[str, Sequence[str]]) -> Workers:
         f"worker {address} is left out: its processor has {', '.join(each)}, most have {', '.join(common)}"
         for address, each in sorted(sets.items()) if tuple(each) != common
     )  # fmt: skip
-    return Workers(client, common, fitting if left_out else None, len(fitting), left_out)
+    return Workers(common, fitting if left_out else None, len(fitting), left_out)

@@ -12,6 +12,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
+from portproof._atomic import hash_json
 from portproof._capture import save_arrays
 from portproof._environment import instruction_sets, package_versions, thread_budget, tool_version
 from portproof._errors import BadInput, Unavailable
@@ -29,7 +30,7 @@ from portproof.agree._decode import Pictures, image_input
 from portproof.agree._images import Images
 from portproof.agree._judge import Yardstick
 from portproof.agree._ship import pack
-from portproof.agree._store import Store, key_of
+from portproof.agree._store import Store
 from portproof.agree._work import PACKAGES, Contender, Job
 from portproof.runners._choice import Choice, parse
 
@@ -135,11 +136,19 @@ class Prepared:
 class Preparing:
     """Makes, once for the store, what workers start from."""
 
-    def __init__(self, located: Located, options: AgreeOptions, images: Images, store: Store, watch: Watch) -> None:
+    def __init__(
+        self,
+        located: Located,
+        options: AgreeOptions,
+        choices: Sequence[Choice],
+        images: Images,
+        store: Store,
+        watch: Watch,
+    ) -> None:
         port = replace(located.port, kwargs={**located.port.kwargs, **(options.kwargs or {})})
         self.located, self.port, self.options = replace(located, port=port), port, options
         self.images, self.store, self.watch = images, store, watch
-        self.choices = chosen(port, options)
+        self.choices = choices
         self.output = options.output or port.outputs[0]
         if self.output not in port.outputs:
             raise BadInput(f"--output: port '{port.name}' has {', '.join(port.outputs)}, found '{self.output}'.")
@@ -193,7 +202,7 @@ class Preparing:
 
     def _hash_of(self, path: Path) -> str:
         try:
-            return key_of({"file": self.store.keep(path.read_bytes())})
+            return hash_json({"file": self.store.keep(path.read_bytes())})
         except OSError as error:
             raise BadInput(f"--weights: '{path}' cannot be read ({error.strerror}).") from error
 
@@ -286,4 +295,4 @@ class Preparing:
 
 def _identified(contender: Contender, about: Mapping[str, Any]) -> Contender:
     """Give a runner the hash of all that its scores depend on, beside the images."""
-    return replace(contender, identity=key_of({**about, **json.loads(json.dumps(asdict(contender)))}))
+    return replace(contender, identity=hash_json({**about, **json.loads(json.dumps(asdict(contender)))}))

@@ -91,11 +91,11 @@ def agree(
 
     if located.locator is None:
         raise BadInput("every runner gets a process of its own; name the port as module:NAME or file.py:NAME.")
-    chosen(located.port, options)
+    choices = chosen(located.port, options)
     images = Images(options.images)
     labels = None if options.labels is None else Labels.read(options.labels)
     store = Store(options.store or default_store())
-    preparing = Preparing(located, options, images, store, watch or (lambda *_: None))
+    preparing = Preparing(located, options, choices, images, store, watch or (lambda *_: None))
     begun = time.monotonic()
     workers = options.workers or max(1, thread_budget() // options.threads)
     with connected(options.scheduler, workers) as client:

@@ -11,15 +11,10 @@ from typing import Any
 
 import fsspec
 
-from portproof._atomic import atomic_path
+from portproof._atomic import atomic_path, hash_json
 from portproof._errors import BadInput, one_line
 
 _DIGEST = 64
-
-
-def key_of(made_from: Mapping[str, Any]) -> str:
-    """Return the hash of a JSON document, whatever the order of its keys."""
-    return hashlib.sha256(json.dumps(made_from, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def default_store() -> str:
@@ -110,7 +105,7 @@ class Store:
             make: it; must be JSON.
             files: the kept files that it names; it is made again where one of them is gone.
         """
-        key = key_of(made_from)
+        key = hash_json(made_from)
         kept = self.get("prepared", key)
         if kept is not None:
             document = json.loads(kept)

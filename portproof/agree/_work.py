@@ -16,13 +16,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, load_file, save
 
+from portproof._atomic import hash_json
 from portproof._environment import instruction_sets, package_versions
-from portproof._errors import BadInput, PortproofError, Unavailable, WorkerDied
+from portproof._errors import BadInput, PortproofError, Unavailable, WorkerDied, WorkerHung
 from portproof._session import Place, WorkerSession, memory_folder, scratch_folder
 from portproof.agree._images import Picture
 from portproof.agree._judge import Tally, Yardstick, record, tally
 from portproof.agree._ship import unpack
-from portproof.agree._store import Store, key_of
+from portproof.agree._store import Store
 
 Array = np.ndarray[Any, Any]
 
@@ -178,7 +179,7 @@ _finding = threading.Lock()
 
 
 def _bench_key(job: Job) -> str:
-    return key_of({
+    return hash_json({
         "store": job.store, "project": job.project, "locator": job.locator, "kwargs": repr(sorted(job.kwargs.items())),
         "device": job.device,
     })  # fmt: skip
@@ -261,10 +262,12 @@ class _Unit:
     def _key(self, contender: Contender | None) -> str:
         images = {"images": self.hashes}
         if contender is None:
-            return key_of({**images, "decode": self.job.versions, "project": self.job.project, "sets": self.job.sets})
+            return hash_json(
+                {**images, "decode": self.job.versions, "project": self.job.project, "sets": self.job.sets}
+            )
         if contender is self.job.oracle:
-            return key_of({**images, "oracle": contender.identity})
-        return key_of({**images, "runner": contender.identity, "oracle": self.job.oracle.identity})
+            return hash_json({**images, "oracle": contender.identity})
+        return hash_json({**images, "runner": contender.identity, "oracle": self.job.oracle.identity})
 
     def _kept(self, key: str) -> dict[str, Array] | None:
         content = self.bench.store.get("units", key)
@@ -280,11 +283,11 @@ class _Unit:
         """Make the rows, and keep which images have none and why, where that is not ``decoded`` already."""
         found = self._images("decode", out=str(self.rows))
         self._spent("decode", found["seconds"])
+        if decoded is not None:
+            return decoded
         unreadable = {int(number): reason for number, reason in found["unreadable"].items()}
         readable = [number for number in range(len(self.pictures)) if number not in unreadable]
         reasons = json.dumps(sorted(unreadable.items())).encode()
-        if decoded is not None:
-            return decoded
         made: dict[str, Array] = {
             "readable": np.array(readable, np.int64),
             "reasons": np.frombuffer(reasons, np.uint8).copy(),
@@ -343,8 +346,8 @@ class _Unit:
                 ) from None
             except WorkerDied as error:
                 self.bench.end(key, session)
-                if start == _STARTS - 1 or "it hangs" in str(error):
-                    raise WorkerDied(f"'{name}' failed on images {self._where()}: {error}") from error
+                if start == _STARTS - 1 or isinstance(error, WorkerHung):
+                    raise type(error)(f"'{name}' failed on images {self._where()}: {error}") from error
             except PortproofError as error:
                 kind = Unavailable if isinstance(error, Unavailable) else BadInput
                 raise kind(f"'{name}' on images {self._where()}: {error}") from error
@@ -379,6 +382,6 @@ class _Unit:
         return Outcome(
             tallies, len(readable),
             [(self.first + number, self.pictures[number].name, reason) for number, reason in unreadable],
-            key_of({"images": self.hashes}), sum(picture.weight for picture in self.pictures),
+            hash_json({"images": self.hashes}), sum(picture.weight for picture in self.pictures),
             self.computed, self.seconds, damaged,
         )  # fmt: skip

@@ -6,9 +6,7 @@ Every figure that is printed or drawn is made from what stands here, so that it 
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -16,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from portproof._atomic import read_json
+from portproof._atomic import hash_json, read_json
 from portproof._errors import BadInput
 
 #: Raised when a field changes its meaning or disappears.
@@ -317,12 +315,7 @@ class BenchResult:
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and dicts, with a checksum of them."""
         document = asdict(self)
-        return {**document, "sha256": _checksum(document)}
-
-
-def _checksum(document: Mapping[str, Any]) -> str:
-    text = json.dumps(document, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+        return {**document, "sha256": hash_json(document)}
 
 
 def read_result(path: Path) -> BenchResult:
@@ -339,7 +332,7 @@ def read_result(path: Path) -> BenchResult:
             "make it again."
         )
     checksum = document.pop("sha256", None)  # older results have none
-    if checksum not in (None, _checksum(document)):
+    if checksum not in (None, hash_json(document)):
         raise BadInput(f"'{path}' is damaged: its checksum is wrong; make it again.")
     from pydantic import TypeAdapter, ValidationError
 
