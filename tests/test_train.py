@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from portproof import BadInput, find_port
 from portproof.checkpoints import open_checkpoint
 from portproof.training._batches import Batches, cut
 from portproof.training._data import load_data
-from portproof.training._state import load
+from portproof.training._state import load, write
 from portproof.training._train import TrainOptions, train
 
 ROOT = Path(__file__).parents[1]
@@ -191,10 +192,9 @@ def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     assert run("--data", "digits", "--set", "classes=10", "--epochs", "1", "--no-agree", "--side", "torch",
                "-o", str(out)).returncode == 0  # fmt: skip
     state = out / "torch" / "training.safetensors"
-    before = state.read_bytes()
-    document = before.replace(b'\\"steps\\": 90', b'\\"steps\\": 95')  # it goes on a little, to write once more
-    assert len(document) == len(before)
-    state.write_bytes(document)
+    ended = load(state)
+    write(state, replace(ended, recipe=replace(ended.recipe, steps=95)))  # it goes on a little, to write once more
+    document = state.read_bytes()
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
     found = run("--data", "digits", "--set", "classes=10", "--epochs", str(95 * 16 / 1438), "--no-agree", "--side",
                 "torch", "-o", str(out), "--resume", preexec_fn=limit)  # fmt: skip
