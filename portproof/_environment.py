@@ -120,6 +120,13 @@ def trim_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+def return_memory() -> None:
+    """From now on give back what is freed, block by block, where a process keeps it: large tensors come and go once."""
+    with contextlib.suppress(OSError, AttributeError):  # not glibc
+        mmap_threshold, size = -3, 2**20  # M_MMAP_THRESHOLD of malloc.h
+        ctypes.CDLL(None).mallopt(mmap_threshold, size)
+
+
 def cgroup_memory(root: Path = Path("/sys/fs/cgroup")) -> float | None:
     """Return the memory limit of this cgroup in GiB, None where there is none."""
     for name in ("memory.max", "memory/memory.limit_in_bytes"):
@@ -149,6 +156,6 @@ def peak_memory() -> int:
     """
     import resource
 
-    with contextlib.suppress(OSError, StopIteration), open("/proc/self/status") as lines:
+    with contextlib.suppress(OSError, StopIteration), Path("/proc/self/status").open() as lines:
         return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from portproof import _taps
 from portproof._account import Entry, Row
 from portproof._capture import Manifest, save_arrays, write_manifest
-from portproof._environment import host, peak_memory, trim_memory
+from portproof._environment import host, peak_memory, return_memory, trim_memory
 from portproof._errors import BadInput, Unavailable
 from portproof._export import export
 from portproof._model import Model, count_work, whole_layers, wrapped_forwards
@@ -126,6 +126,7 @@ class Tasks:
     def hollow(self) -> None:
         """From now on, build models without their parameters."""
         self.job = replace(self.job, hollow=True)
+        return_memory()  # what a layer makes and drops while it is built leaves holes, and they count as held
 
     def stream(self, weights: str, source: str, rows: list[dict[str, Any]], own: str | None, folder: str) -> None:
         """Read weights module by module from a file; see :mod:`portproof._stream`."""

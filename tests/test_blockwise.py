@@ -11,7 +11,7 @@ from portproof import BadInput, Input, Port, find_port, verify
 from portproof._capture import save_arrays
 from portproof._inputs import make_batch
 from portproof._resolve import Located, Project
-from portproof._session import Sessions
+from portproof._session import Place, Sessions, WorkerSession
 from portproof._sides import Sides
 from tests import large_stack, small_ports
 from tests.conftest import Run
@@ -125,6 +125,19 @@ def test_a_file_that_cannot_be_streamed_is_refused(
     run(*port, "--weights", tmp_path / "short.safetensors").refused(2, "'1.up.bias' is [64] in the model and [63]")
     with pytest.raises(BadInput, match="has not two"):
         verify(small_ports.TORCH_ONLY, weights=weights, blockwise=True)
+
+
+def test_what_is_made_to_be_dropped_does_not_count_as_held(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two billion parameters, built hollow under a bound of a quarter of their bytes."""
+    monkeypatch.setenv("PORTPROOF_MEMORY", "2GB")
+    project = Project(Path(__file__).parents[1])
+    session = WorkerSession(Place(project, "tests.large_stack:LARGE_STACK", large_stack.LARGE), "torch", "", "cpu", 2)
+    try:
+        session.call("hollow")
+        assert len(session.call("describe")["entries"]) == 182
+        assert len(session.call("describe")["entries"]) == 182
+    finally:
+        session.close()
 
 
 @pytest.mark.slow
