@@ -1,6 +1,8 @@
 """The page, the summary and the JUnit file: what people and CI see of a verdict."""
 
 import json
+import os
+import pty
 import re
 import shutil
 import subprocess
@@ -125,11 +127,8 @@ def test_quiet_prints_the_verdict_alone(project: Path, run: Run) -> None:
 
 
 def test_no_color_leaves_a_terminal_without_escapes(project: Path) -> None:
-    pty = pytest.importorskip("pty")
     seen = {}
     for name, variables in (("plain", {"NO_COLOR": "1"}), ("colour", {})):
-        import os
-
         main, side = pty.openpty()
         environment = {k: v for k, v in os.environ.items() if k != "NO_COLOR"} | {"TERM": "xterm-256color"} | variables
         command = [sys.executable, "-m", "portproof", "verify", "--quick", "--quiet"]
