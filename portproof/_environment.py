@@ -149,6 +149,15 @@ def host() -> dict[str, Any]:
     }
 
 
+def process_status(field: str, process: int | str = "self") -> int | None:
+    """Return a number of a process's ``/proc/PID/status``, None where the system or the process has none."""
+    with contextlib.suppress(OSError), Path(f"/proc/{process}/status").open() as lines:
+        for line in lines:
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1])
+    return None
+
+
 def peak_memory() -> int:
     """Return this process's peak memory in bytes.
 
@@ -156,6 +165,7 @@ def peak_memory() -> int:
     """
     import resource
 
-    with contextlib.suppress(OSError, StopIteration), Path("/proc/self/status").open() as lines:
-        return 1024 * int(next(line for line in lines if line.startswith("VmHWM:")).split()[1])
+    peak = process_status("VmHWM")
+    if peak is not None:
+        return 1024 * peak
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)

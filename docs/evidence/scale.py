@@ -26,6 +26,7 @@ from typing import Any
 import psutil
 
 from docs.evidence.crops import write
+from portproof._environment import process_status
 
 PORT = "googlenet"
 RUNNERS = ("torch-channels-last", "paddle-inference", "onnxruntime-torch", "onnxruntime-paddle")
@@ -48,12 +49,7 @@ def tree(root: int) -> list[psutil.Process]:
 
 def memory(root: int) -> int:
     """Return the bytes that a process and all below it hold for themselves; files in memory come and go with units."""
-    total = 0
-    for process in tree(root):
-        with contextlib.suppress(OSError, StopIteration):
-            lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-            total += 1024 * int(next(line for line in lines if line.startswith("RssAnon")).split()[1])
-    return total
+    return 1024 * sum(process_status("RssAnon", process.pid) or 0 for process in tree(root))
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from portproof._environment import process_status
 from portproof._judge import FLOOR_MULTIPLE
 from portproof.bench._result import Claim
 
@@ -58,11 +59,7 @@ def busy_threads(before: Mapping[int, float], after: Mapping[int, float], wall_s
 
 def involuntary_switches() -> int:
     """Return how often this process's main thread was taken off its core."""
-    try:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("nonvoluntary")).split()[1])
-    except (OSError, StopIteration, ValueError):
-        return 0
+    return process_status("nonvoluntary_ctxt_switches") or 0
 
 
 @dataclass(frozen=True)

@@ -69,13 +69,18 @@ def _unmade(graph: onnx.GraphProto, outside: set[str]) -> str | None:
         for name in node.input:
             if name not in known:
                 return f"node '{node.name}' ({node.op_type}) needs '{name}'"
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                found = _unmade(inner, known)
-                if found is not None:
-                    return found
+        for inner in _inner(node):
+            found = _unmade(inner, known)
+            if found is not None:
+                return found
         known.update(node.output)
     return None
+
+
+def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs within a node."""
+    for attribute in node.attribute:
+        yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
@@ -84,8 +89,8 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     for node in graph.node:
         for attribute in node.attribute:
             yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                yield from _tensors(inner)
+        for inner in _inner(node):
+            yield from _tensors(inner)
 
 
 class Conv(OpRun):  # type: ignore[misc]
@@ -357,10 +362,10 @@ def _widen(graph: onnx.GraphProto) -> None:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 _widen_tensor(attribute.t)
-            if attribute.HasField("g"):
-                _widen(attribute.g)
             if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _FLOAT:
                 attribute.i = _DOUBLE
+        for inner in _inner(node):
+            _widen(inner)
 
 
 def _widen_tensor(tensor: onnx.TensorProto) -> None:
