@@ -3,6 +3,7 @@
 import re
 
 from docs.evidence.outside_judge import WHY, judge
+from portproof._report import HOLDS
 
 
 def test_the_light_inception_of_the_onnx_package_is_our_trunk_but_for_named_differences() -> None:
@@ -18,4 +19,4 @@ def test_the_light_inception_of_the_onnx_package_is_our_trunk_but_for_named_diff
     assert len(found.match.tensors) == 116
     # Its own numbers see nothing; its graph, with these differences made and our weights in it, computes our function.
     assert found.blind == 0
-    assert found.hop.verdict == "equivalent", found.hop
+    assert found.hop.verdict in HOLDS, found.hop

@@ -4,6 +4,8 @@ from typing import Any
 
 import pytest
 
+from portproof._report import HOLDS
+
 QUICK = (
     "lenet", "squeezenet1_1", "mobilenet_v1", "mobilenet_v3_small", "shufflenet_v2_x1_0", "crnn", "unet", "fcos_head",
     "bert", "decoder", "diffusion_block",
@@ -55,8 +57,8 @@ def test_two_large_models_of_one_name_are_told_apart(portproof: Any, request: py
 @pytest.mark.portproof("unet")
 def test_a_slope_that_an_exporter_loses_is_named_as_the_export_s_fault(portproof: Any) -> None:
     verdicts = {hop.target: hop.verdict for hop in portproof.report.hops}
-    assert verdicts["torch export, interpreted"] == "equivalent"
-    assert verdicts["Paddle float64"] == "equivalent"
+    assert verdicts["torch export, interpreted"] in HOLDS
+    assert verdicts["Paddle float64"] in HOLDS
     assert verdicts["Paddle export, interpreted"] == "divergent"
     assert {culprit.kind for culprit in portproof.report.culprits} == {"export"}
 
@@ -66,6 +68,6 @@ def test_a_decoder_keeps_its_cache_in_bfloat16() -> None:
 
     found = verify(find_port("decoder"), quick=True, precisions=("bfloat16",))
     judged = {hop.target: hop for hop in found.hops if hop.precision == "bfloat16"}
-    assert judged["torch eager bfloat16"].verdict == "equivalent"
+    assert judged["torch eager bfloat16"].verdict in HOLDS
     # Paddle has no bfloat16 matmul on the CPU; where it has one, it has to hold.
-    assert judged["Paddle dygraph bfloat16"].verdict in ("equivalent", "unavailable")
+    assert judged["Paddle dygraph bfloat16"].verdict in (*HOLDS, "unavailable")

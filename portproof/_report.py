@@ -13,6 +13,10 @@ SCHEMA_VERSION = 1
 
 EXIT_CODES: dict[str, int] = {"identical": 0, "equivalent": 0, "divergent": 1, "inconclusive": 3, "unavailable": 4}
 
+#: The verdicts under which a port is right. Which of the two it is may depend on the processor: where both sides choose
+#: the same kernels they round alike.
+HOLDS: tuple[Verdict, ...] = ("identical", "equivalent")
+
 #: From the one that settles a whole report to the one that settles nothing.
 _GRAVITY: tuple[Verdict, ...] = ("divergent", "unavailable", "inconclusive", "equivalent", "identical")
 

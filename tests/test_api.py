@@ -12,6 +12,7 @@ import pytest
 
 import portproof
 from portproof import BadInput, Input, Port, convert_state, export, verify
+from portproof._report import HOLDS
 from tests import small_ports
 
 
@@ -230,7 +231,7 @@ def _chaotic(side: str) -> Callable[[], Any]:
 def test_a_row_that_float32_cannot_follow_is_left_out_by_name_and_the_others_decide() -> None:
     port = Port("chaos", _chaotic("paddle"), _chaotic("torch"), {"x": Input(("batch", 6))})
     report = verify(port, modules=False)
-    assert {hop.kind: hop.verdict for hop in report.hops}["semantics"] == "equivalent"
+    assert {hop.kind: hop.verdict for hop in report.hops}["semantics"] in HOLDS
     assert any(note.startswith("left out: normal, scaled by 8") for note in report.notes)
 
 

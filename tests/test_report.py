@@ -15,7 +15,7 @@ import jsonschema
 import pytest
 
 from portproof import Report, verify
-from portproof._report import Culprit, ModuleDetail
+from portproof._report import HOLDS, Culprit, ModuleDetail
 from portproof.report import write_report
 from portproof.report._graph import draw
 from portproof.report._page import page
@@ -137,7 +137,7 @@ def test_no_color_leaves_a_terminal_without_escapes(project: Path) -> None:
         os.close(side)
         seen[name] = os.read(main, 4096).decode()
         os.close(main)
-    assert "equivalent" in seen["plain"]
+    assert any(verdict in seen["plain"] for verdict in HOLDS)
     assert "\x1b[3" not in seen["plain"]
     assert "\x1b[3" in seen["colour"]
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, PortproofError, Unavailable
-from portproof._report import Hop, gravest
+from portproof._report import HOLDS, Hop, gravest
 from portproof._resolve import Located
 from portproof._session import Sessions, WorkerSession
 from portproof.bench._choose import choose
@@ -58,7 +58,7 @@ class _Entry:
         ratios = [hop.worst.ratio for hop in self.hops if hop.worst is not None and hop.worst.ratio is not None]
         ratio = max(ratios, default=None)
         verdict: str = gravest([hop.verdict for hop in self.hops])
-        if verdict not in ("identical", "equivalent"):
+        if verdict not in HOLDS:
             return Row(*about, verdict, ratio, "no parity, no number: run `portproof verify`")
         if self.refused is not None:
             return Row(*about, "refuted", ratio, f"{self.refused.what}: {self.refused.text}")
