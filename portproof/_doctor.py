@@ -35,8 +35,10 @@ _PACKAGES = (
 
 #: Builds the smallest graph there is and opens it with one provider: a provider that is listed need not load.
 _PROBE = """
-import sys, onnx, onnxruntime as ort
+import onnx, onnxruntime as ort
 from onnx import helper, TensorProto as T
+from portproof.runners._onnxruntime import preload
+preload()
 v = lambda n: helper.make_tensor_value_info(n, T.FLOAT, [1])
 g = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", [v("x")], [v("y")])
 m = helper.make_model(g, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)

@@ -113,7 +113,7 @@ def test_the_peak_is_that_of_a_processor() -> None:
 
 ASKED = Asked(2, "cpu", "float32", "host", "single", {"layout": "channels_last"})
 ANSWER = {
-    "threads_busy": 2, "counted": True, "samples_ms": [20.0], "wall_s": 1.0, "cpu_s": 1.9, "late_s": 0.0,
+    "threads_busy": 2, "counted": True, "samples_ms": [20.0], "wall_s": 1.0, "cpu_s": 1.9, "late_share": 0.0,
     "evidence": {"device": "cpu", "threads": 2, "layout": "channels_last"},
 }  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -32,6 +33,7 @@ def gpu_state() -> dict[str, Any]:
             "name": pynvml.nvmlDeviceGetName(handle),
             "driver": pynvml.nvmlSystemGetDriverVersion(),
             "memory_mib": own[0].usedGpuMemory / 2**20 if own and own[0].usedGpuMemory else None,
+            "used_mib": pynvml.nvmlDeviceGetMemoryInfo(handle).used / 2**20,
             "others": len(pynvml.nvmlDeviceGetComputeRunningProcesses(handle)) - len(own),
             "sm_mhz": pynvml.nvmlDeviceGetClockInfo(handle, pynvml.NVML_CLOCK_SM),
             "sm_mhz_max": pynvml.nvmlDeviceGetMaxClockInfo(handle, pynvml.NVML_CLOCK_SM),
@@ -43,6 +45,23 @@ def gpu_state() -> dict[str, Any]:
         return {"error": str(error)}
     finally:
         pynvml.nvmlShutdown()
+
+
+def memory_mib(states: Mapping[str, Mapping[str, Any]]) -> float | None:
+    """Return the GPU memory of a process: as NVML counts it, or what the whole device holds beyond its idle state.
+
+    In a container NVML names processes by numbers that they do not know of themselves, so that only the whole device
+    can be read.
+
+    Args:
+        states: of the GPU: ``idle``, before the process used it, and ``after`` its timed part. None is returned where
+            they say nothing.
+    """
+    idle, after = states.get("idle", {}), states.get("after", {})
+    own: float | None = after.get("memory_mib")
+    if own is None and "used_mib" in after and "used_mib" in idle:
+        own = after["used_mib"] - idle["used_mib"]
+    return own
 
 
 #: Bits of nvmlClocksThrottleReasons that slow a run down; idle (bit 0) and the user's own clocks (bit 1) do not.

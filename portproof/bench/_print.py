@@ -24,6 +24,11 @@ def print_result(result: BenchResult, console: Console) -> None:
     print_reasons(result, console)
     for said in cache_costs(result):
         console.print(Text(said, style="dim"), overflow="fold")
+    for row in result.rows:
+        nodes = row.processes[0].evidence.get("cpu_nodes") if row.processes else None
+        if nodes:
+            said = ", ".join(f"{count} {operator}" for operator, count in nodes.items())
+            console.print(Text(f"{row.title}, batch {row.batch}: shape arithmetic on the CPU: {said}", style="dim"))
     unverified: dict[str, set[str]] = {}
     for row in result.rows:
         for claim in (claim for process in row.processes for claim in process.claims):
@@ -76,7 +81,9 @@ def _table(result: BenchResult, batch: int) -> Table:
     rows = sorted((row for row in result.rows if row.batch == batch), key=_order)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"batch {batch}, ms", max_width=34, overflow="fold")
-    for name in ("median", "range", "p90", "p99", "peak", "setup s", "pays after"):
+    gpu, events = result.suite.device == "cuda", any(process.event_ms for row in rows for process in row.processes)
+    names = ("median", "range", "p90", "p99", "GPU MiB" if gpu else "peak", "setup s", "pays after")
+    for name in (*names[:-1], "events") if events else names:
         table.add_column(name, justify="right")
     table.add_column("")
     against, planted = comparisons(result, batch), result.suite.objective == "contended"
@@ -90,9 +97,20 @@ def _table(result: BenchResult, batch: int) -> Table:
         setup, said = statistics.median(process.setup_s for process in row.processes), _label(row, against, planted)
         table.add_row(
             row.title, _ms(row.median_ms), f"{_ms(min(times))}-{_ms(max(times))}", _ms(tail["p90"]), _ms(tail["p99"]),
-            "" if share is None else f"{share:.0%}", f"{setup:.1f}", break_even(result, row), said,
+            _gpu_memory(row) if gpu else "" if share is None else f"{share:.0%}", f"{setup:.1f}",
+            _ms(_events(row)) if events else break_even(result, row), said,
         )  # fmt: skip
     return table
+
+
+def _events(row: Row) -> float | None:
+    """Return the device time of a call by events, beside the wall clock's; None where the framework has none."""
+    return statistics.median(ms for p in row.processes for ms in p.event_ms) if row.processes[0].event_ms else None
+
+
+def _gpu_memory(row: Row) -> str:
+    found = [process.gpu_mib for process in row.processes if process.gpu_mib is not None]
+    return f"{max(found):.0f}" if found else "-"
 
 
 def _ms(value: float | None) -> str:

@@ -55,7 +55,8 @@ class Process:
         switches: involuntary context switches in the timed part.
         peak_memory: of the process, in bytes.
         event_ms: on a GPU, device time by events beside the wall clock; empty elsewhere.
-        gpu: memory, clocks, power and throttle reasons as NVML gave them; empty elsewhere.
+        gpu: memory, clocks, power and throttle reasons as NVML gave them, ``idle`` (before the process used the GPU),
+            ``before`` and ``after`` its timed part; empty elsewhere.
         claims: what was proven of it.
         evidence: what the runner itself said.
         cached: whether an earlier process of this run left something costly to build (an engine, compiled code) behind.
@@ -93,6 +94,13 @@ class Process:
         from portproof.bench._stats import undisturbed
 
         return undisturbed(self.samples_ms)
+
+    @property
+    def gpu_mib(self) -> float | None:
+        """GPU memory of the process; see :func:`portproof.bench._gpu.memory_mib`."""
+        from portproof.bench._gpu import memory_mib
+
+        return memory_mib(self.gpu)
 
     @property
     def setup_s(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
@@ -22,6 +23,9 @@ from portproof.bench._proof import busy_threads, involuntary_switches, thread_ti
 from portproof.runners import RunnerInfo, RunnerJob
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
+
+#: Calls whose lateness is measured.
+_LATE_CALLS = 5
 
 
 def time_runner(
@@ -54,6 +58,7 @@ def time_runner(
     for package in info.needs:
         if importlib.util.find_spec(package) is None:
             raise Unavailable(f"{package} is not installed")
+    idle = gpu_state() if job.device == "cuda" else {}
     begun = time.perf_counter()
     kind = info.load()
     import_s = time.perf_counter() - begun
@@ -91,16 +96,16 @@ def time_runner(
             timed = _clock.server(call, seconds, size, rate, seed, between)
         else:
             timed = _clock.single(call, seconds, size, between)
-        late_s = _late(runner)
         after = thread_times()
         foreign = _foreign()
         answer: dict[str, Any] = {
             "import_s": import_s, "cached": cached, "build_s": build_s, "first_call_ms": first_call_ms, **asdict(timed),
             "threads_busy": busy_threads(marks["threads"], after, timed.wall_s), "counted": bool(after),
-            "switches": involuntary_switches() - marks["switches"], "late_s": late_s,
+            "switches": involuntary_switches() - marks["switches"],
+            "late_share": _late(runner, call) if boundary == "device" else None,
             "foreign_share": _share(marks["foreign"], foreign), "evidence": runner.evidence(),
             "event_ms": _events(runner, rows) if boundary == "device" else [],
-            "gpu": {"before": marks["gpu"], "after": gpu_state()} if job.device == "cuda" else {},
+            "gpu": {"idle": idle, "before": marks["gpu"], "after": gpu_state()} if job.device == "cuda" else {},
         }  # fmt: skip
         final = last.get("outputs") or runner.run(rows)
         save_arrays(Path(f"{out}-after.safetensors"), job.port.rows_first(final))
@@ -132,21 +137,34 @@ def _slowed(call: Callable[[], object], share: float) -> Callable[[], object]:
     return slowed
 
 
-def _late(runner: Any) -> float | None:
-    """Return the seconds of work that were left when the last call had returned; None where a runner cannot say."""
+def _late(runner: Any, call: Callable[[], object]) -> float | None:
+    """Return the share of a call's work that is left when it has returned; None where a runner cannot say.
+
+    One call at a time, from an idle device: of many in a row all but the last few are waited for by those behind them,
+    because a device's queue is bounded.
+    """
     framework = getattr(runner, "framework", None)
     finish = getattr(runner, "synchronise", None) or getattr(framework, "synchronise", None)
     if finish is None:
         return None
-    begun = time.perf_counter()
+    shares = []
     finish()
-    return time.perf_counter() - begun
+    for _ in range(_LATE_CALLS):
+        begun = time.perf_counter()
+        call()
+        returned = time.perf_counter()
+        finish()
+        ended = time.perf_counter()
+        shares.append((ended - returned) / (ended - begun))
+    return statistics.median(shares)
 
 
 def _events(runner: Any, rows: Arrays) -> list[float]:
     """Return device times of a few calls by events, where the framework has them, to stand beside the wall clock."""
     timer = getattr(getattr(runner, "framework", None), "event_times", None)
-    found: list[float] = timer(runner.bind(rows), 20) if timer is not None else []
+    if timer is None or not hasattr(runner, "enqueue"):
+        return []
+    found: list[float] = timer(runner.enqueue(rows), 20)
     return found
 
 

@@ -33,9 +33,7 @@ class TorchFramework:
             build = "has no CUDA" if torch.version.cuda is None else f"has CUDA {torch.version.cuda} but finds no GPU"
             raise Unavailable(f"device cuda: this torch build ({torch.__version__}) {build}; use --device cpu")
         self.device = torch.device(device)
-        # One policy for all: full float32, so that a difference is a difference and not TF32's rounding.
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.allow_tf32 = False
+        _full_float32()
 
     def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool = False) -> Any:
         default = torch.get_default_dtype()
@@ -48,6 +46,7 @@ class TorchFramework:
             torch.set_default_dtype(default)
         if not isinstance(model, torch.nn.Module):
             raise TypeError(f"expected a torch.nn.Module, found {type(model).__name__}")
+        _full_float32()  # once more: a model's own code may have switched TF32 on when it was imported or built
         where = () if hollow else (self.device,)
         return model.to(*where, getattr(torch, dtype)).eval()
 
@@ -152,7 +151,11 @@ class TorchFramework:
             torch.cuda.synchronize(self.device)
 
     def event_times(self, call: Callable[[], object], count: int) -> list[float]:
-        """Return device milliseconds of some calls, by CUDA events; none on a CPU. Not yet run on a GPU."""
+        """Return device milliseconds of some calls, by CUDA events; none on a CPU. Not yet run on a GPU.
+
+        ``call`` does not wait for the device: an event that is recorded after waiting has the waiting in it. Between
+        two calls the device is idle, as it is between two requests.
+        """
         if self.device.type != "cuda":
             return []
         pairs = [(torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)) for _ in range(count)]
@@ -160,7 +163,7 @@ class TorchFramework:
             begin.record()
             call()
             end.record()
-        torch.cuda.synchronize(self.device)
+            end.synchronize()
         return [float(begin.elapsed_time(end)) for begin, end in pairs]
 
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
@@ -197,6 +200,16 @@ class TorchFramework:
             program = traced(rows)
         assert program is not None
         program.save(path)
+
+
+def _full_float32() -> None:
+    """One policy for all: no TF32, so that a difference is a difference and not TF32's rounding.
+
+    The older switches, which set the newer ``fp32_precision`` too: torch refuses to read the older ones where only the
+    newer were set, and models read them (torch 2.13, ``torch.backends.cudnn.allow_tf32``).
+    """
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
 
 
 @contextmanager

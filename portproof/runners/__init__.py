@@ -63,8 +63,9 @@ class Runner(Protocol):
     """Built on entry, released on exit.
 
     A runner may also have ``bind(inputs) -> callable``: one call on inputs that are on the device already, finished
-    when it returns; and ``stream(inputs, seconds) -> rows``: as many rows as it can in parallel. Without them it is
-    timed from host to host, one request at a time.
+    when it returns; ``enqueue(inputs) -> callable``: the same, but it need not be finished, for a framework that times
+    by events; and ``stream(inputs, seconds) -> rows``: as many rows as it can in parallel. Without them it is timed
+    from host to host, one request at a time.
     """
 
     def __init__(self, job: RunnerJob) -> None: ...
@@ -158,7 +159,8 @@ _OWN = (
     ),
     RunnerInfo(
         "torch-compile-graphs", "torch", "torch.compile, CUDA graphs", "portproof.runners._torch:Compile",
-        needs=("torch",), process="torch", devices=("cuda",), settings={"cuda_graphs": ("on",)},
+        needs=("torch",), process="torch", devices=("cuda",),
+        settings={"cuda_graphs": ("on",), "autotune": ("off", "on")},
     ),
     RunnerInfo(
         "torch-cuda-graph", "torch", "torch CUDA graph", "portproof.runners._torch:CudaGraph",

@@ -59,14 +59,23 @@ class Eager:
         named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)
         return {name: self.framework.to_array(tensor) for name, tensor in named.items()}
 
-    def bind(self, inputs: Arrays) -> Callable[[], None]:
-        """Return one call on inputs that are on the device already, finished when it returns."""
+    def enqueue(self, inputs: Arrays) -> Callable[[], None]:
+        """Return one call on inputs that are on the device already; on a GPU it may return before it is finished."""
         with self.framework.no_grad():
             call = self.callable(*self.arguments(inputs))
 
-        def bound() -> None:
+        def enqueued() -> None:
             with self.framework.no_grad():
                 call()
+
+        return enqueued
+
+    def bind(self, inputs: Arrays) -> Callable[[], None]:
+        """Return one call on inputs that are on the device already, finished when it returns."""
+        enqueued = self.enqueue(inputs)
+
+        def bound() -> None:
+            enqueued()
             self.framework.synchronise()
 
         return bound

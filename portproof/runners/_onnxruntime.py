@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
+import io
 import os
+import re
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -12,10 +17,27 @@ import onnxruntime
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof.runners import RunnerJob
+from portproof.runners._placement import on_the_cpu
 
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
 }  # fmt: skip
+
+
+def preload() -> None:
+    """Load CUDA and cuDNN as pip installs them, which the system's loader does not find.
+
+    ``onnxruntime.preload_dlls`` (since 1.21) looks for them beside itself alone (1.31), and prints what
+    it does not find; they may lie in any folder that packages are imported from.
+    """
+    if not hasattr(onnxruntime, "preload_dlls"):
+        return
+    spec = importlib.util.find_spec("nvidia")
+    places = spec.submodule_search_locations if spec is not None else None
+    folders = [str(folder) for place in places or () for folder in sorted(Path(place).glob("*/lib"))]
+    with contextlib.redirect_stdout(io.StringIO()):
+        for folder in (*folders, None):
+            onnxruntime.preload_dlls(directory=folder)
 
 
 def run_bytes(
@@ -36,19 +58,36 @@ def run_bytes(
 
 
 def optimiser_log(path: str) -> str:
-    """Return what ONNX Runtime logs, verbosely, while it optimises a model; it writes below Python."""
+    """Return what ONNX Runtime logs, verbosely, while it optimises a model."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 0
+    with _heard() as said:
+        onnxruntime.InferenceSession(path, options, providers=[_PROVIDERS["cpu"]])
+    return said()
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[Callable[[], str]]:
+    """Catch what ONNX Runtime writes to standard error, below Python; the text is there when the block has ended."""
+    text: list[str] = []
     with tempfile.TemporaryFile() as log:
         kept = os.dup(2)
         os.dup2(log.fileno(), 2)
         try:
-            onnxruntime.InferenceSession(path, options, providers=[_PROVIDERS["cpu"]])
+            yield lambda: "".join(text)
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-        log.seek(0)
-        return log.read().decode(errors="replace")
+            log.seek(0)
+            text.append(log.read().decode(errors="replace"))
+
+
+def _reason(log: str) -> str:
+    """Return the first error of a log, as the end of a sentence: a library that cannot be opened, a driver too old."""
+    line = next((line for line in log.splitlines() if "[E:" in line or "Failed" in line or "rror" in line), "")
+    line = re.sub(r"^.*(?:FAIL|EXCEPTION) : ", "] ", line)
+    text = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", line).rpartition("] ")[2].split())
+    return f" ({text[:200]})" if text else ""
 
 
 def _free_dimensions(path: str) -> set[str]:
@@ -74,6 +113,8 @@ class OnnxRuntime:
     def __enter__(self) -> Self:
         job = self.job
         provider = _PROVIDERS[job.setting("provider") or job.device]
+        if job.device == "cuda":
+            preload()
         if provider not in onnxruntime.get_available_providers():
             raise Unavailable(
                 f"device {job.device}: this onnxruntime ({onnxruntime.__version__}) has no {provider}; "
@@ -92,22 +133,54 @@ class OnnxRuntime:
         level = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if job.optimise else level.ORT_DISABLE_ALL
         wanted = [provider] if job.device == "cpu" else list(dict.fromkeys([provider, _PROVIDERS["cuda"]]))
+        placed = hasattr(onnxruntime.InferenceSession, "get_provider_graph_assignment_info")
         if job.device != "cpu":
-            # A node that no GPU provider takes would run on the CPU and say nothing.
-            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        try:
-            self.session = onnxruntime.InferenceSession(
-                str(job.artefact), options, providers=wanted, provider_options=[*map(self._provider_options, wanted)]
-            )
-        except Exception as error:  # onnxruntime's own errors share no base class
-            require_memory(error)
-            raise BadInput(f"ONNX Runtime cannot load '{job.artefact}': {one_line(error)}") from error
+            # A node that no GPU provider takes runs on the CPU and says nothing. Where the runtime can tell which do,
+            # those of shape arithmetic may; else none may.
+            key = "record_ep_graph_assignment_info" if placed else "disable_cpu_ep_fallback"
+            options.add_session_config_entry(f"session.{key}", "1")
+        with _heard() if job.device != "cpu" else contextlib.nullcontext(lambda: "") as said:
+            try:
+                self.session = onnxruntime.InferenceSession(
+                    str(job.artefact), options, providers=wanted,
+                    provider_options=[*map(self._provider_options, wanted)],
+                )  # fmt: skip
+            except Exception as error:  # onnxruntime's own errors share no base class
+                require_memory(error)
+                raise BadInput(f"ONNX Runtime cannot load '{job.artefact}': {one_line(error)}") from error
         got = self.session.get_providers()
         if got[0] != provider:
-            raise Unavailable(f"device {job.device}: asked ONNX Runtime for {provider}, got {got[0]}.")
+            why = _reason(said())
+            raise Unavailable(f"device {job.device}: asked ONNX Runtime for {provider}, got {got[0]}{why}.")
+        self._cpu_nodes = self._on_the_cpu() if placed and job.device != "cpu" else {}
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         job.port.require_interface(str(job.artefact), [v.name for v in inputs], [v.name for v in outputs])
         return self
+
+    def _on_the_cpu(self) -> Mapping[str, int]:
+        """Count the nodes on the CPU that compute shapes, by operator.
+
+        Raises:
+            Unavailable: a node that carries an activation runs there.
+        """
+        import onnx
+
+        assigned = [
+            (node.name, node.op_type)
+            for part in self.session.get_provider_graph_assignment_info()
+            if part.ep_name == _PROVIDERS["cpu"]
+            for node in part.get_nodes()
+        ]
+        graph = onnx.load(str(self.job.artefact), load_external_data=False).graph
+        shapes, activations = on_the_cpu(graph, assigned)
+        if activations:
+            name, operator = activations[0]
+            more = f" and {len(activations) - 1} more" if len(activations) > 1 else ""
+            raise Unavailable(
+                f"device {self.job.device}: ONNX Runtime runs {operator} '{name}'{more} on the CPU, with activations: "
+                "its GPU provider has no kernel for it; use a runner of the framework, or --device cpu"
+            )
+        return shapes
 
     def _provider_options(self, provider: str) -> dict[str, str]:
         """Full float32 everywhere; TensorRT takes that from the environment, ``NVIDIA_TF32_OVERRIDE=0``."""
@@ -143,6 +216,8 @@ class OnnxRuntime:
         return {
             "versions": {"onnxruntime": onnxruntime.__version__},
             "providers": self.session.get_providers(),
+            "provider_options": self.session.get_provider_options().get(_PROVIDERS["cuda"], {}),
+            "cpu_nodes": dict(self._cpu_nodes),
             "threads": self.job.threads,
             "inputs": {value.name: value.shape for value in self.session.get_inputs()},
             "device": self.job.device,
