@@ -1,10 +1,11 @@
-# make verify | test | test-slow | sight | fuzz | survive | scale | train | zoo | docs | bench | gpu | lint | types. Each makes the environment first, if it is not there.
+# make verify | test | test-slow | sight | fuzz | survive | scale | train | zoo | docs | bench | gpu | gpu-bundle | gpu-check | lint | types.
+# Each makes the environment first, if it is not there; gpu-check takes the Python that it is given.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight fuzz survive scale train zoo docs bench gpu lint types all
+.PHONY: verify test test-slow sight fuzz survive scale train zoo docs bench gpu gpu-bundle gpu-check lint types all
 all: lint types docs test
 
 $(READY): pyproject.toml constraints.txt
@@ -57,6 +58,15 @@ gpu:
 	$(PYTHON) -m venv $(VENV)-gpu
 	$(VENV)-gpu/bin/python -m pip install -e '.[torch,onnx,gpu,bench,images]'
 	$(VENV)-gpu/bin/portproof doctor
+
+# The two halves of the GPU check (docs/gpu.md): with Paddle and without a GPU; with a GPU and without Paddle.
+BUNDLE ?= build/gpu-bundle.zip
+GPU_PYTHON ?= python3
+gpu-bundle: $(READY)
+	$(BIN)/python -m benchmarks.gpu_check bundle -o $(BUNDLE)
+
+gpu-check:
+	$(GPU_PYTHON) -m benchmarks.gpu_check run $(BUNDLE) -o build/gpu-check
 
 lint: $(READY)
 	$(BIN)/ruff check .

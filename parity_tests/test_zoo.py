@@ -71,3 +71,22 @@ def test_a_decoder_keeps_its_cache_in_bfloat16() -> None:
     assert judged["torch eager bfloat16"].verdict in HOLDS
     # Paddle has no bfloat16 matmul on the CPU; where it has one, it has to hold.
     assert judged["Paddle dygraph bfloat16"].verdict in (*HOLDS, "unavailable")
+
+
+@pytest.mark.parametrize("name", ["bert", "decoder", "diffusion_block", "unet", "fcos_head", "googlenet", "resnet18"])
+def test_what_a_torch_side_makes_itself_lies_where_its_inputs_are(name: str) -> None:
+    """On a GPU a tensor that a forward makes on the CPU raises; the device without memory raises alike, anywhere."""
+    import torch
+
+    from portproof import find_port
+    from portproof._resolve import resolve_factory
+
+    port = find_port(name).port
+    model = resolve_factory(port, "torch")(**port.kwargs).eval().to("meta")
+    inputs = {
+        key: torch.zeros(declared.concrete(2), dtype=getattr(torch, declared.dtype), device="meta")
+        for key, declared in port.inputs.items()
+    }
+    call = {"dictionary": lambda: model(inputs), "keyword": lambda: model(**inputs)}
+    with torch.no_grad():
+        call.get(port.call, lambda: model(*inputs.values()))()

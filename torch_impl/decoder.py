@@ -21,7 +21,7 @@ class RMSNorm(nn.Module):
 def rotated(x: Tensor, positions: Tensor) -> Tensor:
     """Turn ``(N, heads, T, dim)`` by its positions ``(N, T)``, half by half (Su et al., 2021)."""
     half = x.shape[-1] // 2
-    rates = 2.0 ** (-torch.arange(half, dtype=torch.float64) * 8 / half)
+    rates = 2.0 ** (-torch.arange(half, dtype=torch.float64, device=x.device) * 8 / half)
     angles = (positions[:, None, :, None].to(torch.float64) * rates).to(torch.float64)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     a, b = x[..., :half], x[..., half:]
@@ -52,7 +52,8 @@ class Layer(nn.Module):
         share = self.heads // self.groups
         scores = q @ keys.repeat_interleave(share, dim=1).transpose(2, 3) * self.dim**-0.5
         past = keys.shape[2] - length
-        hidden = torch.arange(keys.shape[2])[None, :] > torch.arange(length)[:, None] + past
+        steps = torch.arange(keys.shape[2], device=x.device)
+        hidden = steps[None, :] > steps[:length, None] + past
         weights = F.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1)
         mixed = weights @ values.repeat_interleave(share, dim=1)
         x = x + self.o(mixed.transpose(1, 2).reshape(rows, length, width))

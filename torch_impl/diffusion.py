@@ -10,8 +10,8 @@ from torch.nn import functional as F
 def time_embedding(timestep: Tensor, width: int, like: Tensor) -> Tensor:
     """Map steps ``(N,)`` to ``(N, width)`` cosines and sines (Ho et al., 2020)."""
     half = width // 2
-    rates = torch.tensor([math.exp(-math.log(10000.0) * i / half) for i in range(half)], dtype=torch.float64)
-    angles = timestep.to(torch.float64)[:, None] * rates
+    rates = [math.exp(-math.log(10000.0) * i / half) for i in range(half)]
+    angles = timestep.to(torch.float64)[:, None] * torch.tensor(rates, dtype=torch.float64, device=timestep.device)
     return torch.cat([angles.cos(), angles.sin()], dim=1).to(like.dtype)
 
 

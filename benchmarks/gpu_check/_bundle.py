@@ -36,13 +36,14 @@ Ref = dict[str, Any]
 
 VERSION = 1
 #: GoogLeNet, its family, and three ports that are something else: residual, depthwise, attention over integer tokens.
+#: Their torch sides stand in this project, so that the other machine needs no torchvision.
 PORTS = (
     "convert.googlenet:GOOGLENET",
     "convert.googlenet_paddle:GOOGLENET_PADDLE",
     "convert.googlenet_bn:GOOGLENET_BN",
     "convert.googlenet_bvlc:GOOGLENET_BVLC",
     "convert.resnet18:RESNET18",
-    "convert.zoo:MOBILENET_V3_SMALL",
+    "convert.zoo:MOBILENET_V1",
     "convert.zoo_beyond:BERT",
 )
 RUNS = tuple((side, precision) for side in ("paddle", "torch") for precision in ("float64", "float32"))

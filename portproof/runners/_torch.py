@@ -99,30 +99,38 @@ class CudaGraph(Eager):
         return super().__enter__()
 
     def callable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
-        if kwargs or not all(isinstance(value, torch.Tensor) for value in args):
-            raise Unavailable("a CUDA graph is captured over tensors that are handed over by position")
-        shapes = tuple(value.shape for value in args)
+        values = [*args, *kwargs.values()]
+        if not all(isinstance(value, torch.Tensor) for value in values):
+            raise Unavailable("a CUDA graph is captured over tensors; this port hands over a dictionary of them")
+        shapes = tuple(value.shape for value in values)
         if shapes not in self._captured:
-            self._captured[shapes] = self._capture([value.clone() for value in args])
+            self._captured[shapes] = self._capture([value.clone() for value in values], list(kwargs))
         graph, places, held = self._captured[shapes]
 
         def replay() -> Any:
-            for place, value in zip(places, args, strict=True):
+            for place, value in zip(places, values, strict=True):
                 place.copy_(value)
             graph.replay()
             return held
 
         return replay
 
-    def _capture(self, places: list[torch.Tensor]) -> tuple[torch.cuda.CUDAGraph, list[torch.Tensor], Any]:
-        """Warm up on a stream of its own, as torch.cuda.graph's notes ask for, then capture."""
+    def _capture(
+        self, places: list[torch.Tensor], names: list[str]
+    ) -> tuple[torch.cuda.CUDAGraph, list[torch.Tensor], Any]:
+        """Warm up on a stream of its own, as torch.cuda.graph's notes ask for, then capture.
+
+        ``names``: of the last places, which are handed over by keyword.
+        """
+        count = len(places) - len(names)
+        args, kwargs = places[:count], dict(zip(names, places[count:], strict=True))
         side = torch.cuda.Stream()
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(3):
-                self.model.root(*places)
+                self.model.root(*args, **kwargs)
         torch.cuda.current_stream().wait_stream(side)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
-            held = self.model.root(*places)
+            held = self.model.root(*args, **kwargs)
         return graph, places, held
