@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.gpu_check._rows import Findings, Row
+from portproof.bench._result import QUIET
 
 
 def markdown(findings: Findings) -> str:
@@ -71,7 +72,10 @@ def _latency(name: str, document: dict[str, Any]) -> Iterable[str]:
         events = [ms for process in processes for ms in process["event_ms"]]
         memory = [used for process in processes if (used := _memory(process["gpu"])) is not None]
         state = processes[-1]["gpu"].get("after", {}) if processes else {}
+        shares = [process["foreign_share"] for process in processes]
         said = row["reason"] or row["verdict"]
+        if shares and statistics.median(shares) > QUIET:
+            said += ", contended"
         table.append((
             row["title"], str(row["batch"]), _ms(_median(row)), _ms(statistics.median(events) if events else None),
             str(len(processes)), f"{max(memory):.0f}" if memory else "-", _clock(state), said,

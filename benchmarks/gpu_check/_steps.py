@@ -152,7 +152,7 @@ def against_itself(asking: Asking) -> Iterator[Told]:
     begun = time.perf_counter()
     with _stage(asking) as stage:
         suite = _suite(asking, (name,), (1,), "device")
-        one, two = run_interleaved([stage, stage], replace(suite, processes=4 if asking.cuda else 2))
+        one, two = run_interleaved([stage, stage], replace(suite, processes=3 if asking.cuda else 2))
     times = [row.compared_ms for result in (one, two) for row in result.rows]
     if len(times) < 2 or len(times[0]) != len(times[1]) or not times[0]:
         reason = next((row.reason for row in one.rows if row.reason), "") or str(one.skipped)
@@ -166,33 +166,34 @@ def against_itself(asking: Asking) -> Iterator[Told]:
 
 
 def latency(asking: Asking) -> Iterator[Told]:
-    """The latency suite at both boundaries: one round of each, then more while the time lasts."""
+    """The latency suite at both boundaries, and what compiles longest last: a round of each, more while time lasts."""
     until = time.perf_counter() + asking.seconds
     names: tuple[str, ...] = ("torch-eager", "torch-channels-last", "onnxruntime-torch")
-    names = (*names, "torch-cuda-graph", "torch-compile-graphs") if asking.cuda else names
+    batches: tuple[int, ...] = (1, 8)
+    if asking.cuda:
+        names, batches = (*names, "torch-cuda-graph"), (1, 8, 32)
     suites = {
-        boundary: _suite(asking, names, (1, 8, 32) if asking.cuda else (1, 8), boundary)
+        f"latency, {boundary} to {boundary}": _suite(asking, names, batches, boundary)
         for boundary in ("host", "device")
     }
+    if asking.cuda:
+        compiled = ("torch-compile-graphs", "torch-compile", "onnxruntime-paddle")
+        suites["latency, device to device, slow to build"] = _suite(asking, compiled, (1,), "device")
     results: dict[str, BenchResult] = {}
     with _stage(asking) as stage:
         for number in range(1, 6 if asking.cuda else 2):
-            for boundary, suite in suites.items():
+            for title, suite in suites.items():
                 begun = time.perf_counter()
-                if number > 1 and begun + 1.1 * results[boundary].seconds["wall"] / (number - 1) > until:
+                if number > 1 and begun + 1.1 * results[title].seconds["wall"] / (number - 1) > until:
                     return
-                seen = functools.partial(_tell_latency, boundary)
-                results[boundary] = stage.run(replace(suite, processes=number), seen, results.get(boundary))
-                yield _latency(boundary, results[boundary])
+                # Told after every process, so that a step that is cut off keeps it.
+                seen = functools.partial(_tell_result, title)
+                results[title] = stage.run(replace(suite, processes=number), seen, results.get(title))
+                yield title, results[title].to_json()
 
 
-def _tell_latency(boundary: str, result: BenchResult) -> None:
-    """Tell what there is after every process: a step that is cut off keeps it."""
-    _tell(_latency(boundary, result))
-
-
-def _latency(boundary: str, result: BenchResult) -> Told:
-    return f"latency, {boundary} to {boundary}", result.to_json()
+def _tell_result(title: str, result: BenchResult) -> None:
+    _tell((title, result.to_json()))
 
 
 def _suite(asking: Asking, names: tuple[str, ...], batches: tuple[int, ...], boundary: str) -> Suite:
