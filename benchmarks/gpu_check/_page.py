@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from benchmarks.gpu_check._rows import Findings, Row
+from portproof.bench._gpu import memory_mib
 from portproof.bench._result import QUIET
 
 
@@ -70,7 +71,7 @@ def _latency(name: str, document: dict[str, Any]) -> Iterable[str]:
     for row in sorted(document["rows"], key=lambda row: (row["batch"], _median(row) or float("inf"))):
         processes = row["processes"]
         events = [ms for process in processes for ms in process["event_ms"]]
-        memory = [used for process in processes if (used := _memory(process["gpu"])) is not None]
+        memory = [used for process in processes if (used := memory_mib(process["gpu"])) is not None]
         state = processes[-1]["gpu"].get("after", {}) if processes else {}
         shares = [process["foreign_share"] for process in processes]
         said = row["reason"] or row["verdict"]
@@ -122,12 +123,6 @@ def _ms(value: float | None) -> str:
 def _median(row: dict[str, Any]) -> float | None:
     times = [statistics.median(process["samples_ms"]) for process in row["processes"]]
     return statistics.median(times) if times else None
-
-
-def _memory(gpu: dict[str, Any]) -> float | None:
-    from portproof.bench._gpu import memory_mib
-
-    return memory_mib(gpu)
 
 
 def _clock(state: dict[str, Any]) -> str:
