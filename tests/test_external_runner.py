@@ -165,4 +165,4 @@ def test_a_clock_that_does_not_wait_prints_no_number(project: Path, wrong: Path)
     options = ("bench", "run", "--processes", 1, "--seconds", 0.2, "--boundary", "device")
     found = command(wrong, project, *options, "--runners", "unsynchronised")
     assert found.returncode == 1, found
-    assert "of work were left when the last call had returned" in " ".join(found.stdout.split())
+    assert "of a call was still to be done when it had returned" in " ".join(found.stdout.split())
