@@ -93,7 +93,7 @@ def prove(
         speed: that it computed at, where that was measured.
     """
     evidence = answer["evidence"]
-    claims = [_threads(asked, answer), _clock(asked, answer)]
+    claims = [_clock(asked, answer), _threads(asked, answer)]  # a clock that does not wait refutes all the rest
     device = evidence.get("device")
     claims.append(_equal("device", asked.device, device))
     claims.append(_precision(asked.precision, ratio32))
