@@ -16,10 +16,10 @@ _ENDING = ".tmpl"
 #: Files of this repository that make the flagship; ``setup.py`` puts them into the wheel.
 FLAGSHIP = (
     *(f"{side}_impl/{name}.py" for side in ("paddle", "torch") for name in ("__init__", "googlenet", "training")),
-    *(f"convert/{name}" for name in ("__init__.py", "googlenet.py", "googlenet.csv")),
+    *(f"convert/{name}" for name in ("__init__.py", "__main__.py", "googlenet.py", "googlenet.csv")),
     *(f"parity_tests/{name}.py" for name in ("__init__", "test_googlenet", "test_layer_table")),
     *(f"parity_tests/tables/{name}_at_{size}.csv" for name, size in (("googlenet_1000", 224), ("inception_192", 224))),
-    *(f"benchmarks/{name}.py" for name in ("__init__", "googlenet")),
+    *(f"benchmarks/{name}.py" for name in ("__init__", "__main__", "googlenet")),
 )
 
 

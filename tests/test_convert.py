@@ -401,3 +401,25 @@ def test_a_tensor_of_several_names_and_one_of_another_shape_come_back_bit_for_bi
         2, "'lstm.0.cell.bias_ih' and 'lstm.bias_ih_l0' are one tensor"
     )
     assert not Path("torn.safetensors").exists()
+
+
+def test_the_flagship_s_folder_converts_by_itself(tmp_path: Path) -> None:
+    import subprocess
+
+    import torch
+
+    import convert
+    from torch_impl.googlenet import GoogLeNet
+
+    state = GoogLeNet(num_classes=1000).state_dict()
+    there = convert.to_paddle(state)
+    back = convert.to_torch(there)
+    assert all(back[name].tobytes() == tensor.numpy().tobytes() for name, tensor in state.items())
+    torch.save(state, tmp_path / "googlenet.pt")
+    command = [sys.executable, "-m", "convert", tmp_path / "googlenet.pt", tmp_path / "googlenet.pdparams"]
+    said = subprocess.run(command, cwd=Path(convert.__file__).parents[1], capture_output=True, text=True, check=False)
+    assert said.returncode == 0, said
+    found = open_checkpoint(tmp_path / "googlenet.pdparams").tensors
+    assert {name: stored.read().tobytes() for name, stored in found.items()} == {
+        name: array.tobytes() for name, array in there.items()
+    }
