@@ -190,3 +190,33 @@ def test_the_command_says_what_differs_and_refuses_what_is_no_graph(
     (tmp_path / "text.onnx").write_text("hello")
     run("match", tmp_path / "text.onnx", exports["paddle"], *port).refused(2, "no ONNX file")
     run("match", tmp_path / "nowhere.onnx", exports["paddle"], *port).refused(2, "no such file")
+
+
+def two_branches(operator: str, order: str, second: str = "Sigmoid", swap_weights: bool = False) -> onnx.ModelProto:
+    """A sum, say, of two products of one input with two matrices of one shape."""
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal((8, 8)).astype(np.float32) for _ in range(2)]
+    stored = [
+        numpy_helper.from_array(w, n) for w, n in zip(weights[::-1] if swap_weights else weights, "vw", strict=True)
+    ]
+    nodes = [
+        helper.make_node("MatMul", ["x", "v"], ["a"], "first"), helper.make_node("MatMul", ["x", "w"], ["b"], "second"),
+        helper.make_node("Tanh", ["a"], ["c"], "tanh"), helper.make_node(second, ["b"], ["d"], "other"),
+        helper.make_node(operator, list(order), ["y"], "both"),
+    ]  # fmt: skip
+    x, y = (helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["batch", 8]) for name in "xy")
+    graph = helper.make_graph(nodes, "g", [x], [y], stored)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+@pytest.mark.parametrize("operator", ["Add", "Mul", "Max", "Min"])
+def test_the_order_of_operands_that_commute_is_no_difference(operator: str) -> None:
+    rows = {"x": np.ones((2, 8), np.float32)}
+    assert match_graphs(two_branches(operator, "cd"), two_branches(operator, "dc"), rows)
+    # Branches of one shape are told apart by their weights, bit by bit.
+    same = two_branches(operator, "cd", "Tanh"), two_branches(operator, "dc", "Tanh")
+    assert match_graphs(*same, rows)
+    assert match_graphs(*same, rows, weights="shapes")
+    changed = match_graphs(two_branches(operator, "cd"), two_branches(operator, "dc", swap_weights=True), rows)
+    assert len(changed.differences) == 2, changed.differences
+    assert not match_graphs(two_branches("Sub", "cd"), two_branches("Sub", "dc"), rows)

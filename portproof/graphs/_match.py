@@ -7,6 +7,7 @@ rows and joins the rest is a Flatten, and every attribute that is left out has i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -21,6 +22,7 @@ from portproof.graphs._interpret import Graph
 Array = np.ndarray[Any, Any]
 
 _PASS_THROUGH = {"Identity", "Dropout", "Cast"}
+#: Two operands of these may come in either order, bit for bit.
 _COMMUTATIVE = {"Add", "Mul", "Max", "Min"}
 
 
@@ -67,9 +69,11 @@ class Spelling:
     Args:
         proto: an export.
         inputs: one small batch, run once to see which reshapes are flattens.
+        weights: ``"bits"`` or ``"shapes"``: what makes two initializers equal.
     """
 
-    def __init__(self, proto: onnx.ModelProto, inputs: Mapping[str, Array]) -> None:
+    def __init__(self, proto: onnx.ModelProto, inputs: Mapping[str, Array], weights: str = "bits") -> None:
+        self._weights = weights
         self.stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
         self.inputs = {value.name for value in proto.graph.input} - set(self.stored)
         missing = sorted(self.inputs - set(inputs))
@@ -78,6 +82,7 @@ class Spelling:
         self._version = next(entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx"))
         self._made = {name: node for node in proto.graph.node for name in node.output}
         self._shapes: dict[str, tuple[int, ...]] = {}
+        self._fingerprints: dict[str, str] = {}
         for _, node, values in Graph(proto, "float32").steps(inputs):
             self._shapes = {name: np.shape(value) for name, value in values.items() if value is not None}
             if node.input and all(name in self.stored for name in node.input):  # a constant, spelt as a computation
@@ -125,6 +130,43 @@ class Spelling:
                 return Step("Flatten", title, (node.input[0],), {})
         return Step(node.op_type, title, tuple(node.input), attributes)
 
+    def fingerprint(self, name: str) -> str:
+        """Return a hash of all that makes a tensor: operators, attributes, weights, the graph's inputs by name.
+
+        Equal tensors have equal fingerprints, whatever their nodes are called and however commuting operands stand.
+        """
+        waiting = [self.source(name)]
+        while waiting:
+            tensor = waiting[-1]
+            step = self.step(tensor)
+            left = [] if step is None else [self.source(source) for source in step.inputs if source]
+            left = [source for source in left if source not in self._fingerprints]
+            if left and tensor not in self._fingerprints:
+                waiting += left
+                continue
+            waiting.pop()
+            if tensor not in self._fingerprints:
+                self._fingerprints[tensor] = self._fingerprint(tensor, step)
+        return self._fingerprints[self.source(name)]
+
+    def _fingerprint(self, tensor: str, step: Step | None) -> str:
+        if step is None:
+            said = self._said(self.stored[tensor]) if tensor in self.stored else tensor
+        else:
+            before = [
+                self._said(step.stored[index])
+                if index in step.stored
+                else self._fingerprints.get(self.source(source), "")
+                for index, source in enumerate(step.inputs)
+            ]
+            said = repr((step.op, sorted(step.attributes.items()), sorted(before) if commutes(step) else before))
+        return hashlib.sha256(said.encode()).hexdigest()
+
+    def _said(self, array: Array) -> str:
+        flat = np.ascontiguousarray(array.ravel() if max(array.shape, default=1) == array.size else array)
+        bits = hashlib.sha256(flat.tobytes()).hexdigest() if self._weights == "bits" else ""
+        return f"{flat.dtype.str} {flat.shape} {bits}"
+
     def _attributes(self, node: onnx.NodeProto) -> dict[str, Any]:
         """Return a node's attributes with defaults, windows spelt out for every axis."""
         schema = defs.get_schema(node.op_type, self._version, node.domain)
@@ -147,6 +189,11 @@ class Spelling:
                 found.pop("count_include_pad", None)
         found.pop("storage_order", None)
         return found
+
+
+def commutes(step: Step) -> bool:
+    """Whether the two operands of a step may come in either order."""
+    return step.op in _COMMUTATIVE and len(step.inputs) == 2 and not step.stored
 
 
 def renamed(proto: onnx.ModelProto, names: Mapping[str, str]) -> onnx.ModelProto:
@@ -197,7 +244,8 @@ def match_graphs(
         The nodes that correspond, and what differs. A node that only one graph has is named and stepped over; where
         operators differ and so does what lies before them, that is not compared.
     """
-    return _Matching((Spelling(one, inputs), Spelling(two, inputs)), names, weights).match(
+    spelt = Spelling(one, inputs, weights), Spelling(two, inputs, weights)
+    return _Matching(spelt, names, weights).match(
         [[value.name for value in proto.graph.output] for proto in (one, two)]
     )
 
@@ -243,7 +291,7 @@ class _Matching:
         self.matched[first, second] = one.title, two.title
         self.differences += _attributes(one, two, self.names)
         left: list[tuple[str, str]] = []
-        for index, sources in enumerate(zip(one.inputs, two.inputs, strict=True)):
+        for index, sources in enumerate(zip(one.inputs, self._ordered(one, two), strict=True)):
             stored = [
                 (graph.source(source), step.stored.get(index, graph.stored.get(graph.source(source))))
                 for step, graph, source in zip((one, two), self.graphs, sources, strict=True)
@@ -255,6 +303,16 @@ class _Matching:
             elif any(sources):
                 left.append((sources[0], sources[1]))
         return left
+
+    def _ordered(self, one: Step, two: Step) -> tuple[str, ...]:
+        """Return the second step's inputs in the order of the first's, where they commute and that makes them equal."""
+        if not commutes(one) or not commutes(two):
+            return two.inputs
+        steps = zip(self.graphs, (one, two), strict=True)
+        prints = [[graph.fingerprint(name) for name in step.inputs] for graph, step in steps]
+        straight = sum(a == b for a, b in zip(*prints, strict=True))
+        turned = sum(a == b for a, b in zip(prints[0], reversed(prints[1]), strict=True))
+        return two.inputs[::-1] if turned > straight else two.inputs
 
     def _step_over(self, first: str, second: str) -> list[tuple[str, str]]:
         """Name the nodes that one graph has and the other has not, or that stand in each other's place."""
