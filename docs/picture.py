@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from portproof import find_port, verify
-from portproof._print import print_report
+from portproof.render._terminal import print_report
 
 
 def main() -> None:

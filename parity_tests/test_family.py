@@ -17,19 +17,20 @@ from convert.googlenet_bvlc import GOOGLENET_BVLC, ZOO_MAP, zoo_name
 from convert.googlenet_paddle import GOOGLENET_PADDLE
 from docs.evidence.outside_judge import LIGHT
 from portproof import Port, verify
-from portproof._account import match_states
-from portproof._capture import save_arrays
-from portproof._inputs import make_batch
-from portproof._judge import judge_outputs, output_floors
-from portproof._mapping import map_csv
-from portproof._model import Model
-from portproof._report import HOLDS
-from portproof._resolve import find_port, resolve_factory
-from portproof._session import Sessions
-from portproof._sides import Sides
+from portproof._disk import save_arrays
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
+from portproof.convert._account import match_states
+from portproof.convert._table import map_csv
 from portproof.frameworks import load_framework
+from portproof.frameworks._model import Model
+from portproof.judge._floor import output_floors
+from portproof.judge._hops import judge_outputs
+from portproof.judge._report import HOLDS
+from portproof.ports._inputs import make_batch
+from portproof.ports._locate import find_port, resolve_factory
 from portproof.runners._onnxruntime import run_bytes
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides
 from tests.conftest import Run
 
 FAMILY = ("googlenet_paddle", "googlenet_bn", "googlenet_bn_heads", "googlenet_bvlc")

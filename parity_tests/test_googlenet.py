@@ -7,10 +7,10 @@ import pytest
 
 from convert.googlenet import GOOGLENET
 from portproof import Report, find_port, verify
-from portproof._account import match_states
-from portproof._convert import map_csv
-from portproof._report import HOLDS
-from portproof._weights import transfer
+from portproof.convert._account import match_states
+from portproof.convert._convert import map_csv
+from portproof.convert._transfer import transfer
+from portproof.judge._report import HOLDS
 
 HOPS = {
     "float64: Paddle against the torch oracle": ("semantics", "Paddle float64"),
@@ -92,8 +92,8 @@ def test_a_square_classifier_is_transposed_all_the_same() -> None:
 @pytest.fixture(scope="module")
 def models() -> tuple:
     from paddle_impl.googlenet import GoogLeNet as PaddleGoogLeNet
-    from portproof._model import Model
     from portproof.frameworks import load_framework
+    from portproof.frameworks._model import Model
     from torch_impl.googlenet import GoogLeNet as TorchGoogLeNet
 
     torch = Model(load_framework("torch"), GOOGLENET, TorchGoogLeNet, "float32")

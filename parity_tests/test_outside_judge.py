@@ -3,7 +3,7 @@
 import re
 
 from docs.evidence.outside_judge import WHY, judge
-from portproof._report import HOLDS
+from portproof.judge._report import HOLDS
 
 
 def test_the_light_inception_of_the_onnx_package_is_our_trunk_but_for_named_differences() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from portproof import Report, find_port, verify
-from portproof._report import HOLDS
+from portproof.judge._report import HOLDS
 
 PORT = "convert.googlenet:GOOGLENET"
 HEADS = ("out", "out1", "out2", "loss")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from portproof._report import HOLDS
+from portproof.judge._report import HOLDS
 
 QUICK = (
     "lenet", "squeezenet1_1", "mobilenet_v1", "mobilenet_v3_small", "shufflenet_v2_x1_0", "crnn", "unet", "fcos_head",
@@ -79,7 +79,7 @@ def test_what_a_torch_side_makes_itself_lies_where_its_inputs_are(name: str) -> 
     import torch
 
     from portproof import find_port
-    from portproof._resolve import resolve_factory
+    from portproof.ports._locate import resolve_factory
 
     port = find_port(name).port
     model = resolve_factory(port, "torch")(**port.kwargs).eval().to("meta")

@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
-from portproof._port import Accepted, Input, Port
-from portproof._weightmap import Permute, Reshape, Split, WeightMap
+from portproof.ports._port import Accepted, Input, Port
+from portproof.ports._weightmap import Permute, Reshape, Split, WeightMap
 
 if TYPE_CHECKING:
     from portproof._api import assert_equivalent, convert_state, export
-    from portproof._report import Culprit, Hop, Report
-    from portproof._resolve import find_port
-    from portproof._verify import Options, verify
+    from portproof.judge._report import Culprit, Hop, Report
+    from portproof.parity._options import Options
+    from portproof.parity._verify import verify
+    from portproof.ports._locate import find_port
 
 __all__ = [
     "Accepted",
@@ -41,15 +42,15 @@ __all__ = [
 ]
 
 _LATE = {
-    "Culprit": "_report",
-    "Hop": "_report",
-    "Options": "_verify",
-    "Report": "_report",
+    "Culprit": "judge._report",
+    "Hop": "judge._report",
+    "Options": "parity._options",
+    "Report": "judge._report",
     "assert_equivalent": "_api",
     "convert_state": "_api",
     "export": "_api",
-    "find_port": "_resolve",
-    "verify": "_verify",
+    "find_port": "ports._locate",
+    "verify": "parity._verify",
 }
 
 

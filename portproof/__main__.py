@@ -1,6 +1,6 @@
 """``python -m portproof``."""
 
-from portproof._cli import main
+from portproof.cli._app import main
 
 if __name__ == "__main__":
     main()

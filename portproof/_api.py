@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput
-from portproof._port import Port, other
-from portproof._report import Report
-from portproof._resolve import Located, Project, find_port, resolve_callable
+from portproof.judge._report import Report
+from portproof.ports._locate import Located, Project, find_port, resolve_callable
+from portproof.ports._port import Port, other
 
 Array = np.ndarray[Any, Any]
 AnyPort = Port | Located | str
@@ -27,7 +27,7 @@ def located(port: AnyPort) -> Located:
 
 def failure(report: Report) -> str:
     """Put a report that does not hold into words: the culprits with what to do, then the hops, a line each."""
-    from portproof.report._words import ADVICE, between, number, place, told
+    from portproof.render._words import ADVICE, between, number, place, told
 
     lines = [f"port '{report.port}' is {report.verdict}"]
     for culprit in report.culprits[:_SHOWN]:
@@ -60,7 +60,7 @@ def assert_equivalent(port: AnyPort, **options: Any) -> Report:
         AssertionError: the verdict is not ``identical`` or ``equivalent``.
         BadInput, Unavailable: as :func:`portproof.verify`.
     """
-    from portproof._verify import verify
+    from portproof.parity._verify import verify
 
     report = verify(located(port), **options)
     if not report:
@@ -85,10 +85,11 @@ def convert_state(
     Raises:
         BadInput: a tensor is missing, surplus, or of another shape or dtype, or the port's models do not correspond.
     """
-    from portproof._convert import plan_of, towards_side
-    from portproof._session import Sessions
-    from portproof._weights import require_fit
     from portproof.checkpoints import Checkpoint, Stored
+    from portproof.convert._convert import towards_side
+    from portproof.convert._transfer import require_fit
+    from portproof.sides._given import plan_of
+    from portproof.sides._session import Sessions
 
     if to not in ("paddle", "torch"):
         raise BadInput(f"convert_state: to is 'paddle' or 'torch', found '{to}'.")
@@ -140,11 +141,10 @@ def export(
         BadInput: the exporter refuses, or an argument is wrong; an older file is left as it was.
         Unavailable: a package that the export needs is not there.
     """
-    from portproof._atomic import require_writable
-    from portproof._capture import save_arrays
-    from portproof._inputs import make_batch
-    from portproof._session import Sessions
-    from portproof._weights import given_weights
+    from portproof._disk import require_writable, save_arrays
+    from portproof.ports._inputs import make_batch
+    from portproof.sides._given import given_weights
+    from portproof.sides._session import Sessions
 
     found = located(port)
     if side not in found.port.sides:

@@ -108,3 +108,7 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     lines = [line.strip() for line in plain.splitlines() if line.strip(" -\t")]
     text = f"{type(error).__name__}: " + " ".join(lines)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class ExportFailed(BadInput):
+    """An exporter raised; in ``verify`` this is one failed hop, and the others are still judged."""

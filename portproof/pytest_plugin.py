@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from portproof._report import Report
-    from portproof._resolve import Located
+    from portproof.judge._report import Report
+    from portproof.ports._locate import Located
 
 _JUDGED = pytest.StashKey[dict[Any, Any]]()
 
@@ -112,7 +112,7 @@ def portproof(request: pytest.FixtureRequest) -> Judged:
 
 def _judge(port: Located, options: Mapping[str, Any], config: pytest.Config) -> Judged:
     from portproof._errors import PortproofError
-    from portproof._verify import verify
+    from portproof.parity._verify import verify
 
     folder = config.getoption("--portproof-report")
     try:
@@ -120,7 +120,7 @@ def _judge(port: Located, options: Mapping[str, Any], config: pytest.Config) -> 
     except PortproofError as error:
         pytest.fail(f"portproof: {error}", pytrace=False)
     if folder:
-        from portproof.report import FORMATS, write_report
+        from portproof.render import FORMATS, write_report
 
         target = Path(folder)
         target.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from portproof._cli import main
+from portproof.cli._app import main
 
 PORT_FILE = """
 from portproof import Input, Port

@@ -151,7 +151,7 @@ def _checkpoint(folder: Path) -> None:
 
 
 def _images(folder: Path) -> None:
-    from tests.test_agree import jpeg
+    from tests.agree.test_agree import jpeg
 
     (folder / "images").mkdir()
     for number in range(96):
@@ -430,7 +430,7 @@ def _child(run: Run, harness: Harness, seconds: float) -> int | None:
     for _ in range(200):
         if run.process.poll() is not None:
             return None
-        found = run.below("portproof._worker")
+        found = run.below("portproof.sides._worker")
         if found:
             return harness.rng.choice(found)
         time.sleep(0.05)
@@ -477,7 +477,7 @@ def starve(harness: Harness, command: Command, cell: Cell) -> None:
     """Let the processes below the command have no more memory than they hold."""
 
     def plant(run: Run, _: int) -> None:
-        for child in run.below("portproof._worker"):
+        for child in run.below("portproof.sides._worker"):
             with contextlib.suppress(OSError, ValueError):
                 held = int(Path(f"/proc/{child}/statm").read_text().split()[0]) * resource.getpagesize()
                 resource.prlimit(child, resource.RLIMIT_AS, (held, held))

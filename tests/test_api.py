@@ -12,7 +12,7 @@ import pytest
 
 import portproof
 from portproof import BadInput, Input, Port, convert_state, export, verify
-from portproof._report import HOLDS
+from portproof.judge._report import HOLDS
 from tests import small_ports
 
 

@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from setuptools import find_packages
 
 from tests.conftest import Run
 
@@ -48,7 +49,8 @@ def test_every_file_that_the_readme_links_is_there() -> None:
 
 
 def test_the_wheel_holds_the_engine_and_nothing_else() -> None:
-    declared = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"])
+    how = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]
+    declared = set(find_packages(str(ROOT), include=how["include"]))
     found = {".".join(p.parent.relative_to(ROOT).parts) for p in (ROOT / "portproof").rglob("__init__.py")}
     assert declared == found
 

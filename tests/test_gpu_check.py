@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from benchmarks.gpu_check import _bundle, _check, _pieces, _rows, _steps
 from benchmarks.gpu_check.__main__ import main
 from portproof import BadInput
-from portproof._resolve import find_port
-from portproof._session import Sessions
 from portproof.bench._prepare import prepare
+from portproof.ports._locate import find_port
+from portproof.sides._session import Sessions
 
 PORTS = ("convert.zoo:LENET", "convert.zoo_beyond:BERT")
 

@@ -19,11 +19,11 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from portproof import BadInput
-from portproof._atomic import read_json
-from portproof._inputs import MOST_PIXELS, decode_photograph, read_photograph
+from portproof._disk import read_json
 from portproof.bench._html import page as bench_page
 from portproof.bench._result import read_result
 from portproof.graphs._interpret import Graph, load_graph
+from portproof.ports._inputs import MOST_PIXELS, decode_photograph, read_photograph
 from tests.conftest import Run
 
 ROOT = Path(__file__).parents[1]
@@ -119,7 +119,7 @@ def bounded(code: str, memory: str = "2GB") -> subprocess.CompletedProcess[str]:
 
     body = textwrap.indent(textwrap.dedent(code), "    ")
     script = (
-        "from portproof._environment import bound_memory, peak_memory\n"
+        "from portproof._machine import bound_memory, peak_memory\n"
         "from portproof._errors import PortproofError, environmental\n"
         "bound_memory()\n"
         f"try:\n{body}\n"
@@ -195,7 +195,7 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
     bomb.write_bytes(png(60_000, 60_000, zlib.compress(bytes(10_000_000))))
     said = bounded(f"""
         from pathlib import Path
-        from portproof._inputs import read_photograph
+        from portproof.ports._inputs import read_photograph
         read_photograph(Path({str(bomb)!r}))
     """, "600MB")  # fmt: skip
     assert "PortproofError BadInput" in said.stdout, said.stdout + said.stderr

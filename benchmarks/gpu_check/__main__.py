@@ -7,7 +7,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from portproof._atomic import require_writable
+from portproof._disk import require_writable
 from portproof._errors import BadInput, PortproofError
 
 

@@ -1,9 +1,9 @@
 """The bundle: what a machine without Paddle needs to judge ports against Paddle, in as few bytes as it takes.
 
-Sensitised weights are a seeded draw, divided channel by channel (:mod:`portproof._sensitise`). So a tensor is kept as
-the name of its draw and one divisor a channel, wherever that gives every bit back. An export's initialisers are the
-state dict's tensors, transposed or with BatchNorm folded in, so that they are kept as names, with one divisor a channel
-too. What cannot be said so is kept as it is. Every tensor has a hash, which is checked where it is made again.
+Sensitised weights are a seeded draw, divided channel by channel (:mod:`portproof.sides._sensitise`). So a tensor is
+kept as the name of its draw and one divisor a channel, wherever that gives every bit back. An export's initialisers are
+the state dict's tensors, transposed or with BatchNorm folded in, so that they are kept as names, with one divisor a
+channel too. What cannot be said so is kept as it is. Every tensor has a hash, which is checked where it is made again.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._atomic import atomic_path
-from portproof._capture import save_arrays
-from portproof._environment import host, package_versions, thread_budget
+from portproof._disk import atomic_path, save_arrays
 from portproof._errors import BadInput, PortproofError, one_line
-from portproof._judge import Floor
-from portproof._resolve import Located, find_port
-from portproof._session import Sessions
+from portproof._machine import host, package_versions, thread_budget
 from portproof.bench._prepare import Prepared, prepare
+from portproof.judge._floor import Floor
+from portproof.ports._locate import Located, find_port
+from portproof.sides._session import Sessions
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
 Ref = dict[str, Any]
@@ -262,7 +261,7 @@ def _take(ref: Ref, archive: zipfile.ZipFile, state: Arrays | None = None) -> np
 
 
 def _base(ref: Ref, shape: tuple[int, ...], state: Arrays) -> np.ndarray[Any, Any]:
-    """Return what is divided: a tensor of the state dict, or a draw as ``portproof._sensitise`` makes it."""
+    """Return what is divided: a tensor of the state dict, or a draw as ``portproof.sides._sensitise`` makes it."""
     if "of" in ref:
         return state[ref["of"]].astype(np.float64)
     rng = np.random.default_rng(zlib.crc32(ref["draw"].encode()))

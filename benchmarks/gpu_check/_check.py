@@ -21,8 +21,8 @@ from benchmarks.gpu_check._bundle import unpack
 from benchmarks.gpu_check._page import markdown
 from benchmarks.gpu_check._rows import Findings, Row, Step
 from benchmarks.gpu_check._steps import STEPS
-from portproof._atomic import write_text
-from portproof._environment import host, package_versions, thread_budget
+from portproof._disk import write_text
+from portproof._machine import host, package_versions, thread_budget
 from portproof.frameworks import load_framework
 
 Watch = Callable[[str], None]

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from portproof._atomic import write_text
+from portproof._disk import write_text
 from portproof._errors import BadInput, one_line
 
 #: Bytes of a piece.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from portproof._report import HOLDS
+from portproof.judge._report import HOLDS
 
 SCHEMA_VERSION = 1
 

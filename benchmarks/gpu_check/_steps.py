@@ -21,11 +21,8 @@ from safetensors.numpy import load_file
 
 from benchmarks.gpu_check._bundle import Kit, kits
 from benchmarks.gpu_check._rows import Row
-from portproof._environment import thread_budget
 from portproof._errors import PortproofError, Unavailable, one_line
-from portproof._judge import judge_outputs
-from portproof._report import Hop, gravest
-from portproof._session import Sessions
+from portproof._machine import thread_budget
 from portproof.bench import Suite
 from portproof.bench._gpu import gpu_state
 from portproof.bench._proof import Asked, prove
@@ -33,7 +30,10 @@ from portproof.bench._result import BenchResult
 from portproof.bench._run import Stage, run_interleaved
 from portproof.bench._stats import compare_paired
 from portproof.bench._timed import time_runner
+from portproof.judge._hops import judge_outputs
+from portproof.judge._report import Hop, gravest
 from portproof.runners import RunnerInfo, RunnerJob, find_runner
+from portproof.sides._session import Sessions
 
 #: A row, or a document by name.
 Told = Row | tuple[str, Any]
@@ -71,7 +71,7 @@ class Asking:
 
 def doctor(asking: Asking) -> Iterator[Told]:
     """What is installed, which providers truly load, and the state of the GPU before anything has used it."""
-    from portproof._doctor import examine
+    from portproof.cli._doctor import examine
 
     yield "doctor", examine().to_json() | {"gpu": gpu_state()}
     import torch

@@ -24,11 +24,12 @@ from pathlib import Path
 import numpy as np
 
 from convert.googlenet import GOOGLENET
-from portproof._convert import Options, convert, plan_of
-from portproof._environment import host
-from portproof._mapping import COLUMNS
-from portproof._session import Sessions
+from portproof._machine import host
 from portproof.checkpoints import Stored, write_checkpoint
+from portproof.convert._convert import Options, convert
+from portproof.convert._table import COLUMNS
+from portproof.sides._given import plan_of
+from portproof.sides._session import Sessions
 
 _TIMES = 3
 

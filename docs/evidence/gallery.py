@@ -189,7 +189,7 @@ print(list(layer.state_dict()), len(layer.parameters()))  # ['head_weight'] 1
 ```
 
 **`paddle.nn.utils.weight_norm` hands back a gradient with an epsilon in it.** The norm's backward pass adds
-1e-12 to the norm: 1e-13 of the gradient of `weight_v` (`tests/test_layers.py`).
+1e-12 to the norm: 1e-13 of the gradient of `weight_v` (`tests/frameworks/test_layers.py`).
 
 **Paddle's average pool hands gradients back through a float32 reciprocal**, in float64 too: 2.05e-8 with
 windows of 7x7 ([training](training.md)).
@@ -216,7 +216,7 @@ def answer(bug: Bug) -> str:
 
 def main() -> None:
     """Print the page."""
-    from portproof._environment import host, package_versions
+    from portproof._machine import host, package_versions
 
     print(_HEAD)
     for bug in BUGS:

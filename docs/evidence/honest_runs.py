@@ -57,7 +57,7 @@ def summarise(runs: list[dict[str, Any]]) -> dict[str, Any]:
     import paddle
     import torch
 
-    from portproof._environment import processor
+    from portproof._machine import processor
 
     ratios = np.array([run["ratio"] for run in runs])
     gates = Counter(name for run in runs for name, passed in run["gates"].items() if not passed)
@@ -83,7 +83,7 @@ def draw(runs: list[dict[str, Any]]) -> None:
     matplotlib.rcParams["svg.hashsalt"] = "portproof"
     import matplotlib.pyplot as plt
 
-    from portproof._judge import FLOOR_MULTIPLE
+    from portproof.judge._floor import FLOOR_MULTIPLE
 
     families = {"torch": "torch", "Paddle": "Paddle", "ONNX Runtime": "ORT"}
     figure, axes = plt.subplots(figsize=(9, 3.6))
@@ -108,10 +108,11 @@ def prepare(folder: Path, seeds: int) -> None:
     from safetensors.numpy import load_file, save_file
 
     from convert.googlenet import GOOGLENET
-    from portproof._inputs import make_batch
-    from portproof._resolve import find_port
-    from portproof._session import Sessions
-    from portproof._sides import EAGER, Sides
+    from portproof.ports._inputs import make_batch
+    from portproof.ports._locate import find_port
+    from portproof.runners import EAGER
+    from portproof.sides._session import Sessions
+    from portproof.sides._sides import Sides
 
     with Sessions(find_port("convert.googlenet:GOOGLENET"), {}, "cpu", 1) as sessions:
         sides = Sides(sessions)
@@ -139,7 +140,8 @@ def run(folder: Path, seeds: int, forced: str) -> None:
     from safetensors.numpy import load_file
 
     from docs.evidence.gates import judged
-    from portproof._judge import judge_outputs, output_floors
+    from portproof.judge._floor import output_floors
+    from portproof.judge._hops import judge_outputs
 
     with (folder / f"{list(FORCED).index(forced)}.jsonl").open("w") as results:
         models = Models(folder)

@@ -19,15 +19,16 @@ from onnx import helper, numpy_helper
 from safetensors.numpy import load_file
 
 from convert.googlenet import GOOGLENET
-from portproof._capture import save_arrays
-from portproof._inputs import make_batch
-from portproof._judge import judge_outputs, output_floors
-from portproof._report import Hop
-from portproof._resolve import find_port
-from portproof._session import Sessions
-from portproof._sides import Sides
+from portproof._disk import save_arrays
 from portproof.graphs._match import Match, match_graphs, renamed
+from portproof.judge._floor import output_floors
+from portproof.judge._hops import judge_outputs
+from portproof.judge._report import Hop
+from portproof.ports._inputs import make_batch
+from portproof.ports._locate import find_port
 from portproof.runners._onnxruntime import run_bytes
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAMES = {"data_0": "image", "prob_1": "out"}

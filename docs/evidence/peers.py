@@ -16,16 +16,18 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from docs.evidence.gates import GATES, judged
-from portproof._capture import save_arrays
+from portproof._disk import save_arrays
 from portproof._errors import ModelRaised
-from portproof._inputs import few_rows, make_batch, take_rows
-from portproof._replay import Replay, pair_modules, read_answer
-from portproof._resolve import Located, Project
-from portproof._session import LocalSession, Sessions
-from portproof._sides import Sides
 from portproof.faults._catalogue import Catalogue, sample
 from portproof.faults._effect import CleanRun
 from portproof.faults._kinds import Fault, survey
+from portproof.faults._sight import read_answer
+from portproof.ports._inputs import few_rows, make_batch, take_rows
+from portproof.ports._locate import Located, Project
+from portproof.replay._replay import Replay
+from portproof.sides._pairs import pair_modules
+from portproof.sides._session import LocalSession, Sessions
+from portproof.sides._sides import Sides
 
 
 def main(count: int, seeds: int) -> None:
@@ -65,20 +67,20 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
     described = {side: sides.described[side]["modules"] for side in sides.live}
     pairs = pair_modules(described, sides.local_paddle_path)
     replay = Replay(sides.do, "torch", "paddle", pairs, few, sides.folder / f"{label}-{seed}")
-    replay.submit(look=False, seed=seed)
+    replay.submit()
     replay.judge()
     assert replay.floors is not None
     session = sides.open["paddle"]
     assert isinstance(session, LocalSession)
     rows = load_file(few)
-    model = session._tasks._model("float32")
+    model = session.place.model("float32")
     catalogue = Catalogue(survey(model, CleanRun(model, rows).first))
-    expected = sides.open["torch"]._tasks._model("float32").run(rows)
+    expected = sides.open["torch"].place.model("float32").run(rows)
     counts: Counter[str] = Counter()
     keys = pairs.keys["paddle"]
     for fault in sample(catalogue.faults, count, seed):
         planted = [[asdict(fault)]]
-        (answer,) = session.call("plant", pairs=keys, faults=planted, seed=seed, **replay.files)
+        (answer,) = session.call("faults.plant", pairs=keys, faults=planted, seed=seed, **replay.files)
         ours = read_answer(answer, pairs, "paddle", replay.floors)
         if not ours.effective:
             continue

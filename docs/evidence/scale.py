@@ -26,7 +26,7 @@ from typing import Any
 import psutil
 
 from docs.evidence.crops import write
-from portproof._environment import process_status
+from portproof._machine import process_status
 
 PORT = "googlenet"
 RUNNERS = ("torch-channels-last", "paddle-inference", "onnxruntime-torch", "onnxruntime-paddle")
@@ -147,7 +147,7 @@ def disturbed(images: Path, store: Path, out: Path, kills: int, seconds: float) 
         for one in below:
             with contextlib.suppress(psutil.Error):
                 line = " ".join(one.cmdline())
-                if "portproof._worker" in line:
+                if "portproof.sides._worker" in line:
                     kinds["runner"].append(one.pid)
                 elif "spawn_main" in line:
                     kinds["worker"].append(one.pid)

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from portproof._environment import processor
+from portproof._machine import processor
 from tests.survival import COMMANDS, FAULTS, Cell, Harness
 
 PAGE = Path(__file__).parents[1] / "survival.md"

@@ -21,11 +21,11 @@ import onnxruntime
 from rich.console import Console
 from rich.table import Table
 
-from portproof._environment import host, thread_budget
-from portproof._resolve import find_port
-from portproof._session import Sessions
+from portproof._machine import host, thread_budget
 from portproof.bench._prepare import prepare
 from portproof.bench._probe import probe
+from portproof.ports._locate import find_port
+from portproof.sides._session import Sessions
 
 _CALLS = 40
 

@@ -66,9 +66,9 @@ def row(name: str, report: dict[str, Any]) -> str:
 
 
 def layers(folder: Path) -> None:
-    """Judge every layer of ``tests/test_layers.py`` with its exports, and print what does not hold."""
+    """Judge every layer of ``tests/frameworks/test_layers.py`` with its exports, and print what does not hold."""
     from portproof import PortproofError, verify
-    from tests.test_layers import LAYERS, OUTPUTS, _port
+    from tests.frameworks.test_layers import LAYERS, OUTPUTS, _port
 
     out = folder / "layers.json"
     found: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}

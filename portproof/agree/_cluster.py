@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from portproof._errors import Unavailable, one_line
-from portproof._session import scratch_folder
 from portproof.agree._work import describe_worker
+from portproof.sides._session import scratch_folder
 
 #: A unit whose worker was lost so many times is given up: it loses workers.
 _LOSSES = 10

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._capture import save_arrays
+from portproof._disk import save_arrays
 from portproof._errors import BadInput
-from portproof._inputs import decode_photograph, preprocessing
-from portproof._port import Port
-from portproof._resolve import resolve_callable
 from portproof.agree._images import Picture, read_bytes
+from portproof.ports._inputs import decode_photograph, preprocessing
+from portproof.ports._locate import resolve_callable
+from portproof.ports._port import Port
 
 
 def image_input(port: Port) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 import fsspec
 
 from portproof._errors import BadInput, one_line
-from portproof._inputs import SUFFIXES
+from portproof.ports._inputs import SUFFIXES
 
 _LISTS, _SHARD = {".txt", ".lst"}, ".tar"
 #: A tar header says how long it is. One that says more is not read: names are short.

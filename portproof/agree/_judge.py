@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from portproof._judge import Floor, multiple
-from portproof._numerics import extreme_factor
+from portproof._numbers import extreme_factor
+from portproof.judge._floor import Floor, multiple
 
 Array = np.ndarray[Any, Any]
 
@@ -28,7 +28,7 @@ class Yardstick:
     """What errors and margins are measured with.
 
     Attributes:
-        rms, tail, exact: of the noise floor; see :class:`portproof._judge.Floor`.
+        rms, tail, exact: of the noise floor; see :class:`portproof.judge._floor.Floor`.
         scale: root mean square of the oracle's scores on the images that the floor was measured on.
         classes: scores of an image.
     """

@@ -7,13 +7,13 @@ import io
 from collections.abc import Iterable
 
 from portproof._errors import PortproofError
-from portproof._inputs import decode_photograph
-from portproof._judge import FLOOR_MULTIPLE
 from portproof.agree._images import Picture, read_bytes
 from portproof.agree._print import agreeing, rate
 from portproof.agree._result import Agreement
-from portproof.report._page import page_environment
-from portproof.report._words import number
+from portproof.judge._floor import FLOOR_MULTIPLE
+from portproof.ports._inputs import decode_photograph
+from portproof.render._page import page_environment
+from portproof.render._words import number
 
 _SIDE = 128
 

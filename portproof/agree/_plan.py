@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from portproof._atomic import read_json
+from portproof._disk import read_json
 from portproof._errors import BadInput, one_line
 from portproof.agree._judge import TOP
 from portproof.agree._prepare import AgreeOptions

@@ -12,27 +12,26 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from portproof._atomic import hash_json
-from portproof._capture import save_arrays
-from portproof._environment import instruction_sets, package_versions, thread_budget, tool_version
+from portproof._disk import hash_json, save_arrays
 from portproof._errors import BadInput, Unavailable
-from portproof._files import artefact_path
-from portproof._inputs import make_batch
-from portproof._judge import is_blind
-from portproof._numerics import compare
-from portproof._oracle import Measuring
-from portproof._port import Port
-from portproof._resolve import Located, resolve_callable
-from portproof._session import Sessions
-from portproof._sides import EAGER, TITLE, Sides, Watch
-from portproof._weights import given_weights
+from portproof._machine import instruction_sets, package_versions, thread_budget, tool_version
+from portproof._numbers import compare
 from portproof.agree._decode import Pictures, image_input
 from portproof.agree._images import Images
 from portproof.agree._judge import Yardstick
 from portproof.agree._ship import pack
 from portproof.agree._store import Store
 from portproof.agree._work import PACKAGES, Contender, Job
+from portproof.judge._floor import is_blind
+from portproof.ports._inputs import make_batch
+from portproof.ports._locate import Located, artefact_path, resolve_callable
+from portproof.ports._port import TITLE, Port
+from portproof.replay._oracle import Measuring
+from portproof.runners import EAGER
 from portproof.runners._choice import Choice, parse
+from portproof.sides._given import given_weights
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides, Watch
 
 #: Images that the noise floor is measured on: the first of the data set that can be read.
 _MEASURED = 64

@@ -6,11 +6,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from portproof._judge import FLOOR_MULTIPLE
-from portproof._print import STYLE, print_verdict
 from portproof.agree._result import Agreement, Looked, Rate
 from portproof.agree._run import Progress
-from portproof.report._words import number
+from portproof.judge._floor import FLOOR_MULTIPLE
+from portproof.render._terminal import STYLE, print_verdict
+from portproof.render._words import number
 
 _SHOWN = 3
 

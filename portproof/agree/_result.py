@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from portproof._report import EXIT_CODES, Verdict, finite, gravest
+from portproof._disk import finite
+from portproof.judge._report import EXIT_CODES, Verdict, gravest
 
 SCHEMA_VERSION = 1
 

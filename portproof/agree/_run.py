@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from portproof._environment import processor, thread_budget
 from portproof._errors import BadInput, PortproofError, Unavailable
-from portproof._resolve import Located
-from portproof._sides import Watch
+from portproof._machine import processor, thread_budget
 from portproof.agree._images import Images, Labels, Picture
 from portproof.agree._judge import Far, Tally, Yardstick, bounds
 from portproof.agree._prepare import AgreeOptions, Prepared, Preparing, chosen
 from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
 from portproof.agree._store import Store, default_store
 from portproof.agree._work import Contender, Job, Outcome, close_bench, work
+from portproof.ports._locate import Located
+from portproof.sides._sides import Watch
 
 #: Units that wait for each worker: enough to keep it busy, few enough to forget nothing when the run is cut off.
 _AHEAD = 4

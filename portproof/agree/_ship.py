@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from portproof._errors import BadInput
-from portproof._files import artefact_path
-from portproof._resolve import Located, Project
+from portproof.ports._locate import Located, Project, artefact_path
 
 _SKIPPED = {"build", "dist", "node_modules", "site-packages", "__pycache__"}
 #: A project's code is small. More is a sign that the wrong folder was taken for it.

@@ -11,7 +11,7 @@ from typing import Any
 
 import fsspec
 
-from portproof._atomic import atomic_path, hash_json
+from portproof._disk import atomic_path, hash_json
 from portproof._errors import BadInput, one_line
 
 _DIGEST = 64

@@ -16,14 +16,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, load_file, save
 
-from portproof._atomic import hash_json
-from portproof._environment import instruction_sets, package_versions
+from portproof._disk import hash_json
 from portproof._errors import BadInput, PortproofError, Unavailable, WorkerDied, WorkerHung
-from portproof._session import Place, WorkerSession, memory_folder, scratch_folder
+from portproof._machine import instruction_sets, package_versions
 from portproof.agree._images import Picture
 from portproof.agree._judge import Tally, Yardstick, record, tally
 from portproof.agree._ship import unpack
 from portproof.agree._store import Store
+from portproof.sides._session import Place, WorkerSession, memory_folder, scratch_folder
 
 Array = np.ndarray[Any, Any]
 
@@ -316,7 +316,7 @@ class _Unit:
         files = [self.bench.file(contender.identity, key, name) for name, key in contender.artefact]
         try:
             taken = self._ask(
-                contender, contender.process, "predict",
+                contender, contender.process, "agree.predict",
                 runner=contender.runner, precision=contender.precision, inputs=str(self.rows), out=str(out),
                 batch=self.job.batch, output=self.job.output, settings=dict(contender.settings),
                 artefact=str(files[0]) if files else None,
@@ -328,7 +328,9 @@ class _Unit:
 
     def _images(self, task: str, **arguments: Any) -> Any:
         pictures = [asdict(picture) for picture in self.pictures]
-        return self._ask("images", "runtime", f"pictures.{task}", unit=self.number, pictures=pictures, **arguments)
+        return self._ask(
+            "images", "runtime", f"agree.pictures.{task}", unit=self.number, pictures=pictures, **arguments
+        )
 
     def _ask(self, who: str | Contender, process: str, task: str, **arguments: Any) -> Any:
         """Ask a process; one that ends is started again, once, unless it was ended because it hung."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from portproof._environment import thread_budget
 from portproof._errors import BadInput
-from portproof._port import Port
+from portproof._machine import thread_budget
 from portproof.bench._result import Skipped, Suite
+from portproof.ports._port import Port
 from portproof.runners import RunnerInfo, runners
 from portproof.runners._choice import Choice, parse
 

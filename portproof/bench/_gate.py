@@ -12,9 +12,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from portproof._errors import BadInput, one_line
-from portproof._resolve import Located, find_project
 from portproof.bench._result import BenchResult, Suite
 from portproof.bench._run import Stage, Watch, run_interleaved
+from portproof.ports._locate import Located, find_project
 
 
 def run_gate(located: Located, base: str, suite: Suite, watch: Watch) -> tuple[BenchResult, BenchResult]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from portproof.bench._print import PLAIN, break_even, comparisons
 from portproof.bench._result import BenchResult, Row, quantiles
-from portproof.report._page import page_environment
+from portproof.render._page import page_environment
 
 _COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8"}
 #: About how many samples of a process are drawn, evenly over its quantiles.

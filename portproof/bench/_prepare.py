@@ -11,15 +11,16 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._capture import save_arrays
+from portproof._disk import save_arrays
 from portproof._errors import PortproofError, Unavailable
-from portproof._inputs import make_batch
-from portproof._judge import Floor, judge_outputs
-from portproof._oracle import Measuring
-from portproof._report import Hop
-from portproof._resolve import resolve_callable
-from portproof._session import Sessions
-from portproof._sides import Sides
+from portproof.judge._floor import Floor
+from portproof.judge._hops import judge_outputs
+from portproof.judge._report import Hop
+from portproof.ports._inputs import make_batch
+from portproof.ports._locate import resolve_callable
+from portproof.replay._oracle import Measuring
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -110,7 +111,7 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
         if ("program", side) in wanted:
             path = folder / "inference"
             artefacts["program", side] = path.with_suffix(".json"), session.submit("save_program", out=str(path))
-    work = sides.open[sides.live[0]].submit("work", inputs=str(inputs))
+    work = sides.open[sides.live[0]].submit("bench.work", inputs=str(inputs))
     oracle, floors = measuring.result()
     finished: dict[tuple[str, str], Path | PortproofError] = {}
     for key, (path, future) in artefacts.items():

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portproof._environment import process_status
-from portproof._judge import FLOOR_MULTIPLE
+from portproof._machine import process_status
 from portproof.bench._result import Claim
+from portproof.judge._floor import FLOOR_MULTIPLE
 
 #: A thread is busy that works for this share of the timed part: spinning counts, waking up does not.
 _BUSY = 0.2

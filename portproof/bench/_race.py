@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from portproof._errors import Unavailable
-from portproof._resolve import Located
 from portproof.bench._choose import sweep, thread_counts
 from portproof.bench._result import BenchResult, Objective, Suite
 from portproof.bench._run import Stage, Watch
+from portproof.ports._locate import Located
 from portproof.runners._choice import with_threads
 
 #: Timed seconds in each process of the first heat; each heat doubles it.

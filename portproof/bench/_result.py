@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from portproof._atomic import hash_json, read_json
+from portproof._disk import hash_json, read_json
 from portproof._errors import BadInput
 
 #: Raised when a field changes its meaning or disappears.

@@ -15,16 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from portproof._environment import host, package_versions, thread_budget
 from portproof._errors import BadInput, PortproofError, Unavailable
-from portproof._report import HOLDS, Hop, gravest
-from portproof._resolve import Located
-from portproof._session import Sessions, WorkerSession
+from portproof._machine import host, package_versions, thread_budget
 from portproof.bench._choose import choose
 from portproof.bench._prepare import Prepared, prepare
 from portproof.bench._proof import Asked, Speed, prove
 from portproof.bench._result import BenchResult, Claim, Mark, Process, Row, Skipped, Suite
+from portproof.judge._report import HOLDS, Hop, gravest
+from portproof.ports._locate import Located
 from portproof.runners._choice import Choice
+from portproof.sides._session import Sessions, WorkerSession
 
 #: Rounds below which there is nothing to compare; a row that does not fit a budget that often is left out.
 LEAST_ROUNDS = 3
@@ -203,7 +203,7 @@ def start_timing(
         session.call("point", weights=str(prepared.weights[info.side]) if artefact is None else None)
         started = time.perf_counter() - begun
         future: Future[Any] = session.submit(
-            "time", runner=info.name, inputs=str(prepared.request(batch, number)), out=str(prepared.out),
+            "bench.time", runner=info.name, inputs=str(prepared.request(batch, number)), out=str(prepared.out),
             seconds=suite.seconds, scenario=suite.scenario, boundary=suite.boundary, rate=suite.rate, seed=number,
             artefact=None if artefact is None else str(artefact), cache=str(prepared.cache(choice.name, batch)),
             **options,
@@ -305,7 +305,7 @@ class _Rounds:
         if self._probing is None:
             self._probing = _quiet_session(self.sessions)
         try:
-            found = self._probing.call("probe", threads=self.suite.threads, seconds=_PROBE_S)
+            found = self._probing.call("bench.probe", threads=self.suite.threads, seconds=_PROBE_S)
         except Unavailable as error:
             if not any(entry.runner == "peak" for entry in self.skipped):
                 self.skipped.append(Skipped("peak", str(error)))
@@ -350,7 +350,7 @@ class _Rounds:
     @staticmethod
     def _ratio32(hops: Sequence[Hop], precision: str) -> float | None:
         """Return the farthest error in float32's floors, whatever the precision."""
-        from portproof._numerics import EPSILON
+        from portproof._numbers import EPSILON
 
         ratios = [hop.worst.ratio for hop in hops if hop.worst is not None and hop.worst.ratio is not None]
         if not ratios:
@@ -396,7 +396,7 @@ def _process(number: int, answer: Mapping[str, Any], claims: tuple[Claim, ...]) 
 
 def _hop_again(row: Row) -> Hop:
     """Return a row's verdict as the hop that it was made from."""
-    from portproof._report import Worst
+    from portproof.judge._report import Worst
 
     worst = Worst("", row.ratio, None, None, None)
     verdict: Any = "equivalent" if row.verdict == "refuted" else row.verdict

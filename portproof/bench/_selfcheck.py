@@ -15,15 +15,15 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from portproof._environment import host
 from portproof._errors import BadInput
-from portproof._resolve import Located
-from portproof._session import Sessions
+from portproof._machine import host
 from portproof.bench._prepare import prepare
 from portproof.bench._result import Suite
 from portproof.bench._run import Watch, neighbour, start_timing
 from portproof.bench._stats import MARGIN, compare_paired, detectable, undisturbed
+from portproof.ports._locate import Located
 from portproof.runners._choice import parse
+from portproof.sides._session import Sessions
 
 SCHEMA_VERSION = 1
 _KINDS = ("same", "slower")

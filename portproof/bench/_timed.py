@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._capture import save_arrays
-from portproof._environment import peak_memory
+from portproof._disk import save_arrays
 from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory
+from portproof._machine import peak_memory
 from portproof.bench import _clock
 from portproof.bench._gpu import gpu_state
 from portproof.bench._proof import busy_threads, involuntary_switches, thread_times

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from portproof._atomic import atomic_path, write_text
+from portproof._disk import atomic_path, write_text
 from portproof._errors import BadInput, PortproofError, one_line
 from portproof.checkpoints import _onnx, _paddle, _safetensors, _torch
 from portproof.checkpoints._stored import DTYPES, Checkpoint, Stored, dtype_of, is_floating

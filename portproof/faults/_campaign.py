@@ -16,17 +16,18 @@ from typing import Any
 
 import numpy as np
 
-from portproof._atomic import exclusive, require_writable
-from portproof._capture import save_arrays
-from portproof._environment import host, thread_budget, tool_version
+from portproof._disk import exclusive, require_writable, save_arrays
 from portproof._errors import BadInput, one_line
-from portproof._inputs import few_rows, make_batch, take_rows
-from portproof._replay import Answer, Replay, settle_accepted
-from portproof._resolve import Located, resolve_callable
-from portproof._session import Sessions
-from portproof._sides import Sides, Watch
+from portproof._machine import host, thread_budget, tool_version
 from portproof.faults._catalogue import sample
 from portproof.faults._kinds import Fault
+from portproof.faults._sight import Answer, read
+from portproof.ports._inputs import few_rows, make_batch, take_rows
+from portproof.ports._locate import Located, resolve_callable
+from portproof.replay._judge import settle_accepted
+from portproof.replay._replay import Replay
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides, Watch
 
 SCHEMA_VERSION = 1
 _CHUNK = 12
@@ -55,7 +56,10 @@ class FaultOptions:
 
 @dataclass(frozen=True)
 class Planted:
-    """A group of faults that was planted together, and what became of it. See :class:`portproof._replay.Answer`."""
+    """A group of faults that was planted together, and what became of it.
+
+    See :class:`portproof.faults._sight.Answer`.
+    """
 
     seed: int
     side: str
@@ -213,7 +217,7 @@ class _Campaign:
             for lead, planted in ((one, two), (two, one))
         }
         for replay in replays.values():
-            replay.submit(look=False, seed=seed)
+            replay.submit()
         asked: list[tuple[str, Future[Any]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
             _, culprits, found = replay.judge()
@@ -225,19 +229,19 @@ class _Campaign:
             asked += [(planted, future) for future in self._submit(replay, planted, seed, *half)]
         for planted, future in asked:
             for answer in future.result():
-                self.kept.add(Planted(seed, planted, replays[planted].read(answer)))
+                self.kept.add(Planted(seed, planted, read(replays[planted], answer)))
                 self.progress.step()
 
     def _submit(self, replay: Replay, side: str, seed: int, singles: int, groups: int) -> Iterator[Future[Any]]:
         where: dict[str, Any] = {"pairs": self.pairs.keys[side], **replay.files}
-        listed = self.sides.do(side, "listing faults", "catalogue", **where).result()
+        listed = self.sides.do(side, "listing faults", "faults.catalogue", **where).result()
         faults = [Fault.from_json(fault) for fault in listed]
         wanted = [[fault] for fault in sample(faults, singles, seed)] + _groups(faults, groups, seed)
         left = [group for group in wanted if (seed, side, " + ".join(map(str, group))) not in self.kept.keys]
         self.progress.step(len(wanted) - len(left))
         for start in range(0, len(left), _CHUNK):
             chunk = [[asdict(fault) for fault in group] for group in left[start : start + _CHUNK]]
-            yield self.sides.do(side, "planting faults", "plant", faults=chunk, seed=seed, **where)
+            yield self.sides.do(side, "planting faults", "faults.plant", faults=chunk, seed=seed, **where)
 
 
 def _groups(faults: Sequence[Fault], count: int, seed: int) -> list[list[Fault]]:

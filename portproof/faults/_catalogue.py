@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from portproof._settings import write_setting
 from portproof._tree import leaves, rebuild
 from portproof.faults._kinds import (
     Array,
@@ -25,6 +24,7 @@ from portproof.faults._kinds import (
     everywhere,
     generator,
 )
+from portproof.frameworks._settings import write_setting
 
 _ACTIVATIONS = {
     "ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "GELU", "SiLU", "Sigmoid", "Tanh", "Hardswish", "PReLU", "Softmax",

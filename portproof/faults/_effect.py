@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import ModelRaised
-from portproof._model import Arrays, Model, wrapped_forwards
 from portproof._tree import leaves, rebuild
+from portproof.frameworks._model import Arrays, Model, wrapped_forwards
 
 Array = np.ndarray[Any, Any]
 

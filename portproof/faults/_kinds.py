@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput
-from portproof._layers import BY_NAME
-from portproof._model import Model, wrapped_forwards
-from portproof._port import Port
-from portproof._resolve import import_attribute
-from portproof._settings import read_settings, write_setting
 from portproof._tree import leaves, rebuild
+from portproof.frameworks._layers import BY_NAME
+from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._settings import read_settings, write_setting
+from portproof.ports._locate import import_attribute
+from portproof.ports._port import Port
 
 Array = np.ndarray[Any, Any]
 Arrays = Sequence[Array]

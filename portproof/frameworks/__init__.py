@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from portproof._account import Entry
 from portproof._errors import Unavailable
+from portproof.frameworks._entries import Entry
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,9 +13,9 @@ import numpy as np
 warnings.filterwarnings("ignore", message="No ccache found")
 import paddle  # noqa: E402
 
-from portproof._account import Entry, further_names  # noqa: E402
 from portproof._errors import Unavailable  # noqa: E402
-from portproof._layers import layer_type  # noqa: E402
+from portproof.frameworks._entries import Entry, further_names  # noqa: E402
+from portproof.frameworks._layers import layer_type  # noqa: E402
 
 
 class PaddleFramework:
@@ -154,6 +154,6 @@ class PaddleFramework:
         return [float(begin.elapsed_time(end)) for begin, end in pairs]
 
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
-        from portproof._export import paddle_to_onnx
+        from portproof.frameworks._paddle_export import paddle_to_onnx
 
         paddle_to_onnx(model, spec, Path(path))

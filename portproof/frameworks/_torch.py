@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from portproof._account import Entry, further_names
 from portproof._errors import Unavailable
-from portproof._layers import FLOAT32_SETTINGS, layer_type
+from portproof.frameworks._entries import Entry, further_names
+from portproof.frameworks._layers import FLOAT32_SETTINGS, layer_type
 
 
 class TorchFramework:

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import onnx
 
-from portproof._judge import FLOOR_MULTIPLE, Floor, measure_floor, ratio
-from portproof._numerics import compare
-from portproof._taps import RETURNED, TapDifference, TapStore
+from portproof._numbers import compare
 from portproof.graphs._interpret import Graph, load_graph
+from portproof.judge._floor import FLOOR_MULTIPLE, Floor, measure_floor, ratio
+from portproof.replay._taps import RETURNED, TapDifference, TapStore
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]

@@ -1,8 +1,8 @@
 """A graph interpreted in float64: the judge of exports and of runtimes.
 
 ONNX's own reference evaluator says what each operator means; it takes twenty seconds an image. So convolutions run on
-a framework's kernels and pools on NumPy's windows, and the rest stays the reference's. ``tests/test_graphs.py`` holds
-these to ONNX Runtime.
+a framework's kernels and pools on NumPy's windows, and the rest stays the reference's. ``tests/graphs/test_graphs.py``
+holds these to ONNX Runtime.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_resize import Resize as Reference
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
-from portproof._port import Port
 from portproof.graphs._recurrent import GRU, LSTM
+from portproof.ports._port import Port
 
 Array = np.ndarray[Any, Any]
 Arrays = Mapping[str, Array]

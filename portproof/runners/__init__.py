@@ -14,10 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from portproof._errors import BadInput
-from portproof._port import Port
+from portproof.ports._port import Port
 
 if TYPE_CHECKING:
     import numpy as np
+
+#: The runner that is each side's reference.
+EAGER = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class RunnerJob:
         device: ``"cpu"`` or ``"cuda"``.
         threads: compute threads.
         optimise: for runners of graphs, whether the runtime may rewrite the graph.
-        hollow: build the model without its parameters, for ``portproof._stream``.
+        hollow: build the model without its parameters, for ``portproof.replay._stream``.
         settings: of the runner's own, by name; see :attr:`RunnerInfo.settings`.
         cache: folder for what is costly to build again (TensorRT engines, compiled code); None keeps nothing.
         rows: in every request, where that is known and a runner may fix its shapes; None where it varies.

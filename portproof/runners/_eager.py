@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from portproof._model import Model
-from portproof._resolve import resolve_factory
 from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
+from portproof.frameworks._model import Model
+from portproof.ports._locate import resolve_factory
 from portproof.runners import RunnerJob
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]

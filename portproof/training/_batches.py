@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput
-from portproof._inputs import normalised
-from portproof._port import Port
+from portproof.ports._inputs import normalised
+from portproof.ports._port import Port
 from portproof.training._data import DataSet, Part
 
 Array = np.ndarray[Any, Any]

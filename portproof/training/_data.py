@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput, Unavailable
-from portproof._inputs import SUFFIXES, read_photograph
+from portproof.ports._inputs import SUFFIXES, read_photograph
 
 Array = np.ndarray[Any, Any]
 

@@ -14,12 +14,12 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, ModelRaised, one_line, require_memory
-from portproof._layers import is_whole
-from portproof._model import Model, whole_layers, wrapped_forwards
-from portproof._port import Port
-from portproof._resolve import resolve_callable, resolve_factory
 from portproof._tree import leaves, name_outputs, rebuild
 from portproof.frameworks import Framework, load_framework
+from portproof.frameworks._layers import is_whole
+from portproof.frameworks._model import Model, whole_layers, wrapped_forwards
+from portproof.ports._locate import resolve_callable, resolve_factory
+from portproof.ports._port import Port
 from portproof.runners import RunnerJob
 from portproof.training._batches import DROPOUT
 from portproof.training._learning import load_learning

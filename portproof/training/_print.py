@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from portproof._sides import TITLE
-from portproof.training._train import Rows, Trained
+from portproof.ports._port import TITLE
+from portproof.training._trained import Rows, Trained
 
 #: Steps that the figures beside the bar are averaged over.
 _RECENT = 20

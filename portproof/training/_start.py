@@ -1,8 +1,9 @@
 """A good start: weights normalised from data, and classifiers that begin without an opinion.
 
 A network of twenty layers without normalisation hardly learns from a framework's own first weights. Those of
-:mod:`portproof._sensitise` (Krähenbühl et al., 2016) hand a signal of unit variance to every layer; the layers that
-return the outputs are then turned down, so that all classes begin about equally likely and the first gradients small.
+:mod:`portproof.sides._sensitise` (Krähenbühl et al., 2016) hand a signal of unit variance to every layer; the layers
+that return the outputs are then turned down, so that all classes begin about equally likely and the first gradients
+small.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from portproof._model import Model, wrapped_forwards
-from portproof._sensitise import sensitise
+from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.sides._sensitise import sensitise
 
 #: What the layers that return the outputs are turned down to.
 QUIET = 0.1

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from portproof._account import Account
 from portproof._errors import BadInput
-from portproof._weights import transfer, transfer_present
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
+from portproof.convert._account import Account
+from portproof.convert._transfer import transfer, transfer_present
 from portproof.training._learner import Learner
 from portproof.training._learning import SHAPED
 

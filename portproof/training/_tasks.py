@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._capture import save_arrays
+from portproof._disk import save_arrays
 from portproof._errors import BadInput
-from portproof._model import Model
-from portproof._resolve import resolve_factory
-from portproof.runners import RunnerJob, find_runner
+from portproof.frameworks._model import Model
+from portproof.ports._locate import resolve_factory
+from portproof.runners import find_runner
+from portproof.sides._workplace import Workplace
 from portproof.training._batches import Batch, Batches, image_size, test_batches
 from portproof.training._data import load_data
 from portproof.training._learner import Learner, ready_framework, with_steps
@@ -27,14 +28,14 @@ TEST_BATCH = 32
 
 
 class TrainingTasks:
-    """Tasks on one side; see :class:`portproof._tasks.Tasks`, which these are reached through.
+    """Tasks on one side; see :class:`portproof.sides._workplace.Workplace`.
 
     Args:
-        job: the port, the side, the device and the threads.
+        place: of this side.
     """
 
-    def __init__(self, job: RunnerJob) -> None:
-        self.job, self.port, self.side = job, job.port, job.side
+    def __init__(self, place: Workplace) -> None:
+        self.place, self.port, self.side = place, place.job.port, place.job.side
         self._batches: Iterator[Batch] | None = None
 
     def look(self, data: str, seed: int) -> dict[str, Any]:
@@ -60,7 +61,7 @@ class TrainingTasks:
 
     def normalise(self, inputs: str, out: str, seed: int) -> None:
         """Write starting weights that are normalised on some inputs."""
-        model = Model(ready_framework(self.job), self.port, resolve_factory(self.port, self.side), "float32")
+        model = Model(ready_framework(self.place.job), self.port, resolve_factory(self.port, self.side), "float32")
         save_arrays(Path(out), normalised_start(model, load_file(inputs), seed))
 
     def labels(self) -> list[int]:
@@ -80,7 +81,14 @@ class TrainingTasks:
         settings = with_steps(self.port, self.side, self.recipe.settings, self.recipe.steps)
         file = Path(weights) if weights else None
         self.learner = Learner(
-            ready_framework(self.job), self.port, "float32", settings, self.recipe.seed, self.recipe.dropout, keys, file
+            ready_framework(self.place.job),
+            self.port,
+            "float32",
+            settings,
+            self.recipe.seed,
+            self.recipe.dropout,
+            keys,
+            file,
         )
         self.rows: list[dict[str, Any]] = []
         self.tests: list[dict[str, Any]] = []
@@ -159,7 +167,7 @@ class TrainingTasks:
         self.size = image_size(self.port)
         info = find_runner(runner)
         job = replace(
-            self.job, side=info.side, precision="float32", weights=Path(weights) if weights else None,
+            self.place.job, side=info.side, precision="float32", weights=Path(weights) if weights else None,
             artefact=Path(artefact) if artefact else None,
         )  # fmt: skip
         with info.load()(job) as built:

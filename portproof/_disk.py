@@ -1,0 +1,152 @@
+"""Arrays and JSON on disk, and files that appear whole or not at all: written beside their place, synced, renamed."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from portproof._errors import BadInput, one_line
+
+#: A document is held in memory several times over while it is read.
+_LONGEST_JSON = 256 << 20
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside ``target`` that takes its place when the block ends well.
+
+    Raises:
+        BadInput: the folder does not exist or cannot be written. The old file is left as it was.
+    """
+    path = Path(target)
+    require_writable(path)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    except OSError as error:
+        raise BadInput(f"cannot write '{path}': {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def require_writable(path: Path) -> None:
+    """Raise :class:`BadInput` where a file cannot be made at ``path``, before any work is spent on it."""
+    if path.is_dir():
+        raise BadInput(f"cannot write '{path}': it is a folder; give the name of a file.")
+    if not path.parent.is_dir():
+        raise BadInput(f"cannot write '{path}': the folder '{path.parent}' does not exist; make it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise BadInput(f"cannot write '{path}': no permission to write in '{path.parent}'.")
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write a text file atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path, what: str) -> Any:
+    """Read a JSON document that may come from a stranger.
+
+    Args:
+        path: of the file.
+        what: it should be, for people: ``"no result of portproof bench run"``.
+
+    Raises:
+        BadInput: it is missing, no JSON, too deep, or larger than any that is written here.
+    """
+    if not path.is_file():
+        raise BadInput(f"'{path}': no such file.")
+    try:
+        size = path.stat().st_size
+        if size > _LONGEST_JSON:
+            raise BadInput(f"'{path}' is {what}: it has {size >> 20} MiB, at most {_LONGEST_JSON >> 20} are read.")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError) as error:
+        raise BadInput(
+            f"'{path}' is damaged: no whole JSON document ({one_line(error, 100)}); make it again."
+        ) from error
+
+
+def hash_json(document: Mapping[str, Any]) -> str:
+    """Return the hash of a JSON document, whatever the order of its keys."""
+    return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Hold a file or folder that is written to bit by bit for this process alone; a killed one lets go by itself.
+
+    Raises:
+        BadInput: another process holds it.
+    """
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                yield  # a file system without locks: as before they were there
+                return
+            raise BadInput(f"another run is writing to '{path}'; wait for it, or name another -o.") from None
+        yield
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+    """Write arrays by name.
+
+    Raises:
+        BadInput: they cannot be written, for instance because the disk is full.
+    """
+    try:
+        save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
+    except SafetensorError as error:
+        raise BadInput(f"cannot write '{path}' ({one_line(error, 120)}); make room, or set TMPDIR.") from error
+
+
+def hash_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """Hash names, shapes, dtypes and bytes, independent of the order of names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.asarray(arrays[name], order="C")
+        digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
+        digest.update(array.data)
+    return digest.hexdigest()
+
+
+def finite(value: Any) -> Any:
+    """Replace NaN and infinity, which JSON has no words for, by None."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return value

@@ -1,0 +1,1 @@
+"""The commands; and where an exception becomes an exit code."""

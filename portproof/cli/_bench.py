@@ -1,0 +1,348 @@
+"""``portproof bench``: its commands. Nothing heavy is imported before one of them needs it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from portproof._errors import BadInput
+from portproof.cli._options import (
+    Device,
+    PortName,
+    Setting,
+    device_named,
+    duration,
+    find_port_named,
+    numbers_of,
+    settings_of,
+    share,
+)
+
+bench = typer.Typer(
+    help="Time the runners of a port, with numbers that hold.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Out = Annotated[Path | None, typer.Option("-o", "--out", help="The file to write.")]
+File = Annotated[Path, typer.Argument(help="A result of `portproof bench run`.")]
+
+
+@bench.command("run")
+def run(
+    port: PortName = None,
+    runners: Annotated[
+        str | None,
+        typer.Option("--runners", help="Names with commas, name:setting=value for settings. Default: all there are."),
+    ] = None,
+    every: Annotated[bool, typer.Option("--sweep", help="All runners with all settings and thread counts.")] = False,
+    batch: Annotated[str, typer.Option("--batch", help="Rows in a request, with commas.")] = "1",
+    processes: Annotated[
+        int, typer.Option("--processes", help="Fresh processes a runner; with --budget the most.")
+    ] = 5,
+    seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 1.5,
+    threads: Annotated[str, typer.Option("--threads", help="Of each process; auto for all this one may use.")] = "auto",
+    device: Device = "cpu",
+    precision: Annotated[str, typer.Option("--precision", help="Of the runners, with commas.")] = "float32",
+    scenario: Annotated[str, typer.Option("--scenario", help="single, offline or server.")] = "single",
+    rate: Annotated[float | None, typer.Option("--rate", help="Requests a second, for --scenario server.")] = None,
+    boundary: Annotated[str, typer.Option("--boundary", help="host or device.")] = "host",
+    objective: Annotated[str, typer.Option("--objective", help="latency, throughput or contended.")] = "latency",
+    budget: Annotated[str | None, typer.Option("--budget", help="Time for all rounds, such as 120s or 5m.")] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
+    ] = None,
+    out: Out = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the file of -o.")] = False,
+    settings: Setting = None,
+) -> None:
+    """Time runners on what has just passed parity: fresh processes, interleaved in random order."""
+    from portproof._disk import require_writable, write_text
+    from portproof.bench._choose import sweep
+    from portproof.bench._print import print_result
+    from portproof.bench._result import BenchResult
+    from portproof.bench._run import run_suite
+    from portproof.render._terminal import output
+
+    if suite is not None:
+        located, declared = _declared(suite)
+    else:
+        located = find_port_named(port)
+        named = tuple(runners.split(",")) if runners else ()
+        if every:
+            named = sweep(located.port, device_named(device), scenario, tuple(precision.split(",")))
+        declared = _suite(
+            located.port.name, runners=named,
+            batches=numbers_of("--batch", batch), processes=processes, seconds=seconds,
+            threads=None if threads == "auto" else numbers_of("--threads", threads)[0], device=device_named(device),
+            precisions=tuple(precision.split(",")), scenario=scenario, rate=rate, boundary=boundary,
+            objective=objective, budget_s=None if budget is None else duration("--budget", budget),
+            kwargs=settings_of(settings),
+        )  # fmt: skip
+    if out is not None:
+        require_writable(out)
+    resumed = _resumed(out, declared) if resume else None
+
+    def keep(result: BenchResult) -> None:
+        if out is not None:
+            write_text(out, json.dumps(result.to_json(), indent=1) + "\n")
+
+    last: list[BenchResult] = []
+    with _live() as (watch, show):
+
+        def seen(result: BenchResult) -> None:
+            last[:] = [result]
+            show(result)
+            keep(result)
+
+        try:
+            result = run_suite(located, declared, watch, seen, resumed)
+        except KeyboardInterrupt:
+            if not last:
+                raise
+            result = last[0]
+    keep(result)
+    print_result(result, output())
+    if not result.complete:
+        where = f"; go on with --resume -o {out}" if out is not None else "; with -o, what was measured is kept"
+        typer.echo(f"interrupted after {len({m.round for m in result.marks if m.when == 'after'})} rounds{where}")
+        raise typer.Exit(130)
+    raise typer.Exit(result.exit_code)
+
+
+@bench.command("compare")
+def compare(
+    first: File,
+    second: File,
+    fail_if_slower: Annotated[
+        str | None, typer.Option("--fail-if-slower", metavar="5%", help="Exit 1 where the second is slower by more.")
+    ] = None,
+) -> None:
+    """Compare two results row by row; indicative at best, since they were not interleaved."""
+    from portproof.bench._compare import compare_results, print_comparison
+    from portproof.bench._result import read_result
+    from portproof.render._terminal import output
+
+    limit = None if fail_if_slower is None else share("--fail-if-slower", fail_if_slower)
+    found = compare_results(read_result(first), read_result(second), limit)
+    print_comparison(found, output(), (first.name, second.name))
+    raise typer.Exit(found.exit_code)
+
+
+@bench.command("gate")
+def gate(
+    port: PortName = None,
+    base: Annotated[
+        str, typer.Option("--base", help="The version to hold this one against: a git revision, or a folder.")
+    ] = "HEAD",
+    runners: Annotated[
+        str | None, typer.Option("--runners", help="Names with commas. Default: the frameworks themselves.")
+    ] = None,
+    batch: Annotated[str, typer.Option("--batch", help="Rows in a request, with commas.")] = "1",
+    pairs: Annotated[int, typer.Option("--pairs", min=2, help="Pairs of fresh processes a runner.")] = 8,
+    seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 0.5,
+    device: Device = "cpu",
+    fail_if_slower: Annotated[str, typer.Option("--fail-if-slower", metavar="5%")] = "5%",
+    settings: Setting = None,
+) -> None:
+    """Run this version and another interleaved; exit 1 where this one is slower beyond doubt, 3 where none can tell."""
+    from portproof.bench._compare import compare_results, print_comparison
+    from portproof.bench._gate import run_gate
+    from portproof.bench._print import PLAIN, print_reasons
+    from portproof.render._terminal import output, watching
+
+    located = find_port_named(port)
+    named = tuple(runners.split(",")) if runners else tuple(PLAIN[side] for side in located.port.sides)
+    suite = _suite(
+        located.port.name, runners=named, batches=numbers_of("--batch", batch), processes=pairs, seconds=seconds,
+        device=device_named(device), kwargs=settings_of(settings),
+    )  # fmt: skip
+    limit = share("--fail-if-slower", fail_if_slower)
+    with watching() as watch:
+        results = run_gate(located, base, suite, watch)
+    for name, result in zip((base, "now"), results, strict=True):
+        print_reasons(result, output(), f"{name}: ")
+        if result.exit_code in (1, 4):
+            raise typer.Exit(result.exit_code)
+    found = compare_results(*results, limit, interleaved=True)
+    print_comparison(found, output(), (base, "now"))
+    raise typer.Exit(found.exit_code)
+
+
+@bench.command("selfcheck")
+def selfcheck(
+    port: PortName = None,
+    runner: Annotated[str, typer.Option("--runner", help="Compared with itself.")] = "onnxruntime-torch",
+    comparisons: Annotated[int, typer.Option("--comparisons", min=1, help="Of each kind.")] = 20,
+    pairs: Annotated[int, typer.Option("--pairs", min=2, help="Pairs of fresh processes in a comparison.")] = 8,
+    seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 0.3,
+    slowdown: Annotated[str, typer.Option("--slowdown", help="Planted into one of the two.")] = "5%",
+    kinds: Annotated[
+        str, typer.Option("--kinds", help="same, slower; quiet, neighbour: what to measure, with commas.")
+    ] = "same,slower,quiet,neighbour",
+    threads: Annotated[int, typer.Option("--threads", help="Of each process.")] = 1,
+    out: Out = None,
+) -> None:
+    """Measure on this machine how often equal runners are called different, and what change can be told."""
+    from portproof._disk import require_writable, write_text
+    from portproof.bench._selfcheck import SelfCheck, print_selfcheck, run_selfcheck
+    from portproof.render._terminal import output, watching
+
+    if out is not None:
+        require_writable(out)
+    asked = SelfCheck(
+        runner, comparisons, pairs, seconds, share("--slowdown", slowdown), tuple(kinds.split(",")), threads
+    )
+
+    def keep(document: dict[str, Any]) -> None:
+        if out is not None:
+            write_text(out, json.dumps(document, indent=1) + "\n")
+
+    with watching() as watch:
+        found = run_selfcheck(find_port_named(port), asked, watch, keep)
+    print_selfcheck(found, output())
+    raise typer.Exit(found.exit_code)
+
+
+@bench.command("recommend")
+def recommend(
+    result: Annotated[Path | None, typer.Argument(help="A result to choose from; without, runners are raced.")] = None,
+    port: Annotated[str | None, typer.Option("--port", help="The port to race, where there is no result.")] = None,
+    slo: Annotated[
+        str | None, typer.Option("--slo", metavar="p99=30ms", help="What a choice must keep: p50, p90 or p99.")
+    ] = None,
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Rows in a request.")] = 1,
+    objective: Annotated[str, typer.Option("--objective", help="latency, throughput or contended.")] = "latency",
+    runners: Annotated[str | None, typer.Option("--runners", help="To choose among, with commas.")] = None,
+    device: Device = "cpu",
+    out: Out = None,
+) -> None:
+    """Name the runner and settings to deploy, and why; races them where no result is given."""
+    from portproof._disk import require_writable, write_text
+    from portproof.bench._recommend import Slo, print_choice, recommend_from
+    from portproof.bench._result import read_result
+    from portproof.render._terminal import output, watching
+
+    kept = None if slo is None else Slo.parse(slo)
+    if result is not None:
+        found = recommend_from(read_result(result), batch, kept)
+        print_choice(found, output())
+        raise typer.Exit(found.exit_code)
+    from portproof.bench._race import race
+
+    if out is not None:
+        require_writable(out)
+    named = tuple(runners.split(",")) if runners else ()
+    with watching() as watch:
+        raced = race(find_port_named(port), named, batch, device_named(device), objective, watch)  # type: ignore[arg-type]
+    if out is not None:
+        write_text(out, json.dumps(raced.result.to_json(), indent=1) + "\n")
+    found = recommend_from(raced.result, batch, kept)
+    print_choice(found, output(), raced)
+    raise typer.Exit(found.exit_code)
+
+
+@bench.command("report")
+def report(
+    result: File,
+    html: Annotated[Path | None, typer.Option("--html", help="The page to write.")] = None,
+    contended: Annotated[
+        Path | None, typer.Option("--contended", help="A result of the same suite beside a busy neighbour.")
+    ] = None,
+) -> None:
+    """Draw a result as one page that needs no network: distributions, shares of the peak, batches, break-even."""
+    from portproof._disk import require_writable, write_text
+    from portproof.bench._html import page
+    from portproof.bench._result import read_result
+
+    target = html or result.with_suffix(".html")
+    require_writable(target)
+    write_text(target, page(read_result(result), None if contended is None else read_result(contended)))
+    typer.echo(f"wrote {target}")
+
+
+@bench.command("validate")
+def validate(
+    result: Annotated[Path | None, typer.Argument(help="A result of `portproof bench run`.")] = None,
+    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema.")] = False,
+) -> None:
+    """Check a result against the schema, and make its figures again from its samples."""
+    from portproof.bench._result import json_schema, read_result
+
+    if schema:
+        typer.echo(json.dumps(json_schema(), indent=1))
+        return
+    if result is None:
+        raise BadInput("name a result, or give --schema.")
+    found = read_result(result)
+    samples = sum(len(row.samples_ms) for row in found.rows)
+    typer.echo(f"{result}: schema {found.schema_version}, {len(found.rows)} rows, {samples:,} samples"
+               f"{'' if found.complete else ', not complete'}")  # fmt: skip
+
+
+def _suite(port: str, **fields: Any) -> Any:
+    from portproof.bench._result import Suite
+
+    return Suite(port, **fields)
+
+
+def _declared(name: str) -> tuple[Any, Any]:
+    """Return the port and the suite that a project declares."""
+    from portproof.bench._result import Suite
+    from portproof.ports._locate import find_port, find_project, import_attribute
+
+    project = find_project()
+    project.put_on_path()
+    module, _, attribute = name.partition(":")
+    declared = import_attribute(module, attribute or "SHORT", f"suite '{name}'")
+    if not isinstance(declared, Suite):
+        raise BadInput(f"suite '{name}' is a {type(declared).__name__}, expected a portproof.bench.Suite.")
+    return find_port(declared.port, project), declared
+
+
+def _resumed(out: Path | None, suite: Any) -> Any:
+    """Return the interrupted result that a run goes on from."""
+    from dataclasses import replace
+
+    from portproof._machine import processor, thread_budget
+    from portproof.bench._result import read_result
+
+    if out is None:
+        raise BadInput("--resume goes on from the file of -o; name it.")
+    found = read_result(out)
+    if found.complete:
+        raise BadInput(f"'{out}' is complete; there is nothing to resume.")
+    wanted = replace(suite, threads=suite.threads or thread_budget())
+    for name in wanted.__dataclass_fields__:
+        old, new = getattr(found.suite, name), getattr(wanted, name)
+        if old != new:
+            raise BadInput(f"'{out}' was run with {name} {old}, this run asks for {new}; name another file.")
+    if found.environment.get("processor") != processor():
+        raise BadInput(f"'{out}' was run on {found.environment.get('processor')}, this is {processor()}; begin anew.")
+    return found
+
+
+def _live() -> Any:
+    """Return a context with a watch and a function that shows the rows so far, where standard error is a terminal."""
+    from collections.abc import Callable, Iterator
+    from contextlib import contextmanager
+
+    from rich.console import Console, Group
+    from rich.live import Live
+
+    from portproof.bench._print import running_table
+    from portproof.bench._result import BenchResult
+    from portproof.render._terminal import Watching
+
+    @contextmanager
+    def live() -> Iterator[tuple[Watching, Callable[[BenchResult], None]]]:
+        console, watch = Console(stderr=True), Watching()
+        if not console.is_terminal:
+            yield watch, lambda _: None
+            return
+        # Once a second: what this process draws is taken from what it times.
+        with Live(watch, console=console, refresh_per_second=1, transient=True) as shown:
+            yield watch, lambda result: shown.update(Group(running_table(result), watch))
+
+    return live()

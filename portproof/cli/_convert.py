@@ -1,0 +1,180 @@
+"""``portproof convert``, ``account`` and ``export``."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from portproof._errors import BadInput
+from portproof._machine import size_of
+from portproof.cli._options import PortName, RequiredPort, Setting, Weights, find_port_named, settings_of
+
+
+def convert(
+    source: Annotated[
+        Path,
+        typer.Argument(
+            metavar="SRC",
+            help="A checkpoint: .pdparams, .pt, .pth, .safetensors, .safetensors.index.json, or an .onnx file.",
+        ),
+    ],
+    target: Annotated[Path | None, typer.Argument(metavar="DST", help="The checkpoint to write.")] = None,
+    port: RequiredPort = None,
+    source_side: Annotated[str | None, typer.Option("--from", help="torch or paddle: whose layouts SRC holds.")] = None,
+    target_side: Annotated[str | None, typer.Option("--to", help="torch or paddle: whose layouts DST gets.")] = None,
+    table: Annotated[
+        Path | None, typer.Option("--map", help="A map of names in place of the port's; `account -o` writes one.")
+    ] = None,
+    suggest: Annotated[
+        Path | None,
+        typer.Option("--suggest", metavar="FILE", help="Only write a map with SRC's names, to look through."),
+    ] = None,
+    params: Annotated[
+        Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
+    ] = None,
+    keep_dtype: Annotated[
+        bool, typer.Option("--keep-dtype", help="Carry floats of another width as they are.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    check: Annotated[
+        bool, typer.Option("--verify", help="Prove the round trip bit by bit and, with a port, the outputs.")
+    ] = False,
+    shard: Annotated[str, typer.Option("--shard", help="Size of each file behind a .safetensors.index.json.")] = "5GB",
+    settings: Setting = None,
+) -> None:
+    """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time."""
+    from portproof.convert._convert import Options
+    from portproof.convert._convert import convert as run
+    from portproof.convert._convert import suggest as write_suggestions
+    from portproof.render._terminal import watching
+    from portproof.sides._given import plan_of
+    from portproof.sides._session import Sessions
+
+    for option, side in (("--from", source_side), ("--to", target_side)):
+        if side not in (None, "torch", "paddle"):
+            raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
+    options = Options(source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard))
+    located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
+    chosen, kwargs = None if located is None else located.port, settings_of(settings)
+    if kwargs and chosen is not None:
+        chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
+    with watching() as watch:
+        watch("convert", "what corresponds")
+        plan = plan_of(chosen, table, lambda: Sessions(find_port_named(port), kwargs))
+        if suggest is not None:
+            like = write_suggestions(plan, source, options, suggest)
+            for name, other in like.items():
+                typer.echo(f"'{other}' in place of '{name}'?")
+            typer.echo(f"wrote {suggest}: look through it, then convert with --map {suggest}")
+            return
+        if target is None:
+            raise BadInput("DST is missing; name the checkpoint to write.")
+        if params is not None or ".pdopt" in (source.suffix.lower(), target.suffix.lower()):
+            _convert_optimiser(plan, source, target, params)
+            return
+        done = run(plan, source, target, options, lambda said: watch("convert", said))
+    _print_converted(done)
+    if not check or done.written is None or located is None:
+        return
+    from portproof.parity._verify import verify as judge
+    from portproof.render._terminal import output, print_report
+
+    with watching() as watch:
+        report = judge(located, watch=watch, weights=done.written, kwargs=kwargs, quick=True)
+    print_report(report, output())
+    raise typer.Exit(report.exit_code)
+
+
+def _convert_optimiser(plan: Any, source: Path, target: Path, params: Path | None) -> None:
+    from portproof.convert._optimiser import convert_optimiser
+
+    if params is None:
+        raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
+    count = convert_optimiser(plan, source, target, params)
+    typer.echo(f"{count} tensors of the optimiser's state; by {plan.origin}")
+    typer.echo(f"wrote {target}")
+
+
+def _print_converted(done: Any) -> None:
+    """Print the account of a conversion in short."""
+    from collections import Counter
+
+    rows = done.plan.account.rows
+    counted = Counter(row.transform for row in rows)
+    said = ", ".join(f"{count} {transform}" for transform, count in sorted(counted.items()))
+    renamed = sum(row.torch != row.paddle for row in rows)
+    if done.source == done.target and done.plan.own is None:
+        typer.echo(f"{len(rows)} tensors of {done.source}, names and layouts as they were; by {done.plan.origin}")
+    else:
+        typer.echo(
+            f"{len(rows)} tensors from {done.source} to {done.target}: {said}; {renamed} renamed; by {done.plan.origin}"
+        )
+    left_out: dict[tuple[str, str], list[str]] = {}
+    for side, name, reason in done.plan.account.ignored:
+        left_out.setdefault((side, reason), []).append(name)
+    for (side, reason), names in left_out.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        typer.echo(f"left out: {side} '{names[0]}'{more}: {reason}")
+    if done.constants:
+        typer.echo(f"left out: {', '.join(done.constants)}: integers of the graph, no weights")
+    if done.verified is not None:
+        typer.echo(f"{done.verified} tensors read back and turned again: every bit as in the source")
+    typer.echo(f"wrote {done.written}" if done.written else "dry run: nothing was written")
+
+
+def export(
+    port: PortName = None,
+    side: Annotated[str, typer.Option("--from", help="torch or paddle.")] = "",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The .onnx file.")] = None,
+    weights: Weights = None,
+    settings: Setting = None,
+) -> None:
+    """Export one side to ONNX, with a dynamic batch and the port's input and output names."""
+    from portproof._api import export as run
+    from portproof.render._terminal import watching
+
+    located = find_port_named(port)
+    if side not in located.port.sides:
+        raise BadInput(
+            f"--from takes {' or '.join(located.port.sides)} for port '{located.port.name}', found '{side}'."
+        )
+    if out is None:
+        raise BadInput("-o is missing; name the .onnx file to write.")
+    with watching() as watch:
+        watch(side, "exporting to ONNX")
+        fixed = run(located, side, out, weights=weights, kwargs=settings_of(settings))
+    for name in fixed:
+        typer.echo(f"'{name}' is fixed at the port's size: the exporter cannot leave it open")
+    typer.echo(
+        f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB, with "
+        + (f"the weights of {weights.name}" if weights else "freshly initialised weights")
+    )
+
+
+def account(
+    port: PortName = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table to this file.")] = None,
+    settings: Setting = None,
+) -> None:
+    """Print how the two state dicts correspond, a row a tensor, as CSV."""
+    from portproof._disk import write_text
+    from portproof.convert._table import map_csv
+    from portproof.sides._given import account_of
+    from portproof.sides._session import Sessions
+
+    with Sessions(find_port_named(port), settings_of(settings)) as sessions:
+        plan = account_of(sessions)
+    found, entries = plan.account, plan.entries
+    for problem in found.problems:
+        typer.echo(f"{problem.kind}: {problem.message}", err=True)
+    text = map_csv(found, entries)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        write_text(out, text)
+    for side, name, reason in found.ignored:
+        typer.echo(f"left out: {side} '{name}': {reason}", err=True)
+    raise typer.Exit(1 if found.problems else 0)

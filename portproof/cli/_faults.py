@@ -1,0 +1,68 @@
+"""``portproof faults``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from portproof.cli._options import (
+    Json,
+    PortName,
+    Setting,
+    Training,
+    check_json,
+    find_port_named,
+    settings_of,
+    write_json,
+)
+
+
+def faults(
+    port: PortName = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Single faults, over all seeds and both sides.")] = 200,
+    groups: Annotated[int, typer.Option("--groups", min=0, help="Pairs and triples planted together.")] = 20,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Of weights, probes and places.")] = 2,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Seeds at a time. Default: by the cores.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="Results as they come, a line each; a run that was cut off goes on."),
+    ] = None,
+    training: Annotated[bool, typer.Option("--training", help="Plant them into the port's training.")] = False,
+    with_settings: Training = None,
+    json_file: Json = None,
+    settings: Setting = None,
+) -> None:
+    """Plant faults on either side of a right port, and count what the check sees of them."""
+    if training:
+        _training_faults(port, settings_of(with_settings, "--with"), settings_of(settings), json_file)
+    from portproof.faults._campaign import FaultOptions, plant_faults
+    from portproof.faults._print import print_faults
+    from portproof.render._terminal import output, watching
+
+    check_json(json_file)
+    options = FaultOptions(count, groups, seeds, jobs, out, settings_of(settings))
+    with watching() as watch:
+        report = plant_faults(find_port_named(port), options, watch)
+    if json_file != "-":
+        print_faults(report, output())
+    write_json(json_file, report.to_json())
+    raise typer.Exit(report.exit_code)
+
+
+def _training_faults(
+    port: str | None, chosen: dict[str, Any], kwargs: dict[str, Any], json_file: str | None
+) -> NoReturn:
+    """Plant faults into a training, with each optimiser that it has where none is named."""
+    from portproof.lockstep._campaign import plant_training_faults, print_training_faults
+    from portproof.render._terminal import output, watching
+
+    check_json(json_file)
+    each = [chosen] if "optimizer" in chosen else [{**chosen, "optimizer": name} for name in ("sgd", "adamw", "adam")]
+    with watching() as watch:
+        found = plant_training_faults(find_port_named(port), kwargs, each, 0, watch)
+    if json_file != "-":
+        print_training_faults(found, output())
+    write_json(json_file, found.to_json())
+    raise typer.Exit(found.exit_code)

@@ -1,0 +1,178 @@
+"""``portproof verify``, ``capture``, ``compare`` and ``match``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from portproof._errors import BadInput
+from portproof.cli._options import (
+    Device,
+    Images,
+    Json,
+    PortName,
+    Quiet,
+    RequiredPort,
+    Seed,
+    Setting,
+    Training,
+    Weights,
+    check_json,
+    device_named,
+    find_port_named,
+    pair_of,
+    settings_of,
+    write_json,
+)
+
+
+def verify(
+    port: PortName = None,
+    weights: Weights = None,
+    images: Images = None,
+    module: Annotated[
+        str, typer.Option("--module", metavar="PATH", help="Judge one part of a half-finished port.")
+    ] = "",
+    quick: Annotated[bool, typer.Option("--quick", help="No exports, no planted faults: for the edit loop.")] = False,
+    modules: Annotated[
+        bool, typer.Option("--modules/--no-modules", help="Replay module by module, to name the culprits.")
+    ] = True,
+    precision: Annotated[
+        str | None, typer.Option("--precision", help="Lower precisions to judge too: bfloat16, float16.")
+    ] = None,
+    runners: Annotated[
+        str | None, typer.Option("--runners", help="Other runners to judge too, with commas; see `portproof ports`.")
+    ] = None,
+    gradients: Annotated[bool, typer.Option("--gradients", help="Judge the backward pass too.")] = False,
+    steps: Annotated[
+        int, typer.Option("--steps", min=0, help="Train both sides so many steps too, compared one by one.")
+    ] = 0,
+    training: Training = None,
+    blockwise: Annotated[
+        bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
+    ] = False,
+    json_file: Json = None,
+    quiet: Quiet = False,
+    report_files: Annotated[
+        list[Path] | None,
+        typer.Option("--report", metavar="FILE", help="Also write a page (.html), a summary (.md) or JUnit (.xml)."),
+    ] = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: Setting = None,
+) -> None:
+    """Judge a port: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop."""
+    from portproof.parity._options import Options
+    from portproof.parity._verify import verify as judge
+    from portproof.render import check_target, write_report
+    from portproof.render._terminal import output, print_report, watching
+
+    check_json(json_file)
+    targets = [check_target(target) for target in report_files or []]
+    located = find_port_named(port)
+    options = Options(
+        weights=weights, images=images, module=module, quick=quick, modules=modules, seed=seed,
+        device=device_named(device), kwargs=settings_of(settings),
+        precisions=tuple(precision.split(",")) if precision else (),
+        runners=tuple(runners.split(",")) if runners else (), blockwise=blockwise,
+        gradients=gradients, steps=steps, training=settings_of(training, "--with"),
+        pictures=any(target.suffix == ".html" for target in targets),
+    )  # fmt: skip
+    with watching(enabled=not quiet) as watch:
+        report = judge(located, options, watch)
+    if json_file != "-":
+        print_report(report, output(), quiet=quiet)
+    write_json(json_file, report.to_json())
+    for target in targets:
+        write_report(report, target)
+    raise typer.Exit(report.exit_code)
+
+
+def capture(
+    port: PortName = None,
+    runner: Annotated[str, typer.Option("--runner", help="Which runner; `portproof ports` lists them.")] = "",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The folder to make.")] = None,
+    like: Annotated[Path | None, typer.Option("--like", help="Run the inputs and weights of this capture.")] = None,
+    weights: Weights = None,
+    images: Images = None,
+    seed: Seed = 0,
+    device: Device = "cpu",
+    settings: Setting = None,
+) -> None:
+    """Run one side, in its own environment, and keep what it put out."""
+    from portproof._machine import thread_budget
+    from portproof.parity._captures import CaptureOptions
+    from portproof.parity._captures import capture as run
+    from portproof.render._terminal import watching
+    from portproof.runners import runners
+    from portproof.sides._session import Sessions
+
+    if not runner:
+        raise BadInput(f"--runner is missing; there are {', '.join(runners())}.")
+    if out is None:
+        raise BadInput("-o is missing; name the folder that the capture goes to.")
+    with (
+        Sessions(find_port_named(port), settings_of(settings), device_named(device), thread_budget()) as sessions,
+        watching() as watch,
+    ):
+        watch("capture", f"running {runner}")
+        made = run(sessions, runner, out, CaptureOptions(like, weights, images, seed))
+    runs = ", ".join(made.manifest.runs)
+    typer.echo(f"{out}: {made.manifest.title} of port '{made.manifest.port}' in {runs}")
+
+
+def compare(
+    first: Annotated[Path, typer.Argument(help="A capture.")],
+    second: Annotated[Path, typer.Argument(help="Another capture of the same port.")],
+    json_file: Json = None,
+    quiet: Quiet = False,
+) -> None:
+    """Judge two captures, offline."""
+    from portproof.parity._captures import compare_captures
+    from portproof.render._terminal import output, print_report
+
+    check_json(json_file)
+    report = compare_captures(first, second)
+    if json_file != "-":
+        print_report(report, output(), quiet=quiet)
+    write_json(json_file, report.to_json())
+    raise typer.Exit(report.exit_code)
+
+
+def match(
+    first: Annotated[Path, typer.Argument(help="An .onnx file.")],
+    second: Annotated[Path, typer.Argument(help="Another.")],
+    port: RequiredPort = None,
+    rename: Annotated[
+        list[str] | None, typer.Option("--rename", metavar="OLD=NEW", help="An input or output of the second file.")
+    ] = None,
+    shapes: Annotated[
+        bool, typer.Option("--shapes", help="Compare weights by shape only: the files hold other weights.")
+    ] = False,
+) -> None:
+    """Match two graphs node by node, attributes and weights bit by bit."""
+    from portproof._machine import bound_memory
+    from portproof.graphs._interpret import load_graph
+    from portproof.graphs._match import fixed_rows, match_graphs, renamed
+    from portproof.ports._inputs import make_batch, take_rows
+    from portproof.ports._locate import resolve_callable
+
+    bound_memory()  # a stranger's graph is run here
+    located = find_port_named(port)
+    names = dict(pair_of("--rename", "OLD=NEW", text) for text in rename or [])
+    protos = [load_graph(path) for path in (first, second)]
+    one = min(fixed_rows(proto) or 2 for proto in protos)
+    batch = make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
+    rows = take_rows(located.port, batch.arrays, list(range(one)))
+    protos[1] = renamed(protos[1], names)
+    found = match_graphs(protos[0], protos[1], rows, (first.name, second.name), "shapes" if shapes else "bits")
+    for difference in found.differences:
+        typer.echo(difference)
+    counts = [len(proto.graph.node) for proto in protos]
+    typer.echo(
+        f"{len(found.matched)} steps matched, of {counts[0]} and {counts[1]} nodes; "
+        + (f"{len(found.differences)} differences" if found.differences else "the graphs are the same")
+    )
+    raise typer.Exit(1 if found.differences else 0)

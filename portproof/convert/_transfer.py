@@ -1,0 +1,141 @@
+"""Tensors from one side's names and layouts to the other's, and whether a checkpoint fits a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from portproof._errors import BadInput
+from portproof.checkpoints import Checkpoint, Stored, dtype_of, is_floating
+from portproof.convert._account import Account, Row
+from portproof.convert._table import near_misses, shape_towards
+from portproof.frameworks._entries import Entry
+from portproof.ports._port import other
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+def transferred(tensors: Mapping[str, Stored], rows: Sequence[Row], target: str) -> dict[str, Stored]:
+    """Return tensors in the other side's names and layouts; each is made, bit for bit, when it is read.
+
+    Args:
+        tensors: of the side opposite to ``target``; every name of the rows.
+        rows: what corresponds.
+        target: ``"paddle"`` or ``"torch"``.
+    """
+    source = other(target)
+    made: dict[str, Stored] = {}
+    for row in rows:
+        parts = [tensors[name] for name in row.names(source)]
+        shapes = shape_towards(row, target, [part.shape for part in parts])
+        for index, (name, shape) in enumerate(zip(row.names(target), shapes, strict=True)):
+            made[name] = Stored(parts[0].dtype, shape, _Made(row, target, parts, index))
+    return made
+
+
+class _Made:
+    """Makes one tensor of a row from those of the other side."""
+
+    def __init__(self, row: Row, target: str, parts: Sequence[Stored], index: int) -> None:
+        self.row, self.target, self.parts, self.index = row, target, parts, index
+
+    def __call__(self) -> np.ndarray[Any, Any]:
+        row, axes, count = self.row, self.row.axes_towards(self.target), len(self.row.names(self.target))
+        arrays = [part.read() for part in self.parts]
+        if row.transform == "tied":
+            for name, array in zip(row.names(other(self.target))[1:], arrays[1:], strict=True):
+                if array.tobytes() != arrays[0].tobytes():
+                    first = row.names(other(self.target))[0]
+                    raise BadInput(f"'{name}' and '{first}' are one tensor in the model, and differ in the file.")
+            return np.ascontiguousarray(arrays[0] if axes is None else _turned(arrays[0], axes))
+        if row.shapes is not None:
+            return np.ascontiguousarray(arrays[0].reshape(row.shapes[self.target == "paddle"]))
+        if count > 1:
+            arrays = [np.split(arrays[0], count, axis=row.axis)[self.index]]
+        arrays = [array if axes is None else _turned(array, axes) for array in arrays]
+        if len(arrays) > 1:
+            return np.concatenate(arrays, axis=row.axis)
+        return arrays[0] if axes is None and count == 1 else np.ascontiguousarray(arrays[0])
+
+
+def _turned(array: np.ndarray[Any, Any], axes: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    """Return an array with its axes permuted; a matrix by cache lines, which is five times as fast as NumPy's copy."""
+    if axes != (1, 0) or not array.size:
+        return array.transpose(axes)
+    turned = np.empty(array.shape[::-1], array.dtype)
+    step = max(1, 64 // array.itemsize)
+    for row in range(0, len(array), step):
+        turned[:, row : row + step] = array[row : row + step].T
+    return turned
+
+
+def transfer(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, target: str, own: Arrays) -> Arrays:
+    """Return arrays in the other side's names and layouts, bit for bit.
+
+    Args:
+        tensors: of the side opposite to ``target``; every name of the account's rows.
+        account: a bijection without problems.
+        target: ``"paddle"`` or ``"torch"``.
+        own: what only the target has (counters); taken over as it is.
+    """
+    made = transferred({name: Stored.of(array) for name, array in tensors.items()}, account.rows, target)
+    return {**own, **{name: stored.read() for name, stored in made.items()}}
+
+
+def transfer_present(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, target: str) -> Arrays:
+    """Return, in the other side's names and layouts, those rows of an account of which every tensor is there.
+
+    A tensor with several names goes by its first one, as parameters and their gradients do.
+    """
+    first = [
+        replace(row, torch=row.torch[:1], paddle=row.paddle[:1]) if row.transform == "tied" else row
+        for row in account.rows
+    ]
+    rows = tuple(row for row in first if all(name in tensors for name in row.names(other(target))))
+    return transfer(tensors, Account(rows, (), ()), target, {})
+
+
+def counters(entries: Sequence[Entry]) -> dict[str, Stored]:
+    """Return zeros for the counters of BatchNorm, which torch has and Paddle has not."""
+    found = [entry for entry in entries if entry.name.endswith("num_batches_tracked")]
+    return {entry.name: Stored.of(np.zeros(entry.shape, dtype_of(entry.dtype))) for entry in found}
+
+
+def require_fit(
+    checkpoint: Checkpoint, entries: Sequence[Entry], ignored: set[str], *, keep_dtype: bool = False
+) -> None:
+    """Check a checkpoint against the state dict that it is for.
+
+    Args:
+        checkpoint: the file's tensors.
+        entries: the state dict.
+        ignored: names that may be absent.
+        keep_dtype: accept floating tensors of another width.
+
+    Raises:
+        BadInput: a tensor is missing, surplus, or of another shape or dtype; names the first and counts the rest.
+    """
+    wanted = {entry.name: entry for entry in entries}
+    missing: dict[str, tuple[int, ...]] = {}
+    problems: list[str] = []
+    for name, entry in wanted.items():
+        found = checkpoint.tensors.get(name)
+        if found is None:
+            if name not in ignored:
+                missing[name] = entry.shape
+        elif found.shape != entry.shape:
+            problems.append(f"'{name}' is {list(entry.shape)} in the model and {list(found.shape)} in the file")
+        elif found.dtype.name != entry.dtype and not (keep_dtype and is_floating(found.dtype)):
+            problems.append(f"'{name}' is {entry.dtype} in the model and {found.dtype.name} in the file")
+    surplus = {n: stored for n, stored in checkpoint.tensors.items() if n not in wanted and n not in ignored}
+    like = near_misses(missing, surplus)
+    for name, shape in missing.items():
+        hint = f"; the file has '{like[name]}': map it with --map if that is it" if name in like else ""
+        problems.append(f"'{name}' {list(shape)} {wanted[name].dtype} of the model is missing from the file{hint}")
+    problems += [f"'{name}' {list(stored.shape)} of the file is not in the model" for name, stored in surplus.items()]
+    if problems:
+        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+        raise BadInput(f"'{checkpoint.path}' does not fit the model: {problems[0]}{more}.")

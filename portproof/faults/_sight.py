@@ -1,0 +1,126 @@
+"""What the check sees of planted faults, and how they are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from typing import Any
+
+from portproof.faults._kinds import Fault
+from portproof.frameworks._settings import SettingDifference, compare_settings
+from portproof.judge._report import PlantedFault, Sight
+from portproof.ports._port import Accepted, other
+from portproof.replay._judge import ModuleFloors, judge_modules, settle_accepted
+from portproof.replay._replay import Replay
+from portproof.replay._taps import _read
+from portproof.sides._pairs import Pairs
+
+#: Faults that ``verify`` plants to say what it can see.
+SIGHT_SAMPLE = 8
+
+
+def look(replay: Replay, seed: int) -> Future[Any]:
+    """Plant a sample of faults into the follower of a replay, behind its passes; see :func:`sight`."""
+    return replay.do(
+        replay.follower, "planting faults", "faults.look",
+        pairs=replay.pairs.keys[replay.follower], count=SIGHT_SAMPLE, seed=seed, **replay.files,
+    )  # fmt: skip
+
+
+def read(replay: Replay, answer: Mapping[str, Any]) -> Answer:
+    """Judge what a pass with planted faults showed; see :func:`read_answer`."""
+    assert replay.floors is not None
+    return read_answer(answer, replay.pairs, replay.follower, replay.floors, replay.accepted)
+
+
+def sight(replay: Replay, looked: Future[Any], weights: str) -> Sight:
+    """Count the planted faults that were caught and located, once the replay is judged."""
+    # What differs anyway, as it is cut otherwise, cannot be told from a fault that is planted there.
+    answers = [
+        replace(answer, named=answer.named - replay.set_aside)
+        for answer in (read(replay, found) for found in looked.result())
+        if not answer.planted & replay.set_aside
+    ]
+    effective = [answer for answer in answers if answer.effective]
+    return Sight(
+        planted=len(effective),
+        caught=sum(bool(answer.named) for answer in effective),
+        located=sum(answer.exact for answer in effective),
+        missed=tuple(answer.title for answer in effective if not answer.named),
+        without_effect=tuple(f"{a.title}: {'; '.join(a.why)}" for a in answers if not a.effective and not a.named),
+        weights=weights,
+        faults=tuple(
+            PlantedFault(a.title, tuple(sorted(a.planted)), tuple(sorted(a.named)), a.effective) for a in answers
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the check said of a group of faults that were planted together.
+
+    Attributes:
+        faults: what was planted.
+        planted: where, by torch's paths.
+        modules: in a group, where those faults are that have an effect by themselves; else the same.
+        named: the modules that the check named.
+        effective, tap, ulp: see :class:`portproof.faults._effect.Effect`.
+        why: explains a group without effect.
+    """
+
+    faults: tuple[Fault, ...]
+    planted: frozenset[str]
+    modules: frozenset[str]
+    named: frozenset[str]
+    effective: bool
+    tap: str
+    ulp: float | None
+    why: tuple[str, ...]
+
+    @property
+    def exact(self) -> bool:
+        """Whether exactly the planted modules were named."""
+        return self.named - self.hidden == self.modules - self.hidden
+
+    @property
+    def hidden(self) -> frozenset[str]:
+        """Modules of faults that have no effect by themselves: naming them (by a setting, say) is right, not due."""
+        return self.planted - self.modules
+
+    @property
+    def title(self) -> str:
+        """The faults in words."""
+        return " + ".join(map(str, self.faults))
+
+
+def read_answer(
+    answer: Mapping[str, Any], pairs: Pairs, planted: str, floors: ModuleFloors, accepted: Mapping[str, Accepted]
+) -> Answer:
+    """Judge what the replay of planted faults showed.
+
+    Args:
+        answer: of the task ``plant``.
+        pairs: of modules.
+        planted: the side that the faults were in.
+        floors: of the clean sides.
+        accepted: module to the deviation that the port's author accepts there; within its bound it is no sighting.
+    """
+    opposite = other(planted)
+    settings: list[SettingDifference] = []
+    for key, (layer, values) in answer["settings"].items():
+        mine, theirs = (layer, values), pairs.described[opposite][key]
+        torch, paddle = (mine, theirs) if planted == "torch" else (theirs, mine)
+        settings += compare_settings(key, torch, paddle)
+    found = _read(answer["differences"])
+    _, culprits = judge_modules(found, floors, settings=settings)
+    kept, _ = settle_accepted(accepted, culprits, found)
+    culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
+    return Answer(
+        faults=tuple(Fault.from_json(fault) for fault in answer["faults"]),
+        planted=frozenset(answer["planted"]),
+        modules=frozenset(answer["modules"]),
+        named=frozenset(culprit.module for culprit in culprits),
+        why=tuple(answer["why"]),
+        **answer["effect"],
+    )

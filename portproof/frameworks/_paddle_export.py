@@ -1,0 +1,112 @@
+"""What only Paddle's exporter needs: a program, paddle2onnx, and names put right."""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from portproof._errors import ExportFailed
+from portproof.ports._port import Port
+
+#: Opset of the Paddle export; torch chooses its own.
+PADDLE_OPSET = 18
+
+
+def paddle_program(layer: Any, port: Port, target: Path) -> None:
+    """Save a Paddle layer as a program: ``target`` with ``.json`` and ``.pdiparams``.
+
+    Raises:
+        ExportFailed: Paddle cannot trace it.
+    """
+    import paddle
+
+    if port.call == "dictionary":
+        raise ExportFailed("Paddle cannot trace a model that takes one dictionary; wrap it to take its entries.")
+    specs = [
+        paddle.static.InputSpec([-1 if isinstance(n, str) else n for n in declared.shape], declared.dtype, name)
+        for name, declared in port.inputs.items()
+    ]
+    try:
+        paddle.jit.save(layer, str(target), input_spec=specs)
+    finally:
+        layer.eval()
+
+
+def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
+    """Export a Paddle layer: ``paddle.jit.save``, paddle2onnx, then constants folded and biases fused here.
+
+    ``paddle.onnx.export`` is not used: it lets paddle2onnx fold through Polygraphy, which tries to install packages
+    from an outside index while it runs. paddle2onnx itself runs in a process of its own: it aborts where it does not
+    know an operator's attribute, and would take a test run with it.
+
+    Raises:
+        ExportFailed: paddle2onnx gave up.
+    """
+    import onnx
+    import onnxoptimizer
+    import onnxscript.optimizer
+
+    names = {parameter.name: name for name, parameter in layer.state_dict().items()}
+    with tempfile.TemporaryDirectory(prefix="portproof-") as folder:
+        program, raw = Path(folder) / "inference", Path(folder) / "raw.onnx"
+        paddle_program(layer, port, program)
+        _run_paddle2onnx(program, raw, port.name)
+        proto = onnxscript.optimizer.optimize(onnx.load(raw))
+    fusions = ["fuse_add_bias_into_conv", "fuse_matmul_add_bias_into_gemm", "eliminate_unused_initializer"]
+    proto = onnxscript.optimizer.optimize(onnxoptimizer.optimize(proto, fusions))
+    _rename(proto, names)
+    _rename(proto, _folded_biases(proto, set(names.values())))
+    onnx.save(proto, target)
+
+
+_CONVERT = """
+import sys
+import paddle2onnx
+program, parameters, target, opset = sys.argv[1:]
+paddle2onnx.export(program, parameters, target, opset_version=int(opset), optimize_tool="None")
+"""
+
+
+def _run_paddle2onnx(program: Path, raw: Path, name: str) -> None:
+    """Convert a program that was saved; raises ExportFailed with paddle2onnx's own last words."""
+    import subprocess
+
+    arguments = [f"{program}.json", f"{program}.pdiparams", str(raw), str(PADDLE_OPSET)]
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CONVERT, *arguments], capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, errors="replace",
+    )  # fmt: skip
+    if done.returncode == 0 and raw.is_file():
+        return
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    said = [line.strip() for line in plain.splitlines() if _WORDS.search(line)]
+    how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"gave up (exit {done.returncode})"
+    raise ExportFailed(f"paddle2onnx {how} on port '{name}'{': ' + said[-1][:300] if said else ''}")
+
+
+_WORDS = re.compile(r"\[ERROR\]|Error|error:|what\(\)|not support|unsupported|Assert|Oops|failed", re.IGNORECASE)
+
+
+def _rename(proto: Any, names: Mapping[str, str]) -> None:
+    for initializer in proto.graph.initializer:
+        initializer.name = names.get(initializer.name, initializer.name)
+    for node in proto.graph.node:
+        node.input[:] = [names.get(name, name) for name in node.input]
+
+
+def _folded_biases(proto: Any, parameters: set[str]) -> dict[str, str]:
+    """Return new names for biases that lost theirs when they were folded into convolutions: their layer's."""
+    stored = {initializer.name for initializer in proto.graph.initializer}
+    found: dict[str, str] = {}
+    for node in proto.graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose") or len(node.input) < 3:
+            continue
+        weight, bias = node.input[1:3]
+        name = f"{weight.removesuffix('weight')}bias"
+        if weight in parameters and name in parameters - stored and bias in stored - parameters:
+            found[bias] = name
+    return found

@@ -1,0 +1,1 @@
+"""Noise floors, verdicts, and the report as a value."""

@@ -1,0 +1,1 @@
+"""Two trainings held side by side: gradients, steps, and the faults planted into them."""

@@ -1,0 +1,173 @@
+"""Trajectories as tasks in a side's own process: one step at a time, with everything that it touched written out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._disk import save_arrays
+from portproof._numbers import EPSILON
+from portproof._tree import leaves
+from portproof.frameworks._model import wrapped_forwards
+from portproof.frameworks._settings import read_settings
+from portproof.lockstep._deviations import CAUSES, paddles_backward, paddles_optimiser, paddles_statistics
+from portproof.lockstep._faults import TRAINING_FAULTS, plant
+from portproof.lockstep._gradient_tasks import nudge
+from portproof.runners import RunnerJob
+from portproof.sides._workplace import Workplace
+from portproof.training._learner import Learner, ready_framework, with_steps
+from portproof.training._learning import SHAPED
+
+Array = np.ndarray[Any, Any]
+
+
+class TrajectoryTasks:
+    """Tasks on one side; several runs may go on at a time, each under a name of its own."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+        self._runs: dict[str, _Run] = {}
+
+    def begin(self, run: str, **options: Any) -> dict[str, Any]:
+        """Build a run; see :class:`_Run`. Returns the optimiser's settings, and how wide the first output is."""
+        self._runs.pop(run, None)
+        self._runs[run] = _Run(self.place.job, **options)
+        return self._runs[run].describe()
+
+    def faults(self, run: str) -> list[str]:
+        """Name the kinds of fault that can be planted in a run."""
+        return [kind.name for kind in TRAINING_FAULTS if kind.applies(self._runs[run].learner)]
+
+    def step(self, run: str, inputs: str, out: str) -> dict[str, Any]:
+        """Make a step of a run on a file of inputs and ``labels``, and write what it touched."""
+        arrays = load_file(inputs)
+        labels = arrays.pop("labels")
+        found, said = self._runs[run].step(arrays, labels)
+        save_arrays(Path(out), found)
+        return said
+
+    def end(self, run: str) -> None:
+        """Forget a run."""
+        self._runs.pop(run, None)
+
+
+class _Run:
+    """One training whose every step can be read.
+
+    Args:
+        job: port, side, device, threads.
+        precision: ``"float64"`` or ``"float32"``.
+        weights: file to begin with.
+        settings: of the port's training.
+        seed: of dropout masks.
+        dropout: ``"shared"`` or ``"off"``.
+        keys: module path to the key that both sides share.
+        steps: how many there will be, for the schedule.
+        perturbed: above 0, about a unit in the last place is added to every parameter before each step, seeded by
+            this, and to the optimiser's settings once.
+        known: on the torch side, which of ``CAUSES`` to take into account.
+        faults: kinds to plant.
+    """
+
+    def __init__(
+        self, job: RunnerJob, precision: str, weights: str, settings: dict[str, Any], seed: int, dropout: str,
+        keys: dict[str, str], steps: int, perturbed: int = 0, known: Sequence[str] = tuple(CAUSES),
+        faults: Sequence[str] = (),
+    ) -> None:  # fmt: skip
+        settings = with_steps(job.port, job.side, settings, steps)
+        self.learner = Learner(ready_framework(job), job.port, precision, settings, seed, dropout, keys, Path(weights))
+        self.perturbed = perturbed
+        self.known = known if job.side == "torch" and len(job.port.sides) == 2 else ()
+        if "optimiser" in self.known:
+            paddles_optimiser(self.learner)
+        self.learner.own_seed = perturbed
+        if perturbed:
+            self.learner.learning.nudge_settings(self.learner.training.optimizer, EPSILON[precision])
+        for kind in faults:
+            plant(self.learner, kind)
+
+    def describe(self) -> dict[str, Any]:
+        learner = self.learner
+        rows = {n: np.zeros(d.concrete(1), "float32" if d.is_float else d.dtype) for n, d in self._inputs()}
+        width = int(next(iter(learner.predict(rows).values())).shape[1])
+        return {"settings": learner.learning.settings(learner.training.optimizer), "width": width}
+
+    def _inputs(self) -> list[tuple[str, Any]]:
+        return list(self.learner.port.inputs.items())
+
+    def step(self, inputs: dict[str, Array], labels: Array) -> tuple[dict[str, Array], dict[str, Any]]:
+        learner, learning, framework = self.learner, self.learner.learning, self.learner.framework
+        training = learner.training
+        parameters = dict(learning.parameters(learner.model.root))
+        if self.perturbed:
+            nudge(learner, self.perturbed)
+        found: dict[str, Array] = {}
+        said: dict[str, Any] = {"learning_rate": learning.learning_rate(training.optimizer), "without_gradient": []}
+        stepped = training.optimizer.step
+
+        def watched_step(*args: Any, **kwargs: Any) -> Any:
+            for name, tensor in parameters.items():
+                gradient = learning.gradient(tensor)
+                if gradient is None:
+                    said["without_gradient"].append(name)
+                found[f"gradient|{name}"] = (
+                    np.zeros(tuple(tensor.shape)) if gradient is None else framework.to_array(gradient)
+                )
+            return stepped(*args, **kwargs)
+
+        training.optimizer.step = watched_step
+        try:
+            with self._known(), self._outputs_kept():
+                losses, outputs = learner.step(inputs, labels)
+        finally:
+            training.optimizer.step = stepped
+        said["evaluating"] = [path for path, module in framework.modules(learner.model.root) if not module.training]
+        said["module_settings"] = {
+            learner.keys.get(path, path): read_settings(learner.side, framework.layer(module), module)
+            for path, module in framework.modules(learner.model.root)
+            if framework.layer(module).startswith(("Dropout", "BatchNorm"))
+        }
+        found |= {f"loss|{name}": np.array([value]) for name, value in losses.items()}
+        for name, tensor in outputs.items():
+            found[f"output|{name}"] = framework.to_array(tensor)
+            gradient = learning.gradient(tensor)
+            if gradient is not None:
+                found[f"pulled|{name}"] = framework.to_array(gradient)
+        for name, kept in learning.slots(training.optimizer, learner.model.root).items():
+            found |= {f"{slot}|{name}": framework.to_array(t) for slot, t in kept.items() if slot in SHAPED}
+        for name, array in learner.model.state().items():
+            if name in parameters:
+                found[f"weight|{name}"] = array
+            elif array.dtype.kind == "f":
+                found[f"buffer|{name}"] = array
+        return found, said
+
+    @contextlib.contextmanager
+    def _known(self) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            if "backward" in self.known:
+                stack.enter_context(paddles_backward(self.learner))
+            if "statistics" in self.known:
+                stack.enter_context(paddles_statistics(self.learner))
+            yield
+
+    def _outputs_kept(self) -> contextlib.AbstractContextManager[None]:
+        """Keep the gradients at the model's outputs."""
+        learner = self.learner
+
+        def wrap(_: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def forwarded(*args: Any, **kwargs: Any) -> Any:
+                result = forward(*args, **kwargs)
+                for tensor in leaves(result, learner.framework.is_tensor):
+                    if learner.learning.is_open(tensor):
+                        learner.learning.keep_gradient(tensor)
+                return result
+
+            return forwarded
+
+        return wrapped_forwards([("", learner.model.root)], wrap)

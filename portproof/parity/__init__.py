@@ -1,0 +1,1 @@
+"""``portproof verify``, ``capture`` and ``compare``."""

@@ -1,0 +1,71 @@
+"""``verify --blockwise``: a port judged without ever holding a model; weights are read once a side."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+from portproof._disk import save_arrays
+from portproof._errors import BadInput
+from portproof.checkpoints import open_checkpoint
+from portproof.judge._report import Hop, Modules, Verdict, Worst
+from portproof.ports._port import TITLE
+from portproof.replay._replay import Replay
+from portproof.sides._given import settle_side
+from portproof.sides._pairs import Pairs
+from portproof.sides._sides import Sides
+
+
+def stream_replay(sides: Sides, pairs: Pairs, weights: Path, few: Path) -> Replay:
+    """Point both sides at one file of weights and submit the replay.
+
+    Args:
+        sides: whose models are hollow and match.
+        pairs: of modules.
+        weights: a checkpoint, in either side's names and layouts.
+        few: file of the rows that are replayed.
+
+    Raises:
+        BadInput: the file is none, or does not fit.
+        ModelRaised: the side that leads raised.
+    """
+    source, counters = settle_side(open_checkpoint(weights), sides.open, keep_dtype=True)
+    rows = [asdict(row) for row in sides.account.rows]
+    for side in sides.live:
+        own = sides.own(side) | (counters if side == source else {})
+        file = sides.folder / f"own-{side}.safetensors"
+        save_arrays(file, own)
+        sides.do(
+            side, "opening weights", "replay.stream", weights=str(weights.absolute()), source=source, rows=rows,
+            own=str(file), folder=str(sides.folder / f"stash-{side}"),
+        )  # fmt: skip
+    lead, follower = sides.live
+    replay = Replay(sides.do, lead, follower, pairs, few, sides.folder / "taps", once=True)
+    replay.submit()
+    return replay
+
+
+def require_streamable(sides: Sides, weights: Path | None, module: str) -> Path:
+    """Return the weights of a blockwise run, whose other options must allow one.
+
+    Raises:
+        BadInput: they do not.
+    """
+    if weights is None:
+        raise BadInput("--blockwise reads weights from disk: give them with --weights FILE.")
+    if module:
+        raise BadInput("--blockwise judges every module by itself; leave --module out.")
+    if len(sides.live) < 2:
+        raise BadInput(f"--blockwise compares two models; port '{sides.sessions.located.port.name}' has not two.")
+    return weights
+
+
+def modules_hop(sides: Sides, weights: str, modules: Modules) -> Hop:
+    """Return the float64 hop of a port whose modules were judged one by one, before its culprits are known."""
+    worst = Worst(modules.worst_module or "(root)", modules.worst_ratio, None, None, None)
+    verdict: Verdict = "equivalent"
+    reason = None
+    if "" in modules.blind:
+        verdict, reason = "inconclusive", "an output hardly depends on the input under these weights"
+    one, two = (f"{TITLE[side]} float64" for side in sides.live)
+    return Hop("semantics", one, f"{two}, module by module", "float64", weights, verdict, worst, reason)

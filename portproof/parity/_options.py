@@ -1,0 +1,62 @@
+"""What ``verify`` is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portproof._errors import BadInput
+from portproof.runners._choice import parse
+
+LOWER_PRECISIONS = ("bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What ``verify`` is asked for.
+
+    Attributes:
+        weights: a checkpoint to judge the port on, beside sensitised weights.
+        images: folder of photographs in place of the packaged ones.
+        module: path of the part that is judged, "" for all.
+        quick: without exports, planted faults and batch checks: for the edit loop.
+        modules: whether to replay module by module and plant faults; without, a divergence has no culprit.
+        seed: of weights and probes.
+        device: ``"cpu"`` or ``"cuda"``.
+        kwargs: for both factories, over the port's own.
+        threads: compute threads of each process; None shares the machine among the sides.
+        precisions: lower ones that each side is judged in too, where it can run: ``bfloat16``, ``float16``.
+        runners: others to judge too, ``name:setting=value``.
+        gradients: judge the backward pass too.
+        steps: of a training of both sides, compared one by one; 0 for none.
+        training: settings of the port's training.
+        pictures: also what a page shows: distributions of every module, and the network as a graph.
+        blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
+    """
+
+    weights: Path | None = None
+    images: Path | None = None
+    module: str = ""
+    quick: bool = False
+    modules: bool = True
+    seed: int = 0
+    device: str = "cpu"
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    threads: int | None = None
+    precisions: tuple[str, ...] = ()
+    runners: tuple[str, ...] = ()
+    blockwise: bool = False
+    gradients: bool = False
+    steps: int = 0
+    training: Mapping[str, Any] = field(default_factory=dict)
+    pictures: bool = False
+
+    def __post_init__(self) -> None:
+        for precision in self.precisions:
+            if precision not in LOWER_PRECISIONS:
+                known = " or ".join(LOWER_PRECISIONS)
+                raise BadInput(f"precision is {known}, found '{precision}'; float64 and float32 are always judged.")
+        for name in self.runners:
+            parse(name)

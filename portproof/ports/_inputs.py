@@ -1,0 +1,278 @@
+"""What the models are run on: photographs and structured probes, made once in NumPy so that all see equal bytes."""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import struct
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from portproof._errors import BadInput, one_line
+from portproof.ports._port import Input, Port
+
+Array = np.ndarray[Any, Any]
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
+#: An image of more pixels is refused before it is decoded: it would take 3 bytes each, and as much again to resize.
+MOST_PIXELS = 100_000_000
+
+#: Rows of a check. A noise floor is pooled over at least 64 rows where a row is cheap, or over 16 whose outputs
+#: have many elements: the error of a sum of few terms is heavy-tailed, that of a thousand logits is not.
+MANY_ROWS, FEW_ROWS = 64, 16
+_CHEAP_ELEMENTS = 16_384
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows for every input of a port.
+
+    Attributes:
+        arrays: input name to array, floats in float32.
+        families: what each row is, for instance ``"photograph china.jpg (centre)"``.
+        notes: what a person should know about these inputs, for instance that no photographs were found.
+    """
+
+    arrays: dict[str, Array]
+    families: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def make_batch(
+    port: Port, *, seed: int = 0, images: Path | None = None, rows: int | None = None, resolve: Any = None
+) -> Batch:
+    """Make the rows that a port is judged on, the same for the same arguments.
+
+    Args:
+        port: the port; each of its inputs gets the same number of rows.
+        seed: of all draws.
+        images: folder of photographs, for ports that take images. None: those of scikit-learn's package.
+        rows: how many; the default is 64, or 16 where a row is large.
+        resolve: turns a ``module:function`` string into the function.
+
+    Raises:
+        BadInput: the folder has no image, or one cannot be read.
+    """
+    elements = sum(math.prod(declared.concrete(1)) for declared in port.inputs.values())
+    rows = rows or (FEW_ROWS if elements > _CHEAP_ELEMENTS else MANY_ROWS)
+    rng = np.random.default_rng(seed)
+    arrays: dict[str, Array] = {}
+    families: list[str] = []
+    notes: list[str] = []
+    if images is not None and not any(declared.is_image for declared in port.inputs.values()):
+        raise BadInput(f"--images: port '{port.name}' takes no image, (batch, 3, H, W); leave the option out.")
+    for name, declared in port.inputs.items():
+        if declared.is_image and declared.range is None and declared.values is None:
+            photographs = _photographs(images)
+            if not photographs:
+                notes.append("no photographs: pip install 'portproof[images]', or give --images DIR")
+            array, what = _image_rows(declared, photographs, rows, rng, resolve)
+        elif declared.is_float:
+            array, what = _float_rows(declared, rows, rng)
+        else:
+            array, what = _drawn_rows(declared, rows, rng)
+        arrays[name] = array
+        families = families or what
+    return Batch(arrays, tuple(families[:rows]), tuple(notes))
+
+
+def few_rows(batch: Batch, *, quick: bool = False) -> list[int]:
+    """Choose the rows for the module-by-module replay: a photograph and a loud probe, more where rows are cheap.
+
+    The loud probe reaches where clipping begins, which inputs of unit variance hardly do.
+    """
+    rows = len(batch.families)
+    loud = [i for i, family in enumerate(batch.families) if "scaled by 8" in family]
+    chosen = [0] if quick or rows == 1 else [0, (loud or [rows // 2])[0]]
+    if rows >= MANY_ROWS:
+        chosen = [*range(15), *(loud or [15])[:1]]
+    return chosen
+
+
+def take_rows(port: Port, arrays: dict[str, Array], rows: list[int]) -> dict[str, Array]:
+    """Return some rows of every input that has rows."""
+    return {name: array[rows] if port.inputs[name].has_rows else array for name, array in arrays.items()}
+
+
+def _photographs(folder: Path | None) -> list[Path]:
+    if folder is None:
+        found = importlib.util.find_spec("sklearn")  # located, not imported
+        if found is None or found.origin is None:
+            return []
+        return sorted(p for p in (Path(found.origin).parent / "datasets" / "images").glob("*.jpg"))
+    if not folder.is_dir():
+        raise BadInput(f"--images: '{folder}' is no folder; give one that holds photographs.")
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not files:
+        raise BadInput(f"--images: no photograph ({', '.join(sorted(SUFFIXES))}) in '{folder}'.")
+    return files
+
+
+def read_photograph(path: Path) -> Array:
+    """Decode a photograph; see :func:`decode_photograph`."""
+    return decode_photograph(path, str(path))
+
+
+def decode_photograph(source: Path | BinaryIO, name: str) -> Array:
+    """Decode a photograph to ``(H, W, 3)`` uint8.
+
+    Only the formats of :data:`SUFFIXES` are tried, whatever the file is called: Pillow knows others that run programs.
+
+    Args:
+        source: a file, or its bytes as a stream.
+        name: for messages.
+
+    Raises:
+        BadInput: Pillow is not installed or cannot read the file, or the image has too many pixels.
+    """
+    if importlib.util.find_spec("PIL") is None:
+        raise BadInput(f"'{name}': reading photographs needs Pillow: pip install 'portproof[images]'.")
+    from PIL import Image
+
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
+            with Image.open(source, formats=_FORMATS) as opened:
+                width, height = opened.size
+                if width * height > MOST_PIXELS:
+                    raise BadInput(
+                        f"'{name}' has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million; "
+                        "make it smaller or remove it."
+                    )
+                return np.asarray(opened.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
+        raise BadInput(
+            f"'{name}' cannot be read as an image ({one_line(error, 120)}); remove or replace it."
+        ) from error
+
+
+def preprocess(photograph: Array, height: int, width: int) -> Array:
+    """Resize, crop the centre and normalise one photograph as ImageNet classifiers take it.
+
+    Args:
+        photograph: ``(H, W, 3)`` uint8.
+        height, width: of the result.
+
+    Returns:
+        ``(3, height, width)`` float32, zero mean and unit variance over ImageNet.
+    """
+    from PIL import Image
+
+    zoom = max(height / photograph.shape[0], width / photograph.shape[1]) * 8 / 7
+    size = (max(width, round(photograph.shape[1] * zoom)), max(height, round(photograph.shape[0] * zoom)))
+    resized = photograph
+    if size != photograph.shape[1::-1]:
+        resized = np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.BILINEAR))
+    top, left = (size[1] - height) // 2, (size[0] - width) // 2
+    return normalised(resized[top : top + height, left : left + width])
+
+
+def normalised(images: Array) -> Array:
+    """Return ``(…, H, W, 3)`` uint8 as ``(…, 3, H, W)`` float32, with ImageNet's mean and variance taken out."""
+    planes = np.ascontiguousarray(np.moveaxis(images, -1, -3)).astype(np.float32)  # planes first: three times as fast
+    planes /= 255
+    planes -= np.array(IMAGENET_MEAN, np.float32)[:, None, None]
+    planes /= np.array(IMAGENET_STD, np.float32)[:, None, None]
+    return planes
+
+
+def preprocessing(declared: Input, resolve: Any) -> Callable[[Array], Array]:
+    """Return what makes one row of an image input of a photograph: the port's own, or :func:`preprocess`."""
+    _, _, height, width = declared.concrete(1)
+    if declared.preprocess is None:
+        return lambda photograph: preprocess(photograph, height, width)
+    chosen: Callable[[Array], Array] = (
+        resolve(declared.preprocess) if isinstance(declared.preprocess, str) else declared.preprocess
+    )
+    return chosen
+
+
+def _crops(photograph: Array) -> Iterator[tuple[str, Array]]:
+    """Yield views of one photograph, so that two photographs make many rows."""
+    height, width = photograph.shape[:2]
+    side = min(height, width)
+    yield "centre", photograph
+    yield "mirrored", photograph[:, ::-1]
+    yield "upside down", photograph[::-1]
+    yield "left detail", photograph[: side // 2, : side // 2]
+    yield "right detail", photograph[height - side // 2 :, width - side // 2 :]
+
+
+def _image_rows(
+    declared: Input, photographs: list[Path], rows: int, rng: np.random.Generator, resolve: Any
+) -> tuple[Array, list[str]]:
+    shape = declared.concrete(1)[1:]
+    transform = preprocessing(declared, resolve)
+    wanted = rows - rows // 2
+    decoded = [(path.name, list(_crops(read_photograph(path)))) for path in photographs[:wanted]]
+    pictures: list[tuple[str, Array]] = []
+    for view in range(5):
+        pictures += [(f"photograph {name} ({crops[view][0]})", crops[view][1]) for name, crops in decoded]
+    taken = [(family, transform(np.ascontiguousarray(picture))) for family, picture in pictures[:wanted]]
+    for family, row in taken:
+        if row.shape != shape:
+            raise BadInput(f"preprocess made shape {list(row.shape)} of {family}, the input takes {list(shape)}.")
+    taken += _probes(shape, rows - len(taken), rng)
+    return np.stack([row for _, row in taken]).astype(np.float32), [family for family, _ in taken]
+
+
+def _probes(shape: tuple[int, ...], count: int, rng: np.random.Generator) -> list[tuple[str, Array]]:
+    """Return images that photographs do not look like: edges, steps, saturation, single pixels, noise."""
+    _, height, width = shape
+    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+    across, down = xs / width * 4 - 2, ys / height * 4 - 2
+    checks = np.where((xs // 8 + ys // 8) % 2 > 0, 2.0, -2.0)
+    impulse = np.zeros((height, width))
+    impulse[height // 3, width // 3] = 50.0
+    structured: list[tuple[str, Array]] = [
+        ("probe noise", rng.standard_normal(shape)),
+        ("probe gradient", np.stack([across, down, -across])),
+        ("probe checkerboard", np.stack([checks, -checks, checks.T if height == width else checks])),
+        ("probe constant", np.broadcast_to(np.array([1.0, -0.5, 0.25])[:, None, None], shape)),
+        ("probe impulse", np.stack([impulse, impulse, impulse])),
+        ("probe noise, scaled by 8", rng.standard_normal(shape) * 8),
+    ]
+    while len(structured) < count:
+        structured.append(("probe noise", rng.standard_normal(shape)))
+    return structured[:count]
+
+
+def _float_rows(declared: Input, rows: int, rng: np.random.Generator) -> tuple[Array, list[str]]:
+    if declared.values is not None or declared.range is not None:
+        return _drawn_rows(declared, rows, rng)
+    shape = declared.concrete(rows)
+    array = rng.standard_normal(shape)
+    families = ["normal"] * rows
+    if declared.has_rows and rows >= 4:
+        array[-1], array[-2] = array[-1] * 8, np.abs(array[-2])
+        families[-2:] = ["normal, absolute", "normal, scaled by 8"]
+    return array.astype(np.float32), families
+
+
+def _drawn_rows(declared: Input, rows: int, rng: np.random.Generator) -> tuple[Array, list[str]]:
+    shape = declared.concrete(rows)
+    if declared.values is not None:
+        array = rng.choice(np.asarray(declared.values), size=shape)
+        return _cast(declared, array), ["drawn from its values"] * rows
+    if declared.dtype == "bool":
+        return rng.integers(0, 2, size=shape).astype(bool), ["drawn"] * rows
+    assert declared.range is not None
+    low, high = declared.range
+    drawn = (
+        rng.uniform(low, high, size=shape)
+        if declared.is_float
+        else rng.integers(int(low), int(high), shape, endpoint=True)
+    )
+    return _cast(declared, drawn), [f"drawn from {low} to {high}"] * rows
+
+
+def _cast(declared: Input, array: Array) -> Array:
+    return array.astype(np.float32 if declared.is_float else declared.dtype)

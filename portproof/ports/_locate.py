@@ -1,0 +1,242 @@
+"""From what a person types to an object: registered names, ``module:NAME``, ``path/to/file.py:NAME``."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+import tomllib
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from portproof._errors import BadInput, one_line
+from portproof.ports._port import SIDES, Port
+
+
+@dataclass(frozen=True)
+class Project:
+    """A port project: the folder of the nearest pyproject.toml that has ``[tool.portproof]``.
+
+    Attributes:
+        root: the folder, which is put on the import path.
+        ports: locators, ``module:NAME``, in the order of the file; the first is the default.
+        python: side to the interpreter that runs it, where it has one of its own.
+        ship: patterns of files, beside Python's, that the ports read and workers of a cluster need.
+    """
+
+    root: Path | None = None
+    ports: tuple[str, ...] = ()
+    python: dict[str, str] = field(default_factory=dict)
+    ship: tuple[str, ...] = ()
+
+    def put_on_path(self) -> None:
+        """Make the project's folders importable, before anything of the same name elsewhere."""
+        if self.root is not None and str(self.root) not in sys.path:
+            sys.path.insert(0, str(self.root))
+
+
+@dataclass(frozen=True)
+class Located:
+    """A port and how to find it again from another process.
+
+    Attributes:
+        port: the port.
+        locator: ``module:NAME`` or ``file.py:NAME``, None for a port made in this process.
+        project: the project that it was found in.
+    """
+
+    port: Port
+    locator: str | None
+    project: Project
+
+
+def find_project(start: Path | None = None) -> Project:
+    """Return the port project that ``start`` (default: the working directory) lies in.
+
+    Raises:
+        BadInput: its pyproject.toml cannot be read, or ``[tool.portproof]`` is malformed.
+    """
+    here = (start or Path.cwd()).resolve()
+    for folder in (here, *here.parents):
+        file = folder / "pyproject.toml"
+        if not file.is_file():
+            continue
+        try:
+            table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("portproof")
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            raise BadInput(f"'{file}' cannot be read: {one_line(error)}") from error
+        if table is not None:
+            return _project(folder, file, table)
+    return Project()
+
+
+def _project(folder: Path, file: Path, table: dict[str, Any]) -> Project:
+    ports, python, ship = table.get("ports", []), table.get("python", {}), table.get("ship", [])
+    if not isinstance(ports, list) or not all(isinstance(p, str) and p.count(":") == 1 for p in ports):
+        raise BadInput(f"'{file}': [tool.portproof] ports must be a list of \"module:NAME\", found {ports!r}.")
+    if not isinstance(python, dict) or not set(python) <= set(SIDES):
+        raise BadInput(f"'{file}': [tool.portproof.python] takes {' and '.join(SIDES)}, found {python!r}.")
+    if not isinstance(ship, list) or not all(isinstance(pattern, str) for pattern in ship):
+        raise BadInput(f"'{file}': [tool.portproof] ship must be a list of file patterns, found {ship!r}.")
+    absolute = {side: str((folder / path).absolute()) if "/" in path else path for side, path in python.items()}
+    return Project(folder, tuple(ports), absolute, tuple(ship))
+
+
+def find_port(name: str | None, project: Project | None = None) -> Located:
+    """Return the port that a person means.
+
+    Args:
+        name: a registered name, ``module:NAME``, ``file.py:NAME`` (or ``file.py`` with one port in it), or None
+            for the project's first.
+        project: default: that of the working directory.
+
+    Raises:
+        BadInput: there is no such port, or its file cannot be imported.
+    """
+    project = project or find_project()
+    project.put_on_path()
+    if name is None:
+        if not project.ports:
+            raise BadInput("no port given, and no [tool.portproof] ports in a pyproject.toml here or above; name one.")
+        name = project.ports[0]
+    file, _, attribute = name.partition(":")
+    if file.endswith(".py"):
+        path = Path(file).absolute()
+        port, attribute = _port_of_file(path, attribute)
+        return Located(port, f"{path}:{attribute}", project)
+    if ":" in name:
+        return Located(_port_of_module(name), name, project)
+    known = {}
+    for locator in (*project.ports, *_entry_points()):
+        port = _port_of_module(locator)
+        if port.name == name:
+            return Located(port, locator, project)
+        known[port.name] = locator
+    listed = f"there are {', '.join(known)}" if known else "none is registered here"
+    raise BadInput(f"no port '{name}'; {listed}. Name a file as path/to/file.py:NAME.")
+
+
+def registered_ports(project: Project) -> list[Located]:
+    """Return the ports of a project and of installed packages."""
+    project.put_on_path()
+    return [Located(_port_of_module(locator), locator, project) for locator in (*project.ports, *_entry_points())]
+
+
+def _entry_points() -> list[str]:
+    from importlib.metadata import entry_points
+
+    return [point.value for point in entry_points(group="portproof.ports")]
+
+
+def _port_of_module(locator: str) -> Port:
+    module, _, attribute = locator.partition(":")
+    return _as_port(import_attribute(module, attribute, f"port '{locator}'"), locator)
+
+
+def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
+    if not path.is_file():
+        raise BadInput(f"'{path}': no such file.")
+    if str(path.parent) not in sys.path:
+        sys.path.insert(0, str(path.parent))
+    name = f"_portproof_file_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise BadInput(f"'{path}' cannot be imported: {_where(error, str(path))}") from error
+    ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
+    if not attribute:
+        if len(ports) != 1:
+            found = f"it has {', '.join(ports)}" if ports else "it has none"
+            raise BadInput(f"'{path}': name the port as {path.name}:NAME; {found}.")
+        attribute = ports[0]
+    if not hasattr(module, attribute):
+        raise BadInput(f"'{path}' has no '{attribute}'; its ports are {', '.join(ports) or 'none'}.")
+    return _as_port(getattr(module, attribute), f"{path}:{attribute}"), attribute
+
+
+def _as_port(value: object, locator: str) -> Port:
+    if not isinstance(value, Port):
+        raise BadInput(f"'{locator}' is a {type(value).__name__}, expected a portproof.Port.")
+    return value
+
+
+def import_attribute(module: str, attribute: str, what: str) -> Any:
+    """Import ``module`` and return one attribute of it.
+
+    Raises:
+        BadInput: either is not there, or the import raises.
+    """
+    try:
+        imported = importlib.import_module(module)
+    except Exception as error:
+        raise BadInput(f"{what}: '{module}' cannot be imported: {_where(error, module)}") from error
+    value: Any = imported
+    for part in attribute.split("."):
+        if not hasattr(value, part):
+            raise BadInput(f"{what}: '{module}' has no '{attribute}'.")
+        value = getattr(value, part)
+    return value
+
+
+def resolve_factory(port: Port, side: str) -> Callable[..., Any]:
+    """Return the callable behind a port's side.
+
+    Raises:
+        BadInput: the port has no such side, or its name leads nowhere.
+    """
+    factory = port.factory(side)
+    if factory is None:
+        raise BadInput(f"port '{port.name}' has no {side} side.")
+    return resolve_callable(factory, f"{side} side of port '{port.name}'")
+
+
+def resolve_callable(named: str | Callable[..., Any], what: str) -> Callable[..., Any]:
+    """Return a callable given as itself or as ``"module:name"``.
+
+    Raises:
+        BadInput: the name leads nowhere or to something that cannot be called.
+    """
+    if not isinstance(named, str):
+        return named
+    module, colon, attribute = named.partition(":")
+    if not colon:
+        raise BadInput(f"{what}: expected \"module:name\", found '{named}'.")
+    value = import_attribute(module, attribute, what)
+    if not callable(value):
+        raise BadInput(f"{what}: '{named}' is a {type(value).__name__}, which cannot be called.")
+    factory: Callable[..., Any] = value
+    return factory
+
+
+def _where(error: Exception, origin: str) -> str:
+    """Say what went wrong in a user's file and at which line."""
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f"SyntaxError at line {error.lineno} of {error.filename}: {error.msg}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
+    last = next((frame for frame in reversed(frames) if "portproof/_resolve" not in frame.filename), None)
+    at = f" (line {last.lineno} of {last.filename})" if last else ""
+    return one_line(error) + at
+
+
+def artefact_path(located: Located, side: str) -> Path:
+    """Return the file that is a port's side; relative paths begin at the project, or at the port's own file.
+
+    Raises:
+        BadInput: there is no such file.
+    """
+    named = Path(located.port.artefact(side) or "")
+    locator = (located.locator or "").rpartition(":")[0]
+    base = Path(locator).parent if locator.endswith(".py") else located.project.root or Path.cwd()
+    path = named if named.is_absolute() else base / named
+    if not path.is_file():
+        raise BadInput(f"port '{located.port.name}': its {side} side '{path}' is no file.")
+    return path

@@ -1,0 +1,69 @@
+"""A report in short: Markdown for a CI job's summary, JUnit XML for its list of tests."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from portproof.judge._report import Hop, Report
+from portproof.render._words import ADVICE, between, grouped, number, place, versions
+
+_MARKS = {"identical": "✅", "equivalent": "✅", "divergent": "❌", "inconclusive": "❔", "unavailable": "⏸"}
+_SHOWN = 12
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
+
+
+def markdown(report: Report) -> str:
+    """Return a summary: the verdict, the culprits and the hops."""
+    lines = [f"## {_MARKS[report.verdict]} {report.port}: {report.verdict}", ""]
+    for culprit in report.culprits[:_SHOWN]:
+        lines.append(f"- **`{place(culprit)}`** {culprit.kind}: {_cell(culprit.message)}")
+        lines.append(f"  - what to do: {ADVICE[culprit.kind]}")
+    if len(report.culprits) > _SHOWN:
+        lines.append(f"- and {len(report.culprits) - _SHOWN} more")
+    lines += ["", "| hop | verdict | floors | worst |", "| --- | --- | ---: | --- |"]
+    for heading, hops in grouped(report.hops):
+        lines.append(f"| *{heading}* | | | |")
+        for hop in hops:
+            ratio, worst = (number(hop.worst.ratio), f"`{hop.worst.tensor}`") if hop.worst else ("", "")
+            said = f"{between(hop)}{f': {hop.reason}' if hop.reason else ''}"
+            lines.append(f"| {_cell(said)} | {_MARKS[hop.verdict]} {hop.verdict} | {ratio} | {worst} |")
+    if report.sight is not None:
+        lines += ["", f"{report.sight.caught} of {report.sight.planted} planted faults caught."]
+    made = ", ".join(f"{name} {version}" for name, version in versions(report.environment).items())
+    lines += ["", f"Made with {made} on {report.environment.get('processor', '')}."]
+    return "\n".join(lines) + "\n"
+
+
+def junit(report: Report) -> str:
+    """Return one test suite with a test case a hop; what does not hold carries the culprits."""
+    root = ElementTree.Element("testsuites", name="portproof")
+    failures = sum(hop.verdict in ("divergent", "inconclusive") for hop in report.hops)
+    errors = sum(hop.verdict == "unavailable" for hop in report.hops)
+    suite = ElementTree.SubElement(
+        root, "testsuite", name=report.port, tests=str(len(report.hops)), failures=str(failures), errors=str(errors),
+        time=f"{report.seconds.get('total', 0.0):.3f}",
+    )  # fmt: skip
+    for hop in report.hops:
+        name = f"{between(hop)} ({hop.weights} weights)"
+        case = ElementTree.SubElement(suite, "testcase", classname=f"portproof.{report.port}.{hop.kind}", name=name)
+        if hop.verdict in ("identical", "equivalent"):
+            continue
+        kind = "error" if hop.verdict == "unavailable" else "failure"
+        found = ElementTree.SubElement(case, kind, type=hop.verdict, message=_plain(_message(hop)))
+        found.text = _plain("\n".join(f"{place(c)}  {c.kind}: {c.message}" for c in report.culprits))
+    ElementTree.indent(root)
+    return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _message(hop: Hop) -> str:
+    if hop.reason:
+        return hop.reason
+    return f"{number(hop.worst.ratio)} noise floors at '{hop.worst.tensor}'" if hop.worst else hop.verdict
+
+
+def _plain(text: str) -> str:
+    """Leave out what XML cannot hold."""
+    return "".join(c for c in text if c in "\n\t" or ord(c) >= 32)

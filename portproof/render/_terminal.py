@@ -1,0 +1,190 @@
+"""What a person sees: tables that fit a hundred columns, and what each process is doing now."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from portproof.judge._floor import FLOOR_MULTIPLE
+from portproof.judge._report import Culprit, Hop, Report
+from portproof.render._words import between, grouped, inputs_seen, left_out, number, place, told, versions
+
+STYLE = {
+    "identical": "green",
+    "equivalent": "green",
+    "divergent": "bold red",
+    "inconclusive": "yellow",
+    "unavailable": "yellow",
+}
+#: Culprits that are printed; more say no more.
+_SHOWN = 24
+
+
+def output() -> Console:
+    """Return the console for results: standard output, a hundred columns where it is no terminal."""
+    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False)
+
+
+def print_report(report: Report, console: Console | None = None, *, quiet: bool = False) -> None:
+    """Print a report: the hops, what is wrong and where, what the check could see, and the verdict last.
+
+    ``quiet``: the verdict alone.
+    """
+    console = console or output()
+    if quiet:
+        print_verdict(report.verdict, console)
+        return
+    console.print(Text(f"port {report.port}", style="bold"))
+    console.print(_hops(report.hops))
+    for hop in report.hops:
+        if hop.reason:
+            console.print(Text(f"  {hop.target}: {hop.reason}", style=STYLE[hop.verdict]))
+    _print_modules(report, console)
+    if report.culprits:
+        console.print(Text(f"\nculprits ({len(report.culprits)})", style="bold"))
+        if report.modules is not None and report.modules.first_divergence is not None:
+            console.print(
+                f"end to end, the first module that differs is '{report.modules.first_divergence or '(root)'}'"
+            )
+        for culprit in report.culprits[:_SHOWN]:
+            console.print(_culprit(culprit))
+        if len(report.culprits) > _SHOWN:
+            console.print(f"  and {len(report.culprits) - _SHOWN} more; --json has them all")
+    for deviation in report.accepted:
+        state = "STALE" if deviation.stale else f"found {deviation.found:.1e}, bound {deviation.bound:.1e}"
+        console.print(f"accepted deviation in '{deviation.module}' ({state}): {deviation.reason}")
+    for known in report.deviations:
+        where = f"in '{known.module}' ({known.layer})" if known.module else f"({known.layer})"
+        console.print(
+            f"known deviation {where}, {known.size:.2e} of scale: {known.cause}; "
+            f"taken into account, {known.rest:.1f} floors are left",
+            overflow="fold",
+        )
+    for reason, names in left_out(report.ignored).items():
+        console.print(f"left out of the weights: {names}: {reason}")
+    for note in report.notes:
+        console.print(Text(f"note: {note}", style="yellow"))
+    _print_sources(report, console)
+    print_verdict(report.verdict, console)
+
+
+def print_verdict(verdict: str, console: Console) -> None:
+    """Print a verdict's line."""
+    console.print(Text.assemble("verdict: ", (verdict, STYLE[verdict])))
+
+
+def _hops(hops: tuple[Hop, ...]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("hop", overflow="fold", max_width=50)
+    table.add_column("verdict")
+    table.add_column("floors", justify="right")
+    table.add_column("max abs", justify="right")
+    table.add_column("ULP", justify="right")
+    table.add_column("worst")
+    last = ""
+    for heading, hop in ((heading, hop) for heading, members in grouped(hops) for hop in members):
+        if heading != last:
+            table.add_row(Text(heading, style="dim"))
+            last = heading
+        worst = hop.worst
+        numbers = ["", "", "", ""]
+        if worst is not None:
+            numbers = [
+                number(worst.ratio),
+                number(worst.max_abs, "{:.1e}"),
+                number(worst.max_ulp, "{:.0f}"),
+                worst.tensor,
+            ]
+        table.add_row(f"  {between(hop)}", Text(hop.verdict, style=STYLE[hop.verdict]), *numbers)
+    return table
+
+
+def _print_modules(report: Report, console: Console) -> None:
+    if report.modules is not None:
+        modules = report.modules
+        farthest = f"'{modules.worst_module or '(root)'}' at {modules.worst_ratio or 0:.1f} floors"
+        console.print(
+            f"\nmodule by module on the other side's input: {modules.judged} tensors judged; "
+            f"the farthest healthy one is {farthest}"
+        )
+        for title, paths in (
+            ("not paired, so unseen", modules.unseen),
+            ("constant over the inputs, so blind", modules.blind),
+            ("the same function, cut into other parts", tuple(path or "(root)" for path in modules.recut)),
+        ):
+            if paths:
+                shown = ", ".join(paths[:6]) + (f" and {len(paths) - 6} more" if len(paths) > 6 else "")
+                console.print(Text(f"  {title}: {shown}", style="yellow"))
+    if report.sight is not None:
+        sight = report.sight
+        console.print(
+            f"sight: {sight.caught} of {sight.planted} planted faults caught, {sight.located} located exactly"
+        )
+        for missed in sight.missed:
+            console.print(Text(f"  not seen: {missed}", style="yellow"))
+        for hidden in sight.without_effect:
+            console.print(Text(f"  without effect: {hidden}", style="dim"))
+
+
+def _culprit(culprit: Culprit) -> Text:
+    return Text.assemble("  ", (place(culprit), "bold red"), f"  {told(culprit)}")
+
+
+def _print_sources(report: Report, console: Console) -> None:
+    """Say where the numbers come from."""
+    environment = report.environment
+    listed = ", ".join(f"{name} {version}" for name, version in versions(environment).items())
+    if report.inputs:
+        console.print(f"inputs: {inputs_seen(report.inputs)}; weights: {', '.join(report.weights)}")
+    console.print(
+        "floors: the error in units of the float32 rounding error measured at that output, carried to the "
+        f"precision of the hop; more than {FLOOR_MULTIPLE:.0f} is a divergence (docs/noise-floor.md)"
+    )
+    console.print(f"made with {listed} on {environment.get('processor', '')}", overflow="fold")
+    total = report.seconds.get("total")
+    if total is not None:
+        longest = sorted(((v, k) for k, v in report.seconds.items() if k != "total"), reverse=True)[:3]
+        console.print(f"{total:.0f} s, of which " + ", ".join(f"{name} {value:.0f} s" for value, name in longest))
+
+
+class Watching:
+    """A live list of what each process does, on standard error where it is a terminal."""
+
+    def __init__(self) -> None:
+        self._doing: dict[str, tuple[str, float]] = {}
+        self._begun = time.monotonic()
+
+    def __call__(self, who: str, doing: str | None) -> None:
+        """Note what a process does now; None when it is idle."""
+        if doing is None:
+            self._doing.pop(who, None)
+        else:
+            self._doing[who] = (doing, time.monotonic())
+
+    def __rich__(self) -> Table:
+        table = Table(box=None, pad_edge=False, show_header=False)
+        now = time.monotonic()
+        for who, (doing, since) in sorted(self._doing.items()):
+            table.add_row(Text(who, style="cyan"), doing, f"{now - since:.0f} s")
+        table.add_row(Text(f"{now - self._begun:.0f} s", style="dim"))
+        return table
+
+
+@contextmanager
+def watching(enabled: bool = True) -> Iterator[Any]:
+    """Show a live list for the time of the block; silent where standard error is no terminal."""
+    console = Console(stderr=True)
+    watch = Watching()
+    if not (enabled and console.is_terminal):
+        yield watch
+        return
+    with Live(watch, console=console, refresh_per_second=5, transient=True):
+        yield watch

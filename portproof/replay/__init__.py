@@ -1,0 +1,1 @@
+"""Module by module on the other side's input."""

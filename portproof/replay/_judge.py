@@ -1,0 +1,227 @@
+"""Floors and verdicts of modules, culprits, and what a report shows of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
+from typing import Any
+
+from portproof._disk import finite
+from portproof._numbers import EPSILON
+from portproof.frameworks._settings import SettingDifference
+from portproof.judge._floor import FLOOR_MULTIPLE, Floor, is_blind, measure_floor, multiple, ratio
+from portproof.judge._report import AcceptedDeviation, Culprit, ModuleDetail, Modules, Picture
+from portproof.ports._port import Accepted
+from portproof.replay._taps import (
+    LOUD,
+    LOUDNESS,
+    OTHER_COUNT,
+    OTHER_SHAPE,
+    RECEIVED,
+    RETURNED,
+    SAME_SIZE,
+    TapDifference,
+)
+
+#: Differences in float64 that are worth a word, and decide nothing.
+_LIKE_FLOAT32 = (EPSILON["float32"] / 32, EPSILON["float32"] * 32)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    ratio: float
+    entry: TapDifference
+
+
+def module_details(
+    found: Sequence[TapDifference],
+    floors: ModuleFloors,
+    described: Mapping[str, tuple[str, Mapping[str, Any]]],
+    paddle: Mapping[str, str],
+) -> tuple[ModuleDetail, ...]:
+    """Return every paired module that ran, in the order in which they returned.
+
+    Args:
+        found: the forced float64 differences.
+        floors: of the taps.
+        described: key to layer type and settings, of torch.
+        paddle: key to Paddle's path.
+    """
+    worst: dict[str, _Seen] = {}
+    for entry in found:
+        if entry.role not in (RETURNED, LOUD):
+            continue
+        value = ratio(entry.difference, floors.of(entry), "float32" if entry.role == LOUD else "float64")
+        if entry.role == RETURNED and (entry.key not in worst or value > worst[entry.key].ratio):
+            worst[entry.key] = _Seen(value, entry)
+    return tuple(
+        ModuleDetail(
+            module=key,
+            paddle=paddle.get(key, key),
+            layer=described[key][0] if key in described else "",
+            ratio=finite(seen.ratio),
+            rms=finite(seen.entry.difference.rms),
+            scale=finite(seen.entry.difference.scale),
+            note=seen.entry.difference.mismatch,
+            picture=Picture(**seen.entry.picture) if seen.entry.picture else None,
+        )
+        for key, seen in worst.items()
+    )
+
+
+class ModuleFloors:
+    """The floor of every tap, from the forced float32 runs of the clean sides.
+
+    Args:
+        float32_errors: side to its forced float32 differences.
+        found: forced float64 differences, which carry the analytic caps.
+    """
+
+    def __init__(self, float32_errors: Mapping[str, Sequence[TapDifference]], found: Sequence[TapDifference]) -> None:
+        self.errors: dict[tuple[str, int, str, int], dict[str, TapDifference]] = {}
+        for side, entries in float32_errors.items():
+            for entry in entries:
+                self.errors.setdefault(entry.name, {})[side] = entry
+        self._caps = {entry.name: entry.cap for entry in found}
+        self._found = {entry.name: entry for entry in found}
+
+    def of(self, entry: TapDifference) -> Floor:
+        """Return the floor at a tap."""
+        errors = self.errors.get(entry.name, {})
+        return measure_floor((error.difference for error in errors.values()), self._caps.get(entry.name))
+
+    def is_divergent(self, entry: TapDifference, precision: str) -> bool:
+        """Whether a tap lies farther out than honest rounding in a precision."""
+        return ratio(entry.difference, self.of(entry), precision) > multiple(precision)
+
+    def diverged_by(self, entry: TapDifference) -> bool:
+        """Whether a tap of a run that nothing was forced in shows more than float32's rounding of the recorded taps."""
+        return ratio(entry.difference, Floor(self.of(entry).rms), "float32") > FLOOR_MULTIPLE
+
+    def low_precision(self) -> list[Culprit]:
+        """Name the modules whose float32 error is more than float32 makes: something in them computes in less.
+
+        It has to lie both beyond the floor, which the other side sets, and beyond the analytic cap.
+        """
+        named: dict[tuple[str, str], Culprit] = {}
+        for name, sides in self.errors.items():
+            if name not in self._found or self.is_divergent(self._found[name], "float64"):
+                continue  # another function, not another precision
+            for side, entry in sides.items():
+                if entry.role != RETURNED or entry.difference.mismatch is not None:
+                    continue
+                value, cap = ratio(entry.difference, self.of(entry), "float32"), self._caps.get(name)
+                if FLOOR_MULTIPLE < value < math.inf and (cap is None or entry.difference.rms > cap):
+                    text = f"in float32 it errs by {entry.difference.rms:.1e} of its scale: it computes in less"
+                    named.setdefault((side, entry.key), Culprit(side, entry.key, "precision", "forward", text, value))
+        return list(named.values())
+
+
+def judge_modules(
+    found: Sequence[TapDifference],
+    floors: ModuleFloors,
+    unseen: Sequence[str] = (),
+    settings: Sequence[SettingDifference] = (),
+) -> tuple[Modules, list[Culprit]]:
+    """Judge the forced replay of one side in float64, tensor by tensor, and name where faults enter.
+
+    Args:
+        found: the forced float64 differences of the side that follows.
+        floors: of the taps.
+        unseen: module paths without a partner.
+        settings: that paired modules do not share.
+
+    Returns:
+        The coverage, and the culprits in the order in which they are reached.
+    """
+    worst_module, worst_ratio = "", 0.0
+    called = {entry.key for entry in found}
+    blind: set[str] = set()
+    culprits: dict[tuple[str, str], Culprit] = {}
+    for entry in found:
+        floor = floors.of(entry)
+        # So far out, what is asked is where a layer saturates, not how its kernel rounds: float32's floor tells.
+        value = ratio(entry.difference, floor, "float32" if entry.role == LOUD else "float64")
+        if entry.role == RETURNED and entry.difference.count and is_blind(entry.difference, floor, "float64"):
+            blind.add(entry.key)
+        if value > FLOOR_MULTIPLE:
+            culprit = _culprit(entry, value, called)
+            culprits.setdefault((culprit.module, culprit.kind), culprit)
+        elif value > worst_ratio:
+            worst_module, worst_ratio = entry.key, value
+    merged = [_with_settings(culprit, settings) for culprit in _merge(list(culprits.values()))]
+    named = {culprit.module for culprit in merged}
+    hidden = [difference for difference in settings if difference.training and difference.key not in named]
+    merged += [Culprit("unknown", d.key, "setting", "forward", f"{d.text}; it acts in training") for d in hidden]
+    return Modules(len(found), worst_module, worst_ratio, tuple(unseen), tuple(sorted(blind))), merged
+
+
+def _with_settings(culprit: Culprit, settings: Sequence[SettingDifference]) -> Culprit:
+    """Add to a culprit what differs in how the two modules were built."""
+    said = [difference.text for difference in settings if difference.key == culprit.module]
+    return replace(culprit, message=f"{culprit.message}; {', '.join(said)}") if said else culprit
+
+
+def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
+    """Put one difference into words. ``called``: the modules that run; a list of modules is none, its owner is."""
+    difference = entry.difference
+    number = value if math.isfinite(value) else None
+    amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
+    said = f"has {amount}" if amount.startswith(OTHER_SHAPE) else amount
+    if not difference.mismatch and _LIKE_FLOAT32[0] < difference.rms < _LIKE_FLOAT32[1] and entry.role != LOUD:
+        said = f"{amount}, about what float32 rounds: something in it may be computed in float32"
+    if OTHER_COUNT in amount or amount.endswith(SAME_SIZE):
+        verb = "receives" if entry.role == RECEIVED else "returns"
+        return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}", number)
+    if entry.role == RECEIVED:
+        parent = owner(entry.key, called)
+        text = f"its part '{entry.key}' receives another input: {amount}"
+        return Culprit("unknown", parent, "wiring", "forward", text, number)
+    if (difference.mismatch or "").startswith("raised"):
+        return Culprit("unknown", entry.key, "raises", "forward", f"on the other side's input it {amount}", number)
+    if entry.role == LOUD:
+        text = f"on an input {LOUDNESS:.0f} times as large its output {amount}"
+        return Culprit("unknown", entry.key, "saturates", "forward", text, number)
+    return Culprit("unknown", entry.key, "computes", "forward", f"on the same input its output {said}", number)
+
+
+def owner(path: str, called: Set[str]) -> str:
+    """Return the nearest module around one that runs, "" for the root; lists of modules do not."""
+    found = path.rpartition(".")[0]
+    while found and found not in called:
+        found = found.rpartition(".")[0]
+    return found
+
+
+def _merge(culprits: list[Culprit]) -> list[Culprit]:
+    """Keep one culprit a module: that a module returns something else says less than why."""
+    kept: dict[str, Culprit] = {}
+    for culprit in culprits:
+        if culprit.module not in kept or (kept[culprit.module].kind, culprit.kind) == ("computes", "wiring"):
+            kept[culprit.module] = culprit
+    return list(kept.values())
+
+
+def settle_accepted(
+    accepted: Mapping[str, Accepted], culprits: Sequence[Culprit], found: Sequence[TapDifference]
+) -> tuple[list[Culprit], list[AcceptedDeviation]]:
+    """Take out the culprits that the port's author accepts, and add those accepted that no longer occur.
+
+    Args:
+        accepted: module to what is accepted there.
+        culprits: of the replay.
+        found: the differences behind them.
+    """
+    kept = list(culprits)
+    settled: list[AcceptedDeviation] = []
+    for module, entry in accepted.items():
+        largest = max((tap.difference.rms for tap in found if tap.key == module), default=0.0)
+        met = any(culprit.module == module for culprit in culprits)
+        if met and largest <= entry.bound:
+            kept = [culprit for culprit in kept if culprit.module != module]
+        if not met:
+            text = f"the accepted deviation no longer occurs; remove it from the port ({entry.reason})"
+            kept.append(Culprit("unknown", module, "accepted", "forward", text))
+        settled.append(AcceptedDeviation(module, entry.reason, entry.bound, largest, stale=not met))
+    return kept, settled

@@ -1,0 +1,115 @@
+"""How far honest float32 may go: the cap of a measured noise floor, and the worse order of an average.
+
+A floor that is measured can be raised by what it should reveal: where both sides compute in less than float32, both
+measured errors are large. So the floor of a linear or convolutional layer is capped by an analytic bound. Higham's
+worst case, ``gamma_n |W||x|`` (*Accuracy and Stability of Numerical Algorithms*, 2002, section 3.1), is too wide for
+sums of thousands of terms: it would let float16 pass. Roundings behave as independent errors of mean zero (Higham and
+Mary, "A new approach to probabilistic rounding error analysis", 2019), so that a sum of n terms errs by about
+``u sqrt(n)`` times its largest partial sum, which is at most about ``sqrt(sum (w x)^2 + y^2)`` for a result y.
+
+A sum may be added in any order. torch adds a map of 56x56 in blocks; Paddle's average pool and ONNX Runtime's add one
+term after the other, and err up to fifty times as far, in float64 too. A noise floor that only knew the better order
+would call them wrong, so it is measured with the worse one as well.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from portproof._numbers import EPSILON
+from portproof.frameworks._layers import BY_NAME
+from portproof.frameworks._model import Model, wrapped_forwards
+
+Array = np.ndarray[Any, Any]
+
+
+def rounding_bound(
+    model: Model, module: Any, received: list[Array], returned: Array, forward: Callable[..., Any]
+) -> float | None:
+    """Return how far float32 may carry a layer's output, as a root mean square in units of the rows' scale.
+
+    Args:
+        model: in float64.
+        module: of it.
+        received: its input.
+        returned: its output for that input.
+        forward: the module's own; it is run once on squares.
+
+    Returns:
+        None for layers that are neither linear nor convolutional.
+    """
+    framework = model.framework
+    rule = BY_NAME.get(framework.layer(module))
+    tensors = framework.own_tensors(module)
+    if rule is None or rule.out_axis is None or "weight" not in tensors or len(received) != 1 or not returned.size:
+        return None
+    before = {name: framework.to_array(tensor) for name, tensor in tensors.items()}
+    terms = before["weight"].size / max(1, min(before["weight"].shape[:2]))
+    try:
+        for name, array in before.items():
+            framework.write(tensors[name], array**2)
+        squares = framework.to_array(forward(framework.to_tensor(received[0].astype(np.float64) ** 2)))
+    finally:
+        for name, array in before.items():
+            framework.write(tensors[name], array)
+    if squares.shape != returned.shape:
+        return None
+    partial = (np.maximum(squares, 0.0) + returned.astype(np.float64) ** 2).reshape(len(returned), -1).mean(axis=1)
+    scale = (returned.astype(np.float64) ** 2).reshape(len(returned), -1).mean(axis=1)
+    rows = np.sqrt(np.divide(partial, scale, out=np.ones_like(partial), where=scale > 0))
+    return float(np.sqrt(np.mean(rows**2)) * math.sqrt(terms) * EPSILON["float32"] / 2)
+
+
+def term_by_term(layer: str, received: Array, returned: Array) -> Array | None:
+    """Return what a pool puts out if it adds one term after the other, in the dtype of its input.
+
+    Args:
+        layer: its type, by torch's name.
+        received: its input, channels first.
+        returned: its output, for its shape.
+
+    Returns:
+        None for a layer that is no average over the whole map.
+    """
+    axes = received.ndim - 2
+    if not layer.startswith("AdaptiveAvgPool") or returned.ndim != received.ndim or axes < 1:
+        return None
+    if returned.shape[:2] != received.shape[:2] or any(size != 1 for size in returned.shape[2:]):
+        return None
+    flat = received.reshape(*received.shape[:2], -1)
+    sums = np.add.accumulate(flat, axis=-1, dtype=received.dtype)[..., -1]
+    return np.asarray((sums / received.dtype.type(flat.shape[-1])).reshape(returned.shape))
+
+
+def averages(model: Model) -> list[tuple[str, Any]]:
+    """Return the layers that may average over a whole map."""
+    framework = model.framework
+    return [(path, m) for path, m in framework.modules(model.root) if framework.layer(m).startswith("AdaptiveAvgPool")]
+
+
+@contextlib.contextmanager
+def adding_term_by_term(model: Model) -> Iterator[list[str]]:
+    """Let a model's averages add so, for the time of the block; yields the paths of those that did."""
+    framework, pools = model.framework, averages(model)
+    own, done = dict(pools), list[str]()
+
+    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        layer = framework.layer(own[path])
+
+        def added(x: Any) -> Any:
+            result = forward(x)
+            slow = term_by_term(layer, framework.to_array(x), framework.to_array(result))
+            if slow is None:
+                return result
+            done.append(path)
+            return framework.to_tensor(slow, model.precision)
+
+        return added
+
+    with wrapped_forwards(pools, wrap):
+        yield done

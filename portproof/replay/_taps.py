@@ -1,0 +1,362 @@
+"""Module by module on the other side's input: taps recorded on one side, forced into the other.
+
+One forward records, for every paired module, what it received and what it returned; each value handed on is rounded
+to float32, so that a float64 and a float32 run of a module can be given exactly the same numbers. Another forward,
+of either side and precision, is then *forced*: each module gets the recorded input in place of its own and hands on
+the recorded output. So a fault shows in the module that has it and nowhere else, and several show in one pass: a
+module that returns something else on the same input computes something else, and a module that receives something
+else although every module before it was corrected has a parent that wires it otherwise.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._disk import save_arrays
+from portproof._errors import ModelRaised, one_line, require_memory
+from portproof._numbers import Difference, compare, picture
+from portproof._tree import rebuild
+from portproof.frameworks._calls import exchanged, given, returned
+from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.replay._rounding import rounding_bound, term_by_term
+
+Array = np.ndarray[Any, Any]
+
+#: Stands for a tensor in a structure whose tensors were taken out.
+_PLACE = object()
+
+#: Roles of a tap. ``LOUD``: what a layer without weights returns where its input is ``LOUDNESS`` times as large, so
+#: that saturation shows (ReLU6 beside ReLU, a clip), which unit variance hardly reaches.
+RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
+LOUDNESS = 16.0
+#: How a difference begins that is only another number of tensors.
+OTHER_COUNT = " tensors where "
+#: How one begins that is another shape.
+OTHER_SHAPE = "shape ["
+#: How one ends that is only another shape of as many elements.
+SAME_SIZE = ", of as many elements"
+
+
+@dataclass(frozen=True)
+class TapDifference:
+    """How a forced module's input or output differs from the recording.
+
+    Attributes:
+        key: torch path of the module, "" for the root.
+        call: which call of the module, from 0.
+        role: ``"received"``, ``"returned"`` or ``"loud"``.
+        index: which tensor of that call.
+        difference: against the recording.
+        cap: how far float32 can honestly carry this tensor, where that is known (:mod:`portproof.replay._rounding`).
+        picture: what it looks like, where that is asked for (:mod:`portproof._numbers`).
+    """
+
+    key: str
+    call: int
+    role: str
+    index: int
+    difference: Difference
+    cap: float | None = None
+    picture: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> tuple[str, int, str, int]:
+        """What identifies the tensor across passes."""
+        return self.key, self.call, self.role, self.index
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> TapDifference:
+        """Read back what ``dataclasses.asdict`` wrote."""
+        return cls(**{**document, "difference": Difference(**document["difference"])})
+
+
+#: A received tensor that is the recorded one, to the last bit.
+_NOTHING = Difference(1, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0, float("inf"))
+
+
+class TapStore:
+    """Taps on disk, one file a call, written as they arrive and read one at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        index = folder / "index.json"
+        self._files: dict[str, str] = json.loads(index.read_text()) if index.exists() else {}
+
+    def write(self, key: str, call: int, **taps: list[Array]) -> None:
+        """Add one call of a module: role to tensors."""
+        name = f"{len(self._files):05d}.safetensors"
+        tensors = {f"{role}.{i}": _shrink(array) for role, arrays in taps.items() for i, array in enumerate(arrays)}
+        save_arrays(self.folder / name, tensors)
+        self._files[f"{key}#{call}"] = name
+
+    def close(self) -> None:
+        """Write the index, without which the store is empty to readers."""
+        (self.folder / "index.json").write_text(json.dumps(self._files))
+
+    def read(self, key: str, call: int) -> tuple[list[Array], list[Array], list[Array]] | None:
+        """Return what a call received, returned, and returned loudly; None where there was no such call."""
+        name = self._files.get(f"{key}#{call}")
+        if name is None:
+            return None
+        tensors = load_file(self.folder / name)
+        received, returned, loud = (
+            [tensors[f"{role}.{i}"] for i in range(sum(key.startswith(f"{role}.") for key in tensors))]
+            for role in (RECEIVED, RETURNED, LOUD)
+        )
+        return received, returned, loud
+
+    def calls(self) -> list[tuple[str, int]]:
+        """Return every recorded call."""
+        split = (name.rpartition("#") for name in self._files)
+        return [(key, int(call)) for key, _, call in split]
+
+
+def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], store: TapStore) -> None:
+    """Run a float64 model and write what every paired module receives and returns.
+
+    Args:
+        model: the side that leads.
+        pairs: this side's module path to the module's key.
+        inputs: a few rows.
+        store: an empty store.
+
+    Raises:
+        ModelRaised: the forward raised.
+    """
+    counts: dict[str, int] = defaultdict(int)
+    is_tensor, paired = model.framework.is_tensor, _paired(model, pairs)
+    own = dict(paired)
+
+    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        layer = model.framework.layer(own[path])
+
+        def recorded(*args: Any, **kwargs: Any) -> Any:
+            call, counts[path] = counts[path], counts[path] + 1
+            tensors = given(layer, args, kwargs, is_tensor)
+            received = _arrays(model, tensors)
+            args, kwargs = _replaced(model, (args, kwargs), tensors, received)
+            result = forward(*args, **kwargs)
+            outputs = returned(layer, result, is_tensor)
+            put_out = _arrays(model, outputs)
+            loud = _loud(model, layer, forward, args, kwargs, received) if path in silent else []
+            store.write(pairs[path], call, received=received, returned=put_out, loud=loud)
+            return _replaced(model, result, outputs, put_out)
+
+        return recorded
+
+    silent = {
+        path for path, module in paired if model.framework.is_leaf(module) and not model.framework.own_tensors(module)
+    }
+    with model.framework.module_by_module(), wrapped_forwards(paired, wrap):
+        model.call(inputs)
+    store.close()
+
+
+def force(
+    model: Model,
+    pairs: Mapping[str, str],
+    inputs: Mapping[str, Array],
+    store: TapStore,
+    *,
+    shapes: dict[tuple[str, int], Any] | None = None,
+    only: Collection[str] | None = None,
+    plain: bool = False,
+    bounds: bool = False,
+    pictures: bool = False,
+) -> list[TapDifference]:
+    """Run a model with every paired module on the recorded input, and compare what it received and returned.
+
+    Args:
+        model: either side, in either precision.
+        pairs: this side's module path to the module's key.
+        inputs: the rows of the recording.
+        store: the recording.
+        shapes: filled with the structure of what each call returned; together with ``only`` it is used.
+        only: paths of modules on this side. Modules that neither hold one nor lie inside one are not run and hand on
+            what was recorded: nothing that these modules do can reach them.
+        plain: force nothing and compare what is returned end to end, as far as the first error reaches.
+        bounds: also compute how far float32 can honestly carry each output.
+        pictures: also count the values of each output, for a page.
+
+    Returns:
+        The differences, in the order of the calls.
+    """
+    found: list[TapDifference] = []
+    shapes = {} if shapes is None else shapes
+    counts: dict[str, int] = defaultdict(int)
+    is_tensor, paired = model.framework.is_tensor, _paired(model, pairs)
+    own = dict(paired)
+
+    def note(key: str, call: int, role: str, mine: list[Array], theirs: list[Array], cap: float | None = None) -> None:
+        if len(mine) != len(theirs):
+            found.append(_unlike(key, call, role, f"{len(mine)}{OTHER_COUNT}{len(theirs)} were expected"))
+            return
+        for index, (one, reference) in enumerate(zip(mine, theirs, strict=True)):
+            if role == RECEIVED and np.array_equal(one, reference):
+                difference = _NOTHING
+            else:
+                difference = compare(one, reference, model.precision, detail=False)
+            if one.shape != reference.shape and one.size == reference.size:
+                said = replace(difference, mismatch=f"{difference.mismatch}{SAME_SIZE}")
+                found.append(TapDifference(key, call, role, index, said))
+                difference = compare(one.reshape(reference.shape), reference, model.precision, detail=False)
+            seen = picture(one, reference) if pictures and role == RETURNED and index == call == 0 else None
+            found.append(TapDifference(key, call, role, index, difference, cap, seen))
+
+    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        key, layer = pairs[path], model.framework.layer(own[path])
+
+        def forced(*args: Any, **kwargs: Any) -> Any:
+            call, counts[key] = counts[key], counts[key] + 1
+            recorded = store.read(key, call)
+            if recorded is None:
+                found.append(
+                    _unlike(key, call, RECEIVED, f"call {call + 1} of a module that the other side calls less")
+                )
+                return forward(*args, **kwargs)
+            received, put_out, loud = recorded
+            if plain:
+                result = forward(*args, **kwargs)
+                note(key, call, RETURNED, _arrays(model, returned(layer, result, is_tensor)), put_out)
+                return result
+            if only is not None and not any(_related(path, other) for other in only):
+                tree, own_shapes = shapes[key, call]
+                fitted = (_fitted(array, shape) for array, shape in zip(put_out, own_shapes, strict=True))
+                return rebuild(tree, _is_place, (_tensor(model, array) for array in fitted))
+            tensors = given(layer, args, kwargs, is_tensor)
+            note(key, call, RECEIVED, _arrays(model, tensors), received)
+            if len(tensors) == len(received):
+                args, kwargs = _replaced(model, (args, kwargs), tensors, received)
+            try:
+                result = forward(*args, **kwargs)
+            except Exception as error:  # a module that cannot take the other side's input is the finding itself
+                require_memory(error)
+                found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
+                made = [_tensor(model, array) for array in put_out]
+                return made[0] if len(made) == 1 else tuple(made)
+            outputs = returned(layer, result, is_tensor)
+            cap = rounding_bound(model, own[path], received, put_out[0], forward) if bounds and put_out else None
+            mine = _arrays(model, outputs)
+            if model.precision == "float32" and len(received) == len(mine) == len(put_out) == 1:
+                mine = [_farther(mine[0], term_by_term(layer, received[0].astype(np.float32), mine[0]), put_out[0])]
+            note(key, call, RETURNED, mine, put_out, cap)
+            if loud and len(tensors) == len(received):
+                note(key, call, LOUD, _loud(model, layer, forward, args, kwargs, received), loud)
+            if len(outputs) != len(put_out):
+                return result
+            own_shapes = [tuple(tensor.shape) for tensor in outputs]
+            if only is None:
+                shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor), own_shapes
+            fitted = (_fitted(array, shape) for array, shape in zip(put_out, own_shapes, strict=True))
+            return exchanged(result, outputs, [_tensor(model, array) for array in fitted], is_tensor)
+
+        return forced
+
+    with model.framework.module_by_module(), wrapped_forwards(paired, wrap):
+        try:
+            model.call(inputs)
+        except ModelRaised as error:
+            found.append(_unlike(pairs.get(error.module, ""), 0, RETURNED, f"raised {error.reason}"))
+    for key, call in store.calls():
+        if only is None and call >= counts[key]:
+            found.append(_unlike(key, call, RECEIVED, "never called where the other side calls it"))
+    return found
+
+
+def _farther(one: Array, other: Array | None, reference: Array) -> Array:
+    """Return the one of two honest results that lies farther from a reference."""
+    if other is None or one.shape != reference.shape:
+        return one
+    distances = [float(np.square(array.astype(np.float64) - reference).sum()) for array in (one, other)]
+    return other if distances[1] > distances[0] else one
+
+
+def to_json(differences: list[TapDifference]) -> list[dict[str, Any]]:
+    """Return plain dictionaries, the wire format between processes."""
+    return [asdict(difference) for difference in differences]
+
+
+def _related(path: str, other: str) -> bool:
+    """Whether one of two module paths holds the other."""
+    return not path or not other or path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
+
+
+def _is_place(value: object) -> bool:
+    return value is _PLACE
+
+
+def _paired(model: Model, pairs: Mapping[str, str]) -> list[tuple[str, Any]]:
+    return [(path, module) for path, module in model.framework.modules(model.root) if path in pairs]
+
+
+def _arrays(model: Model, tensors: Sequence[Any]) -> list[Array]:
+    return [model.framework.to_array(tensor) for tensor in tensors]
+
+
+def _loud(
+    model: Model, layer: str, forward: Callable[..., Any], args: Any, kwargs: Any, received: list[Array]
+) -> list[Array]:
+    """Return what a layer puts out for its input times ``LOUDNESS``; nothing where it takes no such input."""
+    louder = [array * np.float32(LOUDNESS) if array.dtype.kind == "f" else array for array in received]
+    is_tensor = model.framework.is_tensor
+    args, kwargs = _replaced(model, (args, kwargs), given(layer, args, kwargs, is_tensor), louder)
+    try:
+        return _arrays(model, returned(layer, forward(*args, **kwargs), is_tensor))
+    except Exception as error:  # a layer may refuse values beyond its domain; what it does within it is judged
+        require_memory(error)
+        return []
+
+
+def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[Array]) -> Any:
+    """Return a structure with some tensors replaced by arrays.
+
+    A floating array of as many elements takes the tensor's shape. Any other that does not fit leaves the tensor as it
+    is: a mask of another meaning, say, which a difference of shape gives away.
+    """
+    made = []
+    for tensor, array in zip(tensors, arrays, strict=True):
+        shape = tuple(tensor.shape)
+        fits = array.shape == shape or (array.dtype.kind == "f" and array.size == math.prod(shape))
+        made.append(_tensor(model, array.reshape(shape)) if fits else tensor)
+    return exchanged(tree, tensors, made, model.framework.is_tensor)
+
+
+def _fitted(array: Array, shape: tuple[int, ...]) -> Array:
+    """Return an array in a shape that has as many elements; as it is where it has not."""
+    return array.reshape(shape) if array.size == math.prod(shape) else array
+
+
+def _tensor(model: Model, array: Array) -> Any:
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = array.astype(np.float32)
+    return model.framework.to_tensor(array, model.precision)
+
+
+def _shrink(array: Array) -> Array:
+    """Store a float64 tensor that float32 holds exactly in half the space."""
+    if array.dtype == np.float64:
+        with np.errstate(over="ignore", invalid="ignore"):
+            narrow = array.astype(np.float32)
+        if np.array_equal(narrow, array):
+            return np.asarray(narrow, order="C")
+    return np.asarray(array, order="C")
+
+
+def _unlike(key: str, call: int, role: str, text: str) -> TapDifference:
+    infinite = float("inf")
+    nothing = Difference(0, infinite, infinite, infinite, infinite, infinite, None, 0.0, 0.0, text)
+    return TapDifference(key, call, role, 0, nothing)
+
+
+def _read(entries: Sequence[dict[str, Any]]) -> list[TapDifference]:
+    return [TapDifference.from_json(entry) for entry in entries]

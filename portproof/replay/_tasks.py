@@ -1,0 +1,126 @@
+"""What a side's process answers to a replay: taps recorded, forced, streamed."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._disk import save_arrays
+from portproof._machine import peak_memory, return_memory
+from portproof._numbers import Arrays
+from portproof._tree import leaves
+from portproof.convert._account import Row
+from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.replay import _taps
+from portproof.replay._rounding import adding_term_by_term, averages
+from portproof.replay._stream import StreamedWeights, Streaming
+from portproof.replay._taps import TapStore, force, record
+from portproof.sides._workplace import Workplace
+
+
+class ReplayTasks:
+    """Modules on the other side's input, recorded or streamed. See :class:`Workplace`."""
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+        self._streaming: Streaming | None = None
+
+    def hollow(self) -> None:
+        """From now on, build models without their parameters."""
+        self.place.job = replace(self.place.job, hollow=True)
+        return_memory()  # what a layer makes and drops while it is built leaves holes, and they count as held
+
+    def stream(self, weights: str, source: str, rows: list[dict[str, Any]], own: str | None, folder: str) -> None:
+        """Read weights module by module from a file; see :mod:`portproof.replay._stream`."""
+        self._weights = StreamedWeights(
+            Path(weights), self.place.job.side, source, [Row.from_json(row) for row in rows]
+        )
+        self._streaming = Streaming(self._weights, load_file(own) if own else {}, Path(folder))
+
+    def streamed(self) -> dict[str, int]:
+        """Say how many tensors were read, how often the one read most, and this process's peak memory in bytes."""
+        reads = self._weights.reads
+        return {"tensors": len(reads), "most_reads": max(reads.values(), default=0), "peak_memory": peak_memory()}
+
+    def _streamed(self, model: Model) -> contextlib.AbstractContextManager[None]:
+        return contextlib.nullcontext() if self._streaming is None else self._streaming.over(model)
+
+    def capture_slowly(self, inputs: str, out: str) -> list[str]:
+        """Run in float32 with averages added term by term; returns the pools that were, and writes nothing for none."""
+        model = self.place.model("float32")
+        if not averages(model):
+            return []
+        with adding_term_by_term(model) as done:
+            outputs = model.run(load_file(inputs))
+        if done:
+            save_arrays(Path(out), self.place.job.port.rows_first(outputs))
+        return done
+
+    def module_inputs(self, path: str, inputs: str, out: str) -> dict[str, Any] | None:
+        """Run the whole float64 model and write what one module receives; returns its signature, None if not called."""
+        model = self.place.model("float64")
+        modules = [(p, m) for p, m in model.framework.modules(model.root) if p == path]
+        caught: list[Arrays] = []
+        returned: list[int] = []
+
+        def wrap(_: str, forward: Any) -> Any:
+            def caught_forward(*args: Any, **kwargs: Any) -> Any:
+                tensors = leaves((args, kwargs), model.framework.is_tensor)
+                caught.append({f"input{i}": model.framework.to_array(tensor) for i, tensor in enumerate(tensors)})
+                result = forward(*args, **kwargs)
+                returned.append(len(list(leaves(result, model.framework.is_tensor))))
+                return result
+
+            return caught_forward
+
+        with wrapped_forwards(modules, wrap):
+            model.call(load_file(inputs))
+        if not caught:
+            return None
+        arrays = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in caught[0].items()}
+        save_arrays(Path(out), arrays)
+        return {
+            "inputs": {name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()},
+            "outputs": returned[0],
+        }
+
+    def record(self, pairs: dict[str, str], inputs: str, folder: str) -> None:
+        """Record the taps of the float64 model."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        model = self.place.model("float64")
+        with self._streamed(model):
+            record(model, pairs, load_file(inputs), TapStore(Path(folder)))
+
+    def force(
+        self,
+        pairs: dict[str, str],
+        inputs: str,
+        folder: str,
+        precision: str,
+        plain: bool = False,
+        pictures: bool = False,
+    ) -> list[dict[str, Any]]:
+        """Force recorded taps into this side's model (or, ``plain``, only compare) and return the differences."""
+        model, rows, store = self.place.model(precision), load_file(inputs), TapStore(Path(folder))
+        bounds = precision == "float64" and not plain and self._streaming is None
+        with self._streamed(model):
+            return _taps.to_json(force(model, pairs, rows, store, plain=plain, bounds=bounds, pictures=pictures))
+
+    def dataflow(self, inputs: str) -> list[tuple[str, str]]:
+        """Say which module hands a tensor to which, as far as the framework can be asked."""
+        from portproof.replay._dataflow import dataflow
+
+        return dataflow(self.place.model("float32"), load_file(inputs))
+
+    def drifted(self, paths: list[str]) -> list[str]:
+        """Name the tensors of some modules that are not what was loaded into them."""
+        assert self.place.job.weights is not None
+        model, loaded = self.place.model("float64"), load_file(self.place.job.weights)
+        state = model.state()
+        wanted = [name for name in loaded if name.rpartition(".")[0] in paths]
+        return [name for name in wanted if not np.array_equal(state[name], loaded[name].astype(state[name].dtype))]

@@ -1,0 +1,192 @@
+"""The sides of a port that run: a session each, their state dicts matched, the same weights given to all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._disk import save_arrays
+from portproof._errors import BadInput, ModelRaised
+from portproof.convert._account import Account, known_parts, match_states
+from portproof.convert._transfer import transfer
+from portproof.frameworks._entries import Entry
+from portproof.sides._pairs import Pairs, pair_modules
+from portproof.sides._session import Session, Sessions
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+Watch = Callable[[str, str | None], None]
+
+#: Stands in the manifest of captures that never leave one run.
+NO_HASHES = {"inputs": "", "weights": ""}
+
+
+class Sides:
+    """What ``verify``, ``faults`` and ``bench`` do first.
+
+    Args:
+        sessions: of the port.
+        watch: called with a process's name and what it is doing now, None when it is done.
+
+    Attributes:
+        live: the sides that are models, the one that leads first: its float64 run is the oracle.
+        prefix: path of the judged part on each side, "" for all of it.
+        described: per side its state dict and its modules.
+        account: how the two state dicts correspond.
+        seconds: what each kind of step took.
+    """
+
+    def __init__(self, sessions: Sessions, watch: Watch | None = None) -> None:
+        self.sessions = sessions
+        self.folder = sessions.folder
+        self.watch: Watch = watch or (lambda *_: None)
+        port = sessions.located.port
+        self.live: list[str] = [side for side in ("torch", "paddle") if side in port.sides and not port.artefact(side)]
+        self.prefix = dict.fromkeys(self.live, "")
+        self.described: dict[str, Any] = {}
+        self.account = Account((), (), ())
+        self.seconds: dict[str, float] = {}
+        self.open: dict[str, Session] = {side: sessions.open(side) for side in self.live}
+        self._own: dict[str, Arrays] = {}
+        self._weights = port.weights
+
+    # Steps are submitted through here, so that a person sees what each process does and the report where time went.
+    def do(self, who: str, doing: str, task: str, **arguments: Any) -> Future[Any]:
+        """Submit a task to a process."""
+        started: list[float] = []
+
+        def begun() -> None:
+            started.append(time.perf_counter())
+            self.watch(who, doing)
+
+        def done(_: Future[Any]) -> None:
+            if started:  # else it was cancelled before its turn
+                key = f"{who}: {doing}"
+                self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started[0], 3)
+            self.watch(who, None)
+
+        if who not in self.open:
+            self.open[who] = self.sessions.open(who)
+        future = self.open[who].submit(task, begun, **arguments)
+        future.add_done_callback(done)
+        return future
+
+    def paddle_path(self, torch_path: str) -> str:
+        """Translate a torch path of the whole model: by the port's ``taps``, else by its weight map."""
+        port = self.sessions.located.port
+        return port.taps.get(torch_path) or self._weights.paddle_path(torch_path)
+
+    def local_paddle_path(self, path: str) -> str:
+        """Translate a path inside the judged part."""
+        whole = self.paddle_path(_join(self.prefix["torch"], path)) if path else self.prefix["paddle"]
+        return _strip(self.prefix["paddle"], whole)
+
+    def match(self) -> Account:
+        """Describe the models and settle the bijection of their state dicts; its problems are for the caller."""
+        described = {side: self.do(side, "building the model", "describe") for side in self.live}
+        self.described = {side: future.result() for side, future in described.items()}
+        if len(self.live) < 2:
+            return self.account
+        entries = {
+            side: [_inside(self.prefix[side], Entry.from_json(e)) for e in self.described[side]["entries"]]
+            for side in self.live
+        }
+        torch = [(_join(self.prefix["torch"], path), *rest) for path, *rest in self.described["torch"]["modules"]]
+        self._weights = known_parts(self._weights, torch)
+        account = match_states(entries["torch"], entries["paddle"], self._weights)
+        rows = tuple(
+            replace(
+                row,
+                torch=tuple(_strip(self.prefix["torch"], name) for name in row.torch),
+                paddle=tuple(_strip(self.prefix["paddle"], name) for name in row.paddle),
+            )
+            for row in account.rows
+        )
+        ignored = tuple((side, _strip(self.prefix[side], name), reason) for side, name, reason in account.ignored)
+        self.account = replace(account, rows=rows, ignored=ignored)
+        for side in self.live:
+            self._own[side] = own_tensors(self.open[side], self.account, side, self.folder)
+        return self.account
+
+    def pairs(self) -> Pairs:
+        """Pair the modules of the two sides, once they are matched."""
+        described = {side: self.described[side]["modules"] for side in self.live}
+        return pair_modules(described, self.local_paddle_path)
+
+    def require_match(self) -> Account:
+        """Settle the bijection, or stop.
+
+        Raises:
+            BadInput: a tensor has no equal.
+        """
+        account = self.match()
+        if account.problems:
+            more = f" (and {len(account.problems) - 1} more)" if len(account.problems) > 1 else ""
+            raise BadInput(
+                f"the state dicts do not correspond: {account.problems[0].message}{more}; see `portproof verify`."
+            )
+        return account
+
+    def own(self, side: str) -> Arrays:
+        """Return the values that a model itself gives to the tensors that only its side has."""
+        return self._own.get(side, {})
+
+    def sensitise(self, inputs: Path, seed: int, threads: int | None = None) -> tuple[Arrays, str]:
+        """Return sensitised weights and the side that made them: the first that runs, which leads from now on.
+
+        Raises:
+            BadInput: no side runs.
+        """
+        out = self.folder / "sensitised.safetensors"
+        failures: list[ModelRaised] = []
+        for side in self.live:
+            try:
+                self.do(
+                    side, "sensitising weights", "sensitise",
+                    inputs=str(inputs), out=str(out), seed=seed, threads=threads, keep=list(self._own.get(side, {})),
+                ).result()  # fmt: skip
+            except ModelRaised as error:
+                failures.append(error)
+                continue
+            # A side that raises follows: the replay on the side that runs names what is wrong with it.
+            self.live = [side, *(other for other in self.live if other != side)]
+            return load_file(out), side
+        raise BadInput("; ".join(str(error) for error in failures))
+
+    def spread(self, tensors: Arrays, side: str) -> dict[str, Path]:
+        """Write one file of weights a side, each in its own names and layouts."""
+        files: dict[str, Path] = {}
+        for target in self.live:
+            own = tensors if target == side else transfer(tensors, self.account, target, self._own[target])
+            files[target] = self.folder / f"weights-{target}.safetensors"
+            save_arrays(files[target], own)
+        return files
+
+
+def own_tensors(session: Session, account: Account, side: str, folder: Path) -> Arrays:
+    """Return the values that the model itself gives to the tensors that only this side has."""
+    names = [name for ignored_side, name, _ in account.ignored if ignored_side == side]
+    if not names:
+        return {}
+    out = folder / f"own-{side}.safetensors"
+    session.call("save_state", out=str(out), names=names)
+    return load_file(out)
+
+
+def _join(prefix: str, path: str) -> str:
+    return ".".join(filter(None, (prefix, path)))
+
+
+def _strip(prefix: str, path: str) -> str:
+    return path.removeprefix(prefix).removeprefix(".") if prefix else path
+
+
+def _inside(prefix: str, entry: Entry) -> Entry:
+    """Return an entry under its name in the whole model, which the port's weight map speaks of."""
+    return replace(entry, name=_join(prefix, entry.name), module=_join(prefix, entry.module))

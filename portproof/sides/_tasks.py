@@ -1,0 +1,174 @@
+"""What every side does when it is asked, in its own process; what only some packages ask for is beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+from portproof._disk import save_arrays
+from portproof._errors import BadInput
+from portproof._machine import host
+from portproof.frameworks._entries import Entry
+from portproof.frameworks._export import export
+from portproof.frameworks._model import whole_layers
+from portproof.frameworks._settings import _described
+from portproof.ports._port import Port
+from portproof.ports._weightmap import to_json
+from portproof.runners import find_runner
+from portproof.sides._capture import Manifest, write_manifest
+from portproof.sides._sensitise import sensitise
+from portproof.sides._workplace import Workplace
+
+Arrays = dict[str, np.ndarray[Any, Any]]
+
+
+class Tasks:
+    """What every side answers. Arguments and results are JSON; tensors go through files.
+
+    Args:
+        place: of this side.
+    """
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+
+    def hello(self) -> dict[str, Any]:
+        """Import the framework and say its versions."""
+        from portproof.frameworks import load_framework
+
+        framework = load_framework(self.place.job.side)
+        framework.use_device(self.place.job.device)
+        return framework.versions()
+
+    def describe(self) -> dict[str, Any]:
+        """Describe the state dict and the modules of the float32 model."""
+        model = self.place.model("float32")
+        modules = [(path, *_described(model, module)) for path, module in whole_layers(model)]
+        return {"entries": [asdict(entry) for entry in model.entries()], "modules": modules}
+
+    def prepare(self, precision: str) -> None:
+        """Build the model of a precision, so that it is ready when it is needed."""
+        self.place.runner(precision)
+
+    def rounded(self) -> dict[str, int]:
+        """Say which settings were rounded to float32 in the float64 model, as the other side keeps them."""
+        return self.place.rounded
+
+    def save_state(self, out: str, names: list[str] | None = None) -> None:
+        """Write the model's own weights, all or those named."""
+        save_arrays(Path(out), self.place.model("float32").state(names))
+
+    def sensitise(self, inputs: str, out: str, seed: int, threads: int | None = None, keep: Sequence[str] = ()) -> None:
+        """Write sensitised weights; raises ModelRaised. ``threads``: for this task alone, while the others wait."""
+        model = self.place.model("float32")
+        model.framework.set_threads(threads or self.place.job.threads)
+        try:
+            save_arrays(Path(out), sensitise(model, load_file(inputs), seed, keep))
+        finally:
+            model.framework.set_threads(self.place.job.threads)
+
+    def load(self, weights: str) -> None:
+        """Load a state dict into every model built so far and into those still to be built."""
+        self.place.job = replace(self.place.job, weights=Path(weights))
+        state = load_file(weights)
+        for runner in self.place.runners.values():
+            runner.model.load(state)
+
+    def capture(
+        self, runner: str, inputs: str, out: str, precisions: list[str], hashes: dict[str, str], **options: Any
+    ) -> None:
+        """Run a runner in each precision, in one batch and row by row, and write the capture."""
+        info = find_runner(runner)
+        folder, rows = Path(out), load_file(inputs)
+        folder.mkdir(parents=True, exist_ok=True)
+        single = options.get("single", 2)
+        seconds: dict[str, float] = {}
+        evidence: dict[str, Any] = {}
+        for precision in precisions:
+            with contextlib.ExitStack() as stack:
+                built = self.place.build(info, precision, options, stack)
+                begun = time.perf_counter()
+                save_arrays(folder / f"{precision}.safetensors", self.place.job.port.rows_first(built.run(rows)))
+                seconds[precision] = time.perf_counter() - begun
+                evidence = built.evidence()
+                if single:
+                    save_arrays(folder / f"{precision}.single.safetensors", _row_by_row(built, rows, single))
+        described = options.get("described") or {"entries": [], "modules": []}
+        if options.get("state"):  # a capture that travels carries what the other side needs
+            shutil.copyfile(inputs, folder / "inputs.safetensors")
+            shutil.copyfile(options["state"], folder / "weights.safetensors")
+        write_manifest(
+            folder,
+            Manifest(
+                port=self.place.job.port.name,
+                side=info.side,
+                runner=runner,
+                title=info.title,
+                inputs_hash=hashes["inputs"],
+                weights_hash=hashes["weights"],
+                outputs=tuple(self.place.job.port.outputs),
+                runs={precision: bool(single) for precision in precisions},
+                environment={**host(), **evidence},
+                entries=tuple(Entry.from_json(entry) for entry in described["entries"]),
+                modules=tuple((path, layer) for path, layer, _ in described["modules"]),
+                weight_map=to_json(self.place.job.port.weights),
+                seconds=seconds,
+            ),
+        )
+
+    def point(self, weights: str | None) -> None:
+        """Name the weights that a runner to be built takes; answering says that this process has started."""
+        self.place.job = replace(self.place.job, weights=Path(weights) if weights else None)
+
+    def save_program(self, out: str) -> None:
+        """Save the Paddle model as a program."""
+        from portproof.frameworks._paddle_export import paddle_program
+
+        paddle_program(self.place.model("float32").root, self.place.job.port, Path(out))
+
+    def export(self, inputs: str, out: str) -> dict[str, Any]:
+        """Export the float32 model; returns the seconds that it took, and the free sizes that had to be fixed."""
+        begun = time.perf_counter()
+        rows = {
+            name: array[:2] if self.place.job.port.inputs[name].has_rows else array
+            for name, array in load_file(inputs).items()
+        }
+        fixed = export(self.place.model("float32"), rows, Path(out))
+        return {"seconds": time.perf_counter() - begun, "fixed": list(fixed)}
+
+
+def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:
+    """Run the first rows one at a time and join the results.
+
+    Raises:
+        BadInput: an output of one row is not one row: the port has to say where its rows are.
+    """
+    port: Port = runner.job.port
+    batched = {name for name, declared in port.inputs.items() if declared.has_rows}
+    if not batched:
+        return {}
+    count = min(count, len(rows[next(iter(batched))]))
+    results = [
+        runner.run({name: array[i : i + 1] if name in batched else array for name, array in rows.items()})
+        for i in range(count)
+    ]
+    joined: Arrays = {}
+    for name, array in results[0].items():
+        if port.batch_axes.get(name, 0) is None:
+            continue
+        axis = port.batch_axes.get(name) or 0
+        if array.ndim <= axis or array.shape[axis] != 1:
+            raise BadInput(
+                f"output '{name}' of one row has shape {list(array.shape)}: its rows do not lie along axis {axis}; "
+                f"add batch_axes={{'{name}': AXIS}} to the port, None for an output without rows."
+            )
+        joined[name] = np.concatenate([result[name] for result in results], axis)
+    return port.rows_first(joined)

@@ -1,0 +1,104 @@
+"""The bijection of two state dicts: what corresponds, what is left out and why, what is wrong."""
+
+import numpy as np
+import pytest
+
+from portproof import BadInput, Permute, Split, WeightMap
+from portproof.convert._account import match_states
+from portproof.convert._transfer import transfer
+from portproof.frameworks._entries import Entry
+from portproof.ports._weightmap import from_json, to_json
+
+
+def entry(name: str, *shape: int, layer: str = "Linear", dtype: str = "float32") -> Entry:
+    return Entry(name, shape, dtype, layer, name.rpartition(".")[0], "parameter")
+
+
+def kinds(torch: list[Entry], paddle: list[Entry], weights: WeightMap | None = None) -> list[tuple[str, str]]:
+    return [(p.kind, p.name) for p in match_states(torch, paddle, weights or WeightMap()).problems]
+
+
+def test_a_square_linear_is_transposed_by_its_type_and_a_square_convolution_is_not() -> None:
+    torch = [entry("a.weight", 4, 4), entry("b.weight", 4, 4, 1, 1, layer="Conv2d")]
+    account = match_states(torch, torch, WeightMap())
+    assert [row.transform for row in account.rows] == ["transpose", "copy"]
+
+
+def test_missing_surplus_shape_dtype_and_layer_are_each_named() -> None:
+    assert kinds([entry("a.bias", 4)], []) == [("missing", "a.bias")]
+    assert kinds([], [entry("a.bias", 4)]) == [("surplus", "a.bias")]
+    assert kinds([entry("a.weight", 3, 4)], [entry("a.weight", 3, 4)]) == [("shape", "a.weight")]
+    assert kinds([entry("a.bias", 4)], [entry("a.bias", 4, dtype="float64")]) == [("dtype", "a.bias")]
+    assert kinds([entry("a.bias", 4)], [entry("a.bias", 4, layer="Conv2d")]) == [("layer", "a.bias")]
+
+
+def test_a_message_names_the_tensors_on_both_sides() -> None:
+    problem = match_states([entry("a.bias", 4)], [entry("a.bias", 5)], WeightMap()).problems[0]
+    assert "torch has 'a.bias' [4] float32" in problem.message
+    assert "paddle has 'a.bias' [5] float32" in problem.message
+
+
+def test_renames_translate_modules_and_the_longest_wins() -> None:
+    weights = WeightMap(rename={"layer{n}.{i}": "block.{n}.{i}", "layer1.0": "stem"})
+    torch = [entry("layer1.0.bias", 4), entry("layer2.3.bias", 4)]
+    paddle = [entry("stem.bias", 4), entry("block.2.3.bias", 4)]
+    account = match_states(torch, paddle, weights)
+    assert account.problems == ()
+    assert [row.paddle for row in account.rows] == [("stem.bias",), ("block.2.3.bias",)]
+
+
+def test_a_rename_with_other_placeholders_on_the_two_sides_is_refused() -> None:
+    with pytest.raises(BadInput, match="same placeholders"):
+        WeightMap(rename={"layer{n}": "block.{m}"})
+
+
+def test_ignored_tensors_need_a_reason_and_are_in_the_account() -> None:
+    with pytest.raises(BadInput, match="needs a reason"):
+        WeightMap(ignore={"a.bias": " "})
+    account = match_states([entry("a.bias", 4)], [], WeightMap(ignore={"{m}.bias": "tied"}))
+    assert account.problems == ()
+    assert account.ignored == (("torch", "a.bias", "tied"),)
+
+
+def test_a_split_is_taken_apart_and_joined_to_the_last_bit() -> None:
+    weights = WeightMap(
+        transforms={"{m}.qkv.weight": Split(("{m}.q.weight", "{m}.k.weight", "{m}.v.weight"), transpose=True)}
+    )
+    torch = [entry("x.qkv.weight", 12, 4)]
+    paddle = [entry(f"x.{part}.weight", 4, 4) for part in "qkv"]
+    account = match_states(torch, paddle, weights)
+    assert account.problems == ()
+    whole = np.arange(48, dtype=np.float32).reshape(12, 4)
+    parts = transfer({"x.qkv.weight": whole}, account, "paddle", {})
+    np.testing.assert_array_equal(parts["x.k.weight"], whole[4:8].T)
+    np.testing.assert_array_equal(transfer(parts, account, "torch", {})["x.qkv.weight"], whole)
+
+
+def test_a_whole_on_paddle_s_side_is_split_towards_torch() -> None:
+    weights = WeightMap(transforms={"qkv.bias": Split(("q.bias", "k.bias"), whole="paddle")})
+    account = match_states([entry("q.bias", 2), entry("k.bias", 2)], [entry("qkv.bias", 4)], weights)
+    assert account.problems == ()
+    joined = transfer({"q.bias": np.zeros(2), "k.bias": np.ones(2)}, account, "paddle", {})
+    assert joined["qkv.bias"].tolist() == [0, 0, 1, 1]
+
+
+def test_a_split_that_does_not_fit_is_named() -> None:
+    weights = WeightMap(transforms={"qkv.bias": Split(("q.bias", "k.bias"))})
+    assert kinds([entry("qkv.bias", 4)], [entry("q.bias", 2)], weights)[0] == ("missing", "qkv.bias")
+    assert kinds([entry("qkv.bias", 5)], [entry("q.bias", 2), entry("k.bias", 3)], weights)[0][0] == "shape"
+
+
+def test_a_permutation_goes_both_ways() -> None:
+    weights = WeightMap(transforms={"t": Permute((2, 0, 1))})
+    account = match_states([entry("t", 2, 3, 4, layer="Raw")], [entry("t", 4, 2, 3, layer="Raw")], weights)
+    assert account.problems == ()
+    array = np.arange(24).reshape(2, 3, 4)
+    there = transfer({"t": array}, account, "paddle", {})
+    assert there["t"].shape == (4, 2, 3)
+    np.testing.assert_array_equal(transfer(there, account, "torch", {})["t"], array)
+
+
+def test_a_weight_map_survives_its_json() -> None:
+    weights = WeightMap({"a": "b"}, {"c": "why"}, {"d": Split(("e", "f"), 1), "g": Permute((1, 0))})
+    restored = from_json(to_json(weights))
+    assert to_json(restored) == to_json(weights)

@@ -1,0 +1,92 @@
+"""Runners: one that somebody else registers runs on the weights under judgement."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from portproof import BadInput, export, runners
+from portproof.runners import RunnerInfo, find_runner
+from portproof.runners._eager import Eager
+from portproof.runners._placement import on_the_cpu
+from portproof.sides._tasks import Tasks
+from portproof.sides._workplace import Workplace
+from tests import small_ports
+
+
+class Foreign(Eager):
+    """A runner of the framework's model that is not the engine's own."""
+
+
+FOREIGN = RunnerInfo("torch-foreign", "torch", "foreign", "tests.runners.test_runners:Foreign", ("torch",), "torch")
+
+
+def test_a_foreign_runner_of_the_model_runs_on_the_weights_that_were_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runners, "_OWN", (*runners._OWN, FOREIGN))
+    place = Workplace(small_ports.MLP, "torch")
+    tasks = Tasks(place)
+    inputs, weights = str(tmp_path / "inputs.safetensors"), str(tmp_path / "weights.safetensors")
+    save_file({"x": np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)}, inputs)
+    tasks.sensitise(inputs, weights, seed=3)
+    tasks.load(weights)
+    found = []
+    for runner in ("torch-eager", "torch-foreign"):
+        tasks.capture(runner, inputs, str(tmp_path / runner), ["float32"], {"inputs": "", "weights": ""})
+        found.append(load_file(tmp_path / runner / "float32.safetensors")["out"])
+    np.testing.assert_array_equal(*found)
+    place.close()
+
+
+def test_a_name_that_nobody_registered_is_refused() -> None:
+    with pytest.raises(BadInput, match="no runner 'torch-foreign'"):
+        find_runner("torch-foreign")
+
+
+def test_what_may_run_on_the_cpu_beside_a_gpu_is_arithmetic_of_shapes_and_nothing_that_carries_a_value() -> None:
+    from onnx import TensorProto, helper
+
+    nodes = [
+        helper.make_node("Shape", ["x"], ["s"], "shape"),
+        helper.make_node("Gather", ["s", "zero"], ["rows"], "rows"),
+        helper.make_node("Concat", ["rows", "minus"], ["to"], "to"),
+        helper.make_node("Relu", ["x"], ["r"], "relu"),
+        helper.make_node("Reshape", ["r", "to"], ["flat"], "reshape"),
+        helper.make_node("NonZero", ["flat"], ["found"], "nonzero"),
+        helper.make_node("Shape", ["found"], ["count"], "count"),  # how many are not zero is a shape, as ONNX has it
+        helper.make_node("Gather", ["flat", "zero"], ["y"], "pick"),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    constants = [
+        helper.make_tensor("zero", TensorProto.INT64, [1], [0]),
+        helper.make_tensor("minus", TensorProto.INT64, [1], [-1]),
+    ]
+    graph = helper.make_graph(nodes, "g", [x], [y], constants)
+    harmless = [("shape", "Shape"), ("rows", "Gather"), ("to", "Concat"), ("count", "Shape")]
+    assert on_the_cpu(graph, harmless) == ({"Shape": 2, "Gather": 1, "Concat": 1}, ())
+    assert on_the_cpu(graph, [*harmless, ("pick", "Gather")])[1] == (("pick", "Gather"),)
+    # Nodes that an optimiser made: judged by their operator, and one that the graph has not may do anything.
+    assert on_the_cpu(graph, [("new", "Concat"), ("made", "Gather"), ("fused", "FusedConv")]) == (
+        {"Concat": 1}, (("made", "Gather"), ("fused", "FusedConv")),
+    )  # fmt: skip
+
+
+def test_the_shape_arithmetic_of_an_exported_bert_may_run_on_the_cpu_and_none_of_its_attention(tmp_path: Path) -> None:
+    import onnx
+    import onnxruntime
+
+    from portproof import find_port
+
+    export(find_port("bert"), "paddle", tmp_path / "bert.onnx")
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(tmp_path / "bert.onnx", options, providers=["CPUExecutionProvider"])
+    assigned = [(n.name, n.op_type) for part in session.get_provider_graph_assignment_info() for n in part.get_nodes()]
+    shapes, activations = on_the_cpu(onnx.load(tmp_path / "bert.onnx").graph, assigned)
+    assert {"Shape", "Range"} <= shapes.keys()
+    carrying = {operator for _, operator in activations}
+    assert {"MatMul", "Softmax", "LayerNormalization", "Equal"} <= carrying - shapes.keys()  # Equal: where tokens are
+    assert sum(shapes.values()) + len(activations) == len(assigned)
