@@ -34,15 +34,16 @@ train: $(READY)
 
 # A quarter of an hour: every command under every fault of a machine.
 survive: $(READY)
-	$(BIN)/python -m docs.evidence.survival
+	$(BIN)/python -m tests.survive
 
 # An hour, and the machine for itself: ten thousand images.
 scale: $(READY)
-	$(BIN)/python -m docs.evidence.scale build/scale
+	$(BIN)/python -m benchmarks.evidence.scale build/scale
 
 # Half an hour: every port of the zoo, forward and backward, and every layer through both exporters.
 zoo: $(READY)
-	$(BIN)/python -m docs.evidence.zoo build/zoo
+	$(BIN)/python -m parity_tests.evidence.zoo build/zoo
+	$(BIN)/python -m tests.layer_table build/zoo
 
 docs: $(READY)
 	$(BIN)/mkdocs build --quiet --strict

@@ -15,7 +15,7 @@ from convert.googlenet import GOOGLENET
 from convert.googlenet_bn import GOOGLENET_BN
 from convert.googlenet_bvlc import GOOGLENET_BVLC, ZOO_MAP, zoo_name
 from convert.googlenet_paddle import GOOGLENET_PADDLE
-from docs.evidence.outside_judge import LIGHT
+from parity_tests.evidence.outside_judge import LIGHT
 from portproof import Port, verify
 from portproof._disk import save_arrays
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint

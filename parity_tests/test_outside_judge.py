@@ -2,7 +2,7 @@
 
 import re
 
-from docs.evidence.outside_judge import WHY, judge
+from parity_tests.evidence.outside_judge import WHY, judge
 from portproof.judge._report import HOLDS
 
 

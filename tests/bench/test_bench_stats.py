@@ -23,7 +23,7 @@ from portproof.bench._stats import (
 )
 from tests.conftest import Run
 
-EVIDENCE = Path(__file__).parents[2] / "docs" / "evidence"
+EVIDENCE = Path(__file__).parents[2] / "benchmarks" / "evidence"
 
 
 def drawn(rng: np.random.Generator, factor: float, count: int = 8) -> list[float]:

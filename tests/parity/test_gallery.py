@@ -2,7 +2,7 @@
 
 import pytest
 
-from docs.evidence.gallery import BUGS, Bug, answer
+from parity_tests.evidence.gallery import BUGS, Bug, answer
 from tests.test_docs import ROOT
 
 

@@ -265,7 +265,7 @@ def test_an_accepted_deviation_holds_within_its_bound_and_fails_when_it_is_gone(
 )
 def test_an_honest_rewrite_of_googlenet_raises_no_alarm(port: str, side: str) -> None:
     googlenet = find_port("convert.googlenet:GOOGLENET").port
-    report = verify(replace(googlenet, **{side: f"docs.evidence.rewrites:{port}"}), quick=True)
+    report = verify(replace(googlenet, **{side: f"parity_tests.evidence.rewrites:{port}"}), quick=True)
     assert report, report.culprits
     assert report.modules is not None
     assert bool(report.modules.recut) == ("functional" in port)

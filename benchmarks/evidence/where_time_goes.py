@@ -1,6 +1,6 @@
 """Where a request's time goes in ONNX Runtime, operator by operator, beside what the processor could do at best.
 
-    python -m docs.evidence.where_time_goes [torch|paddle]
+    python -m benchmarks.evidence.where_time_goes [torch|paddle]
 
 ONNX Runtime's own profile gives each node's time; its multiply-adds are counted from its shapes, and its bytes, where
 it multiplies nothing, from what it reads and writes. Convolutions are grouped by kernel and by the plane they make.

@@ -1,7 +1,7 @@
 """The table of docs/survival.md: every command that writes or runs long, under every fault.
 
-    python -m docs.evidence.survival                        # all cells, about a quarter of an hour
-    python -m docs.evidence.survival --commands agree,train --faults killed
+    python -m tests.survive                                 # all cells, about a quarter of an hour
+    python -m tests.survive --commands agree,train --faults killed
 
 Exit code 1 where a cell does not hold. What each came to is kept in survival.json beside this file, so that some cells
 can be run again; the table is made of all. ``tests/survival.py`` is the harness.
@@ -20,9 +20,9 @@ from pathlib import Path
 from portproof._machine import processor
 from tests.survival import COMMANDS, FAULTS, Cell, Harness
 
-PAGE = Path(__file__).parents[1] / "survival.md"
+PAGE = Path(__file__).parents[1] / "docs" / "survival.md"
 KEPT = Path(__file__).with_name("survival.json")
-_BEGIN, _END = "<!-- made by docs/evidence/survival.py -->", "<!-- end -->"
+_BEGIN, _END = "<!-- made by tests/survive.py -->", "<!-- end -->"
 
 
 def table(cells: Sequence[Cell]) -> str:

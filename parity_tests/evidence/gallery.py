@@ -1,6 +1,7 @@
 """Bugs that ports really have, reproduced small, and what the tool says of each.
 
-``python -m docs.evidence.gallery > docs/gallery.md`` makes the page; a test holds what is said to what is written here.
+``python -m parity_tests.evidence.gallery > docs/gallery.md`` makes the page; a test holds what is said to what is
+written here.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ _HEAD = """# A gallery of port bugs
 
 Twelve bugs that ports really have, each reproduced in two layers, and what the tool says of it, word for word. The
 sources are the frameworks' own documentation of the versions named below, and what this tool found; the page is made by
-`python -m docs.evidence.gallery`, and a test holds every answer.
+`python -m parity_tests.evidence.gallery`, and a test holds every answer.
 """
 
 _FOUND = """

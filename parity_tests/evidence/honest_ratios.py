@@ -1,7 +1,7 @@
 """How far honest computations lie apart, in noise floors: the numbers behind the multiples that decide.
 
-Run from the repository's root: ``python docs/honest_ratios.py [SEEDS] [PORT]``. Each seed draws new weights and new
-probes and runs the whole chain; both sides are right, so every ratio printed is honest.
+Run from the repository's root: ``python -m parity_tests.evidence.honest_ratios [SEEDS] [PORT]``. Each seed draws new
+weights and new probes and runs the whole chain; both sides are right, so every ratio printed is honest.
 """
 
 import sys

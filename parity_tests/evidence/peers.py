@@ -1,7 +1,7 @@
 """Planted faults under the default gates of other tools, beside portproof's own check.
 
-Run from the repository's root: ``python -m docs.evidence.peers [FAULTS] [SEEDS]``. The same faults are planted into
-one side of GoogLeNet; a gate sees the two sides' float32 outputs on the same rows, as those tools do, once under
+Run from the repository's root: ``python -m parity_tests.evidence.peers [FAULTS] [SEEDS]``. The same faults are planted
+into one side of GoogLeNet; a gate sees the two sides' float32 outputs on the same rows, as those tools do, once under
 freshly initialised weights (what their users have at hand) and once under sensitised ones.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from docs.evidence.gates import GATES, judged
+from parity_tests.evidence.gates import GATES, judged
 from portproof._disk import save_arrays
 from portproof._errors import ModelRaised
 from portproof.faults._catalogue import Catalogue, sample
@@ -48,7 +48,7 @@ def main(count: int, seeds: int) -> None:
             for label, weights in (("sensitised", made), ("fresh", fresh)):
                 found[label] += _plant(sides, label, seed, weights, few, count // seeds)
     table = {label: dict(counter) for label, counter in found.items()}
-    Path("docs/evidence/peers.json").write_text(json.dumps(table, indent=1) + "\n")
+    Path(__file__).with_name("peers.json").write_text(json.dumps(table, indent=1) + "\n")
     print(json.dumps(table, indent=1))
 
 
@@ -81,7 +81,7 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
     for fault in sample(catalogue.faults, count, seed):
         planted = [[asdict(fault)]]
         (answer,) = session.call("faults.plant", pairs=keys, faults=planted, seed=seed, **replay.files)
-        ours = read_answer(answer, pairs, "paddle", replay.floors)
+        ours = read_answer(answer, pairs, "paddle", replay.floors, replay.accepted)
         if not ours.effective:
             continue
         counts["effective faults"] += 1

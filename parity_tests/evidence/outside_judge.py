@@ -1,9 +1,9 @@
 """A GoogLeNet that nobody here wrote as a judge of ours: light_inception_v1, which the onnx package carries.
 
-Run from the repository's root: ``python -m docs.evidence.outside_judge``. Its weights are constants and its expected
-output is the same everywhere, so its numbers see nothing. Its graph does: it is matched with our export node by node,
-and then the differences that were found, no others, are made in it, our weights are put in, and it is run. Where it
-then computes what our model computes, the list of differences is complete.
+Run from the repository's root: ``python -m parity_tests.evidence.outside_judge``. Its weights are constants and its
+expected output is the same everywhere, so its numbers see nothing. Its graph does: it is matched with our export node
+by node, and then the differences that were found, no others, are made in it, our weights are put in, and it is run.
+Where it then computes what our model computes, the list of differences is complete.
 """
 
 from __future__ import annotations

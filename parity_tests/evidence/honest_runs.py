@@ -1,9 +1,9 @@
 """Thousands of honest runs of GoogLeNet, each judged by portproof's rule and by the default gates of other tools.
 
-Run from the repository's root: ``python -m docs.evidence.honest_runs [SEEDS]``. Every run computes the right function;
-what varies is the framework, the kernel, the instruction set, the number of threads, the batch, the memory layout, the
-export, the optimisation level, and how the model is written. A divergence here is a false alarm. It writes
-``docs/evidence/honest.json`` and draws ``docs/honest.svg``.
+Run from the repository's root: ``python -m parity_tests.evidence.honest_runs [SEEDS]``. Every run computes the right
+function; what varies is the framework, the kernel, the instruction set, the number of threads, the batch, the memory
+layout, the export, the optimisation level, and how the model is written. A divergence here is a false alarm. It writes
+``honest.json`` beside this file and draws ``docs/honest.svg``.
 """
 
 import json
@@ -41,13 +41,13 @@ def main(seeds: int) -> None:
                 done.result()
         runs = [json.loads(line) for path in sorted(Path(folder).glob("*.jsonl")) for line in path.open()]
     summary = summarise(runs)
-    Path("docs/evidence/honest.json").write_text(json.dumps(summary, indent=1) + "\n")
+    Path(__file__).with_name("honest.json").write_text(json.dumps(summary, indent=1) + "\n")
     draw(runs)
     print(json.dumps(summary, indent=1))
 
 
 def _in_environment(folder: str, seeds: int, name: str) -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "docs.evidence.honest_runs", "--run", folder, str(seeds), name]
+    command = [sys.executable, "-W", "ignore", "-m", __spec__.name, "--run", folder, str(seeds), name]
     subprocess.run(command, check=True, env=os.environ | FORCED[name])
 
 
@@ -139,7 +139,7 @@ def run(folder: Path, seeds: int, forced: str) -> None:
     """Run every configuration under the environment of this process and judge its outputs."""
     from safetensors.numpy import load_file
 
-    from docs.evidence.gates import judged
+    from parity_tests.evidence.gates import judged
     from portproof.judge._floor import output_floors
     from portproof.judge._hops import judge_outputs
 
@@ -173,8 +173,8 @@ class Models:
         import paddle
         import torch
 
-        from docs.evidence import rewrites
         from paddle_impl.googlenet import GoogLeNet as PaddleGoogLeNet
+        from parity_tests.evidence import rewrites
         from torch_impl.googlenet import GoogLeNet as TorchGoogLeNet
 
         self.folder, self.torch, self.paddle = folder, torch, paddle

@@ -1,7 +1,7 @@
 """A network between a toy and a flagship: about two milliseconds a call, so that a self-check takes an hour, not a day.
 
-``portproof bench selfcheck docs/evidence/middling.py --comparisons 200 --pairs 8 --seconds 0.15`` made the figures in
-docs/benchmarks.md.
+``portproof bench selfcheck parity_tests/evidence/middling.py --comparisons 200 --pairs 8 --seconds 0.15`` made the
+figures in docs/benchmarks.md.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """What converting costs, beside moving the same bytes without looking at them.
 
-    python -m docs.evidence.convert_speed [--gigabytes 8] [FOLDER]
+    python -m benchmarks.evidence.convert_speed [--gigabytes 8] [FOLDER]
 
 GoogLeNet's weights from Paddle's file to safetensors beside NumPy's ``fromfile`` and ``tofile`` of as many bytes, and a
 checkpoint of several files beside ``cp``, in turn, three times each; the medians are printed. Hashing the source is

@@ -1,7 +1,7 @@
-"""Judge every port of the zoo, every namesake and every layer, and write ``docs/zoo.md``'s tables.
+"""Judge every port of the zoo and every namesake, and print the first tables of ``docs/zoo.md``.
 
-``python -m docs.evidence.zoo FOLDER`` runs what FOLDER has no result of yet, then prints the tables. About half an
-hour on two cores.
+``python -m parity_tests.evidence.zoo FOLDER`` runs what FOLDER has no result of yet, then prints the tables. About half
+an hour on two cores.
 """
 
 from __future__ import annotations
@@ -65,33 +65,6 @@ def row(name: str, report: dict[str, Any]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def layers(folder: Path) -> None:
-    """Judge every layer of ``tests/frameworks/test_layers.py`` with its exports, and print what does not hold."""
-    from portproof import PortproofError, verify
-    from tests.frameworks.test_layers import LAYERS, OUTPUTS, _port
-
-    out = folder / "layers.json"
-    found: dict[str, Any] = json.loads(out.read_text()) if out.is_file() else {}
-    for name, made in LAYERS.items():
-        if name not in found:
-            print(name, file=sys.stderr, flush=True)
-            try:
-                report = verify(_port(*made, OUTPUTS.get(name.partition(",")[0], ("out",))), gradients=True)
-                found[name] = report.to_json()
-            except PortproofError as error:
-                found[name] = {"error": str(error)}
-            out.write_text(json.dumps(found))
-    odd = {name: report for name, report in found.items() if report.get("verdict") not in ("equivalent", "identical")}
-    print(f"\n{len(found)} layers; {len(found) - len(odd)} hold in every hop. The others:\n")
-    print("| layer | hop | what |\n| --- | --- | --- |")
-    for name, report in odd.items():
-        for hop in report.get("hops", ()):
-            if hop["verdict"] in ("divergent", "unavailable") and hop["kind"] != "batch":
-                worst = hop["worst"] or {}
-                what = hop["reason"] or worst.get("note") or f"{worst.get('ratio') or float('inf'):.0e} floors"
-                print(f"| {name} | {hop['to']} | `{what[:160]}` |")
-
-
 def main(folder: Path) -> None:
     """Print the tables."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +78,6 @@ def main(folder: Path) -> None:
         report = judged(locator, folder / f"namesake-{index}.json", "--quick")
         first = report["culprits"][0]
         print(f"| {name} | {report['verdict']} | `{first['module']}`: {first['message']} | {len(report['culprits'])} |")
-    layers(folder)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Images by the thousand, made of those that installed packages carry: seeded crops, turned and distorted.
 
-    python -m docs.evidence.crops FOLDER --count 10000
-    python -m docs.evidence.crops FOLDER --count 10000 --shards 1000
+    python -m parity_tests.evidence.crops FOLDER --count 10000
+    python -m parity_tests.evidence.crops FOLDER --count 10000 --shards 1000
 
 They are no sample of anything: they exercise, they do not measure accuracy. The same seed makes the same bytes with the
 same version of Pillow.

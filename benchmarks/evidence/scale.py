@@ -1,6 +1,6 @@
 """Ten thousand images on this machine: throughput beside ``bench``, memory, scaling, and the same bytes after kills.
 
-    python -m docs.evidence.scale build/scale --images 10000 --kills 20
+    python -m benchmarks.evidence.scale build/scale --images 10000 --kills 20
 
 Takes about an hour on two cores, and wants the machine for itself from the second step on. Every step writes into the
 folder, and what it has written is not made again; ``scale.json`` has the figures of docs/agree.md.
@@ -25,7 +25,7 @@ from typing import Any
 
 import psutil
 
-from docs.evidence.crops import write
+from parity_tests.evidence.crops import write
 from portproof._machine import process_status
 
 PORT = "googlenet"
