@@ -15,6 +15,7 @@ from convert.googlenet import GOOGLENET
 from convert.googlenet_bn import GOOGLENET_BN
 from convert.googlenet_bvlc import GOOGLENET_BVLC, ZOO_MAP, zoo_name
 from convert.googlenet_paddle import GOOGLENET_PADDLE
+from parity_tests.conftest import Run
 from parity_tests.evidence.outside_judge import LIGHT
 from portproof import Port, verify
 from portproof._disk import save_arrays
@@ -31,7 +32,6 @@ from portproof.ports._locate import find_port, resolve_factory
 from portproof.runners._onnxruntime import run_bytes
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
-from tests.conftest import Run
 
 FAMILY = ("googlenet_paddle", "googlenet_bn", "googlenet_bn_heads", "googlenet_bvlc")
 
