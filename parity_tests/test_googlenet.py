@@ -70,7 +70,9 @@ def test_photographs_are_among_the_inputs(report: Report) -> None:
     assert any(family.startswith("probe") for family in report.inputs)
 
 
-@pytest.mark.parametrize("family", ["noise", "flat", "tiny values"])
+@pytest.mark.parametrize(
+    "family", ["noise", *(pytest.param(f, marks=pytest.mark.slow) for f in ("flat", "tiny values"))]
+)
 def test_other_families_of_images(tmp_path: Path, family: str) -> None:
     from PIL import Image
 

@@ -190,12 +190,22 @@ def trajectories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trajector
         yield Trajectories(sides, sides.pairs().keys, sides.spread(load_file(out), "torch"), folder / "steps")
 
 
+@pytest.mark.parametrize(("optimizer", "dropout"), [("sgd", "shared"), ("adamw", "off")])
+def test_many_steps_in_float64_agree(trajectories: Trajectories, optimizer: str, dropout: str) -> None:
+    _agree(trajectories, 25, optimizer, dropout)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", ["shared", "off"])
 @pytest.mark.parametrize("optimizer", SETTINGS)
 def test_a_hundred_steps_in_float64_agree(trajectories: Trajectories, optimizer: str, dropout: str) -> None:
-    found = trajectories.compare(TrajectoryOptions(steps=100, dropout=dropout, settings=SETTINGS[optimizer]))
+    _agree(trajectories, 100, optimizer, dropout)
+
+
+def _agree(trajectories: Trajectories, steps: int, optimizer: str, dropout: str) -> None:
+    found = trajectories.compare(TrajectoryOptions(steps=steps, dropout=dropout, settings=SETTINGS[optimizer]))
     assert found.parting is None, found.parting
-    assert found.steps == 100
+    assert found.steps == steps
     lead, follower = (np.array(found.losses[side]) for side in ("torch", "paddle"))
     assert np.abs(lead - follower).max() < 1e-12 * lead.max()
     assert lead[-5:].mean() != lead[0]
@@ -206,8 +216,15 @@ def test_masks_are_shared_and_not_merely_left_out(trajectories: Trajectories) ->
     assert runs[0].losses["torch"][0] != runs[1].losses["torch"][0]
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "adam"])
-@pytest.mark.parametrize("side", ["torch", "paddle"])
+#: Both sides and both families of rules in the fast suite; all of it is slow.
+_WRONG = [("torch", "sgd"), ("paddle", "adamw")]
+_ALL_WRONG = [(side, optimizer) for side in ("torch", "paddle") for optimizer in ("sgd", "adamw", "adam")]
+
+
+@pytest.mark.parametrize(
+    ("side", "optimizer"),
+    [*_WRONG, *(pytest.param(*case, marks=pytest.mark.slow) for case in _ALL_WRONG if case not in _WRONG)],
+)
 def test_every_wrong_setting_is_caught_at_once_and_named(trajectories: Trajectories, side: str, optimizer: str) -> None:
     options = TrajectoryOptions(steps=6, settings=SETTINGS[optimizer])
     trajectories.begin(side, "probe", options).result()
