@@ -32,6 +32,7 @@ from portproof.ports._locate import find_port, resolve_factory
 from portproof.runners._onnxruntime import run_bytes
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 FAMILY = ("googlenet_paddle", "googlenet_bn", "googlenet_bn_heads", "googlenet_bvlc")
 
@@ -177,10 +178,10 @@ def test_the_zoo_s_graph_computes_what_ours_does_and_its_initialisers_are_taken(
         files = sides.spread(*sides.sensitise(inputs, 0))
         weights = {side: load_file(file) for side, file in files.items()}
         torch = sides.open["torch"]
-        torch.call("load", weights=str(files["torch"]))
+        torch.call(Tasks.load, weights=files["torch"])
         torch.call(
-            "capture", runner="torch-eager", inputs=str(inputs), out=str(tmp_path / "torch"),
-            precisions=["float64", "float32"], hashes={"inputs": "", "weights": ""}, single=0,
+            Tasks.run, runner="torch-eager", inputs=inputs, out=tmp_path / "torch",
+            precisions=["float64", "float32"], single=0,
         )  # fmt: skip
     high, low = (load_file(tmp_path / "torch" / f"{precision}.safetensors") for precision in ("float64", "float32"))
     zoo_file(weights["torch"], tmp_path / "zoo.onnx")

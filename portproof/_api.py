@@ -145,6 +145,7 @@ def export(
     from portproof.ports._inputs import make_batch
     from portproof.sides._given import given_weights
     from portproof.sides._session import Sessions
+    from portproof.sides._tasks import Tasks
 
     found = located(port)
     if side not in found.port.sides:
@@ -158,5 +159,5 @@ def export(
         save_arrays(inputs, batch.arrays)
         if weights is not None:
             save_arrays(state, given_weights(Path(weights), {side: session})[0])
-            session.call("load", weights=str(state))
-        return tuple(session.call("export", inputs=str(inputs), out=str(path.absolute()))["fixed"])
+            session.call(Tasks.load, weights=state)
+        return tuple(session.call(Tasks.export, inputs=inputs, out=path.absolute()))

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from portproof.sides._tasks import Tasks
+
 #: Environments that force other kernels. ONNX Runtime picks its own kernels whatever these say.
 FORCED = {
     "native": {},
@@ -124,13 +126,13 @@ def prepare(folder: Path, seeds: int) -> None:
             pending = []
             for side, file in files.items():
                 save_file(load_file(file), folder / f"{seed}-{side}.safetensors")
-                sides.do(side, "", "load", weights=str(file))
+                sides.do(side, "", Tasks.load, weights=file)
                 pending.append(sides.do(
-                    side, "", "capture", runner=EAGER[side], inputs=str(inputs), out=str(folder / f"{seed}-{side}"),
-                    precisions=["float64", "float32"], hashes={"inputs": "", "weights": ""}, single=0,
+                    side, "", Tasks.run, runner=EAGER[side], inputs=inputs, out=folder / f"{seed}-{side}",
+                    precisions=["float64", "float32"], single=0,
                 ))  # fmt: skip
                 exported = folder / f"{seed}-{side}.onnx"
-                pending.append(sides.do(side, "", "export", inputs=str(inputs), out=str(exported)))
+                pending.append(sides.do(side, "", Tasks.export, inputs=inputs, out=exported))
             for future in pending:
                 future.result()
 

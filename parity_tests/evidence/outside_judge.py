@@ -29,6 +29,7 @@ from portproof.ports._locate import find_port
 from portproof.runners._onnxruntime import run_bytes
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NAMES = {"data_0": "image", "prob_1": "out"}
@@ -74,12 +75,11 @@ def judge() -> Outcome:
         save_arrays(inputs, batch)
         files = sides.spread(*sides.sensitise(inputs, 0))
         torch = sides.open["torch"]
-        torch.call("load", weights=str(files["torch"]))
-        torch.call("export", inputs=str(inputs), out=str(path))
+        torch.call(Tasks.load, weights=files["torch"])
+        torch.call(Tasks.export, inputs=inputs, out=path)
         out = Path(folder) / "torch"
         torch.call(
-            "capture", runner="torch-eager", inputs=str(inputs), out=str(out), precisions=["float64", "float32"],
-            hashes={"inputs": "", "weights": ""}, single=0,
+            Tasks.run, runner="torch-eager", inputs=inputs, out=out, precisions=["float64", "float32"], single=0,
         )  # fmt: skip
         high, low = (load_file(out / f"{precision}.safetensors") for precision in ("float64", "float32"))
         ours = onnx.load(path)

@@ -9,7 +9,6 @@ import json
 import sys
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +21,14 @@ from portproof.faults._catalogue import Catalogue, sample
 from portproof.faults._effect import CleanRun
 from portproof.faults._kinds import Fault, survey
 from portproof.faults._sight import read_answer
+from portproof.faults._tasks import FaultTasks
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located, Project
 from portproof.replay._replay import Replay
 from portproof.sides._pairs import pair_modules
 from portproof.sides._session import LocalSession, Sessions
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 
 def main(count: int, seeds: int) -> None:
@@ -54,7 +55,7 @@ def main(count: int, seeds: int) -> None:
 
 def _fresh(sides: Sides) -> tuple[dict[str, np.ndarray], str]:
     out = sides.folder / "fresh.safetensors"
-    sides.open["torch"].call("save_state", out=str(out))
+    sides.open["torch"].call(Tasks.save_state, out=out)
     return load_file(out), "torch"
 
 
@@ -63,8 +64,8 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
     for side, tensors in weights.items():
         file = sides.folder / f"peer-{side}.safetensors"
         save_arrays(file, tensors)
-        sides.open[side].call("load", weights=str(file))
-    described = {side: sides.described[side]["modules"] for side in sides.live}
+        sides.open[side].call(Tasks.load, weights=file)
+    described = {side: sides.described[side].modules for side in sides.live}
     pairs = pair_modules(described, sides.local_paddle_path)
     replay = Replay(sides.do, "torch", "paddle", pairs, few, sides.folder / f"{label}-{seed}")
     replay.submit()
@@ -79,8 +80,9 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
     counts: Counter[str] = Counter()
     keys = pairs.keys["paddle"]
     for fault in sample(catalogue.faults, count, seed):
-        planted = [[asdict(fault)]]
-        (answer,) = session.call("faults.plant", pairs=keys, faults=planted, seed=seed, **replay.files)
+        (answer,) = session.call(
+            FaultTasks.plant, pairs=keys, inputs=replay.inputs, folder=replay.taps, faults=[[fault]], seed=seed
+        )
         ours = read_answer(answer, pairs, "paddle", replay.floors, replay.accepted)
         if not ours.effective:
             continue

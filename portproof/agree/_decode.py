@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,22 @@ def image_input(port: Port) -> str:
     return names[0]
 
 
+@dataclass(frozen=True)
+class Read:
+    """The hash of each image that was read, and the seconds it took."""
+
+    hashes: tuple[str, ...]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Why images have no row, by their number in the unit, and the seconds it took."""
+
+    unreadable: dict[int, str]
+    seconds: float
+
+
 class Pictures:
     """Images of the units that a worker is at: their bytes between reading and decoding."""
 
@@ -41,38 +59,37 @@ class Pictures:
         self._shape = declared.concrete(1)[1:]
         self._held: dict[int, list[bytes]] = {}
 
-    def read(self, unit: int, pictures: list[dict[str, Any]]) -> dict[str, Any]:
-        """Read a unit's images; returns the hash of each, and the seconds."""
+    def read(self, unit: int, pictures: Sequence[Picture]) -> Read:
+        """Read a unit's images."""
         begun = time.perf_counter()
-        self._held[unit] = [read_bytes(Picture(**picture)) for picture in pictures]
-        hashes = [hashlib.sha256(content).hexdigest() for content in self._held[unit]]
-        return {"hashes": hashes, "seconds": time.perf_counter() - begun}
+        self._held[unit] = [read_bytes(picture) for picture in pictures]
+        hashes = tuple(hashlib.sha256(content).hexdigest() for content in self._held[unit])
+        return Read(hashes, time.perf_counter() - begun)
 
-    def decode(self, unit: int, pictures: list[dict[str, Any]], out: str) -> dict[str, Any]:
-        """Write a unit's rows; returns why images have none, by their number in the unit, and the seconds."""
+    def decode(self, unit: int, pictures: Sequence[Picture], out: Path) -> Decoded:
+        """Write a unit's rows, where any image has one."""
         if unit not in self._held:  # the process that read them has ended
             self.read(unit, pictures)
         begun = time.perf_counter()
         rows: list[np.ndarray[Any, Any]] = []
-        unreadable: dict[str, str] = {}
+        unreadable: dict[int, str] = {}
         for number, (picture, content) in enumerate(zip(pictures, self._held.pop(unit), strict=True)):
             try:
                 photograph = decode_photograph(io.BytesIO(content), "it")  # the same bytes may have many names
             except BadInput as error:
-                unreadable[str(number)] = str(error).removeprefix("'it' ").partition(";")[0]
+                unreadable[number] = str(error).removeprefix("'it' ").partition(";")[0]
                 continue
             row = self._transform(photograph)
             if row.shape != self._shape:
                 raise BadInput(
-                    f"preprocess made shape {list(row.shape)} of '{picture['name']}', "
-                    f"the input takes {list(self._shape)}."
+                    f"preprocess made shape {list(row.shape)} of '{picture.name}', the input takes {list(self._shape)}."
                 )
             rows.append(np.asarray(row, np.float32))
         if rows:
-            save_arrays(Path(out), {self._name: np.stack(rows)})
-        return {"unreadable": unreadable, "seconds": time.perf_counter() - begun}
+            save_arrays(out, {self._name: np.stack(rows)})
+        return Decoded(unreadable, time.perf_counter() - begun)
 
-    def drop(self, unit: int, pictures: list[dict[str, Any]]) -> None:
+    def drop(self, unit: int) -> None:
         """Forget a unit's images."""
         self._held.pop(unit, None)
 

@@ -17,7 +17,7 @@ from portproof._errors import BadInput, Unavailable
 from portproof._machine import instruction_sets, package_versions, thread_budget, tool_version
 from portproof._numbers import compare
 from portproof.agree._decode import Pictures, image_input
-from portproof.agree._images import Images
+from portproof.agree._images import Images, Picture
 from portproof.agree._judge import Yardstick
 from portproof.agree._ship import pack
 from portproof.agree._store import Store
@@ -32,6 +32,7 @@ from portproof.runners._choice import Choice, parse
 from portproof.sides._given import given_weights
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
+from portproof.sides._tasks import Tasks
 
 #: Images that the noise floor is measured on: the first of the data set that can be read.
 _MEASURED = 64
@@ -171,8 +172,8 @@ class Preparing:
         """
         self.watch("preparing", "the first images")
         pictures = Pictures(self.port)
-        first = [asdict(picture) for picture in islice(self.images, _MEASURED)]
-        hashes = pictures.read(0, first)["hashes"]
+        first = list(islice(self.images, _MEASURED))
+        hashes = pictures.read(0, first).hashes
         given = None if self.options.weights is None else self._hash_of(self.options.weights)
         made_from = {
             **self.common, "images": hashes, "weights": given, "seed": self.options.seed, "output": self.output,
@@ -205,14 +206,14 @@ class Preparing:
         except OSError as error:
             raise BadInput(f"--weights: '{path}' cannot be read ({error.strerror}).") from error
 
-    def _base(self, pictures: Pictures, first: list[dict[str, Any]]) -> dict[str, Any]:
+    def _base(self, pictures: Pictures, first: Sequence[Picture]) -> dict[str, Any]:
         """Make the weights and measure the floor on the first images."""
         with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
             sides = Sides(sessions, self.watch)
             rows = sessions.folder / "rows.safetensors"
-            unreadable = pictures.decode(0, first, str(rows))["unreadable"]
+            unreadable = pictures.decode(0, first, rows).unreadable
             if not rows.is_file():
-                raise BadInput(f"--images: of the first {_MEASURED} none can be read as an image: {unreadable['0']}.")
+                raise BadInput(f"--images: of the first {_MEASURED} none can be read as an image: {unreadable[0]}.")
             label, files = self._weights(sides)
             oracle, floors = Measuring(sides, files, rows, sessions.folder).result()
             if self.output not in oracle or oracle[self.output].ndim != 2:
@@ -239,7 +240,7 @@ class Preparing:
             return f"given ({self.options.weights.name})", sides.spread(tensors, side)
         if any(self.port.artefact(side) for side in self.port.sides):  # the file's weights are what they are
             out = sides.folder / "factory.safetensors"
-            sides.open[lead].call("save_state", out=str(out))
+            sides.open[lead].call(Tasks.save_state, out=out)
             return "factory", sides.spread(load_file(out), lead)
         batch = make_batch(self.port, resolve=lambda name: resolve_callable(name, "preprocess"))
         inputs = sides.folder / "inputs.safetensors"
@@ -271,16 +272,16 @@ class Preparing:
             with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
                 state = self.store.fetch(weights[side], sessions.folder / "weights.safetensors")
                 session = sessions.open(side)
-                session.call("load", weights=str(state))
+                session.call(Tasks.load, weights=state)
                 path = sessions.folder / "model.onnx"
                 if kind == "onnx":
                     batch = make_batch(self.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
                     inputs = sessions.folder / "inputs.safetensors"
                     save_arrays(inputs, batch.arrays)
-                    session.call("export", inputs=str(inputs), out=str(path))
+                    session.call(Tasks.export, inputs=inputs, out=path)
                 else:
                     path = sessions.folder / "model.json"
-                    session.call("save_program", out=str(sessions.folder / "model"))
+                    session.call(Tasks.save_program, out=sessions.folder / "model")
                 self.watch("preparing", None)
                 return list(self._keep_files(path))
 

@@ -8,7 +8,7 @@ import json
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import TimeoutError as Late
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,10 @@ from portproof.agree._images import Picture
 from portproof.agree._judge import Tally, Yardstick, record, tally
 from portproof.agree._ship import unpack
 from portproof.agree._store import Store
+from portproof.agree._tasks import AgreeTasks, PictureTasks
 from portproof.sides._session import Place, WorkerSession, memory_folder, scratch_folder
+from portproof.sides._tasks import Tasks
+from portproof.sides._wire import P, R, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -153,7 +156,7 @@ class _Bench:
                 session = WorkerSession(self._place, process, "", self.job.device, threads)
                 self._open[name] = session
                 if weights is not None:
-                    session.submit("point", weights=str(self.file(name, weights, "weights.safetensors")))
+                    session.submit(Tasks.point, weights=self.file(name, weights, "weights.safetensors"))
             return self._open[name]
 
     def file(self, folder: str, key: str, name: str) -> Path:
@@ -240,9 +243,11 @@ class _Unit:
 
     def done(self) -> Outcome:
         damaged = len(self.bench.store.damaged)
-        found = self._images("read")
-        self._spent("read", found["seconds"])
-        self.hashes: list[str] = found["hashes"]
+        found = self._ask(
+            "images", "runtime", PictureTasks.read, unit=self.number, pictures=self.pictures
+        )  # fmt: skip
+        self._spent("read", found.seconds)
+        self.hashes = list(found.hashes)
         contenders = (self.job.oracle, *self.job.runners)
         keys = {contender.name: self._key(contender) for contender in contenders}
         kept = {name: self._kept(key) for name, key in keys.items()}
@@ -252,7 +257,7 @@ class _Unit:
             if missing or decoded is None:
                 decoded = self._decode(decoded)
             else:
-                self._images("drop")
+                self._ask("images", "runtime", PictureTasks.drop, unit=self.number)
             if missing and len(decoded["readable"]):
                 self._compute(missing, keys, kept)
         finally:
@@ -281,13 +286,14 @@ class _Unit:
 
     def _decode(self, decoded: dict[str, Array] | None) -> dict[str, Array]:
         """Make the rows, and keep which images have none and why, where that is not ``decoded`` already."""
-        found = self._images("decode", out=str(self.rows))
-        self._spent("decode", found["seconds"])
+        found = self._ask(
+            "images", "runtime", PictureTasks.decode, unit=self.number, pictures=self.pictures, out=self.rows
+        )  # fmt: skip
+        self._spent("decode", found.seconds)
         if decoded is not None:
             return decoded
-        unreadable = {int(number): reason for number, reason in found["unreadable"].items()}
-        readable = [number for number in range(len(self.pictures)) if number not in unreadable]
-        reasons = json.dumps(sorted(unreadable.items())).encode()
+        readable = [number for number in range(len(self.pictures)) if number not in found.unreadable]
+        reasons = json.dumps(sorted(found.unreadable.items())).encode()
         made: dict[str, Array] = {
             "readable": np.array(readable, np.int64),
             "reasons": np.frombuffer(reasons, np.uint8).copy(),
@@ -316,30 +322,24 @@ class _Unit:
         files = [self.bench.file(contender.identity, key, name) for name, key in contender.artefact]
         try:
             taken = self._ask(
-                contender, contender.process, "agree.predict",
-                runner=contender.runner, precision=contender.precision, inputs=str(self.rows), out=str(out),
+                contender, contender.process, AgreeTasks.predict,
+                runner=contender.runner, precision=contender.precision, inputs=self.rows, out=out,
                 batch=self.job.batch, output=self.job.output, settings=dict(contender.settings),
-                artefact=str(files[0]) if files else None,
+                artefact=files[0] if files else None,
             )  # fmt: skip
             self._spent(contender.name, taken)
             return load_file(out)["scores"]
         finally:
             out.unlink(missing_ok=True)
 
-    def _images(self, task: str, **arguments: Any) -> Any:
-        pictures = [asdict(picture) for picture in self.pictures]
-        return self._ask(
-            "images", "runtime", f"agree.pictures.{task}", unit=self.number, pictures=pictures, **arguments
-        )
-
-    def _ask(self, who: str | Contender, process: str, task: str, **arguments: Any) -> Any:
+    def _ask(self, who: str | Contender, process: str, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Ask a process; one that ends is started again, once, unless it was ended because it hung."""
         name, key = (who, who) if isinstance(who, str) else (who.name, who.identity)
         about = () if isinstance(who, str) else (who.threads, who.weights)
         for start in range(_STARTS):
             session = self.bench.session(key, process, *about)
             try:
-                return session.submit(task, **arguments).result(self.job.limit_s)
+                return session.submit(task, *args, **kwargs).result(self.job.limit_s)
             except Late:
                 self.bench.end(key, session)
                 raise Unavailable(

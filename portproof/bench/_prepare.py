@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import PortproofError, Unavailable
+from portproof.bench._tasks import BenchTasks
 from portproof.judge._floor import Floor
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Hop
@@ -21,6 +23,7 @@ from portproof.ports._locate import resolve_callable
 from portproof.replay._oracle import Measuring
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -102,16 +105,16 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
     made = sides.spread(*sides.sensitise(inputs, seed=0))
     weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in made.items()}
     measuring = Measuring(sides, weights, inputs, folder)
-    artefacts = {}
+    artefacts: dict[tuple[str, str], tuple[Path, Future[Any]]] = {}
     for side in sides.live:
         session = sides.open[side]
         if ("onnx", side) in wanted:
             path = folder / f"{side}.onnx"
-            artefacts["onnx", side] = path, session.submit("export", inputs=str(inputs), out=str(path))
+            artefacts["onnx", side] = path, session.submit(Tasks.export, inputs=inputs, out=path)
         if ("program", side) in wanted:
             path = folder / "inference"
-            artefacts["program", side] = path.with_suffix(".json"), session.submit("save_program", out=str(path))
-    work = sides.open[sides.live[0]].submit("bench.work", inputs=str(inputs))
+            artefacts["program", side] = path.with_suffix(".json"), session.submit(Tasks.save_program, out=path)
+    work = sides.open[sides.live[0]].submit(BenchTasks.work, inputs=inputs)
     oracle, floors = measuring.result()
     finished: dict[tuple[str, str], Path | PortproofError] = {}
     for key, (path, future) in artefacts.items():

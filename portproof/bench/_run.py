@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,12 @@ from portproof.bench._choose import choose
 from portproof.bench._prepare import Prepared, prepare
 from portproof.bench._proof import Asked, Speed, prove
 from portproof.bench._result import BenchResult, Claim, Mark, Process, Row, Skipped, Suite
+from portproof.bench._tasks import BenchTasks
 from portproof.judge._report import HOLDS, Hop, gravest
 from portproof.ports._locate import Located
 from portproof.runners._choice import Choice
 from portproof.sides._session import Sessions, WorkerSession
+from portproof.sides._tasks import Tasks
 
 #: Rounds below which there is nothing to compare; a row that does not fit a budget that often is left out.
 LEAST_ROUNDS = 3
@@ -196,17 +198,16 @@ def start_timing(
     artefact = None if info.artefact == "model" else prepared.artefacts[info.artefact, info.side]
     if isinstance(artefact, PortproofError):
         raise artefact
-    options: dict[str, Any] = {"settings": choice.full_settings} | ({"slowdown": slowdown} if slowdown else {})
     begun = time.perf_counter()
     session = sessions.open(info.process, threads=choice.threads)
     try:
-        session.call("point", weights=str(prepared.weights[info.side]) if artefact is None else None)
+        session.call(Tasks.point, weights=prepared.weights[info.side] if artefact is None else None)
         started = time.perf_counter() - begun
         future: Future[Any] = session.submit(
-            "bench.time", runner=info.name, inputs=str(prepared.request(batch, number)), out=str(prepared.out),
+            BenchTasks.time, runner=info.name, inputs=prepared.request(batch, number), out=prepared.out,
             seconds=suite.seconds, scenario=suite.scenario, boundary=suite.boundary, rate=suite.rate, seed=number,
-            artefact=None if artefact is None else str(artefact), cache=str(prepared.cache(choice.name, batch)),
-            **options,
+            artefact=artefact, cache=prepared.cache(choice.name, batch),
+            settings=choice.full_settings, slowdown=slowdown,
         )  # fmt: skip
         longest = None if suite.budget_s is None else max(5.0, _LONGEST_SHARE * suite.budget_s)
         try:
@@ -305,13 +306,15 @@ class _Rounds:
         if self._probing is None:
             self._probing = _quiet_session(self.sessions)
         try:
-            found = self._probing.call("bench.probe", threads=self.suite.threads, seconds=_PROBE_S)
+            found = self._probing.call(
+                BenchTasks.probe, threads=self.suite.threads or thread_budget(), seconds=_PROBE_S
+            )
         except Unavailable as error:
             if not any(entry.runner == "peak" for entry in self.skipped):
                 self.skipped.append(Skipped("peak", str(error)))
             return
-        self.seconds["probe"] += found["seconds"]
-        self.marks.append(Mark(number, when, **found))
+        self.seconds["probe"] += found.seconds
+        self.marks.append(Mark(number, when, **asdict(found)))
 
     def one(self, entry: _Entry, number: int) -> None:
         """Time one runner in one fresh process, judge what it put out, and hold it to what was asked."""

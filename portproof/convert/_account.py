@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -30,16 +30,6 @@ class Row:
     axes: tuple[int, ...] | None = None
     axis: int = 0
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Row:
-        """Read back what ``dataclasses.asdict`` wrote and JSON carried."""
-        axes, shapes = document["axes"], document["shapes"]
-        return cls(
-            tuple(document["torch"]), tuple(document["paddle"]), document["transform"],
-            None if axes is None else tuple(axes), document["axis"],
-            None if shapes is None else (tuple(shapes[0]), tuple(shapes[1])),
-        )  # fmt: skip
 
     def names(self, side: str) -> tuple[str, ...]:
         """Return the names on one side."""

@@ -10,7 +10,7 @@ import time
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +22,18 @@ from portproof._machine import host, thread_budget, tool_version
 from portproof.faults._catalogue import sample
 from portproof.faults._kinds import Fault
 from portproof.faults._sight import Answer, read
+from portproof.faults._tasks import FaultTasks, Shown
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located, resolve_callable
 from portproof.replay._judge import settle_accepted
 from portproof.replay._replay import Replay
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
+from portproof.sides._tasks import Tasks
+from portproof.sides._wire import pack, unpack
 
 SCHEMA_VERSION = 1
 _CHUNK = 12
-_SETS = ("planted", "modules", "named")
 
 
 @dataclass(frozen=True)
@@ -78,17 +80,14 @@ class Planted:
 
     def to_json(self) -> dict[str, Any]:
         """Return the line of the results file."""
-        document = asdict(self)
-        document["answer"] |= {name: sorted(document["answer"][name]) for name in _SETS}
+        document: dict[str, Any] = pack(self)
         return document
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Planted:
         """Read back what :meth:`to_json` wrote."""
-        answer = dict(document["answer"])
-        answer["faults"] = tuple(Fault.from_json(fault) for fault in answer["faults"])
-        answer |= {name: frozenset(answer[name]) for name in _SETS} | {"why": tuple(answer["why"])}
-        return cls(document["seed"], document["side"], Answer(**answer))
+        planted: Planted = unpack(document, cls)
+        return planted
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,7 @@ class _Campaign:
         save_arrays(few, take_rows(port, batch.arrays, few_rows(batch)))
         files = self.sides.spread(*self.sides.sensitise(inputs, seed))
         for side, file in files.items():
-            self.sides.do(side, "loading weights", "load", weights=str(file))
+            self.sides.do(side, "loading weights", Tasks.load, weights=file)
         one, two = self.sides.live
         replays = {
             planted: Replay(
@@ -218,7 +217,7 @@ class _Campaign:
         }
         for replay in replays.values():
             replay.submit()
-        asked: list[tuple[str, Future[Any]]] = []
+        asked: list[tuple[str, Future[list[Shown]]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
             _, culprits, found = replay.judge()
             culprits, _ = settle_accepted(port.accepted, culprits, found)
@@ -232,16 +231,19 @@ class _Campaign:
                 self.kept.add(Planted(seed, planted, read(replays[planted], answer)))
                 self.progress.step()
 
-    def _submit(self, replay: Replay, side: str, seed: int, singles: int, groups: int) -> Iterator[Future[Any]]:
-        where: dict[str, Any] = {"pairs": self.pairs.keys[side], **replay.files}
-        listed = self.sides.do(side, "listing faults", "faults.catalogue", **where).result()
-        faults = [Fault.from_json(fault) for fault in listed]
+    def _submit(self, replay: Replay, side: str, seed: int, singles: int, groups: int) -> Iterator[Future[list[Shown]]]:
+        keys = self.pairs.keys[side]
+        faults = self.sides.do(
+            side, "listing faults", FaultTasks.catalogue, pairs=keys, inputs=replay.inputs, folder=replay.taps
+        ).result()  # fmt: skip
         wanted = [[fault] for fault in sample(faults, singles, seed)] + _groups(faults, groups, seed)
         left = [group for group in wanted if (seed, side, " + ".join(map(str, group))) not in self.kept.keys]
         self.progress.step(len(wanted) - len(left))
         for start in range(0, len(left), _CHUNK):
-            chunk = [[asdict(fault) for fault in group] for group in left[start : start + _CHUNK]]
-            yield self.sides.do(side, "planting faults", "faults.plant", faults=chunk, seed=seed, **where)
+            yield self.sides.do(
+                side, "planting faults", FaultTasks.plant, pairs=keys, inputs=replay.inputs, folder=replay.taps,
+                faults=left[start : start + _CHUNK], seed=seed,
+            )  # fmt: skip
 
 
 def _groups(faults: Sequence[Fault], count: int, seed: int) -> list[list[Fault]]:
@@ -309,7 +311,7 @@ class _Results:
                 return
             first, *documents = [_checked(line) for line in whole]
             self.planted = [Planted.from_json(document) for document in documents]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise BadInput(
                 f"'{path}' is damaged, or no results file of `portproof faults` ({one_line(error, 80)}); name another "
                 "or remove it."

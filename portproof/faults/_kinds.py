@@ -32,11 +32,6 @@ class Fault:
     kind: str
     modules: tuple[str, ...]
 
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Fault:
-        """Read back what ``dataclasses.asdict`` wrote."""
-        return cls(document["kind"], tuple(document["modules"]))
-
     def __str__(self) -> str:
         return f"{self.kind} in {' and '.join(path or '(root)' for path in self.modules)}"
 

@@ -5,36 +5,36 @@ from __future__ import annotations
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
-from typing import Any
 
 from portproof.faults._kinds import Fault
+from portproof.faults._tasks import FaultTasks, Shown
 from portproof.frameworks._settings import SettingDifference, compare_settings
 from portproof.judge._report import PlantedFault, Sight
 from portproof.ports._port import Accepted, other
 from portproof.replay._judge import ModuleFloors, judge_modules, settle_accepted
 from portproof.replay._replay import Replay
-from portproof.replay._taps import _read
 from portproof.sides._pairs import Pairs
 
 #: Faults that ``verify`` plants to say what it can see.
 SIGHT_SAMPLE = 8
 
 
-def look(replay: Replay, seed: int) -> Future[Any]:
+def look(replay: Replay, seed: int) -> Future[list[Shown]]:
     """Plant a sample of faults into the follower of a replay, behind its passes; see :func:`sight`."""
     return replay.do(
-        replay.follower, "planting faults", "faults.look",
-        pairs=replay.pairs.keys[replay.follower], count=SIGHT_SAMPLE, seed=seed, **replay.files,
+        replay.follower, "planting faults", FaultTasks.look,
+        pairs=replay.pairs.keys[replay.follower], inputs=replay.inputs, folder=replay.taps,
+        count=SIGHT_SAMPLE, seed=seed,
     )  # fmt: skip
 
 
-def read(replay: Replay, answer: Mapping[str, Any]) -> Answer:
+def read(replay: Replay, answer: Shown) -> Answer:
     """Judge what a pass with planted faults showed; see :func:`read_answer`."""
     assert replay.floors is not None
     return read_answer(answer, replay.pairs, replay.follower, replay.floors, replay.accepted)
 
 
-def sight(replay: Replay, looked: Future[Any], weights: str) -> Sight:
+def sight(replay: Replay, looked: Future[list[Shown]], weights: str) -> Sight:
     """Count the planted faults that were caught and located, once the replay is judged."""
     # What differs anyway, as it is cut otherwise, cannot be told from a fault that is planted there.
     answers = [
@@ -95,7 +95,7 @@ class Answer:
 
 
 def read_answer(
-    answer: Mapping[str, Any], pairs: Pairs, planted: str, floors: ModuleFloors, accepted: Mapping[str, Accepted]
+    answer: Shown, pairs: Pairs, planted: str, floors: ModuleFloors, accepted: Mapping[str, Accepted]
 ) -> Answer:
     """Judge what the replay of planted faults showed.
 
@@ -108,19 +108,21 @@ def read_answer(
     """
     opposite = other(planted)
     settings: list[SettingDifference] = []
-    for key, (layer, values) in answer["settings"].items():
+    for key, (layer, values) in answer.settings.items():
         mine, theirs = (layer, values), pairs.described[opposite][key]
         torch, paddle = (mine, theirs) if planted == "torch" else (theirs, mine)
         settings += compare_settings(key, torch, paddle)
-    found = _read(answer["differences"])
+    found = list(answer.differences)
     _, culprits = judge_modules(found, floors, settings=settings)
     kept, _ = settle_accepted(accepted, culprits, found)
     culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
     return Answer(
-        faults=tuple(Fault.from_json(fault) for fault in answer["faults"]),
-        planted=frozenset(answer["planted"]),
-        modules=frozenset(answer["modules"]),
+        faults=answer.faults,
+        planted=frozenset(answer.planted),
+        modules=frozenset(answer.modules),
         named=frozenset(culprit.module for culprit in culprits),
-        why=tuple(answer["why"]),
-        **answer["effect"],
+        why=answer.why,
+        effective=answer.effect.effective,
+        tap=answer.effect.tap,
+        ulp=answer.effect.ulp,
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,36 @@ from safetensors.numpy import load_file
 
 from portproof._numbers import Arrays
 from portproof.faults._catalogue import Catalogue, sample
-from portproof.faults._effect import CleanRun
+from portproof.faults._effect import CleanRun, Effect
 from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.frameworks._model import Model
 from portproof.frameworks._settings import _described
-from portproof.replay import _taps
-from portproof.replay._taps import TapStore, force
+from portproof.replay._taps import TapDifference, TapStore, force
 from portproof.runners import RunnerJob
 from portproof.sides._workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the replay showed of a group of faults that were planted together.
+
+    Attributes:
+        faults: what was planted.
+        planted: where, by torch's paths.
+        modules: where those faults are that have an effect by themselves.
+        differences: to the recording.
+        settings: key to layer type and settings, as they were with the faults in.
+        effect: on the planted side.
+        why: explains a group without effect.
+    """
+
+    faults: tuple[Fault, ...]
+    planted: tuple[str, ...]
+    modules: tuple[str, ...]
+    differences: tuple[TapDifference, ...]
+    settings: dict[str, tuple[str, dict[str, Any]]]
+    effect: Effect
+    why: tuple[str, ...]
 
 
 class FaultTasks:
@@ -26,30 +49,30 @@ class FaultTasks:
 
     def __init__(self, place: Workplace) -> None:
         self.place = place
-        self._planting: tuple[str, RunnerJob, _Planting] | None = None
+        self._planting: tuple[Path, RunnerJob, _Planting] | None = None
 
-    def catalogue(self, pairs: dict[str, str], inputs: str, folder: str) -> list[dict[str, Any]]:
+    def catalogue(self, pairs: dict[str, str], inputs: Path, folder: Path) -> list[Fault]:
         """List every fault that applies to this side's model."""
-        return [asdict(fault) for fault in self._plants(pairs, inputs, folder).faults]
+        return self._plants(pairs, inputs, folder).faults
 
     def plant(
-        self, pairs: dict[str, str], inputs: str, folder: str, faults: list[list[dict[str, Any]]], seed: int
-    ) -> list[dict[str, Any]]:
+        self, pairs: dict[str, str], inputs: Path, folder: Path, faults: Sequence[Sequence[Fault]], seed: int
+    ) -> list[Shown]:
         """Plant faults, one group at a time, and return what the replay showed and whether there was an effect."""
         planting = self._plants(pairs, inputs, folder)
-        return [planting.answer([Fault.from_json(fault) for fault in group], seed) for group in faults]
+        return [planting.answer(group, seed) for group in faults]
 
-    def look(self, pairs: dict[str, str], inputs: str, folder: str, count: int, seed: int) -> list[dict[str, Any]]:
+    def look(self, pairs: dict[str, str], inputs: Path, folder: Path, count: int, seed: int) -> list[Shown]:
         """Plant a sample of single faults; see :meth:`plant`."""
         planting = self._plants(pairs, inputs, folder)
         return [planting.answer([fault], seed) for fault in sample(planting.faults, count, seed)]
 
-    def _plants(self, pairs: dict[str, str], inputs: str, folder: str) -> _Planting:
+    def _plants(self, pairs: dict[str, str], inputs: Path, folder: Path) -> _Planting:
         # Other taps are another folder; other weights are another job.
         kept = self._planting
         if kept is None or kept[0] != folder or kept[1] is not self.place.job:
             extra = author_kinds(self.place.job.port)
-            store = TapStore(Path(folder))
+            store = TapStore(folder)
             planting = _Planting(self.place.model("float64"), pairs, load_file(inputs), store, extra)
             kept = self._planting = folder, self.place.job, planting
         return kept[2]
@@ -67,7 +90,7 @@ class _Planting:
         self.shapes: dict[tuple[str, int], Any] = {}
         force(model, pairs, rows, store, shapes=self.shapes)
 
-    def answer(self, group: list[Fault], seed: int) -> dict[str, Any]:
+    def answer(self, group: Sequence[Fault], seed: int) -> Shown:
         """Plant a group of faults together, look, and take them out again."""
         # In a group, a fault that has no effect where it stands alone is not one that could be located.
         alone = [self._effect(fault, seed) for fault in group] if len(group) > 1 else [True]
@@ -79,15 +102,15 @@ class _Planting:
             differences = force(self.model, self.pairs, self.rows, self.store, shapes=self.shapes, only=paths)
             settings = {self.pairs[path]: _described(self.model, self.modules[path]) for path in paths}
             effect = self.clean.effect(paths)
-        return {
-            "faults": [asdict(fault) for fault in group],
-            "planted": [self.pairs[path] for path in paths],
-            "modules": [self.pairs[path] for fault in acting for path in fault.modules],
-            "differences": _taps.to_json(differences),
-            "settings": settings,
-            "effect": asdict(effect),
-            "why": [] if effect.effective else [self.catalogue.why(fault) for fault in group],
-        }
+        return Shown(
+            faults=tuple(group),
+            planted=tuple(self.pairs[path] for path in paths),
+            modules=tuple(self.pairs[path] for fault in acting for path in fault.modules),
+            differences=tuple(differences),
+            settings=settings,
+            effect=effect,
+            why=() if effect.effective else tuple(self.catalogue.why(fault) for fault in group),
+        )
 
     def _effect(self, fault: Fault, seed: int) -> bool:
         with self.catalogue.plant(fault, seed):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import onnx
 
 from portproof._numbers import compare
+from portproof.graphs._blamed import NodeTap, PassBlame
 from portproof.graphs._interpret import Graph, load_graph
 from portproof.judge._floor import FLOOR_MULTIPLE, Floor, measure_floor, ratio
 from portproof.replay._taps import RETURNED, TapDifference, TapStore
@@ -55,19 +55,6 @@ def _scopes(node: onnx.NodeProto) -> list[str]:
             found = ast.literal_eval(entry.value)
             return [str(path) for path in found]
     return []
-
-
-@dataclass(frozen=True)
-class NodeTap:
-    """How a module's output, as the graph computes it from the recorded input, differs from the recording.
-
-    Attributes:
-        tap: the difference, under the module's key.
-        nodes: what computes it, as a person would name it.
-    """
-
-    tap: TapDifference
-    nodes: str
 
 
 def force_graph(graph: Graph, taps: Mapping[str, str], inputs: Arrays, store: TapStore) -> list[NodeTap]:
@@ -132,21 +119,6 @@ def blame_runtime(path: str, inputs: Arrays, run: Run) -> list[str]:
                     named.append(f"{node.op_type} '{node.name}'")
                 wrong.add(name)
     return named
-
-
-@dataclass(frozen=True)
-class PassBlame:
-    """What an optimiser does wrongly.
-
-    Attributes:
-        passes: without which the model is right; empty where leaving none out heals it.
-        first: the first tensor, in the graph's order, whose optimised subgraph is wrong.
-        nodes: what computes it.
-    """
-
-    passes: tuple[str, ...]
-    first: str
-    nodes: str
 
 
 def blame_optimiser(path: str, inputs: Arrays, run: Run, passes: Sequence[str]) -> PassBlame:

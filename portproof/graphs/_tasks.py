@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
+from portproof.graphs._blamed import NodeTap, PassBlame
 from portproof.replay._taps import TapStore
 from portproof.sides._workplace import Workplace
 
@@ -20,46 +19,45 @@ class GraphTasks:
     def __init__(self, place: Workplace) -> None:
         self.place = place
 
-    def interpret(self, artefact: str, inputs: str, out: str, precision: str = "float64") -> None:
+    def interpret(self, artefact: Path, inputs: Path, out: Path, precision: str = "float64") -> None:
         """Interpret a graph and write its outputs."""
         from portproof.graphs._interpret import Graph, load_graph
 
-        graph = Graph(load_graph(Path(artefact)), precision)
-        graph.require_interface(artefact, self.place.job.port)
+        graph = Graph(load_graph(artefact), precision)
+        graph.require_interface(str(artefact), self.place.job.port)
         found = self.place.job.port.rows_first(graph.run(load_file(inputs)))
-        save_arrays(Path(out), {name: np.asarray(array) for name, array in found.items()})
+        save_arrays(out, {name: np.asarray(array) for name, array in found.items()})
 
-    def match(self, artefacts: list[str], inputs: str) -> list[str]:
+    def match(self, artefacts: list[Path], inputs: Path) -> list[str]:
         """Match two graphs node by node and return what differs, in words."""
         from portproof.graphs._interpret import load_graph
         from portproof.graphs._match import match_graphs
 
-        one, two = (load_graph(Path(path)) for path in artefacts)
+        one, two = (load_graph(path) for path in artefacts)
         return list(match_graphs(one, two, load_file(inputs), ("torch", "paddle")).differences)
 
     def blame_export(
-        self, artefact: str, exporter: str, keys: dict[str, str], inputs: str, folder: str
-    ) -> list[dict[str, Any]]:
+        self, artefact: Path, exporter: str, keys: dict[str, str], inputs: Path, folder: Path
+    ) -> list[NodeTap]:
         """Interpret a graph on recorded taps; returns how each module's nodes differ from it."""
         from portproof.graphs._blame import force_graph, pair_tensors
         from portproof.graphs._interpret import Graph, load_graph
 
-        proto = load_graph(Path(artefact))
+        proto = load_graph(artefact)
         taps = pair_tensors(proto, exporter, keys)
-        found = force_graph(Graph(proto), taps, load_file(inputs), TapStore(Path(folder)))
-        return [asdict(tap) for tap in found]
+        return force_graph(Graph(proto), taps, load_file(inputs), TapStore(folder))
 
-    def blame_runtime(self, artefact: str, inputs: str) -> list[str]:
+    def blame_runtime(self, artefact: Path, inputs: Path) -> list[str]:
         """Name the nodes that ONNX Runtime computes wrongly although their inputs are right."""
         from portproof.graphs._blame import blame_runtime
         from portproof.runners._onnxruntime import run_bytes
 
-        return blame_runtime(artefact, load_file(inputs), run_bytes)
+        return blame_runtime(str(artefact), load_file(inputs), run_bytes)
 
-    def blame_optimiser(self, artefact: str, inputs: str) -> dict[str, Any]:
+    def blame_optimiser(self, artefact: Path, inputs: Path) -> PassBlame:
         """Name ONNX Runtime's optimiser passes, and the first subgraph, that change what a model computes."""
         from portproof.graphs._blame import blame_optimiser, passes_that_acted
         from portproof.runners._onnxruntime import optimiser_log, run_bytes
 
-        acted = passes_that_acted(optimiser_log(artefact))
-        return asdict(blame_optimiser(artefact, load_file(inputs), run_bytes, acted))
+        acted = passes_that_acted(optimiser_log(str(artefact)))
+        return blame_optimiser(str(artefact), load_file(inputs), run_bytes, acted)

@@ -15,6 +15,7 @@ from portproof._errors import BadInput
 from portproof._machine import host, thread_budget
 from portproof.lockstep._faults import fault_named
 from portproof.lockstep._hops import normalised_weights
+from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, resolve_callable
@@ -99,11 +100,11 @@ def plant_training_faults(
                 raise BadInput(f"the two sides part with nothing planted; see `portproof verify --steps {_STEPS}`.")
             for side in sides.live:
                 trajectories.begin(side, "probe", options).result()
-                for name in sides.do(side, "listing faults", "trajectory.faults", run="probe").result():
+                for name in sides.do(side, "listing faults", TrajectoryTasks.faults, run="probe").result():
                     watch("planting", f"{name}, {TITLE[side]}, {chosen.get('optimizer', 'its own optimiser')}")
                     planted.append(_plant(trajectories, options, side, name))
                     watch("planting", None)
-                sides.do(side, "listing faults", "trajectory.end", run="probe").result()
+                sides.do(side, "listing faults", TrajectoryTasks.end, run="probe").result()
     return TrainingFaults(port.name, tuple(planted), host())
 
 

@@ -27,8 +27,10 @@ from portproof.judge._report import Culprit, Deviation, Hop, Verdict, Worst
 from portproof.lockstep._backward import CallStore
 from portproof.lockstep._deviations import BACKWARD, RECIPROCAL
 from portproof.lockstep._spread import Spread, between, flat, joined
+from portproof.lockstep._tasks import GradientTasks
 from portproof.ports._port import TITLE
 from portproof.sides._sides import Sides
+from portproof.sides._wire import P, R, Task
 
 Array = np.ndarray[Any, Any]
 
@@ -82,36 +84,35 @@ class Backward:
         self.sides, self.types, self.recorded = sides, types, folder
         self.lead, self.follower = sides.live[0], sides.live[1]
         folder.mkdir(parents=True)
-        common = {"inputs": str(inputs), "seed": seed}
         record = folder / "record"
         self._do(
-            self.lead, "record_backward", keys=keys[self.lead], folder=str(record), weights=str(weights[self.lead]),
-            **common,
+            self.lead, GradientTasks.record_backward, keys=keys[self.lead], folder=record, weights=weights[self.lead],
+            inputs=inputs, seed=seed,
         ).result()  # fmt: skip
         # What each run makes of a recording is twice as wide, and as much as a copy of every gradient beside it.
         recorded = sum(path.stat().st_size for path in record.iterdir())
         learned = max(path.stat().st_size for path in weights.values())
         self.folder = made = sides.sessions.room(f"{folder.name}-made", 12 * recorded + 20 * learned)
         made.mkdir()
-        self._pulls: dict[str, Future[Any]] = {}
+        self._pulls: dict[str, Future[list[str]]] = {}
         self._heads: dict[str, Future[Any]] = {}
         for side in sides.live:
             for precision, nudged in (("float64", False), ("float32", False), ("float64", True)):
                 name = f"{side}-{precision}{'-nudged' if nudged else ''}"
                 self._pulls[name] = self._do(
-                    side, "pull_modules", keys=keys[side], folder=str(record), out=str(made / name),
-                    precision=precision, weights=str(weights[side]), nudged=nudged, **common,
+                    side, GradientTasks.pull_modules, keys=keys[side], folder=record, out=made / name,
+                    precision=precision, weights=weights[side], nudged=nudged, inputs=inputs, seed=seed,
                 )  # fmt: skip
         for side in sides.live:
             for run in range(1 + PERTURBED):
                 name = f"{side}-{run}"
                 self._heads[name] = self._do(
-                    side, "gradients", keys=keys[side], out=str(made / f"{name}.safetensors"), perturbed=run,
-                    weights=str(weights[side]), **common,
+                    side, GradientTasks.gradients, keys=keys[side], out=made / f"{name}.safetensors", perturbed=run,
+                    weights=weights[side], inputs=inputs, seed=seed,
                 )  # fmt: skip
 
-    def _do(self, side: str, task: str, **arguments: Any) -> Future[Any]:
-        return self.sides.do(side, "pulling gradients back", f"gradients.{task}", **arguments)
+    def _do(self, side: str, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        return self.sides.do(side, "pulling gradients back", task, *args, **kwargs)
 
     def judge(self, label: str) -> tuple[list[Hop], list[Culprit], list[Deviation]]:
         """Wait for the passes; returns the hops, the modules that differ, and the known deviations that were met."""
@@ -140,7 +141,7 @@ class Backward:
         ]
         hops += heads
         for side in self.sides.live:
-            self._do(side, "forget").result()
+            self._do(side, GradientTasks.forget).result()
         for folder in (self.folder, self.recorded):  # gigabytes, of a large model
             shutil.rmtree(folder)
         return hops, culprits, deviations

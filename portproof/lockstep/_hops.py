@@ -16,6 +16,7 @@ from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._port import TITLE
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Sides
+from portproof.training._tasks import TrainingTasks
 
 
 @dataclass
@@ -96,7 +97,7 @@ def judge_training(
 def normalised_weights(sides: Sides, inputs: Path, seed: int) -> dict[str, Path]:
     """Return weights to begin a training with; sensitised ones have outputs too loud to learn from."""
     lead, out = sides.live[0], sides.folder / "normalised.safetensors"
-    sides.do(lead, "normalising weights", "training.normalise", inputs=str(inputs), out=str(out), seed=seed).result()
+    sides.do(lead, "normalising weights", TrainingTasks.normalise, inputs=inputs, out=out, seed=seed).result()
     return sides.spread(load_file(out), lead)
 
 

@@ -26,10 +26,12 @@ from portproof.judge._report import Culprit, Deviation, Hop, Verdict, Worst
 from portproof.lockstep._deviations import CAUSES
 from portproof.lockstep._explain import Step, explain, same_rates
 from portproof.lockstep._spread import Spread, between, flat, joined
+from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import resolve_callable
 from portproof.ports._port import TITLE
 from portproof.sides._sides import Sides
+from portproof.sides._wire import P, R, Task
 from portproof.training._learning import SHAPED
 
 Array = np.ndarray[Any, Any]
@@ -161,15 +163,18 @@ class Trajectories:
         self.lead, self.follower = sides.live
         folder.mkdir(parents=True, exist_ok=True)
 
-    def _do(self, side: str, task: str, **arguments: Any) -> Future[Any]:
-        return self.sides.do(side, "training step by step", f"trajectory.{task}", **arguments)
+    def _do(self, side: str, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        return self.sides.do(side, "training step by step", task, *args, **kwargs)
 
-    def begin(self, side: str, run: str, options: TrajectoryOptions, **more: Any) -> Future[Any]:
+    def begin(
+        self, side: str, run: str, options: TrajectoryOptions, perturbed: int = 0, known: Sequence[str] = tuple(CAUSES)
+    ) -> Future[dict[str, Any]]:
         """Build a run on a side."""
         return self._do(
-            side, "begin", run=run, precision=options.precision, weights=str(self.weights[side]),
+            side, TrajectoryTasks.begin, run=run, precision=options.precision, weights=self.weights[side],
             settings=dict(options.settings), seed=options.seed, dropout=options.dropout, keys=self.keys[side],
-            steps=options.steps, faults=list(options.faults.get(side, ())), **more,
+            steps=options.steps, faults=list(options.faults.get(side, ())), perturbed=perturbed,
+            known=known,
         )  # fmt: skip
 
     def batch(self, step: int, width: int, options: TrajectoryOptions) -> tuple[Path, Array]:
@@ -206,7 +211,7 @@ class Trajectories:
             live = {name: where for name, where in runs.items() if not name.startswith("plain-") or step < _PLAIN}
             outs = {name: self.folder / f"{name}.{step % 2}.safetensors" for name in live}
             made = {
-                name: self._do(side, "step", run=run, inputs=str(path), out=str(outs[name]))
+                name: self._do(side, TrajectoryTasks.step, run=run, inputs=path, out=outs[name])
                 for name, (side, run) in live.items()
             }
             return path, labels, outs, made
@@ -232,7 +237,7 @@ class Trajectories:
     def _end(self, runs: Mapping[str, tuple[str, str]]) -> None:
         """Forget runs, and what they wrote."""
         for name, (side, run) in runs.items():
-            self._do(side, "end", run=run).result()
+            self._do(side, TrajectoryTasks.end, run=run).result()
             for half in range(2):
                 (self.folder / f"{name}.{half}.safetensors").unlink(missing_ok=True)
 

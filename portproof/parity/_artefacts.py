@@ -11,6 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._errors import PortproofError, Unavailable
+from portproof.graphs._tasks import GraphTasks
 from portproof.judge._floor import output_floors
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Culprit, Hop
@@ -93,18 +94,18 @@ class ArtefactChain:
         for precision in ("float64", "float32"):
             out = self.sides.folder / f"{path.stem}-{precision}.safetensors"
             self.sides.do(
-                "runtime", f"interpreting {path.name}", "graphs.interpret",
-                artefact=str(path), inputs=str(self.inputs), out=str(out), precision=precision,
+                "runtime", f"interpreting {path.name}", GraphTasks.interpret,
+                artefact=path, inputs=self.inputs, out=out, precision=precision,
             ).result()  # fmt: skip
             found.append(load_file(out))
         return found[0], found[1]
 
     def _say_what_differs(self, graphs: Mapping[str, Path]) -> None:
         """Match the two graphs and make a culprit of each difference."""
-        paths = [str(graphs[side]) for side in ("torch", "paddle")]
+        paths = [graphs[side] for side in ("torch", "paddle")]
         try:
             found = self.sides.do(
-                "runtime", "matching the graphs", "graphs.match", artefacts=paths, inputs=str(self.few)
+                "runtime", "matching the graphs", GraphTasks.match, artefacts=paths, inputs=self.few
             ).result()
         except PortproofError as error:
             found = [f"the graphs cannot be matched: {error}"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 from portproof._disk import save_arrays
@@ -11,6 +10,7 @@ from portproof.checkpoints import open_checkpoint
 from portproof.judge._report import Hop, Modules, Verdict, Worst
 from portproof.ports._port import TITLE
 from portproof.replay._replay import Replay
+from portproof.replay._tasks import ReplayTasks
 from portproof.sides._given import settle_side
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Sides
@@ -30,14 +30,13 @@ def stream_replay(sides: Sides, pairs: Pairs, weights: Path, few: Path) -> Repla
         ModelRaised: the side that leads raised.
     """
     source, counters = settle_side(open_checkpoint(weights), sides.open, keep_dtype=True)
-    rows = [asdict(row) for row in sides.account.rows]
     for side in sides.live:
         own = sides.own(side) | (counters if side == source else {})
         file = sides.folder / f"own-{side}.safetensors"
         save_arrays(file, own)
         sides.do(
-            side, "opening weights", "replay.stream", weights=str(weights.absolute()), source=source, rows=rows,
-            own=str(file), folder=str(sides.folder / f"stash-{side}"),
+            side, "opening weights", ReplayTasks.stream, weights=weights.absolute(), source=source,
+            rows=sides.account.rows, own=file, folder=sides.folder / f"stash-{side}",
         )  # fmt: skip
     lead, follower = sides.live
     replay = Replay(sides.do, lead, follower, pairs, few, sides.folder / "taps", once=True)

@@ -29,6 +29,7 @@ from portproof.sides._capture import Capture, read_capture
 from portproof.sides._given import given_weights
 from portproof.sides._session import Session, Sessions
 from portproof.sides._sides import own_tensors
+from portproof.sides._tasks import Tasks
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -81,15 +82,15 @@ def capture(sessions: Sessions, runner: str, out: Path, options: CaptureOptions)
         if options.weights is not None:
             save_arrays(weights, given_weights(options.weights, {info.side: side})[0])
         else:
-            side.call("sensitise", inputs=str(inputs), out=str(weights), seed=options.seed)
-    side.call("load", weights=str(weights))
+            side.call(Tasks.sensitise, inputs=inputs, out=weights, seed=options.seed)
+    side.call(Tasks.load, weights=weights)
     hashes = {"inputs": hash_arrays(load_file(inputs)), "weights": hash_arrays(load_file(weights))}
     staged = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.absolute().parent))
     try:
-        session, arguments = _artefact(sessions, side, info, inputs)
+        session, artefact = _artefact(sessions, side, info, inputs)
         session.call(
-            "capture", runner=runner, inputs=str(inputs), out=str(staged), precisions=list(info.precisions),
-            hashes=hashes, state=str(weights), described=side.call("describe"), **arguments,
+            Tasks.capture, runner=runner, inputs=inputs, out=staged, precisions=list(info.precisions),
+            hashes=hashes, state=weights, described=side.call(Tasks.describe), artefact=artefact,
         )  # fmt: skip
         if out.exists():
             shutil.rmtree(out)
@@ -99,15 +100,15 @@ def capture(sessions: Sessions, runner: str, out: Path, options: CaptureOptions)
     return read_capture(out)
 
 
-def _artefact(sessions: Sessions, side: Session, info: RunnerInfo, inputs: Path) -> tuple[Session, dict[str, Any]]:
+def _artefact(sessions: Sessions, side: Session, info: RunnerInfo, inputs: Path) -> tuple[Session, Path | None]:
     """Return the process that a runner runs in, and the file that it needs, exported on the spot."""
     if info.artefact == "model":
-        return side, {}
+        return side, None
     if info.artefact != "onnx":
         raise BadInput(f"runner '{info.name}' runs a file of its own; it cannot be captured from a model.")
     exported = sessions.folder / "export.onnx"
-    side.call("export", inputs=str(inputs), out=str(exported))
-    return sessions.open(info.process), {"artefact": str(exported)}
+    side.call(Tasks.export, inputs=inputs, out=exported)
+    return sessions.open(info.process), exported
 
 
 def _follow(followed: Capture, located: Located, side: Session, name: str, inputs: Path, weights: Path) -> None:
@@ -118,9 +119,9 @@ def _follow(followed: Capture, located: Located, side: Session, name: str, input
     save_arrays(inputs, followed.inputs())
     tensors = followed.weights()
     if manifest.side != name:
-        described = side.call("describe")
-        own = tuple(Entry.from_json(entry) for entry in described["entries"])
-        modules = manifest.modules if manifest.side == "torch" else described["modules"]
+        described = side.call(Tasks.describe)
+        own = described.entries
+        modules = manifest.modules if manifest.side == "torch" else described.modules
         account = _account({manifest.side: manifest.entries, name: own}, manifest.weight_map, modules)
         tensors = transfer(tensors, account, name, own_tensors(side, account, name, inputs.parent))
     save_arrays(weights, tensors)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,14 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._errors import PortproofError
+from portproof.graphs._tasks import GraphTasks
 from portproof.judge._floor import Floor
 from portproof.judge._hops import batch_hop, judge_outputs
 from portproof.judge._report import Culprit, Hop
 from portproof.replay._replay import Replay
-from portproof.replay._taps import _read
 from portproof.runners import RunnerInfo
-from portproof.sides._sides import NO_HASHES
+from portproof.sides._sides import Do
+from portproof.sides._tasks import Tasks
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -42,7 +42,7 @@ class FileJudge:
         culprits: added to, where an export or a run of it is divergent.
     """
 
-    do: Callable[..., Future[Any]]
+    do: Do
     inputs: Path
     few: Path
     folder: Path
@@ -59,8 +59,8 @@ class FileJudge:
         out, target = self.folder / f"{path.stem}-interpreted.safetensors", f"{title}, interpreted"
         try:
             self.do(
-                "runtime", f"interpreting {title}", "graphs.interpret",
-                artefact=str(path), inputs=str(self.few), out=str(out),
+                "runtime", f"interpreting {title}", GraphTasks.interpret,
+                artefact=path, inputs=self.few, out=out,
             ).result()  # fmt: skip
         except PortproofError as error:
             return [self.unavailable("graph", target, error)]
@@ -70,19 +70,18 @@ class FileJudge:
     def blame(self, side: str, title: str, path: Path, hops: list[Hop]) -> None:
         """Where a hop of an export is divergent, name the node, the pass or the runtime that is wrong."""
         wrong = [hop.kind for hop in hops if hop.verdict == "divergent" and hop.target.startswith(title)]
-        where = {"artefact": str(path), "inputs": str(self.few)}
         doing = "locating the divergence"
         if "graph" in wrong and self.replay is not None:
             self.culprits.extend(blame_export(self.replay, side, path))
         elif "export" in wrong:
-            for node in self.do("runtime", doing, "graphs.blame_runtime", **where).result():
+            for node in self.do("runtime", doing, GraphTasks.blame_runtime, artefact=path, inputs=self.few).result():
                 text = f"ONNX Runtime computes {node} of the {title} wrongly, from right inputs"
                 self.culprits.append(Culprit(side, node, "runtime", "forward", text))
         elif "runtime" in wrong:
-            found = self.do("runtime", doing, "graphs.blame_optimiser", **where).result()
-            passes = ", ".join(found["passes"]) or "no single pass"
-            text = f"ONNX Runtime's optimiser ({passes}) changes what {found['nodes']} of the {title} computes"
-            self.culprits.append(Culprit(side, found["first"], "runtime", "forward", text))
+            found = self.do("runtime", doing, GraphTasks.blame_optimiser, artefact=path, inputs=self.few).result()
+            passes = ", ".join(found.passes) or "no single pass"
+            text = f"ONNX Runtime's optimiser ({passes}) changes what {found.nodes} of the {title} computes"
+            self.culprits.append(Culprit(side, found.first, "runtime", "forward", text))
 
     def unavailable(self, kind: str, title: str, error: PortproofError) -> Hop:
         """Return the hop of a file that could not be made or run."""
@@ -103,8 +102,8 @@ class FileJudge:
             out = self.folder / f"{path.stem}-{kind}-{optimise}"
             try:
                 self.do(
-                    runner.process, f"running {title}", "capture", runner=runner.name, inputs=str(self.inputs),
-                    out=str(out), precisions=["float32"], hashes=NO_HASHES, artefact=str(path), optimise=optimise,
+                    runner.process, f"running {title}", Tasks.run, runner=runner.name, inputs=self.inputs,
+                    out=out, precisions=["float32"], artefact=path, optimise=optimise,
                 ).result()  # fmt: skip
             except PortproofError as error:
                 return [*hops, self.unavailable(kind, how, error)]
@@ -141,14 +140,14 @@ def blame_export(replay: Replay, side: str, path: Path) -> list[Culprit]:
     }
     paths = {path: key for path, key in keys.items() if path not in holders and key not in folded}
     answers = replay.do(
-        "runtime", "locating the divergence", "graphs.blame_export",
-        artefact=str(path), exporter=side, keys=paths, **replay.files,
+        "runtime", "locating the divergence", GraphTasks.blame_export,
+        artefact=path, exporter=side, keys=paths, inputs=replay.inputs, folder=replay.taps,
     ).result()  # fmt: skip
     culprits: list[Culprit] = []
     for answer in answers:
-        (tap,) = _read([answer["tap"]])
+        tap = answer.tap
         if replay.floors.is_divergent(tap, "float32"):
             amount = tap.difference.mismatch or f"differ by {tap.difference.rms:.1e} of their scale"
-            text = f"on the same input the exported nodes ({answer['nodes']}) {amount}"
+            text = f"on the same input the exported nodes ({answer.nodes}) {amount}"
             culprits.append(Culprit(side, tap.key, "export", "forward", text))
     return culprits

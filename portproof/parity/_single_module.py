@@ -12,7 +12,9 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput, PortproofError
 from portproof.frameworks._model import unknown_module
 from portproof.ports._port import Part
+from portproof.replay._tasks import ReplayTasks
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -32,20 +34,20 @@ def descend(sides: Sides, path: str, arrays: Arrays, seed: int) -> Arrays:
     Raises:
         BadInput: there is no such module, or no side gives it an input.
     """
-    known = [known for known, *_ in sides.open[sides.live[0]].call("describe")["modules"]]
+    known = [known for known, *_ in sides.open[sides.live[0]].call(Tasks.describe).modules]
     if path not in known:
         raise BadInput(unknown_module(sides.live[0], path, known))
     tapped = sides.folder / "module.safetensors"
     save_arrays(tapped, arrays)
     received, signature = _caught(sides, path, tapped, seed)
-    sides.sessions.narrow(Part(signature["inputs"], signature["outputs"]))
+    sides.sessions.narrow(signature)
     for side in sides.live:
         sides.prefix[side] = path if side == "torch" else sides.paddle_path(path)
         sides.open[side] = sides.sessions.open(side, sides.prefix[side])
     return received
 
 
-def _caught(sides: Sides, path: str, tapped: Path, seed: int) -> tuple[Arrays, dict[str, Any]]:
+def _caught(sides: Sides, path: str, tapped: Path, seed: int) -> tuple[Arrays, Part]:
     """Run the whole on sensitised weights, on the first side that can, and return what the module receives."""
     sensitised, received = sides.folder / "whole.safetensors", sides.folder / "module-inputs.safetensors"
     failures: list[str] = []
@@ -53,9 +55,9 @@ def _caught(sides: Sides, path: str, tapped: Path, seed: int) -> tuple[Arrays, d
         local = path if side == "torch" else sides.paddle_path(path)
         whole = sides.open[side]
         try:
-            whole.call("sensitise", inputs=str(tapped), out=str(sensitised), seed=seed)
-            whole.call("load", weights=str(sensitised))
-            signature = whole.call("replay.module_inputs", path=local, inputs=str(tapped), out=str(received))
+            whole.call(Tasks.sensitise, inputs=tapped, out=sensitised, seed=seed)
+            whole.call(Tasks.load, weights=sensitised)
+            signature = whole.call(ReplayTasks.module_inputs, path=local, inputs=tapped, out=received)
         except PortproofError as error:
             failures.append(str(error))
             continue

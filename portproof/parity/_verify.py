@@ -40,12 +40,14 @@ from portproof.ports._locate import Located, Project, artefact_path, resolve_cal
 from portproof.ports._port import TITLE, Port, other
 from portproof.replay._judge import settle_accepted
 from portproof.replay._replay import Replay
+from portproof.replay._tasks import ReplayTasks
 from portproof.runners import EAGER, find_runner
 from portproof.runners._choice import Choice, parse
 from portproof.sides._given import given_weights
 from portproof.sides._pairs import Pairs
 from portproof.sides._session import Sessions
-from portproof.sides._sides import NO_HASHES, Sides, Watch
+from portproof.sides._sides import Sides, Watch
+from portproof.sides._tasks import Tasks
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -99,7 +101,7 @@ class _Chain:
     def judge(self) -> Report:
         """Run every step and return the report."""
         begun = time.perf_counter()
-        hello = {side: self.do(side, "importing the framework", "hello") for side in self.sides.live}
+        hello = {side: self.do(side, "importing the framework", Tasks.hello) for side in self.sides.live}
         batch = self._batch()
         for side in self.sides.live:
             self.evidence[side] = hello[side].result()
@@ -114,7 +116,7 @@ class _Chain:
         if self.options.blockwise:
             require_streamable(self.sides, self.options.weights, self.options.module)
             for side in self.sides.live:
-                self.do(side, "building the model", "replay.hollow")
+                self.do(side, "building the model", ReplayTasks.hollow)
         if self.options.module:
             received = descend(self.sides, self.options.module, batch.arrays, self.options.seed)
             batch = Batch(received, batch.families, batch.notes)
@@ -171,14 +173,14 @@ class _Chain:
             self._judge_weights("factory", files, exports=False)
             return
         for follower in self.sides.live[1:]:
-            self.do(follower, "building the float64 model", "prepare", precision="float64")
+            self.do(follower, "building the float64 model", Tasks.prepare, precision="float64")
         tensors, side = self.sides.sensitise(self.inputs, self.options.seed, thread_budget())
         files = self.sides.spread(tensors, side)
         self._judge_weights("sensitised", files, exports=given is None and not self.options.quick)
 
     def _factory_weights(self) -> tuple[Arrays, str]:
         side, out = self.sides.live[0], self.folder / "factory.safetensors"
-        self.sides.open[side].call("save_state", out=str(out))
+        self.sides.open[side].call(Tasks.save_state, out=out)
         return load_file(out), side
 
     def _raised(self, error: ModelRaised) -> None:
@@ -191,18 +193,18 @@ class _Chain:
         quick = self.options.quick
         inputs = self._quick_inputs() if quick else self.inputs
         for side in self.sides.live:
-            self.do(side, "loading weights", "load", weights=str(files[side]))
+            self.do(side, "loading weights", Tasks.load, weights=files[side])
         replay = self._submit_replay(label)
         captures: dict[str, Future[Any]] = {}
         for side in self.sides.live:
             captures[side] = self.do(
-                side, "running in float64 and float32", "capture",
-                runner=EAGER[side], inputs=str(inputs), out=str(self._out(label, EAGER[side])),
-                precisions=["float64", "float32"], hashes=NO_HASHES, single=0 if quick else 2,
+                side, "running in float64 and float32", Tasks.run,
+                runner=EAGER[side], inputs=inputs, out=self._out(label, EAGER[side]),
+                precisions=["float64", "float32"], single=0 if quick else 2,
             )  # fmt: skip
         slow = self.folder / "slow.safetensors"
         slow.unlink(missing_ok=True)
-        slowly = self.do(lead, "adding term by term", "replay.capture_slowly", inputs=str(inputs), out=str(slow))
+        slowly = self.do(lead, "adding term by term", ReplayTasks.capture_slowly, inputs=inputs, out=slow)
         if captures[lead].exception() is None:
             slowly.result()
             own = self._outputs(label, lead)
@@ -211,7 +213,7 @@ class _Chain:
                 self._leave_out(chaotic)
                 self._judge_weights(label, files, exports=exports)
                 return
-        rounded = self.do(lead, "loading weights", "rounded")
+        rounded = self.do(lead, "loading weights", Tasks.rounded)
         if replay is not None:
             try:
                 replay.submit()
@@ -236,7 +238,7 @@ class _Chain:
             self._judge_replay(replay)
             self.replay = replay
             if self.options.pictures and "torch" in self.sides.live:
-                flow = self.do("torch", "following tensors", "replay.dataflow", inputs=str(self.few)).result()
+                flow = self.do("torch", "following tensors", ReplayTasks.dataflow, inputs=self.few).result()
                 self.edges = tuple((source, target) for source, target in flow)
         self._judge_lower(label, inputs, outputs[lead]["float64"], floors)
         if replay is not None and looked is not None and not self.culprits:
@@ -309,7 +311,7 @@ class _Chain:
             raise BadInput(str(error)) from error
         self._judge_replay(replay, lambda modules: self.hops.append(modules_hop(self.sides, label, modules)))
         for side in self.sides.live:
-            self.evidence[side] = {**self.evidence[side], "streamed": self.sides.open[side].call("replay.streamed")}
+            self.evidence[side] = {**self.evidence[side], "streamed": self.sides.open[side].call(ReplayTasks.streamed)}
         self.notes.append(
             "module by module: no runtime, no export and no planted fault was run; float32 is judged within modules"
         )
@@ -328,9 +330,7 @@ class _Chain:
 
     def _submit_exports(self, label: str) -> dict[str, Future[Any]]:
         return {
-            side: self.do(
-                side, "exporting to ONNX", "export", inputs=str(self.inputs), out=str(self.folder / f"{side}.onnx")
-            )
+            side: self.do(side, "exporting to ONNX", Tasks.export, inputs=self.inputs, out=self.folder / f"{side}.onnx")
             for side in self.sides.live
         }
 
@@ -404,8 +404,8 @@ class _Chain:
         asked = [(precision, side) for precision in self.options.precisions for side in self.sides.live]
         running = {
             (precision, side): self.do(
-                side, f"running in {precision}", "capture", runner=EAGER[side], inputs=str(inputs),
-                out=str(self._out(label, f"{side}-{precision}")), precisions=[precision], hashes=NO_HASHES, single=0,
+                side, f"running in {precision}", Tasks.run, runner=EAGER[side], inputs=inputs,
+                out=self._out(label, f"{side}-{precision}"), precisions=[precision], single=0,
             )
             for precision, side in asked
         }  # fmt: skip
@@ -482,7 +482,7 @@ class _Chain:
         for side, future in exported.items():
             title = f"{TITLE[side]} export"
             try:
-                fixed = future.result()["fixed"]
+                fixed = future.result()
             except PortproofError as error:
                 self.hops.append(judge.unavailable("export", title, error))
                 continue
@@ -502,24 +502,25 @@ class _Chain:
         """Judge a runner that was asked for by name, on the very weights and inputs of the rest."""
         info, precision = choice.info, choice.info.precisions[-1]
         out = self.folder / f"runner-{choice.name.replace(':', '-')}"
-        options: dict[str, Any] = {"settings": choice.full_settings}
+        artefact: Path | None = None
         try:
             if info.side not in self.sides.live:
                 raise BadInput(f"runner '{info.name}' has nothing to run in port '{self.port.name}'.")
             if info.artefact == "onnx":
                 path = self.folder / f"{info.side}.onnx"
                 if not path.is_file():
-                    self.do(info.side, "exporting to ONNX", "export", inputs=str(self.inputs), out=str(path)).result()
-                options["artefact"] = str(path)
+                    self.do(info.side, "exporting to ONNX", Tasks.export, inputs=self.inputs, out=path).result()
+                artefact = path
             elif info.artefact == "program":
                 path = self.folder / "program" / "inference.json"
                 if not path.is_file():
-                    prefix = str(path.with_suffix(""))
-                    self.do(info.side, "saving the program", "save_program", out=prefix).result()
-                options["artefact"] = str(path)
+                    prefix = path.with_suffix("")
+                    self.do(info.side, "saving the program", Tasks.save_program, out=prefix).result()
+                artefact = path
             self.do(
-                info.process, f"running {choice.title}", "capture", runner=info.name, inputs=str(self.inputs),
-                out=str(out), precisions=[precision], hashes=NO_HASHES, single=0, **options,
+                info.process, f"running {choice.title}", Tasks.run, runner=info.name, inputs=self.inputs,
+                out=out, precisions=[precision], single=0, artefact=artefact,
+                settings=choice.full_settings,
             ).result()  # fmt: skip
         except PortproofError as error:
             return judge.unavailable("numerics", choice.title, error)

@@ -10,8 +10,10 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof.judge._floor import Floor, output_floors, slower_floors
+from portproof.replay._tasks import ReplayTasks
 from portproof.runners import EAGER
-from portproof.sides._sides import NO_HASHES, Sides
+from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -30,16 +32,16 @@ class Measuring:
         self._sides, self._folder = sides, folder
         self._captured = {}
         for side in sides.live:
-            sides.do(side, "loading weights", "load", weights=str(weights[side]))
+            sides.do(side, "loading weights", Tasks.load, weights=weights[side])
             self._captured[side] = sides.do(
-                side, "running in float64 and float32", "capture",
-                runner=EAGER[side], inputs=str(inputs), out=str(folder / side),
-                precisions=["float64", "float32"], hashes=NO_HASHES, single=0,
+                side, "running in float64 and float32", Tasks.run,
+                runner=EAGER[side], inputs=inputs, out=folder / side,
+                precisions=["float64", "float32"], single=0,
             )  # fmt: skip
         lead = sides.live[0]
         self._slow_file = folder / "slow.safetensors"
         self._slow = sides.do(
-            lead, "adding term by term", "replay.capture_slowly", inputs=str(inputs), out=str(self._slow_file)
+            lead, "adding term by term", ReplayTasks.capture_slowly, inputs=inputs, out=self._slow_file
         )
 
     def result(self) -> tuple[Arrays, dict[str, Floor]]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from portproof.judge._floor import is_blind, multiple, ratio
 from portproof.judge._report import Culprit, ModuleDetail, Modules
 from portproof.ports._port import Accepted
 from portproof.replay._judge import ModuleFloors, judge_modules, module_details, owner
-from portproof.replay._taps import RETURNED, TapDifference, _read
+from portproof.replay._taps import RETURNED, TapDifference
+from portproof.replay._tasks import ReplayTasks
 from portproof.sides._pairs import Pairs
-
-Do = Callable[..., Future[Any]]
+from portproof.sides._sides import Do
 
 
 class Replay:
@@ -38,9 +37,11 @@ class Replay:
         self.accepted, self.pictures = accepted or {}, pictures
         self.details: tuple[ModuleDetail, ...] = ()
         self.do, self.lead, self.follower, self.pairs, self.once = do, lead, follower, pairs, once
-        self.files = {"inputs": str(inputs), "folder": str(taps)}
-        self._passes: dict[str, Future[Any]] = {}
-        self._recorded = do(lead, "recording taps", "replay.record", pairs=pairs.keys[lead], **self.files)
+        self.inputs, self.taps = inputs, taps
+        self._passes: dict[str, Future[list[TapDifference]]] = {}
+        self._recorded = do(
+            lead, "recording taps", ReplayTasks.record, pairs=pairs.keys[lead], inputs=inputs, folder=taps
+        )
         self.floors: ModuleFloors | None = None
         self.called: set[str] = set()
         self.set_aside: set[str] = set()
@@ -53,18 +54,21 @@ class Replay:
         """
         self._recorded.result()
         for side, precision in ((self.follower, "float64"), (self.follower, "float32"), (self.lead, "float32")):
-            shown = {"pictures": True} if self.pictures and precision == "float64" else {}
-            self._passes[f"{side} {precision}"] = self._force(side, precision, **shown)
+            shown = self.pictures and precision == "float64"
+            self._passes[f"{side} {precision}"] = self._force(side, precision, pictures=shown)
 
-    def _force(self, side: str, precision: str, **options: Any) -> Future[Any]:
+    def _force(
+        self, side: str, precision: str, *, plain: bool = False, pictures: bool = False
+    ) -> Future[list[TapDifference]]:
         return self.do(
-            side, "replaying modules", "replay.force",
-            pairs=self.pairs.keys[side], precision=precision, **options, **self.files,
+            side, "replaying modules", ReplayTasks.force,
+            pairs=self.pairs.keys[side], inputs=self.inputs, folder=self.taps, precision=precision, plain=plain,
+            pictures=pictures,
         )  # fmt: skip
 
     def compare(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
         """Wait for the passes and return the coverage, the modules that differ and the differences behind them."""
-        results = {key: _read(future.result()) for key, future in self._passes.items()}
+        results = {key: future.result() for key, future in self._passes.items()}
         found = results[f"{self.follower} float64"]
         self.called = {entry.key for entry in found}
         low = {side: results[f"{side} float32"] for side in (self.follower, self.lead)}
@@ -143,7 +147,7 @@ class Replay:
         return replace(self.pairs, keys=keys)
 
     def _paths(self, depth: int) -> tuple[Path, Path]:
-        return Path(self.files["inputs"]), Path(f"{self.files['folder']}-coarse-{depth}")
+        return self.inputs, self.taps.with_name(f"{self.taps.name}-coarse-{depth}")
 
     def _cut_otherwise(self, whole: str) -> bool:
         """Whether the two sides' parts of a whole differ in type, or some have no partner."""
@@ -160,7 +164,7 @@ class Replay:
         The taps were rounded to float32 where they were recorded, so float32's floor is what can be told apart.
         """
         assert self.floors is not None
-        for entry in _read(self._force(self.follower, "float64", plain=True).result()):
+        for entry in self._force(self.follower, "float64", plain=True).result():
             if entry.role == RETURNED and self.floors.diverged_by(entry):
                 return entry.key
         return culprits[0].module
@@ -172,7 +176,7 @@ class Replay:
             return culprits
         for side in (self.lead, self.follower):
             paths = [path for path, key in self.pairs.keys[side].items() if key in keys]
-            drifted = self.do(side, "inspecting tensors", "replay.drifted", paths=paths).result()
+            drifted = self.do(side, "inspecting tensors", ReplayTasks.drifted, paths=paths).result()
             for name in drifted:
                 key = self.pairs.keys[side][name.rpartition(".")[0]]
                 text = f"; {side}'s tensor '{name}' is not what was loaded into it"
@@ -191,7 +195,7 @@ class Replay:
         assert self.floors is not None
         named: dict[str, Culprit] = {}
         worst_module, worst_ratio, blind = "", 0.0, set[str]()
-        returned = [entry for entry in _read(self._force(side, precision).result()) if entry.role == RETURNED]
+        returned = [entry for entry in self._force(side, precision).result() if entry.role == RETURNED]
         for entry in returned:
             floor = self.floors.of(entry)
             value = ratio(entry.difference, floor, precision)

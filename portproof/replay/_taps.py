@@ -14,7 +14,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,11 +72,6 @@ class TapDifference:
     def name(self) -> tuple[str, int, str, int]:
         """What identifies the tensor across passes."""
         return self.key, self.call, self.role, self.index
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> TapDifference:
-        """Read back what ``dataclasses.asdict`` wrote."""
-        return cls(**{**document, "difference": Difference(**document["difference"])})
 
 
 #: A received tensor that is the recorded one, to the last bit.
@@ -280,11 +275,6 @@ def _farther(one: Array, other: Array | None, reference: Array) -> Array:
     return other if distances[1] > distances[0] else one
 
 
-def to_json(differences: list[TapDifference]) -> list[dict[str, Any]]:
-    """Return plain dictionaries, the wire format between processes."""
-    return [asdict(difference) for difference in differences]
-
-
 def _related(path: str, other: str) -> bool:
     """Whether one of two module paths holds the other."""
     return not path or not other or path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.")
@@ -356,7 +346,3 @@ def _unlike(key: str, call: int, role: str, text: str) -> TapDifference:
     infinite = float("inf")
     nothing = Difference(0, infinite, infinite, infinite, infinite, infinite, None, 0.0, 0.0, text)
     return TapDifference(key, call, role, 0, nothing)
-
-
-def _read(entries: Sequence[dict[str, Any]]) -> list[TapDifference]:
-    return [TapDifference.from_json(entry) for entry in entries]

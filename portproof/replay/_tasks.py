@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,10 @@ from portproof._numbers import Arrays
 from portproof._tree import leaves
 from portproof.convert._account import Row
 from portproof.frameworks._model import Model, wrapped_forwards
-from portproof.replay import _taps
+from portproof.ports._port import Part
 from portproof.replay._rounding import adding_term_by_term, averages
 from portproof.replay._stream import StreamedWeights, Streaming
-from portproof.replay._taps import TapStore, force, record
+from portproof.replay._taps import TapDifference, TapStore, force, record
 from portproof.sides._workplace import Workplace
 
 
@@ -35,12 +36,10 @@ class ReplayTasks:
         self.place.job = replace(self.place.job, hollow=True)
         return_memory()  # what a layer makes and drops while it is built leaves holes, and they count as held
 
-    def stream(self, weights: str, source: str, rows: list[dict[str, Any]], own: str | None, folder: str) -> None:
+    def stream(self, weights: Path, source: str, rows: Sequence[Row], own: Path | None, folder: Path) -> None:
         """Read weights module by module from a file; see :mod:`portproof.replay._stream`."""
-        self._weights = StreamedWeights(
-            Path(weights), self.place.job.side, source, [Row.from_json(row) for row in rows]
-        )
-        self._streaming = Streaming(self._weights, load_file(own) if own else {}, Path(folder))
+        self._weights = StreamedWeights(weights, self.place.job.side, source, rows)
+        self._streaming = Streaming(self._weights, load_file(own) if own else {}, folder)
 
     def streamed(self) -> dict[str, int]:
         """Say how many tensors were read, how often the one read most, and this process's peak memory in bytes."""
@@ -50,7 +49,7 @@ class ReplayTasks:
     def _streamed(self, model: Model) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._streaming is None else self._streaming.over(model)
 
-    def capture_slowly(self, inputs: str, out: str) -> list[str]:
+    def capture_slowly(self, inputs: Path, out: Path) -> list[str]:
         """Run in float32 with averages added term by term; returns the pools that were, and writes nothing for none."""
         model = self.place.model("float32")
         if not averages(model):
@@ -58,10 +57,10 @@ class ReplayTasks:
         with adding_term_by_term(model) as done:
             outputs = model.run(load_file(inputs))
         if done:
-            save_arrays(Path(out), self.place.job.port.rows_first(outputs))
+            save_arrays(out, self.place.job.port.rows_first(outputs))
         return done
 
-    def module_inputs(self, path: str, inputs: str, out: str) -> dict[str, Any] | None:
+    def module_inputs(self, path: str, inputs: Path, out: Path) -> Part | None:
         """Run the whole float64 model and write what one module receives; returns its signature, None if not called."""
         model = self.place.model("float64")
         modules = [(p, m) for p, m in model.framework.modules(model.root) if p == path]
@@ -83,35 +82,32 @@ class ReplayTasks:
         if not caught:
             return None
         arrays = {k: v.astype(np.float32) if v.dtype.kind == "f" else v for k, v in caught[0].items()}
-        save_arrays(Path(out), arrays)
-        return {
-            "inputs": {name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()},
-            "outputs": returned[0],
-        }
+        save_arrays(out, arrays)
+        return Part({name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()}, returned[0])
 
-    def record(self, pairs: dict[str, str], inputs: str, folder: str) -> None:
+    def record(self, pairs: dict[str, str], inputs: Path, folder: Path) -> None:
         """Record the taps of the float64 model."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         model = self.place.model("float64")
         with self._streamed(model):
-            record(model, pairs, load_file(inputs), TapStore(Path(folder)))
+            record(model, pairs, load_file(inputs), TapStore(folder))
 
     def force(
         self,
         pairs: dict[str, str],
-        inputs: str,
-        folder: str,
+        inputs: Path,
+        folder: Path,
         precision: str,
         plain: bool = False,
         pictures: bool = False,
-    ) -> list[dict[str, Any]]:
+    ) -> list[TapDifference]:
         """Force recorded taps into this side's model (or, ``plain``, only compare) and return the differences."""
-        model, rows, store = self.place.model(precision), load_file(inputs), TapStore(Path(folder))
+        model, rows, store = self.place.model(precision), load_file(inputs), TapStore(folder)
         bounds = precision == "float64" and not plain and self._streaming is None
         with self._streamed(model):
-            return _taps.to_json(force(model, pairs, rows, store, plain=plain, bounds=bounds, pictures=pictures))
+            return force(model, pairs, rows, store, plain=plain, bounds=bounds, pictures=pictures)
 
-    def dataflow(self, inputs: str) -> list[tuple[str, str]]:
+    def dataflow(self, inputs: Path) -> list[tuple[str, str]]:
         """Say which module hands a tensor to which, as far as the framework can be asked."""
         from portproof.replay._dataflow import dataflow
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -15,9 +14,9 @@ from portproof.checkpoints import Checkpoint, open_checkpoint
 from portproof.convert._account import known_parts, match_states
 from portproof.convert._convert import Plan, _read_plan
 from portproof.convert._transfer import counters, require_fit
-from portproof.frameworks._entries import Entry
 from portproof.ports._port import SIDES, Port
-from portproof.sides._session import Sessions
+from portproof.sides._session import Session, Sessions
+from portproof.sides._tasks import Tasks
 
 
 def account_of(sessions: Sessions) -> Plan:
@@ -30,11 +29,11 @@ def account_of(sessions: Sessions) -> Plan:
     missing = [side for side in SIDES if side not in port.sides or port.artefact(side)]
     if missing:
         raise BadInput(f"port '{port.name}' has no {missing[0]} model; there is nothing to convert to or from.")
-    sides: dict[str, Any] = {side: sessions.open(side) for side in SIDES}
-    described = {side: session.submit("describe") for side, session in sides.items()}
+    sides: dict[str, Session] = {side: sessions.open(side) for side in SIDES}
+    described = {side: session.submit(Tasks.describe) for side, session in sides.items()}
     found = {side: future.result() for side, future in described.items()}
-    entries = {side: [Entry.from_json(e) for e in what["entries"]] for side, what in found.items()}
-    weights = known_parts(port.weights, found["torch"]["modules"])
+    entries = {side: list(what.entries) for side, what in found.items()}
+    weights = known_parts(port.weights, found["torch"].modules)
     return Plan(match_states(entries["torch"], entries["paddle"], weights), entries, "the two models")
 
 
@@ -67,7 +66,7 @@ def _own_plan(port: Port, sessions: Callable[[], Sessions]) -> Plan:
     return plan
 
 
-def given_weights(path: Path, sides: Mapping[str, Any]) -> tuple[Arrays, str]:
+def given_weights(path: Path, sides: Mapping[str, Session]) -> tuple[Arrays, str]:
     """Read the checkpoint that a person gave to ``verify`` and check that it fits its side's model.
 
     Returns:
@@ -81,7 +80,9 @@ def given_weights(path: Path, sides: Mapping[str, Any]) -> tuple[Arrays, str]:
     return {**{name: np.array(stored.read()) for name, stored in checkpoint.tensors.items()}, **own}, side
 
 
-def settle_side(checkpoint: Checkpoint, sides: Mapping[str, Any], *, keep_dtype: bool = False) -> tuple[str, Arrays]:
+def settle_side(
+    checkpoint: Checkpoint, sides: Mapping[str, Session], *, keep_dtype: bool = False
+) -> tuple[str, Arrays]:
     """Say whose layouts a checkpoint holds, and check that it fits that side's model.
 
     Returns:
@@ -100,7 +101,7 @@ def settle_side(checkpoint: Checkpoint, sides: Mapping[str, Any], *, keep_dtype:
         side = next(iter(sides))
     if side not in sides:
         raise BadInput(f"'{path}' holds {side} weights and this port has no {side} side; convert it first.")
-    entries = [Entry.from_json(entry) for entry in sides[side].call("describe")["entries"]]
+    entries = list(sides[side].call(Tasks.describe).entries)
     own = counters(entries)
     require_fit(checkpoint, entries, set(own), keep_dtype=keep_dtype)
     return side, {name: stored.read() for name, stored in own.items() if name not in checkpoint.tensors}

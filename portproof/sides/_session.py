@@ -11,17 +11,18 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
-from portproof import _errors
-from portproof._errors import BadInput, ModelRaised, OutOfMemory, PortproofError, Unavailable, WorkerDied, WorkerHung
+from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
 from portproof.ports._locate import Located, Project
 from portproof.ports._port import Part
+from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
 
 #: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
 _PREFIX, _LOCK = "portproof-", "in-use"
@@ -30,20 +31,29 @@ PATIENCE_VARIABLE, _PATIENCE_S, _LOOK_S = "PORTPROOF_PATIENCE", 120.0, 1.0
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
-class Session(Protocol):
+class Session(ABC):
     """Answers tasks in the order in which they are submitted."""
 
-    def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
-        """Queue a task; its errors come out of the future. ``begun`` is called when its turn comes."""
+    def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Queue a task; its errors come out of the future."""
+        return self.submit_watched(lambda: None, task, *args, **kwargs)
 
-    def call(self, task: str, **arguments: Any) -> Any:
+    def call(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Run a task and wait for its answer."""
+        return self.submit(task, *args, **kwargs).result()
 
+    @abstractmethod
+    def submit_watched(
+        self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        """Queue a task; ``begun`` is called when its turn comes."""
+
+    @abstractmethod
     def close(self) -> None:
         """End it."""
 
 
-class LocalSession:
+class LocalSession(Session):
     """Tasks in this process: for ports that were made in it and cannot be found again from another."""
 
     def __init__(self, located: Located, side: str, module: str, device: str, threads: int) -> None:
@@ -51,21 +61,35 @@ class LocalSession:
 
         self.place = Workplace(located.port, side, module, device, threads)
 
-    def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        if begun is not None:
-            begun()
+    def submit_watched(
+        self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        future: Future[R] = Future()
+        begun()
         try:
-            future.set_result(self.place.answer(task)(**arguments))
+            # What passes here must pass a line too: it is packed all the same.
+            found = self.place.answer(name_of(task), pack_arguments(task, args, kwargs))
+            future.set_result(unpack_result(task, found))
         except Exception as error:
             future.set_exception(error)
         return future
 
-    def call(self, task: str, **arguments: Any) -> Any:
-        return self.submit(task, **arguments).result()
-
     def close(self) -> None:
         self.place.close()
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a process is told first: the port that it finds, and whose part of it is its own."""
+
+    root: Path | None
+    locator: str
+    kwargs: Mapping[str, Any]
+    side: str
+    module: str
+    device: str
+    threads: int
+    part: Part | None
 
 
 @dataclass(frozen=True)
@@ -83,7 +107,7 @@ class Place:
     kwargs: Mapping[str, Any]
 
 
-class WorkerSession:
+class WorkerSession(Session):
     """Tasks in a process of their own, in the side's own interpreter where the project names one.
 
     One JSON document a line goes each way; what the framework prints goes to a log that is shown when it dies.
@@ -116,44 +140,48 @@ class WorkerSession:
             ) from error
         self._died: WorkerDied | None = None
         self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{side}")
-        root = place.project.root
-        self._hello = self.submit(
-            "_open", root=str(root) if root else None, locator=place.locator, kwargs=dict(place.kwargs), side=side,
-            module=module, device=device, threads=threads, part=None if part is None else asdict(part),
+        opening = Opening(
+            place.project.root, place.locator, dict(place.kwargs), side, module, device, threads, part
         )  # fmt: skip
+        self._hello = self._queue.submit(self._exchange, "_open", "_open", pack(opening))
 
-    def submit(self, task: str, begun: Callable[[], None] | None = None, **arguments: Any) -> Future[Any]:
-        return self._queue.submit(self._exchange, task, arguments, begun)
+    def submit_watched(
+        self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        arguments = pack_arguments(task, args, kwargs)
 
-    def call(self, task: str, **arguments: Any) -> Any:
-        return self.submit(task, **arguments).result()
-
-    def _exchange(self, task: str, arguments: Mapping[str, Any], begun: Callable[[], None] | None) -> Any:
-        if begun is not None:
+        def exchange() -> R:
             begun()
-        if task != "_open" and self._hello.exception() is not None:
-            self._hello.result()
+            if self._hello.exception() is not None:
+                self._hello.result()
+            result: R = unpack_result(task, self._exchange(name_of(task), spoken(task), arguments))
+            return result
+
+        return self._queue.submit(exchange)
+
+    def _exchange(self, task: str, told: str, arguments: Mapping[str, Any]) -> Any:
+        """Send a task and read its answer; ``told``: what people are told of it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
             self._process.stdin.write(json.dumps({"task": task, "arguments": arguments}) + "\n")
             self._process.stdin.flush()
-            self._wait(task)
+            self._wait(told)
             line = self._process.stdout.readline()
         except OSError:
             line = ""
         if not line.endswith("\n"):  # it ended while it wrote, or before
-            self._died = self._died or WorkerDied(self._obituary(task))
+            self._died = self._died or WorkerDied(self._obituary(told))
             raise type(self._died)(str(self._died))  # what waits for its turn hears the same
         answer = json.loads(line)
         if "error" in answer:
-            error = _revive(answer["error"])
+            error = revive(answer["error"])
             if type(error) is OutOfMemory:
-                raise OutOfMemory(f"the {self._side} process, '{_spoken(task)}': {error}")
+                raise OutOfMemory(f"the {self._side} process, '{told}': {error}")
             raise error
         return answer["result"]
 
-    def _wait(self, task: str) -> None:
+    def _wait(self, told: str) -> None:
         """Wait until an answer begins, or the process ends; end it where it has stopped computing.
 
         Looks are counted, not the clock: a machine that sleeps or a stopped terminal makes nobody late.
@@ -168,12 +196,12 @@ class WorkerSession:
                 self._process.kill()
                 self._process.wait()
                 self._died = WorkerHung(
-                    f"the {self._side} process has computed nothing for {patience:.0f} s during '{_spoken(task)}': "
+                    f"the {self._side} process has computed nothing for {patience:.0f} s during '{told}': "
                     f"it hangs, and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
                 )
                 return
 
-    def _obituary(self, task: str) -> str:
+    def _obituary(self, told: str) -> str:
         code = self._process.wait()
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code == -9:
@@ -183,7 +211,7 @@ class WorkerSession:
         tail = f": {said[-1][:200]}" if said else ""
         if "No module named portproof" in tail:
             return f"the {self._side} interpreter '{self._python}' has no portproof; install it there, with its extra."
-        return f"the {self._side} process ended during '{_spoken(task)}' ({how}){tail}"
+        return f"the {self._side} process ended during '{told}' ({how}){tail}"
 
     def close(self) -> None:
         self._process.kill()
@@ -318,21 +346,3 @@ def memory_folder() -> str | None:
     except OSError:
         return None
     return str(shared) if statistics.f_bavail * statistics.f_frsize > 2**31 and os.access(shared, os.W_OK) else None
-
-
-def _spoken(task: str) -> str:
-    """Return a task's name as people are told it: where it is at home is the code's affair."""
-    package, _, name = task.partition(".")
-    return name if package in ("agree", "bench", "faults", "graphs", "replay") else task
-
-
-def _revive(error: Mapping[str, Any]) -> Exception:
-    """Raise in this process what was raised in the worker."""
-    if error["type"] == "ModelRaised":
-        return ModelRaised(**error["details"])
-    kind = getattr(_errors, error["type"], None)
-    if kind is None and error["exit_code"] is not None:
-        kind = Unavailable if error["exit_code"] == 4 else BadInput
-    if isinstance(kind, type) and issubclass(kind, PortproofError):
-        return kind(error["message"])
-    return RuntimeError(f"a task failed inside portproof; this is a bug worth reporting:\n{error['message']}")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from safetensors.numpy import load_file
@@ -19,12 +19,18 @@ from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
 from portproof.sides._pairs import Pairs, pair_modules
 from portproof.sides._session import Session, Sessions
+from portproof.sides._tasks import Description, Tasks
+from portproof.sides._wire import P, R, Task
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 Watch = Callable[[str, str | None], None]
 
-#: Stands in the manifest of captures that never leave one run.
-NO_HASHES = {"inputs": "", "weights": ""}
+
+class Do(Protocol):
+    """Submits a task to a process, and says what it is doing meanwhile: :meth:`Sides.do`."""
+
+    def __call__(self, who: str, doing: str, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Submit it."""
 
 
 class Sides:
@@ -49,7 +55,7 @@ class Sides:
         port = sessions.located.port
         self.live: list[str] = [side for side in ("torch", "paddle") if side in port.sides and not port.artefact(side)]
         self.prefix = dict.fromkeys(self.live, "")
-        self.described: dict[str, Any] = {}
+        self.described: dict[str, Description] = {}
         self.account = Account((), (), ())
         self.seconds: dict[str, float] = {}
         self.open: dict[str, Session] = {side: sessions.open(side) for side in self.live}
@@ -57,7 +63,7 @@ class Sides:
         self._weights = port.weights
 
     # Steps are submitted through here, so that a person sees what each process does and the report where time went.
-    def do(self, who: str, doing: str, task: str, **arguments: Any) -> Future[Any]:
+    def do(self, who: str, doing: str, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Submit a task to a process."""
         started: list[float] = []
 
@@ -65,7 +71,7 @@ class Sides:
             started.append(time.perf_counter())
             self.watch(who, doing)
 
-        def done(_: Future[Any]) -> None:
+        def done(_: Future[R]) -> None:
             if started:  # else it was cancelled before its turn
                 key = f"{who}: {doing}"
                 self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started[0], 3)
@@ -73,7 +79,7 @@ class Sides:
 
         if who not in self.open:
             self.open[who] = self.sessions.open(who)
-        future = self.open[who].submit(task, begun, **arguments)
+        future = self.open[who].submit_watched(begun, task, *args, **kwargs)
         future.add_done_callback(done)
         return future
 
@@ -89,15 +95,14 @@ class Sides:
 
     def match(self) -> Account:
         """Describe the models and settle the bijection of their state dicts; its problems are for the caller."""
-        described = {side: self.do(side, "building the model", "describe") for side in self.live}
+        described = {side: self.do(side, "building the model", Tasks.describe) for side in self.live}
         self.described = {side: future.result() for side, future in described.items()}
         if len(self.live) < 2:
             return self.account
         entries = {
-            side: [_inside(self.prefix[side], Entry.from_json(e)) for e in self.described[side]["entries"]]
-            for side in self.live
+            side: [_inside(self.prefix[side], entry) for entry in self.described[side].entries] for side in self.live
         }
-        torch = [(_join(self.prefix["torch"], path), *rest) for path, *rest in self.described["torch"]["modules"]]
+        torch = [(_join(self.prefix["torch"], path), *rest) for path, *rest in self.described["torch"].modules]
         self._weights = known_parts(self._weights, torch)
         account = match_states(entries["torch"], entries["paddle"], self._weights)
         rows = tuple(
@@ -116,7 +121,7 @@ class Sides:
 
     def pairs(self) -> Pairs:
         """Pair the modules of the two sides, once they are matched."""
-        described = {side: self.described[side]["modules"] for side in self.live}
+        described = {side: self.described[side].modules for side in self.live}
         return pair_modules(described, self.local_paddle_path)
 
     def require_match(self) -> Account:
@@ -148,8 +153,8 @@ class Sides:
         for side in self.live:
             try:
                 self.do(
-                    side, "sensitising weights", "sensitise",
-                    inputs=str(inputs), out=str(out), seed=seed, threads=threads, keep=list(self._own.get(side, {})),
+                    side, "sensitising weights", Tasks.sensitise,
+                    inputs=inputs, out=out, seed=seed, threads=threads, keep=list(self._own.get(side, {})),
                 ).result()  # fmt: skip
             except ModelRaised as error:
                 failures.append(error)
@@ -175,7 +180,7 @@ def own_tensors(session: Session, account: Account, side: str, folder: Path) -> 
     if not names:
         return {}
     out = folder / f"own-{side}.safetensors"
-    session.call("save_state", out=str(out), names=names)
+    session.call(Tasks.save_state, out=out, names=names)
     return load_file(out)
 
 

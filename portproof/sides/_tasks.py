@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,21 @@ from portproof.sides._workplace import Workplace
 Arrays = dict[str, np.ndarray[Any, Any]]
 
 
+@dataclass(frozen=True)
+class Description:
+    """What a side says of its model.
+
+    Attributes:
+        entries: of the state dict.
+        modules: path, layer type and settings of every module.
+    """
+
+    entries: tuple[Entry, ...]
+    modules: tuple[tuple[str, str, dict[str, Any]], ...]
+
+
 class Tasks:
-    """What every side answers. Arguments and results are JSON; tensors go through files.
+    """What every side answers. Arguments and results go over a line (``_wire.py``); tensors go through files.
 
     Args:
         place: of this side.
@@ -48,11 +61,11 @@ class Tasks:
         framework.use_device(self.place.job.device)
         return framework.versions()
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """Describe the state dict and the modules of the float32 model."""
         model = self.place.model("float32")
-        modules = [(path, *_described(model, module)) for path, module in whole_layers(model)]
-        return {"entries": [asdict(entry) for entry in model.entries()], "modules": modules}
+        modules = tuple((path, *_described(model, module)) for path, module in whole_layers(model))
+        return Description(tuple(model.entries()), modules)
 
     def prepare(self, precision: str) -> None:
         """Build the model of a precision, so that it is ready when it is needed."""
@@ -62,87 +75,101 @@ class Tasks:
         """Say which settings were rounded to float32 in the float64 model, as the other side keeps them."""
         return self.place.rounded
 
-    def save_state(self, out: str, names: list[str] | None = None) -> None:
+    def save_state(self, out: Path, names: list[str] | None = None) -> None:
         """Write the model's own weights, all or those named."""
-        save_arrays(Path(out), self.place.model("float32").state(names))
+        save_arrays(out, self.place.model("float32").state(names))
 
-    def sensitise(self, inputs: str, out: str, seed: int, threads: int | None = None, keep: Sequence[str] = ()) -> None:
+    def sensitise(
+        self, inputs: Path, out: Path, seed: int, threads: int | None = None, keep: Sequence[str] = ()
+    ) -> None:
         """Write sensitised weights; raises ModelRaised. ``threads``: for this task alone, while the others wait."""
         model = self.place.model("float32")
         model.framework.set_threads(threads or self.place.job.threads)
         try:
-            save_arrays(Path(out), sensitise(model, load_file(inputs), seed, keep))
+            save_arrays(out, sensitise(model, load_file(inputs), seed, keep))
         finally:
             model.framework.set_threads(self.place.job.threads)
 
-    def load(self, weights: str) -> None:
+    def load(self, weights: Path) -> None:
         """Load a state dict into every model built so far and into those still to be built."""
-        self.place.job = replace(self.place.job, weights=Path(weights))
+        self.place.job = replace(self.place.job, weights=weights)
         state = load_file(weights)
         for runner in self.place.runners.values():
             runner.model.load(state)
 
+    def run(
+        self, runner: str, inputs: Path, out: Path, precisions: Sequence[str], single: int = 2,
+        artefact: Path | None = None, optimise: bool = True, settings: Mapping[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Run a runner in each precision, in one batch and its first ``single`` rows one by one; writes outputs."""
+        self._run(runner, inputs, out, precisions, single, artefact, optimise, settings)
+
     def capture(
-        self, runner: str, inputs: str, out: str, precisions: list[str], hashes: dict[str, str], **options: Any
-    ) -> None:
-        """Run a runner in each precision, in one batch and row by row, and write the capture."""
-        info = find_runner(runner)
-        folder, rows = Path(out), load_file(inputs)
-        folder.mkdir(parents=True, exist_ok=True)
-        single = options.get("single", 2)
+        self, runner: str, inputs: Path, out: Path, precisions: Sequence[str], state: Path, described: Description,
+        hashes: Mapping[str, str], artefact: Path | None = None,
+    ) -> None:  # fmt: skip
+        """Run a runner as :meth:`run` does, and write what the other side needs beside: a capture that travels."""
+        info, port = find_runner(runner), self.place.job.port
+        seconds, evidence = self._run(runner, inputs, out, precisions, 2, artefact, True, None)
+        shutil.copyfile(inputs, out / "inputs.safetensors")
+        shutil.copyfile(state, out / "weights.safetensors")
+        write_manifest(
+            out,
+            Manifest(
+                port=port.name,
+                side=info.side,
+                runner=runner,
+                title=info.title,
+                inputs_hash=hashes["inputs"],
+                weights_hash=hashes["weights"],
+                outputs=tuple(port.outputs),
+                runs=dict.fromkeys(precisions, True),
+                environment={**host(), **evidence},
+                entries=described.entries,
+                modules=tuple((path, layer) for path, layer, _ in described.modules),
+                weight_map=to_json(port.weights),
+                seconds=seconds,
+            ),
+        )
+
+    def _run(
+        self, runner: str, inputs: Path, out: Path, precisions: Sequence[str], single: int, artefact: Path | None,
+        optimise: bool, settings: Mapping[str, Any] | None,
+    ) -> tuple[dict[str, float], dict[str, Any]]:  # fmt: skip
+        """Return the seconds of each precision, and what the runner says of itself."""
+        info, rows = find_runner(runner), load_file(inputs)
+        out.mkdir(parents=True, exist_ok=True)
+        options = {"artefact": artefact, "optimise": optimise, "settings": dict(settings or {})}
         seconds: dict[str, float] = {}
         evidence: dict[str, Any] = {}
         for precision in precisions:
             with contextlib.ExitStack() as stack:
                 built = self.place.build(info, precision, options, stack)
                 begun = time.perf_counter()
-                save_arrays(folder / f"{precision}.safetensors", self.place.job.port.rows_first(built.run(rows)))
+                save_arrays(out / f"{precision}.safetensors", self.place.job.port.rows_first(built.run(rows)))
                 seconds[precision] = time.perf_counter() - begun
                 evidence = built.evidence()
                 if single:
-                    save_arrays(folder / f"{precision}.single.safetensors", _row_by_row(built, rows, single))
-        described = options.get("described") or {"entries": [], "modules": []}
-        if options.get("state"):  # a capture that travels carries what the other side needs
-            shutil.copyfile(inputs, folder / "inputs.safetensors")
-            shutil.copyfile(options["state"], folder / "weights.safetensors")
-        write_manifest(
-            folder,
-            Manifest(
-                port=self.place.job.port.name,
-                side=info.side,
-                runner=runner,
-                title=info.title,
-                inputs_hash=hashes["inputs"],
-                weights_hash=hashes["weights"],
-                outputs=tuple(self.place.job.port.outputs),
-                runs={precision: bool(single) for precision in precisions},
-                environment={**host(), **evidence},
-                entries=tuple(Entry.from_json(entry) for entry in described["entries"]),
-                modules=tuple((path, layer) for path, layer, _ in described["modules"]),
-                weight_map=to_json(self.place.job.port.weights),
-                seconds=seconds,
-            ),
-        )
+                    save_arrays(out / f"{precision}.single.safetensors", _row_by_row(built, rows, single))
+        return seconds, evidence
 
-    def point(self, weights: str | None) -> None:
+    def point(self, weights: Path | None) -> None:
         """Name the weights that a runner to be built takes; answering says that this process has started."""
-        self.place.job = replace(self.place.job, weights=Path(weights) if weights else None)
+        self.place.job = replace(self.place.job, weights=weights)
 
-    def save_program(self, out: str) -> None:
+    def save_program(self, out: Path) -> None:
         """Save the Paddle model as a program."""
         from portproof.frameworks._paddle_export import paddle_program
 
-        paddle_program(self.place.model("float32").root, self.place.job.port, Path(out))
+        paddle_program(self.place.model("float32").root, self.place.job.port, out)
 
-    def export(self, inputs: str, out: str) -> dict[str, Any]:
-        """Export the float32 model; returns the seconds that it took, and the free sizes that had to be fixed."""
-        begun = time.perf_counter()
+    def export(self, inputs: Path, out: Path) -> tuple[str, ...]:
+        """Export the float32 model; returns the free sizes that had to be fixed."""
         rows = {
             name: array[:2] if self.place.job.port.inputs[name].has_rows else array
             for name, array in load_file(inputs).items()
         }
-        fixed = export(self.place.model("float32"), rows, Path(out))
-        return {"seconds": time.perf_counter() - begun, "fixed": list(fixed)}
+        return tuple(export(self.place.model("float32"), rows, out))
 
 
 def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:

@@ -6,12 +6,14 @@ import json
 import os
 import signal
 import sys
-import traceback
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from portproof._errors import ModelRaised, PortproofError, environmental
+from portproof.sides._session import Opening
+from portproof.sides._wire import tell, unpack
+
+if TYPE_CHECKING:
+    from portproof.sides._workplace import Workplace
 
 
 def main() -> None:
@@ -26,48 +28,27 @@ def main() -> None:
         arguments = request["arguments"]
         try:
             if request["task"] == "_open":
-                place, result = _open(**arguments), None
+                place, result = _open(unpack(arguments, Opening)), None
             else:
-                result = place.answer(request["task"])(**arguments)
+                result = place.answer(request["task"], arguments)
             answer: dict[str, Any] = {"result": result}
         except BaseException as raised:
-            answer = {"error": _told(raised)}
+            answer = {"error": tell(raised)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
 
 
-def _told(raised: BaseException) -> dict[str, Any]:
-    """Put what a task raised into JSON, so that the parent can raise it again."""
-    error = raised if isinstance(raised, PortproofError) else environmental(raised)
-    if error is None:
-        # A bug of ours, or a framework that leaves by SystemExit: told as such, never turned into a verdict.
-        return {"type": type(raised).__name__, "message": traceback.format_exc(), "exit_code": None, "details": {}}
-    details = {}
-    if isinstance(error, ModelRaised):
-        details = {"side": error.side, "module": error.module, "reason": error.reason}
-    return {"type": type(error).__name__, "message": str(error), "exit_code": error.exit_code, "details": details}
-
-
-def _open(
-    root: str | None,
-    locator: str | None,
-    kwargs: dict[str, Any],
-    side: str,
-    module: str,
-    device: str,
-    threads: int,
-    part: dict[str, Any] | None,
-) -> Any:
+def _open(opening: Opening) -> Workplace:
     from portproof._machine import bound_memory
     from portproof.ports._locate import Project, find_port
-    from portproof.ports._port import Part
     from portproof.sides._workplace import Workplace
 
-    if device == "cpu":  # CUDA's driver maps address space by the terabyte
+    if opening.device == "cpu":  # CUDA's driver maps address space by the terabyte
         bound_memory()
-    located = find_port(locator, Project(Path(root) if root else None))
-    port = replace(located.port, kwargs=kwargs)
-    return Workplace(port if part is None else Part(**part).of(port), side, module, device, threads)
+    located = find_port(opening.locator, Project(opening.root))
+    port = replace(located.port, kwargs=opening.kwargs)
+    port = port if opening.part is None else opening.part.of(port)
+    return Workplace(port, opening.side, opening.module, opening.device, opening.threads)
 
 
 if __name__ == "__main__":

@@ -3,30 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
-import operator
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from portproof.frameworks._model import Model
 from portproof.ports._port import Port
 from portproof.runners import RunnerInfo, RunnerJob
-
-#: What stands before a task's first dot, and who answers it: imported where it is first asked for, because a side's
-#: process needs little of all that it could do, and because what is below imports nothing from above.
-_ANSWERS = {
-    "": "portproof.sides._tasks:Tasks",
-    "agree": "portproof.agree._tasks:AgreeTasks",
-    "bench": "portproof.bench._tasks:BenchTasks",
-    "faults": "portproof.faults._tasks:FaultTasks",
-    "gradients": "portproof.lockstep._gradient_tasks:GradientTasks",
-    "graphs": "portproof.graphs._tasks:GraphTasks",
-    "replay": "portproof.replay._tasks:ReplayTasks",
-    "training": "portproof.training._tasks:TrainingTasks",
-    "trajectory": "portproof.lockstep._trajectory_tasks:TrajectoryTasks",
-}
+from portproof.sides._wire import find_task, pack, unpack_arguments
 
 
 class Workplace:
@@ -51,16 +35,14 @@ class Workplace:
         self.runners: dict[str, Any] = {}
         self.open = contextlib.ExitStack()
         self.rounded: dict[str, int] = {}
-        self._answering: dict[str, Any] = {}
+        self._answering: dict[type, Any] = {}
 
-    def answer(self, task: str) -> Callable[..., Any]:
-        """Return what answers a task: ``"load"``, which every side can, or ``"replay.record"`` of a package."""
-        package, _, name = task.partition(".") if "." in task else ("", "", task)
-        if package not in self._answering:
-            module, _, kind = _ANSWERS[package].partition(":")
-            self._answering[package] = getattr(importlib.import_module(module), kind)(self)
-        answering: Callable[..., Any] = operator.attrgetter(name)(self._answering[package])
-        return answering
+    def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
+        """Run a task and return its result, both as JSON has them; one object answers all tasks of a class."""
+        home, task = find_task(name)
+        if home not in self._answering:
+            self._answering[home] = home(self)
+        return pack(task(self._answering[home], **unpack_arguments(task, arguments)))
 
     def runner(self, precision: str) -> Any:
         """Return the framework's own runner, built once a precision."""
@@ -82,14 +64,13 @@ class Workplace:
         """Return a runner on the weights at hand: the framework's own, which the other tasks share, or another."""
         if info.path == "portproof.runners._eager:Eager":
             return self.runner(precision)
-        artefact = options.get("artefact")
         job = replace(
             self.job,
             side=info.side,
             precision=precision,
-            artefact=Path(artefact) if artefact else None,
+            artefact=options.get("artefact"),
             optimise=options.get("optimise", True),
-            settings=options.get("settings", {}),
+            settings=options.get("settings") or {},
             rows=options.get("rows"),
         )
         return stack.enter_context(info.load()(job))

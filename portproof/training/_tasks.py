@@ -34,6 +34,8 @@ class TrainingTasks:
         place: of this side.
     """
 
+    spoken = "training."
+
     def __init__(self, place: Workplace) -> None:
         self.place, self.port, self.side = place, place.job.port, place.job.side
         self._batches: Iterator[Batch] | None = None
@@ -49,7 +51,7 @@ class TrainingTasks:
             "fingerprint": self.data.fingerprint,
         }
 
-    def examples(self, out: str, count: int) -> None:
+    def examples(self, out: Path, count: int) -> None:
         """Write images of the training part, cut alike, to begin from."""
         self.size = image_size(self.port)
         (name,) = self.port.inputs
@@ -57,29 +59,26 @@ class TrainingTasks:
         images = [self.data.train.images[i] for i in chosen]
         part = replace(self.data.train, images=images, labels=self.data.train.labels[chosen])
         rows = np.concatenate([image for image, _ in test_batches(part, self.size, TEST_BATCH)])
-        save_arrays(Path(out), {name: rows})
+        save_arrays(out, {name: rows})
 
-    def normalise(self, inputs: str, out: str, seed: int) -> None:
+    def normalise(self, inputs: Path, out: Path, seed: int) -> None:
         """Write starting weights that are normalised on some inputs."""
         model = Model(ready_framework(self.place.job), self.port, resolve_factory(self.port, self.side), "float32")
-        save_arrays(Path(out), normalised_start(model, load_file(inputs), seed))
+        save_arrays(out, normalised_start(model, load_file(inputs), seed))
 
     def labels(self) -> list[int]:
         """Return what the test images show."""
         return [int(label) for label in self.data.test.labels]
 
-    def begin(
-        self, recipe: dict[str, Any], weights: str | None, state: str | None, keys: dict[str, str]
-    ) -> dict[str, Any]:
+    def begin(self, recipe: Recipe, weights: Path | None, state: Path | None, keys: dict[str, str]) -> dict[str, Any]:
         """Build the model and its training, from weights or from where a training was left.
 
         Raises:
             BadInput: the model does not fit the data, or the state does not fit them.
         """
-        self.recipe = Recipe(**recipe)
+        self.recipe = recipe
         self.size = image_size(self.port)
         settings = with_steps(self.port, self.side, self.recipe.settings, self.recipe.steps)
-        file = Path(weights) if weights else None
         self.learner = Learner(
             ready_framework(self.place.job),
             self.port,
@@ -88,12 +87,12 @@ class TrainingTasks:
             self.recipe.seed,
             self.recipe.dropout,
             keys,
-            file,
+            weights,
         )
         self.rows: list[dict[str, Any]] = []
         self.tests: list[dict[str, Any]] = []
         if state is not None:
-            found = load(Path(state))
+            found = load(state)
             restore(self.learner, found)
             self.rows, self.tests = [dict(row) for row in found.rows], [dict(row) for row in found.tests]
         self._require_classes()
@@ -154,24 +153,24 @@ class TrainingTasks:
         self.tests.append(row)
         return row
 
-    def keep(self, path: str) -> None:
+    def keep(self, path: Path) -> None:
         """Write the training so far."""
-        save(Path(path), self.learner, self.recipe, self.rows, self.tests)
+        save(path, self.learner, self.recipe, self.rows, self.tests)
 
-    def weights(self, path: str) -> None:
+    def weights(self, path: Path) -> None:
         """Write the model's state dict."""
-        save_arrays(Path(path), self.learner.model.state())
+        save_arrays(path, self.learner.model.state())
 
-    def predict(self, runner: str, out: str, weights: str | None = None, artefact: str | None = None) -> None:
+    def predict(self, runner: str, out: Path, weights: Path | None = None, artefact: Path | None = None) -> None:
         """Write what any runner of this port says of each test image: output to class."""
         self.size = image_size(self.port)
         info = find_runner(runner)
         job = replace(
-            self.place.job, side=info.side, precision="float32", weights=Path(weights) if weights else None,
-            artefact=Path(artefact) if artefact else None,
+            self.place.job, side=info.side, precision="float32", weights=weights,
+            artefact=artefact,
         )  # fmt: skip
         with info.load()(job) as built:
-            save_arrays(Path(out), self._predictions(built.run))
+            save_arrays(out, self._predictions(built.run))
 
     def _predictions(self, run: Any) -> dict[str, Any]:
         (name,) = self.port.inputs

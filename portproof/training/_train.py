@@ -29,7 +29,9 @@ from portproof.runners import EAGER
 from portproof.sides._given import given_weights
 from portproof.sides._session import Session, Sessions
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 from portproof.training._state import Recipe, State, is_training, load, write
+from portproof.training._tasks import TrainingTasks
 from portproof.training._trained import Agreement, Progress, Rows, Trained, TrainOptions
 
 #: A side's files in its folder.
@@ -141,7 +143,7 @@ class _Run:
             tests={side: tests[side][-1] for side in self.sides},
             seconds={side: round(sum(row["seconds"] for row in rows[side]), 1) for side in self.sides},
             same_bytes=same, agreements=agreements, unavailable=why_not, files=tuple(self.files),
-            environment={**host(), "sides": {side: self.open[side].call("hello") for side in self.sides}},
+            environment={**host(), "sides": {side: self.open[side].call(Tasks.hello) for side in self.sides}},
         )  # fmt: skip
         self._write(self.options.out / "result.json", json.dumps(result.to_json(), indent=1) + "\n")
         return result
@@ -153,7 +155,7 @@ class _Run:
             if side not in self.open:
                 self.progress.doing(side, "loading the data")
                 self.open[side] = self.sessions.open(side, environment=_ENVIRONMENT)
-                found[side] = self.open[side].call("training.look", data=self.options.data, seed=self.options.seed)
+                found[side] = self.open[side].call(TrainingTasks.look, data=self.options.data, seed=self.options.seed)
         prints = {entry["fingerprint"] for entry in found.values()}
         if len(prints) > 1:
             raise BadInput(f"'{self.options.data}' is not the same for both sides; their environments differ.")
@@ -212,12 +214,12 @@ class _Run:
         """Return weights that a side makes itself."""
         out = self.folder / "first.safetensors"
         if self.options.start == "factory":
-            self.open[side].call("save_state", out=str(out))
+            self.open[side].call(Tasks.save_state, out=out)
         else:
             self.progress.doing(side, "normalising weights")
             examples = self.folder / "examples.safetensors"
-            self.open[side].call("training.examples", out=str(examples), count=_EXAMPLES)
-            self.open[side].call("training.normalise", inputs=str(examples), out=str(out), seed=self.options.seed)
+            self.open[side].call(TrainingTasks.examples, out=examples, count=_EXAMPLES)
+            self.open[side].call(TrainingTasks.normalise, inputs=examples, out=out, seed=self.options.seed)
         return side, load_file(out)
 
     def _given_weights(self, path: Path, source: str | None) -> tuple[str, dict[str, Any]]:
@@ -246,10 +248,10 @@ class _Run:
         session, folder = self.open[side], self.options.out / side
         folder.mkdir(exist_ok=True)
         self.progress.doing(side, "building the model")
-        weights = str(start[0]) if start is not None and not start[1] else None
-        state = str(file) if file is not None else str(start[0]) if start is not None and start[1] else None
+        weights = start[0] if start is not None and not start[1] else None
+        state = file if file is not None else start[0] if start is not None and start[1] else None
         begun = session.call(
-            "training.begin", recipe=asdict(recipe), weights=weights, state=state, keys=self.keys.get(side, {})
+            TrainingTasks.begin, recipe=recipe, weights=weights, state=state, keys=self.keys.get(side, {})
         )
         rows, tests = list(begun["rows"]), list(begun["tests"])
         each = max(1, round(recipe.steps / max(1.0, self.options.epochs)))
@@ -258,16 +260,16 @@ class _Run:
         done = begun["step"]
         while done < recipe.steps and not self.stop.is_set():
             until = min(recipe.steps, done - done % each + each)
-            new = session.call("training.run", seconds=_PATIENCE, until=until)
+            new = session.call(TrainingTasks.run, seconds=_PATIENCE, until=until)
             rows, done = rows + new, new[-1]["step"]
             self.progress.steps(side, rows, done, recipe.steps)
             ended = done == recipe.steps or self.stop.is_set()
             if done % each == 0 or done == recipe.steps:
                 self.progress.doing(side, "testing")
-                tests.append(session.call("training.test"))
+                tests.append(session.call(TrainingTasks.test))
                 self.progress.tested(side, tests[-1])
             if ended or time.monotonic() - kept > self.options.keep_every:
-                session.call("training.keep", path=str((folder / STATE).absolute()))
+                session.call(TrainingTasks.keep, path=(folder / STATE).absolute())
                 kept = time.monotonic()
                 self._write(folder / LOG, table(rows))
                 self._write(folder / TESTS, table(tests))
@@ -285,7 +287,7 @@ class _Run:
     def _write_weights(self, side: str) -> None:
         """Write the trained weights as any user of the framework keeps them."""
         raw, path = self.folder / f"trained-{side}.safetensors", self.options.out / side / WEIGHTS[side]
-        self.open[side].call("training.weights", path=str(raw))
+        self.open[side].call(TrainingTasks.weights, path=raw)
         write_checkpoint(path, {name: Stored.of(array) for name, array in load_file(raw).items()}, side)
         self.files.append(str(path))
 
@@ -314,8 +316,8 @@ class _Run:
         both = list(self.port.sides)
         self._look(both)
         runtime = self.sessions.open("runtime")
-        runtime.call("training.look", data=self.options.data, seed=self.options.seed)
-        labels = np.array(self.open[self.sides[0]].call("training.labels"))
+        runtime.call(TrainingTasks.look, data=self.options.data, seed=self.options.seed)
+        labels = np.array(self.open[self.sides[0]].call(TrainingTasks.labels))
         found: list[Agreement] = []
         for trained in self.sides:
             opposite = other(trained)
@@ -336,18 +338,18 @@ class _Run:
         says = [self.folder / f"says-{side}-{i}.safetensors" for i in range(2)]
         save_arrays(weights, dict(tensors))
         self.progress.doing(side, "seeing the test images")
-        self.open[side].call("training.predict", runner=EAGER[side], out=str(says[0]), weights=str(weights))
+        self.open[side].call(TrainingTasks.predict, runner=EAGER[side], out=says[0], weights=weights)
         self.progress.doing(side, "exporting to ONNX")
         self._export(side, weights, artefact)
-        runtime.call("training.predict", runner=f"onnxruntime-{side}", out=str(says[1]), artefact=str(artefact))
+        runtime.call(TrainingTasks.predict, runner=f"onnxruntime-{side}", out=says[1], artefact=artefact)
         return {TITLE[side]: load_file(says[0]), f"{TITLE[side]} export, ONNX Runtime": load_file(says[1])}
 
     def _export(self, side: str, weights: Path, artefact: Path) -> None:
         session = self.open[side]
         examples = self.folder / f"examples-{side}.safetensors"
-        session.call("training.examples", out=str(examples), count=2)
-        session.call("load", weights=str(weights))
-        session.call("export", inputs=str(examples), out=str(artefact))
+        session.call(TrainingTasks.examples, out=examples, count=2)
+        session.call(Tasks.load, weights=weights)
+        session.call(Tasks.export, inputs=examples, out=artefact)
 
 
 def _require_same(path: Path, kept: Recipe, asked: Recipe) -> None:

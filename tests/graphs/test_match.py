@@ -15,6 +15,7 @@ from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 from tests.conftest import Run
 
 
@@ -55,8 +56,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         inputs = sides.folder / "inputs.safetensors"
         save_arrays(inputs, make_batch(PORT).arrays)
         for side, file in sides.spread(*sides.sensitise(inputs, 0)).items():
-            sides.open[side].call("load", weights=str(file))
-            sides.open[side].call("export", inputs=str(inputs), out=str(folder / f"{side}.onnx"))
+            sides.open[side].call(Tasks.load, weights=file)
+            sides.open[side].call(Tasks.export, inputs=inputs, out=folder / f"{side}.onnx")
     return {side: folder / f"{side}.onnx" for side in NAMES}
 
 

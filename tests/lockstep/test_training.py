@@ -14,10 +14,12 @@ from portproof._disk import save_arrays
 from portproof.judge._report import HOLDS
 from portproof.lockstep._deviations import BACKWARD
 from portproof.lockstep._faults import TRAINING_FAULTS, fault_named
+from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._inputs import make_batch
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
+from portproof.training._tasks import TrainingTasks
 from tests import learning_ports
 
 PORT = "tests.learning_ports:LEARNER"
@@ -186,7 +188,7 @@ def trajectories(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trajector
         folder = tmp_path_factory.mktemp("trajectories")
         inputs, out = folder / "inputs.safetensors", folder / "start.safetensors"
         save_arrays(inputs, make_batch(port.port).arrays)
-        sides.do("torch", "", "training.normalise", inputs=str(inputs), out=str(out), seed=0).result()
+        sides.do("torch", "", TrainingTasks.normalise, inputs=inputs, out=out, seed=0).result()
         yield Trajectories(sides, sides.pairs().keys, sides.spread(load_file(out), "torch"), folder / "steps")
 
 
@@ -228,7 +230,7 @@ _ALL_WRONG = [(side, optimizer) for side in ("torch", "paddle") for optimizer in
 def test_every_wrong_setting_is_caught_at_once_and_named(trajectories: Trajectories, side: str, optimizer: str) -> None:
     options = TrajectoryOptions(steps=6, settings=SETTINGS[optimizer])
     trajectories.begin(side, "probe", options).result()
-    kinds = trajectories.sides.do(side, "", "trajectory.faults", run="probe").result()
+    kinds = trajectories.sides.do(side, "", TrajectoryTasks.faults, run="probe").result()
     assert len(kinds) >= 20
     for name in kinds:
         kind = fault_named(name)

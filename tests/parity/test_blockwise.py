@@ -11,8 +11,10 @@ from portproof import BadInput, Input, Port, find_port, verify
 from portproof._disk import save_arrays
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
+from portproof.replay._tasks import ReplayTasks
 from portproof.sides._session import Place, Sessions, WorkerSession
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 from tests import large_stack, small_ports
 from tests.conftest import Run
 
@@ -133,9 +135,9 @@ def test_what_is_made_to_be_dropped_does_not_count_as_held(monkeypatch: pytest.M
     project = Project(Path(__file__).parents[2])
     session = WorkerSession(Place(project, "tests.large_stack:LARGE_STACK", large_stack.LARGE), "torch", "", "cpu", 2)
     try:
-        session.call("replay.hollow")
-        assert len(session.call("describe")["entries"]) == 182
-        assert len(session.call("describe")["entries"]) == 182
+        session.call(ReplayTasks.hollow)
+        assert len(session.call(Tasks.describe).entries) == 182
+        assert len(session.call(Tasks.describe).entries) == 182
     finally:
         session.close()
 

@@ -8,6 +8,7 @@ import pytest
 
 from portproof import BadInput, Input, Port, Unavailable, WeightMap, assert_equivalent, find_port, verify
 from portproof.judge._report import HOLDS
+from portproof.sides._tasks import Tasks
 from tests import small_ports
 
 
@@ -434,8 +435,8 @@ def two_files(folder: Path) -> Port:
         inputs = sides.folder / "inputs.safetensors"
         save_arrays(inputs, make_batch(small_ports.MLP).arrays)
         for side, file in sides.spread(*sides.sensitise(inputs, 0)).items():
-            sides.open[side].call("load", weights=str(file))
-            sides.open[side].call("export", inputs=str(inputs), out=str(folder / f"{side}.onnx"))
+            sides.open[side].call(Tasks.load, weights=file)
+            sides.open[side].call(Tasks.export, inputs=inputs, out=folder / f"{side}.onnx")
     return replace(small_ports.MLP, torch=str(folder / "torch.onnx"), paddle=str(folder / "paddle.onnx"))
 
 

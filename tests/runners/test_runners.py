@@ -28,13 +28,13 @@ def test_a_foreign_runner_of_the_model_runs_on_the_weights_that_were_loaded(
     monkeypatch.setattr(runners, "_OWN", (*runners._OWN, FOREIGN))
     place = Workplace(small_ports.MLP, "torch")
     tasks = Tasks(place)
-    inputs, weights = str(tmp_path / "inputs.safetensors"), str(tmp_path / "weights.safetensors")
+    inputs, weights = tmp_path / "inputs.safetensors", tmp_path / "weights.safetensors"
     save_file({"x": np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)}, inputs)
     tasks.sensitise(inputs, weights, seed=3)
     tasks.load(weights)
     found = []
     for runner in ("torch-eager", "torch-foreign"):
-        tasks.capture(runner, inputs, str(tmp_path / runner), ["float32"], {"inputs": "", "weights": ""})
+        tasks.run(runner, inputs, tmp_path / runner, ["float32"])
         found.append(load_file(tmp_path / runner / "float32.safetensors")["out"])
     np.testing.assert_array_equal(*found)
     place.close()

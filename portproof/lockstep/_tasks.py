@@ -1,4 +1,4 @@
-"""Trajectories as tasks in a side's own process: one step at a time, with everything that it touched written out."""
+"""Gradients and trajectories as tasks in a side's own process: a step at a time, all that it touched written out."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from portproof._numbers import EPSILON
 from portproof._tree import leaves
 from portproof.frameworks._model import wrapped_forwards
 from portproof.frameworks._settings import read_settings
+from portproof.lockstep._backward import CallStore, draw_cotangents, pull_modules, record_backward
 from portproof.lockstep._deviations import CAUSES, paddles_backward, paddles_optimiser, paddles_statistics
 from portproof.lockstep._faults import TRAINING_FAULTS, plant
-from portproof.lockstep._gradient_tasks import nudge
 from portproof.runners import RunnerJob
 from portproof.sides._workplace import Workplace
 from portproof.training._learner import Learner, ready_framework, with_steps
@@ -26,29 +26,127 @@ from portproof.training._learning import SHAPED
 Array = np.ndarray[Any, Any]
 
 
+class GradientTasks:
+    """Tasks on one side; see :class:`portproof.sides._workplace.Workplace`."""
+
+    spoken = "gradients."
+
+    def __init__(self, place: Workplace) -> None:
+        self.place = place
+        self._learners: dict[str, Learner] = {}
+
+    def _learner(self, precision: str, keys: dict[str, str], weights: Path, seed: int) -> Learner:
+        if precision not in self._learners:
+            framework = ready_framework(self.place.job)
+            settings: dict[str, Any] | None = {} if self.place.job.side in self.place.job.port.training else None
+            self._learners[precision] = Learner(
+                framework, self.place.job.port, precision, settings, seed, "shared", keys
+            )
+        learner = self._learners[precision]
+        learner.model.load(load_file(weights))  # anew: a pass in training mode changes running statistics
+        return learner
+
+    def forget(self) -> None:
+        """Release the models."""
+        self._learners.clear()
+
+    def record_backward(self, keys: dict[str, str], inputs: Path, folder: Path, weights: Path, seed: int) -> None:
+        """Record values and cotangents at the boundary of every module."""
+        folder.mkdir()
+        learner = self._learner("float64", keys, weights, seed)
+        learner.own_seed = 0
+        record_backward(learner, keys, load_file(inputs), seed, CallStore(folder))
+
+    def pull_modules(
+        self, keys: dict[str, str], inputs: Path, folder: Path, out: Path, precision: str, weights: Path, seed: int,
+        nudged: bool,
+    ) -> list[str]:  # fmt: skip
+        """Pull every module back by itself and write the products."""
+        out.mkdir()
+        learner = self._learner(precision, keys, weights, seed)
+        learner.own_seed = int(nudged)
+        return pull_modules(learner, keys, load_file(inputs), CallStore(folder), CallStore(out), nudged)
+
+    def gradients(
+        self, keys: dict[str, str], inputs: Path, out: Path, perturbed: int, weights: Path, seed: int
+    ) -> list[Any]:
+        """Write the gradients of each output, and of the loss, in every parameter and floating input: ``HEAD|NAME``.
+
+        ``perturbed``: above 0, add about one unit in the last place to every parameter first, and to what is pulled
+        back, seeded by this number, and hand the rows over in reverse, so that sums are added in another order. The
+        inputs stay: where two values are equal, a max-pool would hand the gradient to
+        another.
+
+        Returns:
+            The layers whose backward pass was set right: path, type, and how far off they are.
+        """
+        learner = self._learner("float64", keys, weights, seed)
+        rows = load_file(inputs)
+        learner.own_seed, learner.reversed = perturbed, bool(perturbed)
+        batched = {name for name, declared in self.place.job.port.inputs.items() if declared.has_rows}
+        if perturbed:
+            nudge(learner, perturbed)
+            rows = {name: a[::-1].copy() if name in batched else a for name, a in rows.items()}
+        learning, framework = learner.learning, learner.framework
+        with learner.in_training(), paddles_backward(learner) as righted:
+            outputs = learner.forward(rows)
+            heads: dict[str, tuple[list[Any], list[Any]]] = {}
+            cotangents = draw_cotangents(outputs, learner.model, seed, perturbed, self.place.job.port.batch_axes)
+            for name, tensor in outputs.items():
+                if learning.is_open(tensor):
+                    heads[name] = [tensor], [cotangents[name]]
+            losses = getattr(getattr(learner, "training", None), "losses", None)
+            if losses is not None:
+                labels = draw_labels(outputs, seed)
+                labels = labels[::-1].copy() if perturbed else labels
+                loss = losses(tuple(outputs.values()), framework.to_tensor(labels))["loss"]
+                one = np.ones(tuple(loss.shape))
+                heads["loss"] = [loss], [framework.to_tensor(one, learner.model.precision)]
+        wanted = dict(learning.parameters(learner.model.root))
+        wanted |= {f"input:{name}": tensor for name, tensor in learner.inputs.items() if learning.is_open(tensor)}
+        found: dict[str, Array] = {}
+        for head, (tensors, pulled) in heads.items():
+            for name, gradient in zip(wanted, learning.pull_back(tensors, pulled, list(wanted.values())), strict=True):
+                shape = tuple(wanted[name].shape)
+                array = np.zeros(shape) if gradient is None else framework.to_array(gradient)
+                turned = perturbed and name.removeprefix("input:") in batched and name.startswith("input:")
+                found[f"{head}|{name}"] = array[::-1].copy() if turned else array
+        learner.reversed = False
+        save_arrays(out, found)
+        return righted
+
+
 class TrajectoryTasks:
     """Tasks on one side; several runs may go on at a time, each under a name of its own."""
+
+    spoken = "trajectory."
 
     def __init__(self, place: Workplace) -> None:
         self.place = place
         self._runs: dict[str, _Run] = {}
 
-    def begin(self, run: str, **options: Any) -> dict[str, Any]:
+    def begin(
+        self, run: str, precision: str, weights: Path, settings: dict[str, Any], seed: int, dropout: str,
+        keys: dict[str, str], steps: int, perturbed: int = 0, known: Sequence[str] = tuple(CAUSES),
+        faults: Sequence[str] = (),
+    ) -> dict[str, Any]:  # fmt: skip
         """Build a run; see :class:`_Run`. Returns the optimiser's settings, and how wide the first output is."""
         self._runs.pop(run, None)
-        self._runs[run] = _Run(self.place.job, **options)
+        self._runs[run] = _Run(
+            self.place.job, precision, weights, settings, seed, dropout, keys, steps, perturbed, known, faults
+        )  # fmt: skip
         return self._runs[run].describe()
 
     def faults(self, run: str) -> list[str]:
         """Name the kinds of fault that can be planted in a run."""
         return [kind.name for kind in TRAINING_FAULTS if kind.applies(self._runs[run].learner)]
 
-    def step(self, run: str, inputs: str, out: str) -> dict[str, Any]:
+    def step(self, run: str, inputs: Path, out: Path) -> dict[str, Any]:
         """Make a step of a run on a file of inputs and ``labels``, and write what it touched."""
         arrays = load_file(inputs)
         labels = arrays.pop("labels")
         found, said = self._runs[run].step(arrays, labels)
-        save_arrays(Path(out), found)
+        save_arrays(out, found)
         return said
 
     def end(self, run: str) -> None:
@@ -75,12 +173,11 @@ class _Run:
     """
 
     def __init__(
-        self, job: RunnerJob, precision: str, weights: str, settings: dict[str, Any], seed: int, dropout: str,
-        keys: dict[str, str], steps: int, perturbed: int = 0, known: Sequence[str] = tuple(CAUSES),
-        faults: Sequence[str] = (),
+        self, job: RunnerJob, precision: str, weights: Path, settings: dict[str, Any], seed: int, dropout: str,
+        keys: dict[str, str], steps: int, perturbed: int, known: Sequence[str], faults: Sequence[str],
     ) -> None:  # fmt: skip
         settings = with_steps(job.port, job.side, settings, steps)
-        self.learner = Learner(ready_framework(job), job.port, precision, settings, seed, dropout, keys, Path(weights))
+        self.learner = Learner(ready_framework(job), job.port, precision, settings, seed, dropout, keys, weights)
         self.perturbed = perturbed
         self.known = known if job.side == "torch" and len(job.port.sides) == 2 else ()
         if "optimiser" in self.known:
@@ -171,3 +268,18 @@ class _Run:
             return forwarded
 
         return wrapped_forwards([("", learner.model.root)], wrap)
+
+
+def draw_labels(outputs: dict[str, Any], seed: int) -> Array:
+    """Draw a class for each row, below the width of the first output."""
+    rows, width = tuple(next(iter(outputs.values())).shape)[:2]
+    return np.asarray(np.random.default_rng([seed, 99]).integers(0, width, rows))
+
+
+def nudge(learner: Learner, number: int) -> None:
+    """Multiply every parameter by 1 + u epsilon, u uniform in ±1."""
+    framework, epsilon = learner.framework, EPSILON[learner.model.precision]
+    for place, tensor in enumerate(learner.learning.parameters(learner.model.root).values()):
+        array = framework.to_array(tensor)
+        rng = np.random.default_rng([number, learner.steps, place])
+        framework.write(tensor, array * (1 + epsilon * rng.uniform(-1, 1, array.shape)))

@@ -1,0 +1,35 @@
+"""Who is to blame for a graph's other results, as values: read without ONNX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from portproof.replay._taps import TapDifference
+
+
+@dataclass(frozen=True)
+class NodeTap:
+    """How a module's output, as the graph computes it from the recorded input, differs from the recording.
+
+    Attributes:
+        tap: the difference, under the module's key.
+        nodes: what computes it, as a person would name it.
+    """
+
+    tap: TapDifference
+    nodes: str
+
+
+@dataclass(frozen=True)
+class PassBlame:
+    """What an optimiser does wrongly.
+
+    Attributes:
+        passes: without which the model is right; empty where leaving none out heals it.
+        first: the first tensor, in the graph's order, whose optimised subgraph is wrong.
+        nodes: what computes it.
+    """
+
+    passes: tuple[str, ...]
+    first: str
+    nodes: str
