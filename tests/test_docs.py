@@ -75,3 +75,9 @@ def test_the_constraints_pin_every_dependency() -> None:
         line.split("==")[0].lower() for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line
     }
     assert names <= pinned
+
+
+def test_every_place_that_contributors_are_sent_to_is_there() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    for place in re.findall(r"`((?:portproof|tests|docs|parity_tests|convert|benchmarks|examples)/[\w./-]*)`", text):
+        assert (ROOT / place).exists(), place
