@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._disk import atomic_path, save_arrays
+from portproof._disk import atomic_path, hash_arrays, save_arrays
 from portproof._errors import BadInput, PortproofError, one_line
 from portproof._machine import host, package_versions, thread_budget
 from portproof.bench._prepare import Prepared, prepare
@@ -296,5 +296,4 @@ def _divisors(array: np.ndarray[Any, Any], whole: np.ndarray[Any, Any]) -> np.nd
 
 
 def _hash(array: np.ndarray[Any, Any]) -> str:
-    head = f"{array.dtype.str}|{array.shape}|".encode()
-    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+    return hash_arrays({"": array})
