@@ -8,7 +8,7 @@ from rich.console import Console
 
 from portproof.bench._gpu import memory_mib
 from portproof.bench._print import print_result
-from portproof.bench._result import BenchResult, Process, Row, Suite
+from portproof.bench._result import BenchResult, Mark, Process, Row, Suite
 
 STATE: dict[str, Any] = {"used_mib": 1500.0, "memory_mib": None}
 
@@ -41,6 +41,14 @@ def test_events_stand_beside_the_wall_clock_and_memory_in_the_place_of_the_peak(
     assert "peak" not in head
     assert {"2.10", "1.25", "1000"} <= set(line)  # by the wall, by events, beyond the idle device
     assert "events" not in printed(result("host", (), gpu, {}))
+
+
+def test_a_gpu_is_not_held_to_the_peak_of_the_host_s_processor() -> None:
+    found = result("host", (), {}, {})
+    slow = Mark(0, "before", 0.001, 512, 0.0005, 1.0, 0.1)
+    assert replace(found, marks=(slow,)).share_of_peak(found.rows[0]) is None
+    on_cpu = replace(found, marks=(slow,), suite=replace(found.suite, device="cpu"))
+    assert (on_cpu.share_of_peak(found.rows[0]) or 0) > 1
 
 
 def test_nodes_of_shape_arithmetic_on_the_cpu_are_named() -> None:

@@ -85,7 +85,7 @@ def test_a_rehearsal_takes_every_step_that_is_not_cuda_s_own(
     assert [step["name"] for step in document["steps"]] != []
     assert {step["name"]: step["state"] for step in document["steps"]} == dict.fromkeys(_steps.STEPS, "done")
     rows = {(row["port"], row["what"], row["setting"]): row for row in document["rows"]}
-    assert {row["expected"] for row in rows.values()} == {"holds", "told", "any"}
+    assert {row["expected"] for row in rows.values()} == {"holds", "not told", "told", "any"}
     assert all(row["as_expected"] for row in rows.values())
     for precision in ("float64", "float32", "bfloat16", "float16"):
         assert {("lenet", "torch eager", precision), ("bert", "torch eager", precision)} <= rows.keys()
@@ -152,6 +152,23 @@ def test_a_row_is_as_expected_only_where_what_is_wrong_was_seen() -> None:
     assert all(row("told", verdict) for verdict in ("divergent", "refused"))
     assert not any(row("told", verdict) for verdict in ("equivalent", "inconclusive", "accepted", "failed"))
     assert not row("any", "failed")
+    assert all(row("not told", verdict) for verdict in ("identical", "equivalent", "inconclusive"))
+    assert not any(row("not told", verdict) for verdict in ("divergent", "failed"))
+
+
+def test_an_accepted_deviation_is_no_surprise_in_float64(bundle: Path, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from portproof import Accepted
+
+    _bundle.unpack(bundle, tmp_path / "kits")
+    kit = _bundle.kits(tmp_path / "kits")[PORTS[0]]
+    kept = replace(kit.located.port, accepted={"fc.0": Accepted(1e-8, "float32 inside")})
+    kit = replace(kit, located=replace(kit.located, port=kept))
+    asking = _steps.Asking({"kept": kit}, "cpu", 60)
+    found = {precision: _steps._parity(asking, kit, "torch-eager", precision) for precision in ("float64", "float32")}
+    assert (found["float64"].expected, found["float64"].note) == ("any", "accepted deviations of fc.0")
+    assert found["float32"].expected == "holds"
 
 
 def test_mistakes_are_one_line(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

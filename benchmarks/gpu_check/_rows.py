@@ -9,6 +9,8 @@ from portproof.judge._report import HOLDS
 
 SCHEMA_VERSION = 1
 
+Expected = Literal["holds", "not told", "told", "any"]
+
 
 @dataclass(frozen=True)
 class Row:
@@ -19,7 +21,8 @@ class Row:
         port: that it ran.
         what: the runner, or the misconfiguration.
         setting: the precision, or what was planted.
-        expected: ``holds``, ``told`` (what is wrong must be seen), or ``any`` (it is measured, not judged).
+        expected: ``holds``; ``not told`` (it holds, or rounding hides it); ``told`` (what is wrong must be seen); or
+            ``any`` (it is measured, not judged).
         verdict: of the parity engine; ``refused`` or ``accepted`` for a misconfiguration; ``failed`` where it could not
             run, which is no word about a model.
         ratio: the farthest output, in noise floors of the precision.
@@ -31,7 +34,7 @@ class Row:
     port: str
     what: str
     setting: str
-    expected: Literal["holds", "told", "any"]
+    expected: Expected
     verdict: str
     ratio: float | None = None
     note: str = ""
@@ -44,6 +47,8 @@ class Row:
             return self.verdict != "failed"
         if self.expected == "holds":
             return self.verdict in (*HOLDS, "accepted")
+        if self.expected == "not told":
+            return self.verdict in (*HOLDS, "inconclusive")
         return self.verdict in ("divergent", "refused")
 
 

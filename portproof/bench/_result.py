@@ -291,7 +291,12 @@ class BenchResult:
         return max(mark.gflops for mark in self.marks) if self.marks else None
 
     def share_of_peak(self, row: Row) -> float | None:
-        """Return the share of the processor's float32 peak that a row reached; None where that cannot be told."""
+        """Return the share of the processor's float32 peak that a row reached; None where that cannot be told.
+
+        The marks are of the host's processor, so that a GPU's rows have no share.
+        """
+        if self.suite.device != "cpu":
+            return None
         rate, peak = row.rows_per_s, self.peak_gflops
         busy = row.median_ms
         if self.suite.scenario == "server" and busy:
