@@ -20,7 +20,7 @@ from portproof._errors import ModelRaised
 from portproof.faults._catalogue import Catalogue, sample
 from portproof.faults._effect import CleanRun
 from portproof.faults._kinds import Fault, survey
-from portproof.faults._sight import read_answer
+from portproof.faults._sight import read
 from portproof.faults._tasks import FaultTasks
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located, Project
@@ -68,9 +68,7 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
     described = {side: sides.described[side].modules for side in sides.live}
     pairs = pair_modules(described, sides.local_paddle_path)
     replay = Replay(sides.do, "torch", "paddle", pairs, few, sides.folder / f"{label}-{seed}")
-    replay.submit()
-    replay.judge()
-    assert replay.floors is not None
+    replayed = replay.judge(replay.submit())
     session = sides.open["paddle"]
     assert isinstance(session, LocalSession)
     rows = load_file(few)
@@ -83,7 +81,7 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
         (answer,) = session.call(
             FaultTasks.plant, pairs=keys, inputs=replay.inputs, folder=replay.taps, faults=[[fault]], seed=seed
         )
-        ours = read_answer(answer, pairs, "paddle", replay.floors, replay.accepted)
+        ours = read(replayed, answer)
         if not ours.effective:
             continue
         counts["effective faults"] += 1

@@ -33,6 +33,7 @@ from portproof.sides._given import given_weights
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
 from portproof.sides._tasks import Tasks
+from portproof.sides._weights import load_weights
 
 #: Images that the noise floor is measured on: the first of the data set that can be read.
 _MEASURED = 64
@@ -215,14 +216,16 @@ class Preparing:
             if not rows.is_file():
                 raise BadInput(f"--images: of the first {_MEASURED} none can be read as an image: {unreadable[0]}.")
             label, files = self._weights(sides)
-            oracle, floors = Measuring(sides, files, rows, sessions.folder).result()
-            if self.output not in oracle or oracle[self.output].ndim != 2:
-                shape = list(oracle[self.output].shape)
+            load_weights(sides, files)
+            oracle = Measuring(sides, rows, sessions.folder).result()
+            outputs, floors = oracle.outputs, oracle.floors
+            if self.output not in outputs or outputs[self.output].ndim != 2:
+                shape = list(outputs[self.output].shape)
                 raise BadInput(
-                    f"output '{self.output}' has shape {shape} for {len(oracle[self.output])} images; classes are "
+                    f"output '{self.output}' has shape {shape} for {len(outputs[self.output])} images; classes are "
                     "compared over (batch, classes): name another --output."
                 )
-            scores, floor = oracle[self.output], floors[self.output]
+            scores, floor = outputs[self.output], floors[self.output]
             seen = compare(scores, scores, "float32")
             yardstick = Yardstick(floor.rms, floor.tail, floor.exact, seen.scale, scores.shape[1])
             return {

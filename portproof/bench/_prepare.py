@@ -24,6 +24,7 @@ from portproof.replay._oracle import Measuring
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
+from portproof.sides._weights import load_weights
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -104,7 +105,8 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
     sides.require_match()
     made = sides.spread(*sides.sensitise(inputs, seed=0))
     weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in made.items()}
-    measuring = Measuring(sides, weights, inputs, folder)
+    load_weights(sides, weights)
+    measuring = Measuring(sides, inputs, folder)
     artefacts: dict[tuple[str, str], tuple[Path, Future[Any]]] = {}
     for side in sides.live:
         session = sides.open[side]
@@ -115,7 +117,7 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
             path = folder / "inference"
             artefacts["program", side] = path.with_suffix(".json"), session.submit(Tasks.save_program, out=path)
     work = sides.open[sides.live[0]].submit(BenchTasks.work, inputs=inputs)
-    oracle, floors = measuring.result()
+    oracle = measuring.result()
     finished: dict[tuple[str, str], Path | PortproofError] = {}
     for key, (path, future) in artefacts.items():
         try:
@@ -125,4 +127,6 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
             finished[key] = Unavailable(f"it needs the {'export' if key[0] == 'onnx' else 'saved program'}: {error}")
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
-    return Prepared(folder, weights, finished, batch.arrays, oracle, floors, batched, counted or None)
+    return Prepared(
+        folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None
+    )  # fmt: skip

@@ -26,7 +26,7 @@ from portproof.faults._tasks import FaultTasks, Shown
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located, resolve_callable
 from portproof.replay._judge import settle_accepted
-from portproof.replay._replay import Replay
+from portproof.replay._replay import Replay, Replayed
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
 from portproof.sides._tasks import Tasks
@@ -215,12 +215,12 @@ class _Campaign:
             )
             for lead, planted in ((one, two), (two, one))
         }
-        for replay in replays.values():
-            replay.submit()
+        passes = {planted: replay.submit() for planted, replay in replays.items()}
+        judged: dict[str, Replayed] = {}
         asked: list[tuple[str, Future[list[Shown]]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
-            _, culprits, found = replay.judge()
-            culprits, _ = settle_accepted(port.accepted, culprits, found)
+            judged[planted] = clean = replay.judge(passes[planted])
+            culprits, _ = settle_accepted(port.accepted, clean.culprits, clean.found)
             if culprits:
                 said = f"'{culprits[0].module}' {culprits[0].message}"
                 raise BadInput(f"port '{port.name}' is itself divergent ({said}); run `portproof verify` first.")
@@ -228,7 +228,7 @@ class _Campaign:
             asked += [(planted, future) for future in self._submit(replay, planted, seed, *half)]
         for planted, future in asked:
             for answer in future.result():
-                self.kept.add(Planted(seed, planted, read(replays[planted], answer)))
+                self.kept.add(Planted(seed, planted, read(judged[planted], answer)))
                 self.progress.step()
 
     def _submit(self, replay: Replay, side: str, seed: int, singles: int, groups: int) -> Iterator[Future[list[Shown]]]:

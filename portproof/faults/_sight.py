@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 
@@ -10,10 +9,9 @@ from portproof.faults._kinds import Fault
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.frameworks._settings import SettingDifference, compare_settings
 from portproof.judge._report import PlantedFault, Sight
-from portproof.ports._port import Accepted, other
-from portproof.replay._judge import ModuleFloors, judge_modules, settle_accepted
-from portproof.replay._replay import Replay
-from portproof.sides._pairs import Pairs
+from portproof.ports._port import other
+from portproof.replay._judge import judge_modules, settle_accepted
+from portproof.replay._replay import Replay, Replayed
 
 #: Faults that ``verify`` plants to say what it can see.
 SIGHT_SAMPLE = 8
@@ -28,19 +26,13 @@ def look(replay: Replay, seed: int) -> Future[list[Shown]]:
     )  # fmt: skip
 
 
-def read(replay: Replay, answer: Shown) -> Answer:
-    """Judge what a pass with planted faults showed; see :func:`read_answer`."""
-    assert replay.floors is not None
-    return read_answer(answer, replay.pairs, replay.follower, replay.floors, replay.accepted)
-
-
-def sight(replay: Replay, looked: Future[list[Shown]], weights: str) -> Sight:
+def sight(replayed: Replayed, looked: Future[list[Shown]], weights: str) -> Sight:
     """Count the planted faults that were caught and located, once the replay is judged."""
     # What differs anyway, as it is cut otherwise, cannot be told from a fault that is planted there.
     answers = [
-        replace(answer, named=answer.named - replay.set_aside)
-        for answer in (read(replay, found) for found in looked.result())
-        if not answer.planted & replay.set_aside
+        replace(answer, named=answer.named - replayed.set_aside)
+        for answer in (read(replayed, found) for found in looked.result())
+        if not answer.planted & replayed.set_aside
     ]
     effective = [answer for answer in answers if answer.effective]
     return Sight(
@@ -54,6 +46,17 @@ def sight(replay: Replay, looked: Future[list[Shown]], weights: str) -> Sight:
             PlantedFault(a.title, tuple(sorted(a.planted)), tuple(sorted(a.named)), a.effective) for a in answers
         ),
     )
+
+
+def hidden_by_given(seen: Sight) -> list[str]:
+    """Say how many planted faults the given weights hide; nothing where they hide none."""
+    hidden = seen.without_effect
+    if not hidden:
+        return []
+    return [
+        f"{len(hidden)} of {seen.planted + len(hidden)} planted faults would be invisible under the given weights "
+        f"({hidden[0]}); sensitised weights, below, show them, and trained ones would"
+    ]
 
 
 @dataclass(frozen=True)
@@ -94,27 +97,25 @@ class Answer:
         return " + ".join(map(str, self.faults))
 
 
-def read_answer(
-    answer: Shown, pairs: Pairs, planted: str, floors: ModuleFloors, accepted: Mapping[str, Accepted]
-) -> Answer:
-    """Judge what the replay of planted faults showed.
+def read(replayed: Replayed, answer: Shown) -> Answer:
+    """Judge what a pass with planted faults showed.
+
+    A deviation that the port's author accepts is no sighting within its bound.
 
     Args:
+        replayed: the same replay without faults, whose follower they were planted into.
         answer: of the task ``plant``.
-        pairs: of modules.
-        planted: the side that the faults were in.
-        floors: of the clean sides.
-        accepted: module to the deviation that the port's author accepts there; within its bound it is no sighting.
     """
-    opposite = other(planted)
+    replay = replayed.replay
+    opposite = other(replay.follower)
     settings: list[SettingDifference] = []
     for key, (layer, values) in answer.settings.items():
-        mine, theirs = (layer, values), pairs.described[opposite][key]
-        torch, paddle = (mine, theirs) if planted == "torch" else (theirs, mine)
+        mine, theirs = (layer, values), replay.pairs.described[opposite][key]
+        torch, paddle = (mine, theirs) if replay.follower == "torch" else (theirs, mine)
         settings += compare_settings(key, torch, paddle)
     found = list(answer.differences)
-    _, culprits = judge_modules(found, floors, settings=settings)
-    kept, _ = settle_accepted(accepted, culprits, found)
+    _, culprits = judge_modules(found, replayed.floors, settings=settings)
+    kept, _ = settle_accepted(replay.accepted, culprits, found)
     culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
     return Answer(
         faults=answer.faults,

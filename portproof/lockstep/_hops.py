@@ -3,92 +3,89 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
 
 from portproof._errors import ModelRaised, PortproofError
-from portproof.judge._report import Culprit, Deviation, Hop
+from portproof.judge._found import Found
+from portproof.judge._report import Culprit, Hop, Verdict
 from portproof.lockstep._gradients import Backward
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._port import TITLE
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Sides
+from portproof.sides._weights import Weights
 from portproof.training._tasks import TrainingTasks
 
 
-@dataclass
-class Learned:
-    """What was judged."""
-
-    hops: list[Hop] = field(default_factory=list)
-    culprits: list[Culprit] = field(default_factory=list)
-    deviations: list[Deviation] = field(default_factory=list)
-
-
-def judge_gradients(
-    sides: Sides, pairs: Pairs, few: Path, weights: Mapping[str, Path], seed: int, label: str
-) -> Learned:
+def judge_gradients(sides: Sides, pairs: Pairs, few: Path, weights: Weights, seed: int) -> Found:
     """Judge the gradients of both sides.
 
     Args:
         sides: both live, matched.
         pairs: of modules.
         few: file of a few rows.
-        weights: side to file.
+        weights: to judge them on.
         seed: of cotangents and masks.
-        label: of the weights.
     """
     title = f"{TITLE[sides.live[1]]} gradients"
     types = {key: layer for key, (layer, _) in pairs.described["torch"].items()}
-    folder = sides.folder / f"gradients-{'given' if label.startswith('given') else label}"
+    folder = sides.folder / f"gradients-{weights.kind}"
     try:
-        found = Backward(sides, pairs.keys, types, few, folder, weights, seed).judge(label)
+        backward = Backward(sides, pairs.keys, types, few, folder, weights.files, seed)
+        hops, culprits, deviations = backward.judge(weights.label)
     except ModelRaised as error:
         culprit = Culprit(error.side, error.module, "raises", "backward", error.reason)
-        return Learned([_broken("gradients", title, label, "divergent", str(error))], [culprit])
+        return Found([_broken("gradients", title, weights, "divergent", str(error))], [culprit])
     except PortproofError as error:
-        return Learned([_broken("gradients", title, label, "unavailable", str(error))])
-    return Learned(*found)
+        return Found([_broken("gradients", title, weights, "unavailable", str(error))])
+    return Found(hops, culprits, deviations=deviations)
+
+
+def alone_in_dropping(pairs: Pairs) -> list[str]:
+    """Say which dropout has no partner that could drop the same."""
+    alone = [path for path in pairs.unseen if "(Dropout" in path]
+    if not alone:
+        return []
+    more = f" and {len(alone) - 1} more" if len(alone) > 1 else ""
+    return [f"{alone[0]}{more} has no partner, so its mask is not the other side's: pair it in taps"]
 
 
 def judge_training(
-    sides: Sides, pairs: Pairs, inputs: Path, weights: Mapping[str, Path], steps: int, settings: Mapping[str, Any],
-    seed: int, label: str,
-) -> Learned:  # fmt: skip
+    sides: Sides, pairs: Pairs, inputs: Path, weights: Weights, steps: int, settings: Mapping[str, Any], seed: int
+) -> Found:
     """Judge trainings of both sides, step by step: in float64, then in float32.
 
     Args:
         sides: both live, matched.
         pairs: of modules.
-        inputs: file of rows, on which starting weights are normalised where ``label`` is not that of given ones.
-        weights: side to file.
+        inputs: file of rows, on which starting weights are normalised.
+        weights: to begin with, where they are given.
         steps: how many.
         settings: of the port's training.
         seed: of batches and masks.
-        label: of the weights.
 
     Raises:
         BadInput: the port's training refuses the settings.
     """
-    if not label.startswith("given"):
-        weights, label = normalised_weights(sides, inputs, seed), "normalised"
-    found = Learned()
-    trajectories = Trajectories(sides, pairs.keys, weights, sides.folder / "trajectory")
+    if weights.kind != "given":
+        weights = Weights("normalised", "normalised", normalised_weights(sides, inputs, seed))
+    found = Found()
+    trajectories = Trajectories(sides, pairs.keys, weights.files, sides.folder / "trajectory")
     for precision in ("float64", "float32"):
         options = TrajectoryOptions(steps=steps, precision=precision, settings=settings, seed=seed)
         try:
             trajectory = trajectories.compare(options)
         except ModelRaised as error:
             title = f"{TITLE[error.side]} training"
-            found.hops.append(_broken("training", title, label, "divergent", str(error)))
+            found.hops.append(_broken("training", title, weights, "divergent", str(error)))
             found.culprits.append(Culprit(error.side, error.module, "raises", "backward", error.reason))
             return found
-        found.hops.append(trajectory.hop(sides, options, label))
-        found.culprits += trajectory.culprits()
-        found.deviations += trajectory.deviations
+        found.hops.append(trajectory.hop(sides, options, weights.label))
+        found.culprits.extend(trajectory.culprits())
+        found.deviations.extend(trajectory.deviations)
         if trajectory.parting is not None or trajectory.blind is not None:
             break
     return found
@@ -101,5 +98,5 @@ def normalised_weights(sides: Sides, inputs: Path, seed: int) -> dict[str, Path]
     return sides.spread(load_file(out), lead)
 
 
-def _broken(kind: str, title: str, label: str, verdict: Any, reason: str) -> Hop:
-    return Hop(kind, "the other side", title, "float64", label, verdict, None, reason)
+def _broken(kind: str, title: str, weights: Weights, verdict: Verdict, reason: str) -> Hop:
+    return Hop(kind, "the other side", title, "float64", weights.label, verdict, None, reason)

@@ -3,110 +3,95 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._errors import PortproofError, Unavailable
+from portproof._numbers import Arrays
 from portproof.graphs._tasks import GraphTasks
 from portproof.judge._floor import output_floors
+from portproof.judge._found import Found
 from portproof.judge._hops import judge_outputs
-from portproof.judge._report import Culprit, Hop
+from portproof.judge._report import Culprit
 from portproof.parity._exports import FileJudge
+from portproof.parity._rows import Rows
 from portproof.ports._locate import artefact_path
+from portproof.replay._oracle import Oracle
 from portproof.runners import find_runner
 from portproof.sides._sides import Sides
-
-Arrays = dict[str, np.ndarray[Any, Any]]
-
-#: What files are judged on: the weights that are in them.
-LABEL = "in the file"
+from portproof.sides._weights import Weights
 
 
-@dataclass
-class ArtefactChain:
-    """The hops of files: each graph's meaning, the two graphs against each other, each file in its runtime.
+def judge_artefacts(sides: Sides, rows: Rows) -> Found:
+    """Judge each graph's meaning, the two graphs against each other, and each file in its runtime.
 
-    Attributes:
+    Args:
         sides: of the port; none of them is a model.
-        inputs: file of the rows.
-        few: file of a few rows.
-        hops, culprits: what was found.
+        rows: that are run.
+
+    Raises:
+        Unavailable: no side is a graph that can be interpreted, so there is no oracle.
+        BadInput: a file is none, or has other inputs and outputs than the port.
     """
+    port = sides.sessions.located.port
+    ordered = sorted(port.sides, key=lambda side: side != "torch")
+    paths: dict[str, Path] = {side: artefact_path(sides.sessions.located, side) for side in ordered}
+    graphs = {side: path for side, path in paths.items() if path.suffix == ".onnx"}
+    if not graphs:
+        raise Unavailable(
+            f"port '{port.name}' is a Paddle program alone, which nothing here runs in float64, so there is no "
+            "oracle; give a side as a factory or as an .onnx file."
+        )
+    weights = Weights("file", "in the file", paths)
+    outputs = {side: _interpret(sides, rows, path) for side, path in graphs.items()}
+    lead = next(iter(graphs))
+    source = f"{graphs[lead].name}, interpreted in float64 (oracle)"
+    oracle = Oracle(source, outputs[lead][0], output_floors([(low, high) for high, low in outputs.values()]))
+    found = Found()
+    for side, path in graphs.items():
+        if side != lead:
+            # Two graphs may have folded constants, each rounded to float32 once: float32's floors are what counts.
+            hop = judge_outputs(
+                "semantics", source, f"{path.name}, interpreted in float64", "float32", weights.label, outputs[side][0],
+                oracle.outputs, oracle.floors,
+            )  # fmt: skip
+            found.hops.append(hop)
+            if hop.verdict == "divergent":
+                found.culprits.extend(_what_differs(sides, rows, graphs))
+    for side, path in paths.items():
+        if side not in graphs:
+            judge = FileJudge(sides, rows, weights, oracle)
+            found.hops.extend(judge.judge("numerics", path.name, path, find_runner("paddle-program")))
+            continue
+        # A graph is judged against what it means itself; whether the two mean the same is the hop above.
+        high, low = outputs[side]
+        title = source if side == lead else f"{path.name}, interpreted in float64"
+        judge = FileJudge(sides, rows, weights, Oracle(title, high, output_floors([(low, high)])))
+        hops = judge.judge("export", path.name, path, find_runner("onnxruntime-torch"))
+        found.hops.extend(hops)
+        found.culprits.extend(judge.blame(side, path.name, path, hops))
+    return found
 
-    sides: Sides
-    inputs: Path
-    few: Path
-    hops: list[Hop] = field(default_factory=list)
-    culprits: list[Culprit] = field(default_factory=list)
 
-    def judge(self) -> None:
-        """Run every hop.
+def _interpret(sides: Sides, rows: Rows, path: Path) -> tuple[Arrays, Arrays]:
+    """Return a graph's outputs in float64 and in float32."""
+    found: list[Arrays] = []
+    for precision in ("float64", "float32"):
+        out = sides.folder / f"{path.stem}-{precision}.safetensors"
+        sides.do(
+            "runtime", f"interpreting {path.name}", GraphTasks.interpret,
+            artefact=path, inputs=rows.judged, out=out, precision=precision,
+        ).result()  # fmt: skip
+        found.append(load_file(out))
+    return found[0], found[1]
 
-        Raises:
-            Unavailable: no side is a graph that can be interpreted, so there is no oracle.
-            BadInput: a file is none, or has other inputs and outputs than the port.
-        """
-        port = self.sides.sessions.located.port
-        sides = sorted(port.sides, key=lambda side: side != "torch")
-        paths: dict[str, Path] = {side: artefact_path(self.sides.sessions.located, side) for side in sides}
-        graphs = {side: path for side, path in paths.items() if path.suffix == ".onnx"}
-        if not graphs:
-            raise Unavailable(
-                f"port '{port.name}' is a Paddle program alone, which nothing here runs in float64, so there is no "
-                "oracle; give a side as a factory or as an .onnx file."
-            )
-        outputs = {side: self._interpret(path) for side, path in graphs.items()}
-        floors = output_floors([(low, high) for high, low in outputs.values()])
-        lead = next(iter(graphs))
-        oracle, source = outputs[lead][0], f"{graphs[lead].name}, interpreted in float64 (oracle)"
-        for side, path in graphs.items():
-            if side != lead:
-                found = outputs[side][0]
-                # Two graphs may have folded constants, each rounded to float32 once: float32's floors are what counts.
-                target = f"{path.name}, interpreted in float64"
-                self.hops.append(judge_outputs("semantics", source, target, "float32", LABEL, found, oracle, floors))
-                if self.hops[-1].verdict == "divergent":
-                    self._say_what_differs(graphs)
-        judge = FileJudge(
-            self.sides.do, self.inputs, self.few, self.sides.folder, LABEL, source, oracle, {}, floors, None,
-            self.culprits,
-        )  # fmt: skip
-        for side, path in paths.items():
-            # A file is judged against what it means itself; whether the two mean the same is the hop above.
-            own = judge
-            if side in graphs:
-                high, low = outputs[side]
-                source = judge.source if side == lead else f"{path.name}, interpreted in float64"
-                own = replace(judge, source=source, oracle=high, floors=output_floors([(low, high)]))
-            runner = find_runner("onnxruntime-torch" if side in graphs else "paddle-program")
-            hops = own.judge("export" if side in graphs else "numerics", path.name, path, runner)
-            self.hops += hops
-            if side in graphs:
-                own.blame(side, path.name, path, hops)
 
-    def _interpret(self, path: Path) -> tuple[Arrays, Arrays]:
-        """Return a graph's outputs in float64 and in float32."""
-        found: list[Arrays] = []
-        for precision in ("float64", "float32"):
-            out = self.sides.folder / f"{path.stem}-{precision}.safetensors"
-            self.sides.do(
-                "runtime", f"interpreting {path.name}", GraphTasks.interpret,
-                artefact=path, inputs=self.inputs, out=out, precision=precision,
-            ).result()  # fmt: skip
-            found.append(load_file(out))
-        return found[0], found[1]
-
-    def _say_what_differs(self, graphs: Mapping[str, Path]) -> None:
-        """Match the two graphs and make a culprit of each difference."""
-        paths = [graphs[side] for side in ("torch", "paddle")]
-        try:
-            found = self.sides.do(
-                "runtime", "matching the graphs", GraphTasks.match, artefacts=paths, inputs=self.few
-            ).result()
-        except PortproofError as error:
-            found = [f"the graphs cannot be matched: {error}"]
-        self.culprits += [Culprit("unknown", "", "graph", "forward", text) for text in found]
+def _what_differs(sides: Sides, rows: Rows, graphs: Mapping[str, Path]) -> list[Culprit]:
+    """Match the two graphs and return a culprit of each difference."""
+    paths = [graphs[side] for side in ("torch", "paddle")]
+    try:
+        found = sides.do("runtime", "matching the graphs", GraphTasks.match, artefacts=paths, inputs=rows.few).result()
+    except PortproofError as error:
+        found = [f"the graphs cannot be matched: {error}"]
+    return [Culprit("unknown", "", "graph", "forward", text) for text in found]

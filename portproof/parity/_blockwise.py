@@ -5,29 +5,26 @@ from __future__ import annotations
 from pathlib import Path
 
 from portproof._disk import save_arrays
-from portproof._errors import BadInput
+from portproof._errors import BadInput, ModelRaised
 from portproof.checkpoints import open_checkpoint
 from portproof.judge._report import Hop, Modules, Verdict, Worst
 from portproof.ports._port import TITLE
-from portproof.replay._replay import Replay
+from portproof.replay._replay import Replay, Replayed
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._given import settle_side
-from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Sides
 
 
-def stream_replay(sides: Sides, pairs: Pairs, weights: Path, few: Path) -> Replay:
-    """Point both sides at one file of weights and submit the replay.
+def stream_replay(sides: Sides, weights: Path, few: Path) -> Replayed:
+    """Point both sides at one file of weights, and judge them module by module.
 
     Args:
         sides: whose models are hollow and match.
-        pairs: of modules.
         weights: a checkpoint, in either side's names and layouts.
         few: file of the rows that are replayed.
 
     Raises:
-        BadInput: the file is none, or does not fit.
-        ModelRaised: the side that leads raised.
+        BadInput: the file is none, or does not fit; or the side that leads raised.
     """
     source, counters = settle_side(open_checkpoint(weights), sides.open, keep_dtype=True)
     for side in sides.live:
@@ -39,9 +36,12 @@ def stream_replay(sides: Sides, pairs: Pairs, weights: Path, few: Path) -> Repla
             rows=sides.account.rows, own=file, folder=sides.folder / f"stash-{side}",
         )  # fmt: skip
     lead, follower = sides.live
-    replay = Replay(sides.do, lead, follower, pairs, few, sides.folder / "taps", once=True)
-    replay.submit()
-    return replay
+    replay = Replay(sides.do, lead, follower, sides.pairs(), few, sides.folder / "taps", once=True)
+    try:
+        passes = replay.submit()
+    except ModelRaised as error:
+        raise BadInput(str(error)) from error
+    return replay.judge(passes)
 
 
 def require_streamable(sides: Sides, weights: Path | None, module: str) -> Path:

@@ -3,25 +3,46 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._errors import PortproofError
+from portproof._errors import BadInput, PortproofError
+from portproof._numbers import Arrays
 from portproof.graphs._tasks import GraphTasks
-from portproof.judge._floor import Floor
+from portproof.judge._found import Found
 from portproof.judge._hops import batch_hop, judge_outputs
 from portproof.judge._report import Culprit, Hop
-from portproof.replay._replay import Replay
-from portproof.runners import RunnerInfo
-from portproof.sides._sides import Do
+from portproof.parity._rows import Rows
+from portproof.ports._locate import artefact_path
+from portproof.ports._port import TITLE
+from portproof.replay._oracle import Oracle
+from portproof.replay._replay import Replayed
+from portproof.runners import RunnerInfo, find_runner
+from portproof.runners._choice import Choice, parse
+from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
+from portproof.sides._weights import Weights
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+_EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
+
+#: Side to the export that is under way; it returns the free sizes that had to be fixed.
+Exporting = Mapping[str, "Future[tuple[str, ...]]"]
+
+
+def submit_exports(sides: Sides, weights: Weights, rows: Rows) -> Exporting:
+    """Submit the export of every side that is a model."""
+    return {
+        side: sides.do(side, "exporting to ONNX", Tasks.export, inputs=rows.all, out=_exported(sides, weights, side))
+        for side in sides.live
+    }
+
+
+def _exported(sides: Sides, weights: Weights, side: str) -> Path:
+    return sides.folder / f"{weights.kind}-{side}.onnx"
 
 
 @dataclass(frozen=True)
@@ -29,63 +50,88 @@ class FileJudge:
     """Runs files and judges them against one oracle.
 
     Attributes:
-        do: submits a task to a process.
-        inputs: file of the rows.
-        few: file of the few rows that are replayed.
-        folder: for captures.
-        weights: label of the weights in the files.
-        source: title of the oracle.
-        oracle: its outputs.
-        few_oracle: its outputs on the few rows.
-        floors: by output.
-        replay: with the recorded taps; None where there is none.
-        culprits: added to, where an export or a run of it is divergent.
+        sides: submit the tasks.
+        rows: that are run.
+        weights: that are in the files.
+        oracle: of these rows and weights.
+        replayed: with the recorded taps; None where there is none.
     """
 
-    do: Do
-    inputs: Path
-    few: Path
-    folder: Path
-    weights: str
-    source: str
-    oracle: Arrays
-    few_oracle: Arrays
-    floors: Mapping[str, Floor]
-    replay: Replay | None
-    culprits: list[Culprit]
+    sides: Sides
+    rows: Rows
+    weights: Weights
+    oracle: Oracle
+    replayed: Replayed | None = None
 
-    def interpret(self, title: str, path: Path) -> list[Hop]:
+    def judge_sides(self) -> Found:
+        """Judge the sides that are files, each with what runs it."""
+        located = self.sides.sessions.located
+        found = Found()
+        for side in located.port.sides:
+            if located.port.artefact(side):
+                path = artefact_path(located, side)
+                runner = find_runner("onnxruntime-torch" if path.suffix == ".onnx" else "paddle-program")
+                found.hops.extend(self.judge("numerics", path.name, path, runner))
+        return found
+
+    def judge_exports(self, exporting: Exporting) -> Found:
+        """Judge what the sides are exported to: what it means, as it is written, and as the runtime rewrites it."""
+        found = Found()
+        for side, future in exporting.items():
+            title = f"{TITLE[side]} export"
+            try:
+                fixed = future.result()
+            except PortproofError as error:
+                found.hops.append(self.unavailable("export", title, error))
+                continue
+            if fixed:
+                sizes = ", ".join(f"'{name}'" for name in fixed)
+                found.notes.append(
+                    f"the {title} has {sizes} fixed at the port's size: its exporter cannot leave it open"
+                )
+            path = _exported(self.sides, self.weights, side)
+            hops = [self.interpret(title, path), *self.judge("export", title, path, find_runner(_EXPORT[side]))]
+            found.hops.extend(hops)
+            found.culprits.extend(self.blame(side, title, path, hops))
+        return found
+
+    def judge_runners(self, names: Sequence[str]) -> Found:
+        """Judge runners that were asked for by name, on the very weights and rows of the rest."""
+        return Found([self._judge_runner(parse(name)) for name in names])
+
+    def interpret(self, title: str, path: Path) -> Hop:
         """Judge an export's own meaning: the graph interpreted in float64, without any runtime."""
-        out, target = self.folder / f"{path.stem}-interpreted.safetensors", f"{title}, interpreted"
+        out, target = self.sides.folder / f"{path.stem}-interpreted.safetensors", f"{title}, interpreted"
         try:
-            self.do(
+            self.sides.do(
                 "runtime", f"interpreting {title}", GraphTasks.interpret,
-                artefact=path, inputs=self.few, out=out,
+                artefact=path, inputs=self.rows.few, out=out,
             ).result()  # fmt: skip
         except PortproofError as error:
-            return [self.unavailable("graph", target, error)]
+            return self.unavailable("graph", target, error)
         # Exporters fold BatchNorm into weights and write attributes in float32: those constants are rounded, honestly.
-        return [self._hop("graph", self.source, target, load_file(out), self.few_oracle)]
+        return self._hop("graph", self.oracle.source, target, load_file(out), self.rows.few_of(self.oracle.outputs))
 
-    def blame(self, side: str, title: str, path: Path, hops: list[Hop]) -> None:
+    def blame(self, side: str, title: str, path: Path, hops: Sequence[Hop]) -> list[Culprit]:
         """Where a hop of an export is divergent, name the node, the pass or the runtime that is wrong."""
-        wrong = [hop.kind for hop in hops if hop.verdict == "divergent" and hop.target.startswith(title)]
-        doing = "locating the divergence"
-        if "graph" in wrong and self.replay is not None:
-            self.culprits.extend(blame_export(self.replay, side, path))
-        elif "export" in wrong:
-            for node in self.do("runtime", doing, GraphTasks.blame_runtime, artefact=path, inputs=self.few).result():
-                text = f"ONNX Runtime computes {node} of the {title} wrongly, from right inputs"
-                self.culprits.append(Culprit(side, node, "runtime", "forward", text))
-        elif "runtime" in wrong:
-            found = self.do("runtime", doing, GraphTasks.blame_optimiser, artefact=path, inputs=self.few).result()
+        wrong = [hop.kind for hop in hops if hop.verdict == "divergent"]
+        doing, do, few = "locating the divergence", self.sides.do, self.rows.few
+        if "graph" in wrong and self.replayed is not None:
+            return blame_export(self.replayed, side, path)
+        if "export" in wrong:
+            nodes = do("runtime", doing, GraphTasks.blame_runtime, artefact=path, inputs=few).result()
+            text = f"of the {title} wrongly, from right inputs"
+            return [Culprit(side, n, "runtime", "forward", f"ONNX Runtime computes {n} {text}") for n in nodes]
+        if "runtime" in wrong:
+            found = do("runtime", doing, GraphTasks.blame_optimiser, artefact=path, inputs=few).result()
             passes = ", ".join(found.passes) or "no single pass"
             text = f"ONNX Runtime's optimiser ({passes}) changes what {found.nodes} of the {title} computes"
-            self.culprits.append(Culprit(side, found.first, "runtime", "forward", text))
+            return [Culprit(side, found.first, "runtime", "forward", text)]
+        return []
 
     def unavailable(self, kind: str, title: str, error: PortproofError) -> Hop:
         """Return the hop of a file that could not be made or run."""
-        return Hop(kind, self.source, title, "float32", self.weights, "unavailable", None, str(error))
+        return Hop(kind, self.oracle.source, title, "float32", self.weights.label, "unavailable", None, str(error))
 
     def judge(self, kind: str, title: str, path: Path, runner: RunnerInfo) -> list[Hop]:
         """Run one file; each way to run it is a hop of its own, and a way that fails is the last.
@@ -98,39 +144,80 @@ class FileJudge:
         """
         hops: list[Hop] = []
         before: Arrays | None = None
-        for optimise, how in self._ways(title, runner):
-            out = self.folder / f"{path.stem}-{kind}-{optimise}"
+        for optimise, how in _ways(title, runner):
+            out = self.sides.folder / f"{path.stem}-{kind}-{optimise}"
             try:
-                self.do(
-                    runner.process, f"running {title}", Tasks.run, runner=runner.name, inputs=self.inputs,
+                self.sides.do(
+                    runner.process, f"running {title}", Tasks.run, runner=runner.name, inputs=self.rows.judged,
                     out=out, precisions=["float32"], artefact=path, optimise=optimise,
                 ).result()  # fmt: skip
             except PortproofError as error:
                 return [*hops, self.unavailable(kind, how, error)]
             found = load_file(out / "float32.safetensors")
             if before is None:
-                hops.append(self._hop(kind, self.source, how, found, self.oracle))
+                hops.append(self._hop(kind, self.oracle.source, how, found, self.oracle.outputs))
             else:
                 hops.append(self._hop("runtime", f"{title}, as written", how, found, before))
             before = found
             if optimise:
                 single = load_file(out / "float32.single.safetensors")
-                hops += batch_hop(how, self.weights, found, single, self.floors)
+                hops += batch_hop(how, self.weights.label, found, single, self.oracle.floors)
         return hops
 
-    @staticmethod
-    def _ways(title: str, runner: RunnerInfo) -> list[tuple[bool, str]]:
-        if runner.artefact == "program":
-            return [(True, f"{title}, {runner.title}")]
-        return [(False, f"{title}, ONNX Runtime as written"), (True, f"{title}, ONNX Runtime optimised")]
+    def _judge_runner(self, choice: Choice) -> Hop:
+        info, precision = choice.info, choice.info.precisions[-1]
+        out = self.sides.folder / f"runner-{choice.name.replace(':', '-')}"
+        try:
+            self.sides.do(
+                info.process, f"running {choice.title}", Tasks.run, runner=info.name, inputs=self.rows.judged,
+                out=out, precisions=[precision], single=0, artefact=self._artefact(info),
+                settings=choice.full_settings,
+            ).result()  # fmt: skip
+        except PortproofError as error:
+            return self.unavailable("numerics", choice.title, error)
+        found, title = load_file(out / f"{precision}.safetensors"), f"{choice.title}, {precision}"
+        return self._hop("numerics", self.oracle.source, title, found, self.oracle.outputs, precision)
 
-    def _hop(self, kind: str, source: str, target: str, found: Arrays, expected: Arrays) -> Hop:
-        return judge_outputs(kind, source, target, "float32", self.weights, found, expected, self.floors)
+    def _artefact(self, info: RunnerInfo) -> Path | None:
+        """Return the file that a runner takes, made of the model where it is not there; None: it takes the model.
+
+        Raises:
+            BadInput: the side that it runs is no model.
+        """
+        if info.side not in self.sides.live:
+            raise BadInput(
+                f"runner '{info.name}' has nothing to run in port '{self.sides.sessions.located.port.name}'."
+            )
+        do = self.sides.do
+        if info.artefact == "onnx":
+            path = _exported(self.sides, self.weights, info.side)
+            if not path.is_file():
+                do(info.side, "exporting to ONNX", Tasks.export, inputs=self.rows.all, out=path).result()
+            return path
+        if info.artefact == "program":
+            path = self.sides.folder / f"{self.weights.kind}-program" / "inference.json"
+            if not path.is_file():
+                do(info.side, "saving the program", Tasks.save_program, out=path.with_suffix("")).result()
+            return path
+        return None
+
+    def _hop(
+        self, kind: str, source: str, target: str, found: Arrays, expected: Arrays, precision: str = "float32"
+    ) -> Hop:
+        return judge_outputs(
+            kind, source, target, precision, self.weights.label, found, expected, self.oracle.floors
+        )  # fmt: skip
 
 
-def blame_export(replay: Replay, side: str, path: Path) -> list[Culprit]:
+def _ways(title: str, runner: RunnerInfo) -> list[tuple[bool, str]]:
+    if runner.artefact == "program":
+        return [(True, f"{title}, {runner.title}")]
+    return [(False, f"{title}, ONNX Runtime as written"), (True, f"{title}, ONNX Runtime optimised")]
+
+
+def blame_export(replayed: Replayed, side: str, path: Path) -> list[Culprit]:
     """Name the modules whose exported nodes compute something else on the recorded input."""
-    assert replay.floors is not None
+    replay = replayed.replay
     keys = replay.pairs.keys[side]
     holders = {path.rpartition(".")[0] for path in keys if path}
     # A convolution before a BatchNorm may have it folded in; then its output in the graph is not its own.
@@ -146,7 +233,7 @@ def blame_export(replay: Replay, side: str, path: Path) -> list[Culprit]:
     culprits: list[Culprit] = []
     for answer in answers:
         tap = answer.tap
-        if replay.floors.is_divergent(tap, "float32"):
+        if replayed.floors.is_divergent(tap, "float32"):
             amount = tap.difference.mismatch or f"differ by {tap.difference.rms:.1e} of their scale"
             text = f"on the same input the exported nodes ({answer.nodes}) {amount}"
             culprits.append(Culprit(side, tap.key, "export", "forward", text))

@@ -3,55 +3,86 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
+from portproof._numbers import Arrays
 from portproof.judge._floor import Floor, output_floors, slower_floors
+from portproof.ports._port import TITLE
 from portproof.replay._tasks import ReplayTasks
 from portproof.runners import EAGER
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
 
-Arrays = dict[str, np.ndarray[Any, Any]]
+
+@dataclass(frozen=True)
+class Oracle:
+    """What other runs are judged by.
+
+    Attributes:
+        source: what it is, for people.
+        outputs: in float64.
+        floors: by output.
+    """
+
+    source: str
+    outputs: Arrays
+    floors: Mapping[str, Floor]
 
 
 class Measuring:
     """Runs that are under way, side by side.
 
     Args:
-        sides: matched.
-        weights: side to its state dict.
+        sides: matched, their weights loaded.
         inputs: file of the rows.
         folder: for captures.
+        single: how many rows each side also runs one at a time.
     """
 
-    def __init__(self, sides: Sides, weights: Mapping[str, Path], inputs: Path, folder: Path) -> None:
-        self._sides, self._folder = sides, folder
-        self._captured = {}
-        for side in sides.live:
-            sides.do(side, "loading weights", Tasks.load, weights=weights[side])
-            self._captured[side] = sides.do(
+    def __init__(self, sides: Sides, inputs: Path, folder: Path, *, single: int = 0) -> None:
+        self._live, self._folder = tuple(sides.live), folder
+        self._captured = {
+            side: sides.do(
                 side, "running in float64 and float32", Tasks.run,
                 runner=EAGER[side], inputs=inputs, out=folder / side,
-                precisions=["float64", "float32"], single=0,
-            )  # fmt: skip
-        lead = sides.live[0]
+                precisions=["float64", "float32"], single=single,
+            )
+            for side in self._live
+        }  # fmt: skip
         self._slow_file = folder / "slow.safetensors"
         self._slow = sides.do(
-            lead, "adding term by term", ReplayTasks.capture_slowly, inputs=inputs, out=self._slow_file
+            self._live[0], "adding term by term", ReplayTasks.capture_slowly, inputs=inputs, out=self._slow_file
         )
 
-    def result(self) -> tuple[Arrays, dict[str, Floor]]:
-        """Return the leading side's float64 outputs, and the floor of each."""
-        outputs: dict[str, dict[str, Arrays]] = {}
-        for side in self._sides.live:
-            self._captured[side].result()
-            outputs[side] = {p: load_file(self._folder / side / f"{p}.safetensors") for p in ("float64", "float32")}
-        floors = output_floors([(outputs[side]["float32"], outputs[side]["float64"]) for side in self._sides.live])
-        oracle = outputs[self._sides.live[0]]["float64"]
-        if self._slow.result():
-            floors = slower_floors(floors, load_file(self._slow_file), oracle)
-        return oracle, floors
+    def outputs(self, side: str) -> dict[str, Arrays]:
+        """Return what a side put out, by precision; rows that were run one at a time are ``float32.single``.
+
+        Raises:
+            ModelRaised: the side did.
+        """
+        self._captured[side].result()
+        files = (self._folder / side).glob("*.safetensors")
+        return {file.name.removesuffix(".safetensors"): load_file(file) for file in files}
+
+    def slow(self) -> Arrays | None:
+        """Return what the leading side put out in float32 with averages added term by term; None: it has none."""
+        return load_file(self._slow_file) if self._slow.result() else None
+
+    def oracle(self, outputs: Mapping[str, Mapping[str, Arrays]]) -> Oracle:
+        """Return the leading side's float64 outputs as the oracle, with floors from the sides that ran.
+
+        Args:
+            outputs: side to what it put out, see :meth:`outputs`; the leading side among them.
+        """
+        lead, slow = self._live[0], self.slow()
+        floors = output_floors([(by["float32"], by["float64"]) for by in outputs.values()])
+        if slow is not None:
+            floors = slower_floors(floors, slow, outputs[lead]["float64"])
+        return Oracle(f"{TITLE[lead]} float64 (oracle)", outputs[lead]["float64"], floors)
+
+    def result(self) -> Oracle:
+        """Wait for all sides, none of which may raise."""
+        return self.oracle({side: self.outputs(side) for side in self._live})

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import Future
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from portproof.judge._floor import is_blind, multiple, ratio
@@ -17,9 +17,12 @@ from portproof.replay._tasks import ReplayTasks
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Do
 
+#: The forced runs of a replay that are under way, by side and precision.
+Passes = Mapping[tuple[str, str], Future[list[TapDifference]]]
+
 
 class Replay:
-    """One replay under one set of weights: submitted piece by piece, judged when its answers are there.
+    """One replay under one set of weights: recorded when it is made, then submitted, then judged.
 
     Args:
         do: submits a task to a process.
@@ -28,73 +31,72 @@ class Replay:
         inputs: file of the few rows that are replayed.
         taps: folder for the recording.
         once: each side's weights may be read once only, so that nothing is run again to say more.
+        accepted: module to the deviation that the port's author accepts there.
+        pictures: whether to say what a page shows of each module.
     """
 
     def __init__(
         self, do: Do, lead: str, follower: str, pairs: Pairs, inputs: Path, taps: Path, *, once: bool = False,
         accepted: Mapping[str, Accepted] | None = None, pictures: bool = False,
     ) -> None:  # fmt: skip
+        self.do, self.lead, self.follower, self.pairs = do, lead, follower, pairs
+        self.inputs, self.taps, self.once = inputs, taps, once
         self.accepted, self.pictures = accepted or {}, pictures
-        self.details: tuple[ModuleDetail, ...] = ()
-        self.do, self.lead, self.follower, self.pairs, self.once = do, lead, follower, pairs, once
-        self.inputs, self.taps = inputs, taps
-        self._passes: dict[str, Future[list[TapDifference]]] = {}
         self._recorded = do(
             lead, "recording taps", ReplayTasks.record, pairs=pairs.keys[lead], inputs=inputs, folder=taps
         )
-        self.floors: ModuleFloors | None = None
-        self.called: set[str] = set()
-        self.set_aside: set[str] = set()
 
-    def submit(self) -> None:
+    def submit(self) -> Passes:
         """Submit the passes, once the recording is there.
 
         Raises:
             ModelRaised: the lead raised while it was recorded.
         """
         self._recorded.result()
-        for side, precision in ((self.follower, "float64"), (self.follower, "float32"), (self.lead, "float32")):
-            shown = self.pictures and precision == "float64"
-            self._passes[f"{side} {precision}"] = self._force(side, precision, pictures=shown)
+        wanted = ((self.follower, "float64"), (self.follower, "float32"), (self.lead, "float32"))
+        return {
+            (side, precision): self.force(side, precision, pictures=self.pictures and precision == "float64")
+            for side, precision in wanted
+        }
 
-    def _force(
+    def force(
         self, side: str, precision: str, *, plain: bool = False, pictures: bool = False
     ) -> Future[list[TapDifference]]:
+        """Submit one pass: a side on the recorded taps or, ``plain``, end to end and compared with them."""
         return self.do(
             side, "replaying modules", ReplayTasks.force,
             pairs=self.pairs.keys[side], inputs=self.inputs, folder=self.taps, precision=precision, plain=plain,
             pictures=pictures,
         )  # fmt: skip
 
-    def compare(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
-        """Wait for the passes and return the coverage, the modules that differ and the differences behind them."""
-        results = {key: future.result() for key, future in self._passes.items()}
-        found = results[f"{self.follower} float64"]
-        self.called = {entry.key for entry in found}
-        low = {side: results[f"{side} float32"] for side in (self.follower, self.lead)}
-        self.floors = ModuleFloors(low, found)
-        return *judge_modules(found, self.floors, self.pairs.unseen, self.pairs.settings), found
-
-    def judge(self) -> tuple[Modules, list[Culprit], list[TapDifference]]:
+    def judge(self, passes: Passes) -> Replayed:
         """Compare, set aside what is only cut otherwise, and say of each culprit what can be said."""
-        modules, culprits, found = self.compare()
-        assert self.floors is not None
-        paddle = {key: path for path, key in self.pairs.keys["paddle"].items()}
-        self.details = module_details(found, self.floors, self.pairs.described["torch"], paddle)
+        found, floors = self._measured(passes)
+        modules, culprits = judge_modules(found, floors, self.pairs.unseen, self.pairs.settings)
+        set_aside: frozenset[str] = frozenset()
         if not self.once:
             before = {culprit.module for culprit in culprits}
-            culprits, recut = self._recut(culprits)
+            culprits, recut = self._recut(culprits, _called(found))
             modules = replace(modules, recut=recut)
-            self.set_aside = before - {culprit.module for culprit in culprits}
+            set_aside = frozenset(before - {culprit.module for culprit in culprits})
         named = {culprit.module for culprit in culprits}
-        culprits += [culprit for culprit in self.floors.low_precision() if culprit.module not in named]
+        culprits += [culprit for culprit in floors.low_precision() if culprit.module not in named]
         if not self.once:
             if any(culprit.kind != "setting" for culprit in culprits):
-                modules = replace(modules, first_divergence=self._first_divergence(culprits))
+                modules = replace(modules, first_divergence=self._first_divergence(culprits, floors))
             culprits = self._with_drift(culprits)
-        return modules, [self._beside(culprit) for culprit in culprits], found
+        paddle = {key: path for path, key in self.pairs.keys["paddle"].items()}
+        details = module_details(found, floors, self.pairs.described["torch"], paddle)
+        culprits = [self._beside(culprit) for culprit in culprits]
+        return Replayed(self, modules, tuple(culprits), tuple(found), floors, details, set_aside)
 
-    def _recut(self, culprits: list[Culprit]) -> tuple[list[Culprit], tuple[str, ...]]:
+    def _measured(self, passes: Passes) -> tuple[list[TapDifference], ModuleFloors]:
+        """Wait for the passes and return the float64 differences of the follower, and the floors."""
+        results = {key: future.result() for key, future in passes.items()}
+        found = results[self.follower, "float64"]
+        return found, ModuleFloors({side: results[side, "float32"] for side in (self.follower, self.lead)}, found)
+
+    def _recut(self, culprits: list[Culprit], called: Set[str]) -> tuple[list[Culprit], tuple[str, ...]]:
         """Set aside parts that differ only in where one ends and the next begins.
 
         A convolution that applies the ReLU itself beside a module that then does nothing is no fault. Parts that
@@ -108,7 +110,7 @@ class Replay:
         """
         parts: dict[str, list[Culprit]] = {}
         for culprit in culprits:
-            whole = self._whole(culprit)
+            whole = _whole(culprit, called)
             if whole is not None:
                 parts.setdefault(whole, []).append(culprit)
         wholes = [
@@ -122,32 +124,12 @@ class Replay:
         # Wholes inside others come first: with all parts of the outer one left alone, nothing would be said of them.
         for depth in sorted({_depth(whole) for whole in wholes}, reverse=True):
             level = [whole for whole in wholes if _depth(whole) == depth]
-            coarse = Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, level), *self._paths(depth))
-            coarse.submit()
-            _, remaining, _ = coarse.compare()
-            same |= set(level) & coarse.called - {culprit.module for culprit in remaining}
-        return [culprit for culprit in culprits if self._whole(culprit) not in same], tuple(sorted(same))
-
-    def _whole(self, culprit: Culprit) -> str | None:
-        """Return the module that runs in which a culprit may be a matter of where parts are cut; None: it cannot be."""
-        if culprit.kind in ("computes", "signature") and culprit.module:
-            return owner(culprit.module, self.called)
-        return culprit.module if culprit.kind == "wiring" else None
-
-    def judged_pairs(self, recut: Collection[str]) -> Pairs:
-        """Return the pairs without the parts of those modules that are cut otherwise."""
-        keys = {
-            side: {
-                path: key
-                for path, key in own.items()
-                if key in recut or not key or owner(key, self.called) not in recut
-            }
-            for side, own in self.pairs.keys.items()
-        }
-        return replace(self.pairs, keys=keys)
-
-    def _paths(self, depth: int) -> tuple[Path, Path]:
-        return self.inputs, self.taps.with_name(f"{self.taps.name}-coarse-{depth}")
+            pairs, taps = _without_parts(self.pairs, level), self.taps.with_name(f"{self.taps.name}-coarse-{depth}")
+            coarse = Replay(self.do, self.lead, self.follower, pairs, self.inputs, taps)
+            found, floors = coarse._measured(coarse.submit())
+            _, remaining = judge_modules(found, floors)
+            same |= set(level) & _called(found) - {culprit.module for culprit in remaining}
+        return [culprit for culprit in culprits if _whole(culprit, called) not in same], tuple(sorted(same))
 
     def _cut_otherwise(self, whole: str) -> bool:
         """Whether the two sides' parts of a whole differ in type, or some have no partner."""
@@ -158,14 +140,13 @@ class Replay:
         torch, paddle = self.pairs.described["torch"], self.pairs.described["paddle"]
         return any(torch[key][0] != paddle[key][0] for key in torch if key and key.rpartition(".")[0] == whole)
 
-    def _first_divergence(self, culprits: Sequence[Culprit]) -> str:
+    def _first_divergence(self, culprits: Sequence[Culprit], floors: ModuleFloors) -> str:
         """Run the follower end to end and return the first module whose output is not the lead's.
 
         The taps were rounded to float32 where they were recorded, so float32's floor is what can be told apart.
         """
-        assert self.floors is not None
-        for entry in self._force(self.follower, "float64", plain=True).result():
-            if entry.role == RETURNED and self.floors.diverged_by(entry):
+        for entry in self.force(self.follower, "float64", plain=True).result():
+            if entry.role == RETURNED and floors.diverged_by(entry):
                 return entry.key
         return culprits[0].module
 
@@ -190,12 +171,57 @@ class Replay:
             return culprit
         return replace(culprit, message=f"{culprit.message}; without a partner: {', '.join(inside[:3])}")
 
+
+@dataclass(frozen=True)
+class Replayed:
+    """A replay that was judged.
+
+    Attributes:
+        replay: what was judged.
+        modules: what it covered.
+        culprits: the modules that differ, those that the port's author accepts among them.
+        found: the differences in float64 behind them.
+        floors: of the taps.
+        details: every paired module that ran, as a report shows it.
+        set_aside: modules that differ only in where they are cut.
+    """
+
+    replay: Replay
+    modules: Modules
+    culprits: tuple[Culprit, ...]
+    found: tuple[TapDifference, ...]
+    floors: ModuleFloors
+    details: tuple[ModuleDetail, ...]
+    set_aside: frozenset[str]
+
+    @property
+    def pairs(self) -> Pairs:
+        """The pairs without the parts of those modules that are cut otherwise."""
+        recut, called = self.modules.recut, _called(self.found)
+        keys = {
+            side: {path: key for path, key in own.items() if key in recut or not key or owner(key, called) not in recut}
+            for side, own in self.replay.pairs.keys.items()
+        }
+        return replace(self.replay.pairs, keys=keys)
+
+    def harmless(self) -> list[str]:
+        """Say which modules are built otherwise and yet compute the same."""
+        named = {culprit.module for culprit in self.culprits}
+        alike: dict[str, list[str]] = {}
+        for key, text in {d.key: d.text for d in self.replay.pairs.settings if not d.training}.items():
+            if key not in named:
+                alike.setdefault(text, []).append(f"'{key}'")
+        notes = []
+        for text, keys in alike.items():
+            which = f"{keys[0]} is" if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more are"
+            notes.append(f"{which} built otherwise: {text}; it makes no difference on these inputs")
+        return notes
+
     def in_precision(self, side: str, precision: str) -> tuple[list[Culprit], Modules]:
         """Name the modules that err by more than a lower precision rounds, and say what was covered."""
-        assert self.floors is not None
         named: dict[str, Culprit] = {}
         worst_module, worst_ratio, blind = "", 0.0, set[str]()
-        returned = [entry for entry in self._force(side, precision).result() if entry.role == RETURNED]
+        returned = [entry for entry in self.replay.force(side, precision).result() if entry.role == RETURNED]
         for entry in returned:
             floor = self.floors.of(entry)
             value = ratio(entry.difference, floor, precision)
@@ -209,6 +235,17 @@ class Replay:
             elif value > worst_ratio:
                 worst_module, worst_ratio = entry.key, value
         return list(named.values()), Modules(len(returned), worst_module, worst_ratio, (), tuple(sorted(blind)))
+
+
+def _called(found: Sequence[TapDifference]) -> set[str]:
+    return {entry.key for entry in found}
+
+
+def _whole(culprit: Culprit, called: Set[str]) -> str | None:
+    """Return the module that runs in which a culprit may be a matter of where parts are cut; None: it cannot be."""
+    if culprit.kind in ("computes", "signature") and culprit.module:
+        return owner(culprit.module, called)
+    return culprit.module if culprit.kind == "wiring" else None
 
 
 def _reshaped(culprit: Culprit) -> bool:

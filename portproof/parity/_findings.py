@@ -1,0 +1,147 @@
+"""What ``verify`` has found so far, and the report that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from portproof._machine import host, package_versions
+from portproof.faults._sight import hidden_by_given
+from portproof.judge._floor import FLOOR_MULTIPLE, LOWER_MULTIPLE
+from portproof.judge._found import Found
+from portproof.judge._report import (
+    AcceptedDeviation,
+    Culprit,
+    Deviation,
+    Hop,
+    ModuleDetail,
+    Modules,
+    Report,
+    Sight,
+    Verdict,
+    gravest,
+)
+from portproof.ports._inputs import Batch
+from portproof.ports._port import Accepted
+from portproof.replay._judge import settle_accepted
+from portproof.replay._replay import Replayed
+from portproof.sides._sides import Sides
+from portproof.sides._weights import Weights
+
+
+@dataclass
+class Findings:
+    """What the steps found; ``verify`` alone adds to it.
+
+    Attributes:
+        hops, culprits, deviations, accepted: see :class:`Report`.
+        notes: of the steps, in their order.
+        modules: what was covered module by module, the first time or when something last diverged.
+        details: the modules as they were seen then.
+        sight: under weights of the check's own.
+        edges: which module hands a tensor to which.
+        evidence: side to what it says of its framework.
+        given: label of weights that a person gave.
+    """
+
+    hops: list[Hop] = field(default_factory=list)
+    culprits: list[Culprit] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    deviations: list[Deviation] = field(default_factory=list)
+    accepted: list[AcceptedDeviation] = field(default_factory=list)
+    modules: Modules | None = None
+    details: tuple[ModuleDetail, ...] = ()
+    sight: Sight | None = None
+    edges: tuple[tuple[str, str], ...] = ()
+    evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
+    given: str | None = None
+
+    def add(self, found: Found) -> None:
+        """Add what a step found; a deviation that is known is not said again."""
+        self.hops += found.hops
+        self.culprits += found.culprits
+        self.notes += found.notes
+        known = {(deviation.module, deviation.cause) for deviation in self.deviations}
+        self.deviations += [d for d in found.deviations if (d.module, d.cause) not in known]
+
+    def replayed(self, found: Replayed, accepting: Mapping[str, Accepted]) -> None:
+        """Add the modules that compute something else on the same input, and what follows for the outputs.
+
+        Args:
+            found: module by module.
+            accepting: module to the deviation that the port's author accepts there.
+        """
+        diverged = bool(found.modules.first_divergence)
+        if self.modules is None or diverged or not self.culprits:
+            self.details = found.details
+        if self.modules is None or diverged:
+            self.modules = found.modules
+        self.notes += found.harmless()
+        kept, accepted = settle_accepted(accepting, found.culprits, found.found)
+        self.accepted = self.accepted or accepted
+        if found.culprits:  # they say where a model that raised went wrong; where it raised is a consequence
+            self.culprits = [culprit for culprit in self.culprits if culprit.kind != "raises"]
+        known = {culprit.module for culprit in self.culprits}
+        self.culprits += [culprit for culprit in kept if culprit.module not in known]
+        self.hops = [_settled(hop, kept, accepted) if hop.kind == "semantics" else hop for hop in self.hops]
+
+    def seen(self, sight: Sight, weights: Weights) -> None:
+        """Add what was seen of planted faults; of given weights, which faults they hide."""
+        if weights.kind == "given":
+            self.notes += hidden_by_given(sight)
+        else:
+            self.sight = sight
+
+    def report(self, sides: Sides, batch: Batch, seconds: float) -> Report:
+        """Return the report.
+
+        Args:
+            sides: that were judged.
+            batch: what they were judged on.
+            seconds: that the run took.
+        """
+        names = ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", "paddle2onnx")
+        return Report(
+            port=sides.sessions.located.port.name,
+            verdict=self._verdict(),
+            hops=tuple(self.hops),
+            culprits=tuple(self.culprits),
+            sight=self.sight,
+            modules=self.modules,
+            details=self.details,
+            edges=self.edges,
+            weights=tuple(dict.fromkeys(hop.weights for hop in self.hops)),
+            ignored=sides.account.ignored,
+            accepted=tuple(self.accepted),
+            deviations=tuple(self.deviations),
+            inputs=tuple(dict.fromkeys(batch.families)),
+            notes=tuple(dict.fromkeys(self.notes)),
+            environment={
+                **host(),
+                "packages": package_versions(*names) if "runtime" in sides.open else {},
+                "sides": self.evidence,
+                "floor_multiple": FLOOR_MULTIPLE,
+                "floor_multiple_lower": LOWER_MULTIPLE,
+            },
+            seconds={**sides.seconds, "total": round(seconds, 3)},
+        )
+
+    def _verdict(self) -> Verdict:
+        """Return the gravest verdict; given weights that hide faults settle nothing, others are judged beside them."""
+        verdicts = [hop.verdict for hop in self.hops if (hop.verdict, hop.weights) != ("inconclusive", self.given)]
+        stale = any(culprit.kind == "accepted" for culprit in self.culprits)
+        if stale or (self.culprits and all(hop.verdict != "divergent" for hop in self.hops)):
+            verdicts.append("divergent")
+        return gravest(verdicts)
+
+
+def _settled(hop: Hop, kept: list[Culprit], accepted: list[AcceptedDeviation]) -> Hop:
+    """Return the hop of the two sides' outputs as it stands once their modules are judged."""
+    if kept and hop.verdict != "divergent":
+        reason = f"module '{kept[0].module}' differs on the same input, though the outputs hardly show it"
+        return replace(hop, verdict="divergent", reason=reason)
+    if not kept and accepted and hop.verdict == "divergent" and hop.worst is not None:
+        reason = "every module agrees but for the accepted deviations, which reach the outputs"
+        return replace(hop, verdict="equivalent", reason=reason)
+    return hop
