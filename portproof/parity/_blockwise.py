@@ -44,21 +44,6 @@ def stream_replay(sides: Sides, weights: Path, few: Path) -> Replayed:
     return replay.judge(passes)
 
 
-def require_streamable(sides: Sides, weights: Path | None, module: str) -> Path:
-    """Return the weights of a blockwise run, whose other options must allow one.
-
-    Raises:
-        BadInput: they do not.
-    """
-    if weights is None:
-        raise BadInput("--blockwise reads weights from disk: give them with --weights FILE.")
-    if module:
-        raise BadInput("--blockwise judges every module by itself; leave --module out.")
-    if len(sides.live) < 2:
-        raise BadInput(f"--blockwise compares two models; port '{sides.sessions.located.port.name}' has not two.")
-    return weights
-
-
 def modules_hop(sides: Sides, weights: str, modules: Modules) -> Hop:
     """Return the float64 hop of a port whose modules were judged one by one, before its culprits are known."""
     worst = Worst(modules.worst_module or "(root)", modules.worst_ratio, None, None, None)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._errors import BadInput
+from portproof.ports._port import Port
 from portproof.runners._choice import parse
 
 LOWER_PRECISIONS = ("bfloat16", "float16")
@@ -60,3 +61,25 @@ class Options:
                 raise BadInput(f"precision is {known}, found '{precision}'; float64 and float32 are always judged.")
         for name in self.runners:
             parse(name)
+
+    def require_possible(self, port: Port) -> None:
+        """Stop where a port cannot be judged so.
+
+        Raises:
+            BadInput: it has not the models for it, or two options exclude each other.
+        """
+        models = [side for side in port.sides if not port.artefact(side)]
+        if not models and (self.weights or self.module or self.quick):
+            raise BadInput(f"port '{port.name}' is made of files: leave out --weights, --module and --quick.")
+        if (self.gradients or self.steps) and (len(models) < 2 or self.blockwise):
+            raise BadInput("--gradients and --steps compare two models; this port has one, or is judged --blockwise.")
+        if self.steps:
+            from portproof.training._learner import require_training
+
+            require_training(port)
+        if self.blockwise and self.weights is None:
+            raise BadInput("--blockwise reads weights from disk: give them with --weights FILE.")
+        if self.blockwise and self.module:
+            raise BadInput("--blockwise judges every module by itself; leave --module out.")
+        if self.blockwise and len(models) < 2:
+            raise BadInput(f"--blockwise compares two models; port '{port.name}' has not two.")

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._numbers import Arrays
-from portproof.convert._account import Account
+from portproof.convert._account import Problem
 from portproof.judge._found import Found
 from portproof.judge._hops import SideRun, judge_outputs, side_hops
 from portproof.judge._report import Culprit, Hop, Worst
@@ -26,11 +26,8 @@ from portproof.sides._weights import Weights
 Outputs = Mapping[str, Mapping[str, Arrays]]
 
 
-def judge_account(account: Account) -> Found:
-    """Judge the bijection of the state dicts; what breaks it is a divergence with its culprits."""
-    problems = account.problems
-    if not problems:
-        return Found()
+def unmatched(problems: Sequence[Problem]) -> Found:
+    """Return what keeps the state dicts from being a bijection as a divergence with its culprits."""
     culprits = [Culprit(p.side or "unknown", p.module, "weights", "forward", p.message) for p in problems]
     reason = f"{len(problems)} tensors have no equal: {problems[0].message}"
     return Found([Hop("semantics", "torch", "Paddle", "float64", "none", "divergent", None, reason)], culprits)

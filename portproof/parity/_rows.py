@@ -67,9 +67,10 @@ class Rows:
         families = tuple(self.families[row] for row in kept)
         return Rows(self.port, self.all if is_quick else judged, judged, few, families, tuple(chosen))
 
-    def named(self, rows: Sequence[int]) -> str:
-        """Say what some rows are."""
-        return ", ".join(dict.fromkeys(self.families[row] for row in rows))
+    def left_out(self, rows: Sequence[int]) -> str:
+        """Say which rows are judged no more, and why."""
+        said = ", ".join(dict.fromkeys(self.families[row] for row in rows))
+        return f"left out: {said}; float32 cannot follow float64 there, the network amplifies rounding so much"
 
     def few_of(self, outputs: Arrays) -> Arrays:
         """Return the few rows of outputs that were computed on all."""

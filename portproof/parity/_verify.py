@@ -8,17 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from portproof._errors import BadInput, ModelRaised
+from portproof._errors import ModelRaised
 from portproof._machine import thread_budget
 from portproof.faults._sight import look, sight
 from portproof.judge._found import Found
 from portproof.judge._report import Report
 from portproof.parity._artefacts import judge_artefacts
-from portproof.parity._blockwise import modules_hop, require_streamable, stream_replay
+from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
 from portproof.parity._options import Options
-from portproof.parity._outputs import collect, judge_account, judge_lower, judge_sides, raising
+from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, unmatched
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
 from portproof.ports._inputs import make_batch
@@ -70,7 +70,7 @@ def _judge(sides: Sides, options: Options) -> Report:
         evidence={side: future.result() for side, future in hello.items()},
         given=given_label(options.weights) if options.weights else None,
     )
-    _require_possible(sides, options)
+    options.require_possible(located.port)
     if options.blockwise:
         for side in live:
             sides.do(side, "building the model", ReplayTasks.hollow)
@@ -80,30 +80,13 @@ def _judge(sides: Sides, options: Options) -> Report:
     rows = Rows.write(port, batch, sides.folder, least=options.quick and not options.gradients)
     if not live:
         findings.add(judge_artefacts(sides, rows))
-        return findings.report(sides, batch, time.perf_counter() - begun)
-    findings.add(judge_account(sides.match()))
-    if sides.account.problems:
-        pass
+    elif problems := sides.match().problems:
+        findings.add(unmatched(problems))
     elif options.blockwise and options.weights is not None:
         _judge_modules(sides, options.weights, rows, findings)
     else:
         _judge_models(sides, options, rows.quick() if options.quick else rows, findings)
     return findings.report(sides, batch, time.perf_counter() - begun)
-
-
-def _require_possible(sides: Sides, options: Options) -> None:
-    """Stop where a port cannot be judged as it was asked for."""
-    port = sides.sessions.located.port
-    if not sides.live and (options.weights or options.module or options.quick):
-        raise BadInput(f"port '{port.name}' is made of files: leave out --weights, --module and --quick.")
-    if (options.gradients or options.steps) and (len(sides.live) < 2 or options.blockwise):
-        raise BadInput("--gradients and --steps compare two models; this port has one, or is judged --blockwise.")
-    if options.steps:
-        from portproof.training._learner import require_training
-
-        require_training(port)
-    if options.blockwise:
-        require_streamable(sides, options.weights, options.module)
 
 
 def _judge_modules(sides: Sides, weights: Path, rows: Rows, findings: Findings) -> None:
@@ -139,17 +122,13 @@ def _judge_weights(
     sides: Sides, options: Options, weights: Weights, rows: Rows, findings: Findings, *, exports: bool
 ) -> Rows:
     """Judge every hop under one set of weights; returns the rows that float32 can follow."""
-    lead, port = sides.live[0], rows.port
+    lead = sides.live[0]
     load_weights(sides, weights.files)
     replay = _replay(sides, options, weights, rows)
-    folder, single = sides.folder / weights.kind, 0 if options.quick else 2
-    measuring = Measuring(sides, rows.judged, folder, single=single)
+    measuring = Measuring(sides, rows.judged, sides.folder / weights.kind, single=0 if options.quick else 2)
     chaotic = chaotic_rows(rows, measuring, lead)
     if chaotic:
-        findings.notes.append(
-            f"left out: {rows.named(chaotic)}; float32 cannot follow float64 there, the network amplifies rounding so "
-            "much"
-        )
+        findings.notes.append(rows.left_out(chaotic))
         return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
     rounded = sides.do(lead, "loading weights", Tasks.rounded)
     passes = looked = None
@@ -170,7 +149,7 @@ def _judge_weights(
     replayed = None
     if replay is not None and passes is not None:
         replayed = replay.judge(passes)
-        findings.replayed(replayed, port.accepted)
+        findings.replayed(replayed, rows.port.accepted)
         if options.pictures and "torch" in sides.live:
             flow = sides.do("torch", "following tensors", ReplayTasks.dataflow, inputs=rows.few).result()
             findings.edges = tuple((source, target) for source, target in flow)
