@@ -55,9 +55,7 @@ def time_runner(
     Raises:
         Unavailable: a package is missing, or the runner cannot do what was asked.
     """
-    for package in info.needs:
-        if importlib.util.find_spec(package) is None:
-            raise Unavailable(f"{package} is not installed")
+    _require_packages(info)
     idle = gpu_state() if job.device == "cuda" else {}
     begun = time.perf_counter()
     kind = info.load()
@@ -80,11 +78,7 @@ def time_runner(
         def host() -> None:
             last["outputs"] = runner.run(rows)
 
-        call: Callable[[], object] = host
-        if boundary == "device":
-            if not hasattr(runner, "bind"):
-                raise Unavailable("it cannot be timed where its data is: it has no bind()")
-            call = _told(lambda: runner.bind(rows))
+        call = _bound(runner, rows) if boundary == "device" else host
         call = _slowed(call, slowdown) if slowdown else call
 
         def between() -> None:
@@ -110,6 +104,20 @@ def time_runner(
         final = last.get("outputs") or runner.run(rows)
         save_arrays(Path(f"{out}-after.safetensors"), job.port.rows_first(final))
     return answer | {"peak_memory": peak_memory()}
+
+
+def _require_packages(info: RunnerInfo) -> None:
+    for package in info.needs:
+        if importlib.util.find_spec(package) is None:
+            raise Unavailable(f"{package} is not installed")
+
+
+def _bound(runner: Any, rows: Arrays) -> Callable[[], object]:
+    """Return a call on rows that lie on the device already."""
+    if not hasattr(runner, "bind"):
+        raise Unavailable("it cannot be timed where its data is: it has no bind()")
+    call: Callable[[], object] = _told(lambda: runner.bind(rows))
+    return call
 
 
 def _told(step: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,6 +28,11 @@ from portproof.cli._options import (
     share,
     write_json,
 )
+
+if TYPE_CHECKING:
+    from portproof.agree._prepare import AgreeOptions
+    from portproof.agree._result import Agreement
+    from portproof.agree._run import Progress
 
 _IMAGES = "A folder, a list (.txt), or tar shards (WebDataset); a path, a pattern or a URL."
 
@@ -83,20 +88,13 @@ def agree(
     settings: Setting = None,
 ) -> None:
     """Hold runners against a side's float64 run over a whole data set: who flips, how far out, and the bound on it."""
-    from portproof._disk import require_writable, write_text
     from portproof.agree._prepare import AgreeOptions
     from portproof.agree._run import agree as run
-    from portproof.render._page import require_jinja
     from portproof.render._terminal import output as console
     from portproof.render._terminal import print_verdict
 
     check_json(json_file)
-    for target in filter(None, (report, costs)):
-        require_writable(target)
-    if report is not None:
-        if report.suffix != ".html":
-            raise BadInput(f"--report writes a page, .html, found '{report.name}'.")
-        require_jinja()
+    _require_targets(costs, report)
     if images is None:
         raise BadInput("--images is missing; name a folder, a list (.txt) or tar shards.")
     options = AgreeOptions(
@@ -115,6 +113,29 @@ def agree(
 
         print_agreement(found, progress, console())
     write_json(json_file, found.to_json())
+    _write_beside(found, progress, options, costs, report)
+    raise typer.Exit(found.exit_code)
+
+
+def _require_targets(costs: Path | None, report: Path | None) -> None:
+    """See that what is to be written can be, before anything runs for hours."""
+    from portproof._disk import require_writable
+    from portproof.render._page import require_jinja
+
+    for target in filter(None, (report, costs)):
+        require_writable(target)
+    if report is not None:
+        if report.suffix != ".html":
+            raise BadInput(f"--report writes a page, .html, found '{report.name}'.")
+        require_jinja()
+
+
+def _write_beside(
+    found: Agreement, progress: Progress, options: AgreeOptions, costs: Path | None, report: Path | None
+) -> None:
+    """Write what it took, and the page, where they were asked for."""
+    from portproof._disk import write_text
+
     if costs is not None:
         from portproof.agree._plan import costs_of
 
@@ -123,8 +144,7 @@ def agree(
         from portproof.agree._images import Images
         from portproof.agree._page import page
 
-        write_text(report, page(found, Images(images)))
-    raise typer.Exit(found.exit_code)
+        write_text(report, page(found, Images(options.images)))
 
 
 def plan(

@@ -154,81 +154,101 @@ def pull_modules(
     Returns:
         Keys of modules that the recording has no call of.
     """
-    model, learning, framework = learner.model, learner.learning, learner.framework
-    counts: dict[str, int] = defaultdict(int)
-    own, stack, strange = dict(framework.modules(model.root)), [_Frame()], list[str]()
-    whole = {path for path, module in own.items() if is_whole(framework.layer(module))}
-    rng = np.random.default_rng(1)
+    pulling = _Pulling(learner, keys, store, out, nudged)
+    righted = paddles_backward(learner) if learner.side == "paddle" else contextlib.nullcontext()
+    paired = _paired(learner.model, keys)
+    with learner.in_training(), learner.framework.module_by_module(), righted, wrapped_forwards(paired, pulling.wrap):
+        learner.forward(inputs)
+    out.close()
+    return pulling.strange
 
-    def moved(cotangent: Array) -> Array:
-        if not nudged:
-            return cotangent
-        return np.asarray(cotangent * (1 + EPSILON[model.precision] * rng.uniform(-1, 1, cotangent.shape)))
 
-    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        key, module, layer = keys[path], own[path], framework.layer(own[path])
+class _Pulling:
+    """The pass of :func:`pull_modules`: what the modules that run now hand to their parts."""
+
+    def __init__(
+        self, learner: Learner, keys: Mapping[str, str], store: CallStore, out: CallStore, nudged: bool
+    ) -> None:
+        self.learner, self.learning, self.framework = learner, learner.learning, learner.framework
+        self.model, self.keys, self.store, self.out, self.nudged = learner.model, keys, store, out, nudged
+        self.counts = defaultdict[str, int](int)
+        self.own = dict(self.framework.modules(self.model.root))
+        self.whole = {path for path, module in self.own.items() if is_whole(self.framework.layer(module))}
+        self.stack, self.strange = [_Frame()], list[str]()
+        self.rng = np.random.default_rng(1)
+
+    def wrap(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a module's forward that pulls its outputs back as it runs."""
+        key, layer, is_tensor = self.keys[path], self.framework.layer(self.own[path]), self.framework.is_tensor
 
         def forced(*args: Any, **kwargs: Any) -> Any:
-            call, counts[key] = counts[key], counts[key] + 1
-            recorded = store.read(key, call)
+            call, self.counts[key] = self.counts[key], self.counts[key] + 1
+            recorded = self.store.read(key, call)
             if recorded is None:
-                strange.append(key)
+                self.strange.append(key)
                 return forward(*args, **kwargs)
-            parent, frame = stack[-1], _Frame()
-            tensors = given(layer, args, kwargs, framework.is_tensor)
-            for index, tensor in enumerate(tensors):
-                cotangent = recorded.get(f"in.{index}'")
-                if cotangent is not None and learning.is_open(tensor):
-                    parent.given.append(tensor)
-                    parent.cotangents.append(framework.to_tensor(moved(cotangent), model.precision))
+            parent, frame = self.stack[-1], _Frame()
+            tensors = given(layer, args, kwargs, is_tensor)
+            self._note_given(parent, tensors, recorded)
             fresh: dict[str, Any] = {}
-
-            def enter(index: int, tensor: Any) -> Any:
-                array = recorded[f"in.{index}"]
-                if array.shape != tuple(tensor.shape):  # called otherwise, as the forward pass says
-                    return tensor
-                made = framework.to_tensor(array, model.precision)
-                if array.dtype.kind != "f":
-                    return made
-                fresh[f"input.{index}"] = learning.watched(made)
-                return fresh[f"input.{index}"].clone()  # a module may write into it
-
             if f"in.{len(tensors) - 1}" in recorded and f"in.{len(tensors)}" not in recorded:
-                entering = [enter(index, tensor) for index, tensor in enumerate(tensors)]
-                args, kwargs = exchanged((args, kwargs), tensors, entering, framework.is_tensor)
-            stack.append(frame)
+                entering = [self._enter(recorded, i, tensor, fresh) for i, tensor in enumerate(tensors)]
+                args, kwargs = exchanged((args, kwargs), tensors, entering, is_tensor)
+            self.stack.append(frame)
             try:
                 result = forward(*args, **kwargs)
             finally:
-                stack.pop()
-            learned = learning.parameters(model.root)
-            wanted = {**fresh, **frame.received}
-            own_names = [f"{path}.{name}" if path else name for name in framework.own_tensors(module)]
-            if path in whole:
-                own_names = [name for name in learned if name.startswith(f"{path}." if path else "")]
-            wanted |= {f"gradient.{name}": learned[name] for name in own_names if name in learned}
-            put_out = returned(layer, result, framework.is_tensor)
-            recorded |= {name: moved(array) for name, array in recorded.items() if name.endswith("'")}
-            out.write(key, call, _pulled(learner, module, put_out, recorded, frame, wanted))
-
-            def leave(index: int, tensor: Any) -> Any:
-                array = recorded.get(f"out.{index}")
-                if array is None or array.dtype.kind != "f" or array.shape != tuple(tensor.shape):
-                    return tensor
-                made = learning.watched(framework.to_tensor(array, model.precision))
-                parent.received[f"part.{key}#{call}.{index}"] = made
-                return made.clone()
-
-            leaving = [leave(index, tensor) for index, tensor in enumerate(put_out)]
-            return exchanged(result, put_out, leaving, framework.is_tensor)
+                self.stack.pop()
+            wanted = {**fresh, **frame.received, **self._gradients_of(path)}
+            put_out = returned(layer, result, is_tensor)
+            recorded |= {name: self._moved(array) for name, array in recorded.items() if name.endswith("'")}
+            self.out.write(key, call, _pulled(self.learner, self.own[path], put_out, recorded, frame, wanted))
+            leaving = [self._leave(recorded, i, tensor, parent, f"{key}#{call}") for i, tensor in enumerate(put_out)]
+            return exchanged(result, put_out, leaving, is_tensor)
 
         return forced
 
-    righted = paddles_backward(learner) if learner.side == "paddle" else contextlib.nullcontext()
-    with learner.in_training(), framework.module_by_module(), righted, wrapped_forwards(_paired(model, keys), wrap):
-        learner.forward(inputs)
-    out.close()
-    return strange
+    def _note_given(self, parent: _Frame, tensors: list[Any], recorded: Mapping[str, Array]) -> None:
+        """Note what the module that calls hands over, with the cotangents that come back to it."""
+        for index, tensor in enumerate(tensors):
+            cotangent = recorded.get(f"in.{index}'")
+            if cotangent is not None and self.learning.is_open(tensor):
+                parent.given.append(tensor)
+                parent.cotangents.append(self.framework.to_tensor(self._moved(cotangent), self.model.precision))
+
+    def _enter(self, recorded: Mapping[str, Array], index: int, tensor: Any, fresh: dict[str, Any]) -> Any:
+        """Return the recorded input in a tensor's place, to be watched under its name in ``fresh``."""
+        array = recorded[f"in.{index}"]
+        if array.shape != tuple(tensor.shape):  # called otherwise, as the forward pass says
+            return tensor
+        made = self.framework.to_tensor(array, self.model.precision)
+        if array.dtype.kind != "f":
+            return made
+        fresh[f"input.{index}"] = self.learning.watched(made)
+        return fresh[f"input.{index}"].clone()  # a module may write into it
+
+    def _gradients_of(self, path: str) -> dict[str, Any]:
+        """Return the parameters that are a module's own, by the name of their gradient."""
+        learned = self.learning.parameters(self.model.root)
+        names = [f"{path}.{name}" if path else name for name in self.framework.own_tensors(self.own[path])]
+        if path in self.whole:
+            names = [name for name in learned if name.startswith(f"{path}." if path else "")]
+        return {f"gradient.{name}": learned[name] for name in names if name in learned}
+
+    def _leave(self, recorded: Mapping[str, Array], index: int, tensor: Any, parent: _Frame, called: str) -> Any:
+        """Return the recorded output in a tensor's place, as what the module that calls receives."""
+        array = recorded.get(f"out.{index}")
+        if array is None or array.dtype.kind != "f" or array.shape != tuple(tensor.shape):
+            return tensor
+        made = self.learning.watched(self.framework.to_tensor(array, self.model.precision))
+        parent.received[f"part.{called}.{index}"] = made
+        return made.clone()
+
+    def _moved(self, cotangent: Array) -> Array:
+        if not self.nudged:
+            return cotangent
+        noise = self.rng.uniform(-1, 1, cotangent.shape)
+        return np.asarray(cotangent * (1 + EPSILON[self.model.precision] * noise))
 
 
 def _pulled(

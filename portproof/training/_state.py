@@ -182,6 +182,22 @@ def is_training(path: Path) -> bool:
     return path.suffix == ".safetensors" and "training" in open_checkpoint(path).about
 
 
+def require_same(path: Path, kept: Recipe, asked: Recipe) -> None:
+    """See that a training that is gone on with is the one that was asked for.
+
+    Raises:
+        BadInput: it is not.
+    """
+    one, two = asdict(kept), json.loads(json.dumps(asdict(asked)))
+    for name in one:
+        if json.loads(json.dumps(one[name])) != two[name]:
+            what = "the data has changed" if name == "fingerprint" else f"its {name} is {one[name]}"
+            raise BadInput(
+                f"'{path}' is another training: {what}, asked for is {two[name]}; "
+                "give what it began with, or another -o."
+            )
+
+
 def restore(learner: Learner, state: State) -> None:
     """Put a state into a learner that has made no step."""
     framework = learner.framework

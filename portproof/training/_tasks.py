@@ -20,7 +20,7 @@ from portproof.sides._workplace import Workplace
 from portproof.training._batches import Batch, Batches, image_size, test_batches
 from portproof.training._data import load_data
 from portproof.training._learner import Learner, ready_framework, with_steps
-from portproof.training._start import normalised_start
+from portproof.training._normalised import normalised_start
 from portproof.training._state import Recipe, load, restore, save
 
 #: Images at a time when nothing is learned.
