@@ -12,7 +12,7 @@ import numpy as np
 from portproof._errors import BadInput
 from portproof.judge._report import Report
 from portproof.ports._locate import Located, Project, find_port, resolve_callable
-from portproof.ports._port import Port, other
+from portproof.ports._port import SIDES, Port, Side
 
 Array = np.ndarray[Any, Any]
 AnyPort = Port | Located | str
@@ -91,9 +91,9 @@ def convert_state(
     from portproof.sides._given import plan_of
     from portproof.sides._session import Sessions
 
-    if to not in ("paddle", "torch"):
+    if to not in SIDES:
         raise BadInput(f"convert_state: to is 'paddle' or 'torch', found '{to}'.")
-    found, source = located(port), other(to)
+    found, source = located(port), Side(to).other
     chosen = dict(kwargs or {})
     plan = plan_of(found.port, None, lambda: Sessions(found, chosen))
     tensors = {name: Stored.of(_array(name, value)) for name, value in state.items()}

@@ -112,7 +112,7 @@ def prepare(folder: Path, seeds: int) -> None:
     from convert.googlenet import GOOGLENET
     from portproof.ports._inputs import make_batch
     from portproof.ports._locate import find_port
-    from portproof.runners import EAGER
+    from portproof.ports._port import Side
     from portproof.sides._session import Sessions
     from portproof.sides._sides import Sides
 
@@ -128,7 +128,7 @@ def prepare(folder: Path, seeds: int) -> None:
                 save_file(load_file(file), folder / f"{seed}-{side}.safetensors")
                 sides.do(side, "", Tasks.load, weights=file)
                 pending.append(sides.do(
-                    side, "", Tasks.run, runner=EAGER[side], inputs=inputs, out=folder / f"{seed}-{side}",
+                    side, "", Tasks.run, runner=Side(side).eager, inputs=inputs, out=folder / f"{seed}-{side}",
                     precisions=["float64", "float32"], single=0,
                 ))  # fmt: skip
                 exported = folder / f"{seed}-{side}.onnx"

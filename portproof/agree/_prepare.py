@@ -25,9 +25,8 @@ from portproof.agree._work import PACKAGES, Contender, Job
 from portproof.judge._floor import is_blind
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, artefact_path, resolve_callable
-from portproof.ports._port import TITLE, Port
+from portproof.ports._port import Port, Side
 from portproof.replay._oracle import Measuring
-from portproof.runners import EAGER
 from portproof.runners._choice import Choice, parse
 from portproof.sides._given import given_weights
 from portproof.sides._session import Sessions
@@ -99,7 +98,7 @@ def chosen(port: Port, options: AgreeOptions) -> list[Choice]:
     if not models:
         raise BadInput(f"port '{port.name}' is made of files; an oracle needs a side that is a model.")
     named = options.runners or (
-        *(EAGER[side] for side in reversed(models)), *(f"onnxruntime-{side}" for side in reversed(port.sides)),
+        *(side.eager for side in reversed(models)), *(f"onnxruntime-{side}" for side in reversed(port.sides)),
     )  # fmt: skip
     choices = [parse(name) for name in named]
     for choice in choices:
@@ -186,11 +185,11 @@ class Preparing:
         self.watch("preparing", None)
         yardstick = Yardstick(**base["yardstick"])
         sides: dict[str, str] = base["weights"]
-        lead: str = base["lead"]
+        lead = Side(base["lead"])
         about = {**self.common, "output": self.output, "batch": self.options.batch, "sets": list(sets)}
-        title = f"{TITLE[lead]} in float64"
+        title = f"{lead.title} in float64"
         oracle = _identified(
-            Contender("oracle", EAGER[lead], title, lead, "float64", self.options.threads, {}, sides[lead]), about
+            Contender("oracle", lead.eager, title, lead, "float64", self.options.threads, {}, sides[lead]), about
         )
         runners = tuple(_identified(self._contender(choice, sides), about) for choice in self.choices)
         job = Job(
@@ -271,7 +270,7 @@ class Preparing:
         made_from = {**self.common, "weights": weights[side], "kind": kind, "side": side}
 
         def make() -> list[tuple[str, str]]:
-            self.watch("preparing", f"the {TITLE[side]} {'export' if kind == 'onnx' else 'program'}")
+            self.watch("preparing", f"the {Side(side).title} {'export' if kind == 'onnx' else 'program'}")
             with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
                 state = self.store.fetch(weights[side], sessions.folder / "weights.safetensors")
                 session = sessions.open(side)

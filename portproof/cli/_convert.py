@@ -49,12 +49,13 @@ def convert(
     from portproof.convert._convert import Options
     from portproof.convert._convert import convert as run
     from portproof.convert._convert import suggest as write_suggestions
+    from portproof.ports._port import SIDES
     from portproof.render._terminal import watching
     from portproof.sides._given import plan_of
     from portproof.sides._session import Sessions
 
     for option, side in (("--from", source_side), ("--to", target_side)):
-        if side not in (None, "torch", "paddle"):
+        if side not in (None, *SIDES):
             raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
     options = Options(source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard))
     located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port

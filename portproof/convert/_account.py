@@ -9,6 +9,7 @@ from typing import Any
 
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._layers import BY_NAME, same_layer
+from portproof.ports._port import Side
 from portproof.ports._weightmap import Permute, Reshape, Split, WeightMap, fill, match
 
 
@@ -119,7 +120,7 @@ class _Builder:
 
     def leave_out(self) -> None:
         """Settle what the author ignores and the buffers that a layer has in one framework only."""
-        for side, entries in (("torch", self.torch), ("paddle", self.paddle)):
+        for side, entries in ((Side.TORCH, self.torch), (Side.PADDLE, self.paddle)):
             for name, entry in list(entries.items()):
                 reason = self.weights.reason_to_ignore(name)
                 if reason is None and side == "torch" and entry.layer in BY_NAME:
@@ -156,13 +157,13 @@ class _Builder:
 
     def tie(self) -> None:
         """Give the further names of a tensor to the row of its first one."""
-        for side, entries in (("torch", self.torch), ("paddle", self.paddle)):
+        for side, entries in ((Side.TORCH, self.torch), (Side.PADDLE, self.paddle)):
             for name, entry in list(entries.items()):
                 at = next((i for i, row in enumerate(self.rows) if entry.tied and entry.tied in row.names(side)), None)
                 if at is None or self.rows[at].transform in ("split", "reshape"):
                     continue
                 row = self.rows[at]
-                if len(row.names("paddle" if side == "torch" else "torch")) > 1:
+                if len(row.names(side.other)) > 1:
                     continue
                 torch = (*row.torch, name) if side == "torch" else row.torch
                 paddle = (*row.paddle, name) if side == "paddle" else row.paddle
@@ -174,8 +175,8 @@ class _Builder:
 
     def split(self, whole: Entry, transform: Split, names: tuple[str, ...]) -> None:
         """Pair one tensor with the equal parts of it on the other side."""
-        part_side = "paddle" if transform.whole == "torch" else "torch"
-        entries = self.paddle if part_side == "paddle" else self.torch
+        part_side = Side(transform.whole).other
+        entries = self.paddle if part_side is Side.PADDLE else self.torch
         missing = [name for name in names if name not in entries]
         if missing:
             text = f"{transform.whole} splits {_show(whole)} into {', '.join(names)}; {part_side} has no {missing[0]}"

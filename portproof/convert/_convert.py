@@ -29,7 +29,7 @@ from portproof.convert._account import Account, Row
 from portproof.convert._table import map_csv, near_misses, read_map
 from portproof.convert._transfer import counters, require_fit, transferred
 from portproof.frameworks._entries import Entry
-from portproof.ports._port import other
+from portproof.ports._port import Side
 
 Progress = Callable[[str], None]
 
@@ -122,7 +122,7 @@ def convert(plan: Plan, source: Path, target: Path, options: Options, progress: 
     require_writable(target)
     checkpoint = open_checkpoint(source)
     side = _source_side(checkpoint, options)
-    towards = options.target_side or FORMATS[target_format][1] or other(side)
+    towards = options.target_side or FORMATS[target_format][1] or Side(side).other
     owner = FORMATS[target_format][1]
     if owner not in (None, towards):
         raise BadInput(f"'{target}': {FORMATS[target_format][0]} holds {owner}'s layouts, and --to says {towards}.")
@@ -158,7 +158,7 @@ def towards_side(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: 
     if towards == side:
         if plan.own is None:
             return tensors
-        return towards_side(plan.own, towards_side(plan, tensors, side, other(side)), other(side), side)
+        return towards_side(plan.own, towards_side(plan, tensors, side, Side(side).other), Side(side).other, side)
     left_out = {name for ignored_side, name, _ in plan.account.ignored if ignored_side == towards}
     own = counters([entry for entry in plan.entries[towards] if entry.name in left_out])
     return transferred(tensors, plan.account.rows, towards) | own
@@ -200,7 +200,7 @@ def _read_back(source: Checkpoint, target: Path, plan: Plan, side: str, towards:
     """
     back: Mapping[str, Stored] = open_checkpoint(target).tensors
     if towards == side and plan.own is not None:
-        back = transferred(back, plan.own.account.rows, other(side))
+        back = transferred(back, plan.own.account.rows, Side(side).other)
     if towards != side or plan.own is not None:
         back = transferred(back, plan.account.rows, side)
     for name, stored in _followed(back, progress).items():

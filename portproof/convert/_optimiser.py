@@ -25,7 +25,7 @@ from portproof.checkpoints import _paddle as paddle_files
 from portproof.checkpoints._pickle import is_tensor
 from portproof.convert._convert import Plan
 from portproof.convert._transfer import transferred
-from portproof.ports._port import other
+from portproof.ports._port import Side
 
 SUFFIX = ".pdopt"
 #: Paddle's name of a state to torch's, where both have it.
@@ -126,7 +126,7 @@ def _moved(
     plan: Plan, slots: Mapping[str, Mapping[str, Stored]], towards: str, named: Callable[[str, str], str], path: Path
 ) -> dict[str, Stored]:
     """Return all states in the other side's names and layouts; one of another shape than its parameter is copied."""
-    side = other(towards)
+    side = Side(towards).other
     shapes = {entry.name: entry.shape for entry in plan.entries[side]}
     moved: dict[str, Stored] = {}
     for slot, states in slots.items():

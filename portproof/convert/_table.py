@@ -18,7 +18,7 @@ from portproof._errors import BadInput
 from portproof.checkpoints import DTYPES, Stored
 from portproof.convert._account import Account, Row
 from portproof.frameworks._entries import Entry
-from portproof.ports._port import other
+from portproof.ports._port import LEADING, Side
 
 COLUMNS = ("torch", "paddle", "transform", "torch_shape", "paddle_shape", "dtype")
 _JOIN = " + "
@@ -32,9 +32,7 @@ def map_csv(account: Account, entries: Mapping[str, list[Entry]]) -> str:
     table = csv.writer(text, lineterminator="\n")
     table.writerow(COLUMNS)
     for row in account.rows:
-        shapes = [
-            _JOIN.join(_shape(known[side][name].shape) for name in row.names(side)) for side in ("torch", "paddle")
-        ]
+        shapes = [_JOIN.join(_shape(known[side][name].shape) for name in row.names(side)) for side in LEADING]
         dtype = known["torch"][row.torch[0]].dtype
         table.writerow([_JOIN.join(row.torch), _JOIN.join(row.paddle), _transform(row), *shapes, dtype])
     for side, name, reason in account.ignored:
@@ -203,7 +201,7 @@ def shape_towards(row: Row, side: str, shapes: list[tuple[int, ...]]) -> list[tu
         whole[row.axis] //= count
         shapes = [tuple(whole)] * count
     turned = [shape if axes is None else tuple(shape[axis] for axis in axes) for shape in shapes]
-    if len(row.names(other(side))) == 1:
+    if len(row.names(Side(side).other)) == 1:
         return turned
     whole = list(turned[0])
     whole[row.axis] = sum(shape[row.axis] for shape in turned)

@@ -13,7 +13,7 @@ from portproof.checkpoints import Checkpoint, Stored, dtype_of, is_floating
 from portproof.convert._account import Account, Row
 from portproof.convert._table import near_misses, shape_towards
 from portproof.frameworks._entries import Entry
-from portproof.ports._port import other
+from portproof.ports._port import Side
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 
@@ -26,7 +26,7 @@ def transferred(tensors: Mapping[str, Stored], rows: Sequence[Row], target: str)
         rows: what corresponds.
         target: ``"paddle"`` or ``"torch"``.
     """
-    source = other(target)
+    source = Side(target).other
     made: dict[str, Stored] = {}
     for row in rows:
         parts = [tensors[name] for name in row.names(source)]
@@ -46,9 +46,9 @@ class _Made:
         row, axes, count = self.row, self.row.axes_towards(self.target), len(self.row.names(self.target))
         arrays = [part.read() for part in self.parts]
         if row.transform == "tied":
-            for name, array in zip(row.names(other(self.target))[1:], arrays[1:], strict=True):
+            for name, array in zip(row.names(Side(self.target).other)[1:], arrays[1:], strict=True):
                 if array.tobytes() != arrays[0].tobytes():
-                    first = row.names(other(self.target))[0]
+                    first = row.names(Side(self.target).other)[0]
                     raise BadInput(f"'{name}' and '{first}' are one tensor in the model, and differ in the file.")
             return np.ascontiguousarray(arrays[0] if axes is None else _turned(arrays[0], axes))
         if row.shapes is not None:
@@ -94,7 +94,8 @@ def transfer_present(tensors: Mapping[str, np.ndarray[Any, Any]], account: Accou
         replace(row, torch=row.torch[:1], paddle=row.paddle[:1]) if row.transform == "tied" else row
         for row in account.rows
     ]
-    rows = tuple(row for row in first if all(name in tensors for name in row.names(other(target))))
+    source = Side(target).other
+    rows = tuple(row for row in first if all(name in tensors for name in row.names(source)))
     return transfer(tensors, Account(rows, (), ()), target, {})
 
 

@@ -25,6 +25,7 @@ from portproof.faults._sight import Answer, read
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located, resolve_callable
+from portproof.ports._port import Side
 from portproof.replay._judge import settle_accepted
 from portproof.replay._replay import Replay, Replayed
 from portproof.sides._session import Sessions
@@ -216,8 +217,8 @@ class _Campaign:
             for lead, planted in ((one, two), (two, one))
         }
         passes = {planted: replay.submit() for planted, replay in replays.items()}
-        judged: dict[str, Replayed] = {}
-        asked: list[tuple[str, Future[list[Shown]]]] = []
+        judged: dict[Side, Replayed] = {}
+        asked: list[tuple[Side, Future[list[Shown]]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
             judged[planted] = clean = replay.judge(passes[planted])
             culprits, _ = settle_accepted(port.accepted, clean.culprits, clean.found)

@@ -9,6 +9,7 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof.graphs._blamed import NodeTap, PassBlame
+from portproof.ports._port import LEADING
 from portproof.replay._taps import TapStore
 from portproof.sides._workplace import Workplace
 
@@ -34,7 +35,7 @@ class GraphTasks:
         from portproof.graphs._match import match_graphs
 
         one, two = (load_graph(path) for path in artefacts)
-        return list(match_graphs(one, two, load_file(inputs), ("torch", "paddle")).differences)
+        return list(match_graphs(one, two, load_file(inputs), LEADING).differences)
 
     def blame_export(
         self, artefact: Path, exporter: str, keys: dict[str, str], inputs: Path, folder: Path

@@ -19,7 +19,7 @@ from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, resolve_callable
-from portproof.ports._port import TITLE
+from portproof.ports._port import Side
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
 
@@ -101,7 +101,7 @@ def plant_training_faults(
             for side in sides.live:
                 trajectories.begin(side, "probe", options).result()
                 for name in sides.do(side, "listing faults", TrajectoryTasks.faults, run="probe").result():
-                    watch("planting", f"{name}, {TITLE[side]}, {chosen.get('optimizer', 'its own optimiser')}")
+                    watch("planting", f"{name}, {side.title}, {chosen.get('optimizer', 'its own optimiser')}")
                     planted.append(_plant(trajectories, options, side, name))
                     watch("planting", None)
                 sides.do(side, "listing faults", TrajectoryTasks.end, run="probe").result()
@@ -127,7 +127,7 @@ def print_training_faults(found: TrainingFaults, console: Console) -> None:
     for planted in found.planted:
         right = planted.caught and planted.named
         step = "-" if planted.parted is None else str(planted.parted + 1)
-        where = f"{TITLE[planted.side]} {planted.optimizer}".strip()
+        where = f"{Side(planted.side).title} {planted.optimizer}".strip()
         table.add_row(planted.fault, where, step, Text(planted.why or "nothing", style="" if right else "bold red"))
     console.print(table)
     caught = sum(planted.caught for planted in found.planted)

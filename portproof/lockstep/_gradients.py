@@ -28,7 +28,7 @@ from portproof.lockstep._backward import CallStore
 from portproof.lockstep._deviations import BACKWARD, RECIPROCAL
 from portproof.lockstep._spread import Spread, between, flat, joined
 from portproof.lockstep._tasks import GradientTasks
-from portproof.ports._port import TITLE
+from portproof.ports._port import Side
 from portproof.sides._sides import Sides
 from portproof.sides._wire import P, R, Task
 
@@ -121,8 +121,8 @@ class Backward:
         culprits, deviations = self._settle(pulls)
         text = "it is called in training where the other side does not call it"
         culprits += [Culprit(side, key, "wiring", "backward", text) for key, side in strange.items()]
-        title = f"{TITLE[self.follower]} gradients"
-        source = f"{TITLE[self.lead]} gradients (oracle)"
+        title = f"{self.follower.title} gradients"
+        source = f"{self.lead.title} gradients (oracle)"
         drawn = list(dict.fromkeys(pull.key for pull in pulls if pull.random))
         worst = max((pull for pull in pulls if not pull.random), key=lambda pull: pull.ratio, default=pulls[0])
         verdict: Verdict = "divergent" if culprits else "inconclusive" if drawn else "equivalent"
@@ -244,7 +244,7 @@ class Backward:
 
     def _spreads(
         self, prefix: str, names: Sequence[str], own: Mapping[str, Array], expected: Mapping[str, Array],
-        noisy: Mapping[str, Sequence[Mapping[str, Array]]],
+        noisy: Mapping[Side, Sequence[Mapping[str, Array]]],
     ) -> dict[str, Spread]:  # fmt: skip
         """Measure the floor of one head's gradients: how far each side's own runs lie apart."""
         theirs = []

@@ -29,7 +29,7 @@ from portproof.lockstep._spread import Spread, between, flat, joined
 from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import resolve_callable
-from portproof.ports._port import TITLE
+from portproof.ports._port import Side
 from portproof.sides._sides import Sides
 from portproof.sides._wire import P, R, Task
 from portproof.training._learning import SHAPED
@@ -124,7 +124,7 @@ class Trajectory:
         value = finite(self.ratio)
         spread = f"over all steps and tensors, at most {self.scaled_rms:.1e} of scale in root mean square"
         worst = Worst(f"{kind} {name}, step {self.worst_step + 1}", value, None, self.scaled, None, note=spread)
-        target = f"{TITLE[follower]} {options.precision} training, {self.steps} steps"
+        target = f"{follower.title} {options.precision} training, {self.steps} steps"
         reason = f"they part at step {self.parting.step + 1}: {self.parting.why}" if self.parting else None
         verdict: Verdict = "divergent" if self.parting else "equivalent"
         if self.blind == 0:
@@ -135,7 +135,7 @@ class Trajectory:
             verdict = "equivalent" if options.precision == "float32" else "inconclusive"
             moved = f"rounding alone moves the loss of one side by {self.floors[-1]:.0e} of it"
             reason = f"judged up to step {self.blind}; from step {self.blind + 1} on, {moved}"
-        source = f"{TITLE[lead]} training (oracle)"
+        source = f"{lead.title} training (oracle)"
         return Hop("training", source, target, options.precision, label, verdict, worst, reason)
 
     def culprits(self) -> list[Culprit]:
@@ -346,7 +346,7 @@ class _Judge:
 
     def _look_plain(self, cause: str, plain: Arrays, other: Arrays, floors: Mapping[str, Spread]) -> None:
         """See what lies apart where one known cause is left as it is, at the first step where anything does."""
-        found = plain if self.lead == "torch" else self._own(plain, "torch")
+        found = plain if self.lead is Side.TORCH else self._own(plain, Side.TORCH)
         sizes = [
             difference.rms
             for name, floor in floors.items()
@@ -356,7 +356,7 @@ class _Judge:
         if sizes:
             self.met[cause] = max(sizes)
 
-    def _floor(self, name: str, nudged: Mapping[str, Sequence[Arrays]], clean: Mapping[str, Arrays]) -> Spread:
+    def _floor(self, name: str, nudged: Mapping[Side, Sequence[Arrays]], clean: Mapping[Side, Arrays]) -> Spread:
         """Return the noise floor at a tensor, from each side's nudged runs and its clean one."""
         precision = self.options.precision
         spreads = [
@@ -415,7 +415,7 @@ class _Judge:
             assert self.moment is not None
             steps, before, labels = self.moment
             why = explain(
-                (TITLE[self.lead], TITLE[self.follower]), steps, before, self.apart,
+                (self.lead.title, self.follower.title), steps, before, self.apart,
                 (self.rates[self.lead], self.rates[self.follower]), labels,
             )  # fmt: skip
             parting = Parting(self.parted, self.apart, why)

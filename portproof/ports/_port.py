@@ -5,26 +5,53 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal
 
 from portproof._errors import BadInput
 from portproof.ports._weightmap import WeightMap
 
-SideName = Literal["paddle", "torch"]
-SIDES: tuple[SideName, SideName] = ("paddle", "torch")
 Factory = str | Callable[..., Any]
 
 _FLOATS = ("float16", "bfloat16", "float32", "float64")
 _INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
-TITLE = {"torch": "torch", "paddle": "Paddle"}
+
+class Side(StrEnum):
+    """One of the two models; its value is what files, JSON and the command line call it."""
+
+    PADDLE = "paddle"
+    TORCH = "torch"
+
+    __repr__ = str.__repr__
+
+    @property
+    def title(self) -> str:  # type: ignore[override]  # of a side, not of a string
+        """Return what people call it."""
+        return "Paddle" if self is Side.PADDLE else "torch"
+
+    @property
+    def other(self) -> Side:
+        """Return the opposite side."""
+        return Side.TORCH if self is Side.PADDLE else Side.PADDLE
+
+    @property
+    def eager(self) -> str:
+        """Return the runner that is its reference."""
+        return "paddle-dygraph" if self is Side.PADDLE else "torch-eager"
 
 
-def other(side: str) -> SideName:
+SIDES = tuple(Side)
+#: In the order in which they lead: where both run, torch's float64 run is the oracle.
+LEADING = (Side.TORCH, Side.PADDLE)
+TITLE = {side.value: side.title for side in Side}
+
+
+def other(side: str) -> Side:
     """Return the opposite side."""
-    return "torch" if side == "paddle" else "paddle"
+    return Side(side).other
 
 
 @dataclass(frozen=True)
@@ -197,7 +224,7 @@ class Port:
         return self.paddle if side == "paddle" else self.torch
 
     @property
-    def sides(self) -> tuple[SideName, ...]:
+    def sides(self) -> tuple[Side, ...]:
         """The sides that this port has."""
         return tuple(side for side in SIDES if self.factory(side) is not None)
 

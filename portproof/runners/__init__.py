@@ -14,13 +14,13 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from portproof._errors import BadInput
-from portproof.ports._port import Port
+from portproof.ports._port import LEADING, Port
 
 if TYPE_CHECKING:
     import numpy as np
 
 #: The runner that is each side's reference.
-EAGER = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
+EAGER = {side.value: side.eager for side in LEADING}
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,10 @@ def _exports(name: str, title: str, path: str, needs: tuple[str, ...], **more: A
     """Return one runner an export."""
     return tuple(
         RunnerInfo(
-            name.format(side=side), side, f"{title}, {which} export", path,
+            name.format(side=side), side, f"{title}, {side.title} export", path,
             needs=needs, process="runtime", artefact="onnx", **more,
         )
-        for side, which in (("torch", "torch"), ("paddle", "Paddle"))
+        for side in LEADING
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ from portproof._errors import BadInput, ModelRaised
 from portproof.convert._account import Account, known_parts, match_states
 from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
-from portproof.sides._pairs import Pairs, pair_modules
+from portproof.ports._port import LEADING, Side
+from portproof.sides._pairs import Described, Pairs, pair_modules
 from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Description, Tasks
 from portproof.sides._wire import P, R, Task
@@ -53,8 +54,8 @@ class Sides:
         self.folder = sessions.folder
         self.watch: Watch = watch or (lambda *_: None)
         port = sessions.located.port
-        self.live: list[str] = [side for side in ("torch", "paddle") if side in port.sides and not port.artefact(side)]
-        self.prefix = dict.fromkeys(self.live, "")
+        self.live: Sequence[Side] = [side for side in LEADING if side in port.sides and not port.artefact(side)]
+        self.prefix: dict[str, str] = dict.fromkeys(self.live, "")
         self.described: dict[str, Description] = {}
         self.account = Account((), (), ())
         self.seconds: dict[str, float] = {}
@@ -99,7 +100,7 @@ class Sides:
         self.described = {side: future.result() for side, future in described.items()}
         if len(self.live) < 2:
             return self.account
-        entries = {
+        entries: dict[str, list[Entry]] = {
             side: [_inside(self.prefix[side], entry) for entry in self.described[side].entries] for side in self.live
         }
         torch = [(_join(self.prefix["torch"], path), *rest) for path, *rest in self.described["torch"].modules]
@@ -121,7 +122,7 @@ class Sides:
 
     def pairs(self) -> Pairs:
         """Pair the modules of the two sides, once they are matched."""
-        described = {side: self.described[side].modules for side in self.live}
+        described: Described = {side: self.described[side].modules for side in self.live}
         return pair_modules(described, self.local_paddle_path)
 
     def require_match(self) -> Account:

@@ -11,8 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof.ports._port import TITLE, other
-from portproof.runners import EAGER
+from portproof.ports._port import Side
 from portproof.sides._session import Session
 from portproof.sides._tasks import Tasks
 from portproof.training._opened import Opened
@@ -20,7 +19,7 @@ from portproof.training._tasks import TrainingTasks
 from portproof.training._trained import Agreement
 
 
-def agreements(opened: Opened, sides: Sequence[str]) -> tuple[Agreement, ...]:
+def agreements(opened: Opened, sides: Sequence[Side]) -> tuple[Agreement, ...]:
     """Ask every side and both exports what they see in the test images with each side's trained weights.
 
     Args:
@@ -39,12 +38,12 @@ def agreements(opened: Opened, sides: Sequence[str]) -> tuple[Agreement, ...]:
     labels = np.array(opened.sides[sides[0]].call(TrainingTasks.labels))
     found: list[Agreement] = []
     for trained in sides:
-        opposite = other(trained)
+        opposite = trained.other
         raw = load_file(trained_weights(opened, trained))
         files = {trained: raw, opposite: opened.carried(raw, opposite)}
         with ThreadPoolExecutor(2) as pool:
             said = list(pool.map(_say, [opened] * 2, files, files.values(), [runtime] * 2))
-        truth = said[0][TITLE[trained]]
+        truth = said[0][trained.title]
         for runner, says in {**said[0], **said[1]}.items():
             differing = {name: int(np.count_nonzero(says[name] != truth[name])) for name in truth}
             accuracy = {name: float(np.mean(says[name] == labels)) for name in truth}
@@ -57,17 +56,17 @@ def trained_weights(opened: Opened, side: str) -> Path:
     return opened.folder / f"trained-{side}.safetensors"
 
 
-def _say(opened: Opened, side: str, tensors: Mapping[str, Any], runtime: Session) -> dict[str, dict[str, Any]]:
+def _say(opened: Opened, side: Side, tensors: Mapping[str, Any], runtime: Session) -> dict[str, dict[str, Any]]:
     """Return what a side and its export say of the test images with some weights."""
     weights, artefact = opened.folder / f"agree-{side}.safetensors", opened.folder / f"agree-{side}.onnx"
     says = [opened.folder / f"says-{side}-{i}.safetensors" for i in range(2)]
     save_arrays(weights, dict(tensors))
     opened.progress.doing(side, "seeing the test images")
-    opened.sides[side].call(TrainingTasks.predict, runner=EAGER[side], out=says[0], weights=weights)
+    opened.sides[side].call(TrainingTasks.predict, runner=side.eager, out=says[0], weights=weights)
     opened.progress.doing(side, "exporting to ONNX")
     _export(opened, side, weights, artefact)
     runtime.call(TrainingTasks.predict, runner=f"onnxruntime-{side}", out=says[1], artefact=artefact)
-    return {TITLE[side]: load_file(says[0]), f"{TITLE[side]} export, ONNX Runtime": load_file(says[1])}
+    return {side.title: load_file(says[0]), f"{side.title} export, ONNX Runtime": load_file(says[1])}
 
 
 def _export(opened: Opened, side: str, weights: Path, artefact: Path) -> None:

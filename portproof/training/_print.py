@@ -11,7 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from portproof.ports._port import TITLE
+from portproof.ports._port import Side
 from portproof.training._trained import Rows, Trained
 
 #: Steps that the figures beside the bar are averaged over.
@@ -91,7 +91,7 @@ def print_trained(trained: Trained, console: Console) -> None:
     for side, test in trained.tests.items():
         images, minutes = test["step"] * trained.recipe["batch"], trained.seconds[side] / 60
         shown = [f"{test[name]:.2%}" for name in outputs]
-        table.add_row(TITLE[side], str(test["step"]), str(images), f"{minutes:.1f}", *shown)
+        table.add_row(Side(side).title, str(test["step"]), str(images), f"{minutes:.1f}", *shown)
     console.print(table)
     if trained.same_bytes is not None:
         console.print(
@@ -108,7 +108,7 @@ def print_trained(trained: Trained, console: Console) -> None:
             counts = [
                 Text(str(found.differing[name]), style="red" if found.differing[name] else "green") for name in outputs
             ]
-            table.add_row(TITLE[found.weights], found.runner, str(found.images), *counts)
+            table.add_row(Side(found.weights).title, found.runner, str(found.images), *counts)
         console.print(table)
     if trained.unavailable:
         console.print(Text(f"not asked whether anybody agrees: {trained.unavailable}", style="yellow"))

@@ -21,6 +21,7 @@ from portproof._errors import BadInput, Unavailable
 from portproof._machine import host, thread_budget
 from portproof.checkpoints import Stored, write_checkpoint
 from portproof.ports._locate import Located
+from portproof.ports._port import LEADING, Side
 from portproof.sides._session import Sessions
 from portproof.sides._tasks import Tasks
 from portproof.training._agreement import agreements, trained_weights
@@ -44,7 +45,7 @@ def train(located: Located, options: TrainOptions, progress: Progress) -> Traine
         BadInput: an option, the data or a file is wrong; what was kept so far is as it was.
         Unavailable: a framework, the data set's package or the device is not there.
     """
-    sides = [side for side in ("torch", "paddle") if options.side in (side, "both")]
+    sides = [side for side in LEADING if options.side in (side, "both")]
     for side in sides:
         if side not in located.port.sides:
             raise BadInput(f"port '{located.port.name}' has no {side} side; --side takes {located.port.sides[0]}.")
@@ -60,7 +61,7 @@ def train(located: Located, options: TrainOptions, progress: Progress) -> Traine
                 options.out.rmdir()  # where nothing came to be kept
 
 
-def _train(located: Located, options: TrainOptions, sides: list[str], progress: Progress) -> Trained:
+def _train(located: Located, options: TrainOptions, sides: list[Side], progress: Progress) -> Trained:
     for side in sides:
         if (options.out / side / STATE).is_file() and not options.resume:
             raise BadInput(
@@ -87,8 +88,9 @@ class _Run:
     """One call of ``train``."""
 
     def __init__(
-        self, sessions: Sessions, sides: list[str], left: Mapping[str, State], options: TrainOptions, progress: Progress
-    ) -> None:
+        self, sessions: Sessions, sides: list[Side], left: Mapping[Side, State], options: TrainOptions,
+        progress: Progress,
+    ) -> None:  # fmt: skip
         self.opened = Opened(sessions, options, progress)
         self.sides, self.left, self.options, self.progress = sides, left, options, progress
         self.port = sessions.located.port
