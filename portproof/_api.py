@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput
+from portproof._numbers import Array
 from portproof.judge._report import Report
 from portproof.ports._locate import Located, Project, find_port, resolve_callable
 from portproof.ports._port import SIDES, Port, Side
 
-Array = np.ndarray[Any, Any]
 AnyPort = Port | Located | str
 
 

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from portproof._errors import BadInput, one_line
+from portproof._numbers import Array
 
 #: A document is held in memory several times over while it is read.
 _LONGEST_JSON = 256 << 20
@@ -119,7 +120,7 @@ def _umask() -> int:
     return mask
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
+def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays by name.
 
     Raises:
@@ -131,7 +132,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray[Any, Any]]) -> None:
         raise BadInput(f"cannot write '{path}' ({one_line(error, 120)}); make room, or set TMPDIR.") from error
 
 
-def hash_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+def hash_arrays(arrays: Mapping[str, Array]) -> str:
     """Hash names, shapes, dtypes and bytes, independent of the order of names."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import BadInput
+from portproof._numbers import Array
 from portproof.agree._images import Picture, read_bytes
 from portproof.ports._inputs import decode_photograph, preprocessing
 from portproof.ports._locate import resolve_callable
@@ -71,7 +72,7 @@ class Pictures:
         if unit not in self._held:  # the process that read them has ended
             self.read(unit, pictures)
         begun = time.perf_counter()
-        rows: list[np.ndarray[Any, Any]] = []
+        rows: list[Array] = []
         unreadable: dict[int, str] = {}
         for number, (picture, content) in enumerate(zip(pictures, self._held.pop(unit), strict=True)):
             try:
@@ -99,7 +100,7 @@ def predict(runner: Any, inputs: Path, out: Path, batch: int, output: str) -> fl
     begun = time.perf_counter()
     rows = load_file(inputs)
     count = len(next(iter(rows.values())))
-    found: list[np.ndarray[Any, Any]] = []
+    found: list[Array] = []
     for first in range(0, count, batch):
         numbers = [min(number, count - 1) for number in range(first, first + batch)]
         whole = {

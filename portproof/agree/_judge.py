@@ -6,14 +6,11 @@ import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from portproof._numbers import extreme_factor
+from portproof._numbers import Array, extreme_factor
 from portproof.judge._floor import Floor, multiple
-
-Array = np.ndarray[Any, Any]
 
 #: Classes that count as an answer beside the first.
 TOP = 5

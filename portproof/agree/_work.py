@@ -19,6 +19,7 @@ from safetensors.numpy import load, load_file, save
 from portproof._disk import hash_json
 from portproof._errors import BadInput, PortproofError, Unavailable, WorkerDied, WorkerHung
 from portproof._machine import instruction_sets, package_versions
+from portproof._numbers import Array
 from portproof.agree._images import Picture
 from portproof.agree._judge import Tally, Yardstick, record, tally
 from portproof.agree._ship import unpack
@@ -27,8 +28,6 @@ from portproof.agree._tasks import AgreeTasks, PictureTasks
 from portproof.sides._session import Place, WorkerSession, memory_folder, scratch_folder
 from portproof.sides._tasks import Tasks
 from portproof.sides._wire import P, R, Task
-
-Array = np.ndarray[Any, Any]
 
 #: A process that ends is started again so many times for one unit: what kills it twice will kill it again.
 _STARTS = 2

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import PortproofError, Unavailable
+from portproof._numbers import Arrays
 from portproof.bench._tasks import BenchTasks
 from portproof.judge._floor import Floor
 from portproof.judge._hops import judge_outputs
@@ -25,8 +25,6 @@ from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
 from portproof.sides._weights import load_weights
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)

@@ -11,18 +11,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory
 from portproof._machine import peak_memory
+from portproof._numbers import Array
 from portproof.bench import _clock
 from portproof.bench._gpu import gpu_state
 from portproof.bench._proof import busy_threads, involuntary_switches, thread_times
 from portproof.runners import RunnerInfo, RunnerJob
-
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 #: Calls whose lateness is measured.
 _LATE_CALLS = 5
@@ -112,7 +110,7 @@ def _require_packages(info: RunnerInfo) -> None:
             raise Unavailable(f"{package} is not installed")
 
 
-def _bound(runner: Any, rows: Arrays) -> Callable[[], object]:
+def _bound(runner: Any, rows: Mapping[str, Array]) -> Callable[[], object]:
     """Return a call on rows that lie on the device already."""
     if not hasattr(runner, "bind"):
         raise Unavailable("it cannot be timed where its data is: it has no bind()")
@@ -167,7 +165,7 @@ def _late(runner: Any, call: Callable[[], object]) -> float | None:
     return statistics.median(shares)
 
 
-def _events(runner: Any, rows: Arrays) -> list[float]:
+def _events(runner: Any, rows: Mapping[str, Array]) -> list[float]:
     """Return device times of a few calls by events, where the framework has them, to stand beside the wall clock."""
     timer = getattr(getattr(runner, "framework", None), "event_times", None)
     if timer is None or not hasattr(runner, "enqueue"):

@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from portproof._errors import BadInput
-from portproof.checkpoints._stored import Array, Checkpoint, FilePart, Stored, dtype_of
+from portproof._numbers import Array
+from portproof.checkpoints._stored import Checkpoint, FilePart, Stored, dtype_of
 
 #: TensorProto.DataType.
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",

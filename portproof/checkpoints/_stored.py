@@ -12,8 +12,7 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput
-
-Array = np.ndarray[Any, Any]
+from portproof._numbers import Array
 
 #: The dtypes that are read and written, as NumPy and ml_dtypes name them.
 DTYPES = (

@@ -20,8 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from portproof._errors import BadInput
+from portproof._numbers import Array
 from portproof.checkpoints._pickle import LIMIT, Described, Machine, checked_shape, numpy_names, only_tensors, piece
-from portproof.checkpoints._stored import Array, Checkpoint, FilePart, Stored, dtype_of, notes
+from portproof.checkpoints._stored import Checkpoint, FilePart, Stored, dtype_of, notes
 
 _STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from portproof._errors import BadInput
+from portproof._numbers import Array, Arrays
 from portproof.checkpoints import Checkpoint, Stored, dtype_of, is_floating
 from portproof.convert._account import Account, Row
 from portproof.convert._table import near_misses, shape_towards
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import Side
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def transferred(tensors: Mapping[str, Stored], rows: Sequence[Row], target: str) -> dict[str, Stored]:
@@ -42,7 +40,7 @@ class _Made:
     def __init__(self, row: Row, target: str, parts: Sequence[Stored], index: int) -> None:
         self.row, self.target, self.parts, self.index = row, target, parts, index
 
-    def __call__(self) -> np.ndarray[Any, Any]:
+    def __call__(self) -> Array:
         row, axes, count = self.row, self.row.axes_towards(self.target), len(self.row.names(self.target))
         arrays = [part.read() for part in self.parts]
         if row.transform == "tied":
@@ -61,7 +59,7 @@ class _Made:
         return arrays[0] if axes is None and count == 1 else np.ascontiguousarray(arrays[0])
 
 
-def _turned(array: np.ndarray[Any, Any], axes: tuple[int, ...]) -> np.ndarray[Any, Any]:
+def _turned(array: Array, axes: tuple[int, ...]) -> Array:
     """Return an array with its axes permuted; a matrix by cache lines, which is five times as fast as NumPy's copy."""
     if axes != (1, 0) or not array.size:
         return array.transpose(axes)
@@ -72,7 +70,7 @@ def _turned(array: np.ndarray[Any, Any], axes: tuple[int, ...]) -> np.ndarray[An
     return turned
 
 
-def transfer(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, target: str, own: Arrays) -> Arrays:
+def transfer(tensors: Mapping[str, Array], account: Account, target: str, own: Arrays) -> Arrays:
     """Return arrays in the other side's names and layouts, bit for bit.
 
     Args:
@@ -85,7 +83,7 @@ def transfer(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, targ
     return {**own, **{name: stored.read() for name, stored in made.items()}}
 
 
-def transfer_present(tensors: Mapping[str, np.ndarray[Any, Any]], account: Account, target: str) -> Arrays:
+def transfer_present(tensors: Mapping[str, Array], account: Account, target: str) -> Arrays:
     """Return, in the other side's names and layouts, those rows of an account of which every tensor is there.
 
     A tensor with several names goes by its first one, as parameters and their gradients do.

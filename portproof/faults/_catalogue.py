@@ -11,10 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
+from portproof._numbers import Array
 from portproof._tree import leaves, rebuild
 from portproof.faults._kinds import (
-    Array,
-    Arrays,
     Fault,
     Kind,
     Site,
@@ -152,7 +151,7 @@ def _exchange(site: Site, mean: str, variance: str) -> None:
 # Changes of what a module returns.
 
 
-def _relu(function: Callable[[Array], Array]) -> Callable[[Site, Arrays, Array], Array]:
+def _relu(function: Callable[[Array], Array]) -> Callable[[Site, Sequence[Array], Array], Array]:
     return lambda site, received, returned: function(received[0])
 
 
@@ -160,7 +159,7 @@ def _gelu(x: Array) -> Array:
     return np.asarray(0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
 
 
-def _other_pool(site: Site, received: Arrays, returned: Array) -> Array:
+def _other_pool(site: Site, received: Sequence[Array], returned: Array) -> Array:
     """The mean where the pool takes the largest, and the other way round."""
     kernel, stride, padding = (site.settings[name] for name in ("kernel_size", "stride", "padding"))
     fill = 0.0 if site.layer.startswith("Max") else -np.inf
@@ -172,16 +171,16 @@ def _other_pool(site: Site, received: Arrays, returned: Array) -> Array:
     return np.asarray(windows.mean((-1, -2)) if site.layer.startswith("Max") else windows.max((-1, -2)))
 
 
-def _flattened_last(site: Site, received: Arrays, returned: Array) -> Array:
+def _flattened_last(site: Site, received: Sequence[Array], returned: Array) -> Array:
     return np.moveaxis(received[0], 1, -1).reshape(returned.shape)
 
 
-def _softmax(site: Site, received: Arrays, returned: Array) -> Array:
+def _softmax(site: Site, received: Sequence[Array], returned: Array) -> Array:
     raised = np.exp(returned - returned.max(-1, keepdims=True))
     return np.asarray(raised / raised.sum(-1, keepdims=True))
 
 
-def _with_nan(site: Site, received: Arrays, returned: Array) -> Array:
+def _with_nan(site: Site, received: Sequence[Array], returned: Array) -> Array:
     returned.flat[returned.size // 2] = np.nan
     return returned
 
@@ -224,7 +223,7 @@ def _concatenated(site: Site) -> list[int]:
     return widths if len(widths) > 1 and sum(widths) == whole[1] else []
 
 
-def _last_first(site: Site, received: Arrays, returned: Array) -> Array:
+def _last_first(site: Site, received: Sequence[Array], returned: Array) -> Array:
     return np.roll(returned, _concatenated(site)[-1], axis=1)
 
 
@@ -416,7 +415,7 @@ def _setting_kinds() -> list[Kind]:
 def _output_kinds() -> list[Kind]:
     def one(
         name: str,
-        change: Callable[[Site, Arrays, Array], Array],
+        change: Callable[[Site, Sequence[Array], Array], Array],
         where: Callable[[Site], bool],
         why: Callable[[Site], str] | None = None,
     ) -> Kind:

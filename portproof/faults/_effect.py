@@ -7,7 +7,7 @@ single element. Nothing here is imported from the code whose sight is being meas
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from portproof._errors import ModelRaised
 from portproof._tree import leaves, rebuild
-from portproof.frameworks._model import Arrays, Model, wrapped_forwards
+from portproof.frameworks._model import Model, wrapped_forwards
 
+#: Not from ``_numbers``: a fault's effect is decided without the comparison.
 Array = np.ndarray[Any, Any]
 
 #: Units in the last place of an element beyond which a fault is effective.
@@ -59,7 +60,7 @@ class CleanRun:
         first: per module path, what its first call received and returned.
     """
 
-    def __init__(self, model: Model, inputs: Arrays) -> None:
+    def __init__(self, model: Model, inputs: Mapping[str, Array]) -> None:
         self._model, self._inputs = model, inputs
         self._modules = model.framework.modules(model.root)
         self._calls: dict[tuple[str, int], tuple[list[Array], list[Array], Any]] = {}

@@ -14,15 +14,13 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput
+from portproof._numbers import Array
 from portproof._tree import leaves, rebuild
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._settings import read_settings, write_setting
 from portproof.ports._locate import import_attribute
 from portproof.ports._port import Port
-
-Array = np.ndarray[Any, Any]
-Arrays = Sequence[Array]
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,9 @@ class Site:
         children: its direct children.
     """
 
-    def __init__(self, model: Model, path: str, module: Any, calls: tuple[Arrays, Arrays] | None) -> None:
+    def __init__(
+        self, model: Model, path: str, module: Any, calls: tuple[Sequence[Array], Sequence[Array]] | None
+    ) -> None:
         self.model, self.path, self.module = model, path, module
         self.layer = model.framework.layer(module)
         self.settings = read_settings(model.framework.side, self.layer, module)
@@ -120,7 +120,7 @@ class Site:
             yield
 
 
-def survey(model: Model, calls: Mapping[str, tuple[Arrays, Arrays]]) -> list[Site]:
+def survey(model: Model, calls: Mapping[str, tuple[Sequence[Array], Sequence[Array]]]) -> list[Site]:
     """Return every module of a model as a site.
 
     Args:
@@ -189,7 +189,7 @@ def changes_setting(change: Callable[[Site], Mapping[str, Any]]) -> Plant:
     return plant
 
 
-def changes_output(change: Callable[[Site, Arrays, Array], Array]) -> Plant:
+def changes_output(change: Callable[[Site, Sequence[Array], Array], Array]) -> Plant:
     """Return ``plant``: the first tensor returned replaced by ``change(site, received, returned)``."""
 
     @contextmanager

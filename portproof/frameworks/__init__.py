@@ -11,7 +11,7 @@ from portproof._errors import Unavailable
 from portproof.frameworks._entries import Entry
 
 if TYPE_CHECKING:
-    import numpy as np
+    from portproof._numbers import Array
 
 INSTALL = {
     "torch": "pip install 'portproof[torch]'",
@@ -39,7 +39,7 @@ class Framework(Protocol):
         ``hollow``: its parameters have shapes and dtypes but no memory; see :meth:`lent`.
         """
 
-    def lent(self, module: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> AbstractContextManager[None]:
+    def lent(self, module: Any, arrays: Mapping[str, Array]) -> AbstractContextManager[None]:
         """Put arrays in the place of a module's own parameters and buffers, for the time of the block."""
 
     def modules(self, model: Any) -> list[tuple[str, Any]]:
@@ -57,7 +57,7 @@ class Framework(Protocol):
     def own_tensors(self, module: Any) -> dict[str, Any]:
         """Return a module's own parameters and buffers, without its children's."""
 
-    def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+    def write(self, tensor: Any, array: Array) -> None:
         """Overwrite a parameter or buffer in place, cast to its dtype."""
 
     def round_settings(self, model: Any) -> dict[str, int]:
@@ -66,10 +66,10 @@ class Framework(Protocol):
     def is_tensor(self, value: object) -> bool:
         """Whether a value is one of the framework's tensors."""
 
-    def to_tensor(self, array: np.ndarray[Any, Any], precision: str | None = None) -> Any:
+    def to_tensor(self, array: Array, precision: str | None = None) -> Any:
         """Copy an array to a tensor, of the same dtype or, for a floating array, in a precision."""
 
-    def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
+    def to_array(self, tensor: Any) -> Array:
         """Copy a tensor to an array of the same dtype; bfloat16, which NumPy has not, becomes float32."""
 
     def no_grad(self) -> AbstractContextManager[Any]:

@@ -7,16 +7,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from portproof._errors import BadInput, ModelRaised, one_line, require_memory
+from portproof._numbers import Array
 from portproof._tree import name_outputs
 from portproof.frameworks import Framework
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._layers import is_whole
 from portproof.ports._port import Port
 
-Arrays = Mapping[str, np.ndarray[Any, Any]]
+Arrays = Mapping[str, Array]
 
 
 class Model:
@@ -60,7 +59,7 @@ class Model:
         """Describe the state dict."""
         return self.framework.entries(self.root)
 
-    def state(self, names: Collection[str] | None = None) -> dict[str, np.ndarray[Any, Any]]:
+    def state(self, names: Collection[str] | None = None) -> dict[str, Array]:
         """Copy the state dict, or the tensors named."""
         kept = {name: t for name, t in self._tensors().items() if names is None or name in names}
         return {name: self.framework.to_array(tensor) for name, tensor in kept.items()}
@@ -99,7 +98,7 @@ class Model:
             return (tensors,), {}
         return ((), tensors) if self.port.call == "keyword" else (tuple(tensors.values()), {})
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, inputs: Arrays) -> dict[str, Array]:
         """Run the model.
 
         Args:

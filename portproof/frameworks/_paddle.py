@@ -14,6 +14,7 @@ warnings.filterwarnings("ignore", message="No ccache found")
 import paddle  # noqa: E402
 
 from portproof._errors import Unavailable  # noqa: E402
+from portproof._numbers import Array  # noqa: E402
 from portproof.frameworks._entries import Entry, further_names  # noqa: E402
 from portproof.frameworks._layers import layer_type  # noqa: E402
 
@@ -57,7 +58,7 @@ class PaddleFramework:
         return model
 
     @contextmanager
-    def lent(self, module: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[None]:
+    def lent(self, module: Any, arrays: Mapping[str, Array]) -> Iterator[None]:
         homes = {name: module._parameters if name in module._parameters else module._buffers for name in arrays}
         before = {name: home[name] for name, home in homes.items()}
         for name, array in arrays.items():
@@ -99,7 +100,7 @@ class PaddleFramework:
         named |= dict(module.named_buffers(include_sublayers=False))
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
-    def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+    def write(self, tensor: Any, array: Array) -> None:
         tensor.set_value(self.to_tensor(array, str(tensor.dtype).removeprefix("paddle.")))
 
     def round_settings(self, model: Any) -> dict[str, int]:
@@ -108,15 +109,15 @@ class PaddleFramework:
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, paddle.Tensor)
 
-    def to_tensor(self, array: np.ndarray[Any, Any], precision: str | None = None) -> Any:
+    def to_tensor(self, array: Array, precision: str | None = None) -> Any:
         if precision == "bfloat16" and array.dtype.kind == "f":
             return paddle.to_tensor(array).astype(precision)
         return paddle.to_tensor(array if precision is None or array.dtype.kind != "f" else array.astype(precision))
 
-    def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
+    def to_array(self, tensor: Any) -> Array:
         if tensor.dtype == paddle.bfloat16:
             tensor = tensor.astype("float32")
-        copied: np.ndarray[Any, Any] = np.array(tensor.numpy(), order="C")
+        copied: Array = np.array(tensor.numpy(), order="C")
         return copied
 
     def no_grad(self) -> AbstractContextManager[Any]:

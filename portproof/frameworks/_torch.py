@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from portproof._errors import Unavailable
+from portproof._numbers import Array
 from portproof.frameworks._entries import Entry, further_names
 from portproof.frameworks._layers import FLOAT32_SETTINGS, layer_type
 
@@ -51,7 +52,7 @@ class TorchFramework:
         return model.to(*where, getattr(torch, dtype)).eval()
 
     @contextmanager
-    def lent(self, module: Any, arrays: Mapping[str, np.ndarray[Any, Any]]) -> Iterator[None]:
+    def lent(self, module: Any, arrays: Mapping[str, Array]) -> Iterator[None]:
         before = self.own_tensors(module)
         # Through the module's own attributes: recurrent layers keep lists of their weights up to date there.
         for name, array in arrays.items():
@@ -94,7 +95,7 @@ class TorchFramework:
         named = dict(module.named_parameters(recurse=False)) | dict(module.named_buffers(recurse=False))
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
-    def write(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+    def write(self, tensor: Any, array: Array) -> None:
         with torch.no_grad():
             tensor.copy_(torch.tensor(array))
 
@@ -112,15 +113,15 @@ class TorchFramework:
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, torch.Tensor)
 
-    def to_tensor(self, array: np.ndarray[Any, Any], precision: str | None = None) -> Any:
+    def to_tensor(self, array: Array, precision: str | None = None) -> Any:
         dtype = getattr(torch, precision) if precision is not None and array.dtype.kind == "f" else None
         return torch.tensor(array, dtype=dtype, device=self.device)
 
-    def to_array(self, tensor: Any) -> np.ndarray[Any, Any]:
+    def to_array(self, tensor: Any) -> Array:
         tensor = tensor.detach().cpu()
         if tensor.dtype == torch.bfloat16:
             tensor = tensor.float()
-        copied: np.ndarray[Any, Any] = np.array(tensor.numpy(), order="C")
+        copied: Array = np.array(tensor.numpy(), order="C")
         return copied
 
     def no_grad(self) -> AbstractContextManager[Any]:

@@ -6,22 +6,18 @@ import ast
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 
-from portproof._numbers import compare
+from portproof._numbers import Array, compare
 from portproof.graphs._blamed import NodeTap, PassBlame
 from portproof.graphs._interpret import Graph, load_graph
 from portproof.judge._floor import FLOOR_MULTIPLE, Floor, measure_floor, ratio
 from portproof.replay._taps import RETURNED, TapDifference, TapStore
 
-Array = np.ndarray[Any, Any]
-Arrays = Mapping[str, Array]
-
 #: Runs a model: its bytes, whether the runtime may rewrite it, and names of passes that it must leave out.
-Run = Callable[[bytes, bool, Collection[str], Arrays], dict[str, Array]]
+Run = Callable[[bytes, bool, Collection[str], Mapping[str, Array]], dict[str, Array]]
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
@@ -57,7 +53,7 @@ def _scopes(node: onnx.NodeProto) -> list[str]:
     return []
 
 
-def force_graph(graph: Graph, taps: Mapping[str, str], inputs: Arrays, store: TapStore) -> list[NodeTap]:
+def force_graph(graph: Graph, taps: Mapping[str, str], inputs: Mapping[str, Array], store: TapStore) -> list[NodeTap]:
     """Interpret a graph with every paired tensor replaced by the recording, and compare what it computed there.
 
     Args:
@@ -93,7 +89,7 @@ def _between(proto: onnx.ModelProto, index: int, taps: Mapping[str, str]) -> str
     return ", ".join(f"{node.op_type} '{node.name}'" for node in reversed(named))
 
 
-def blame_runtime(path: str, inputs: Arrays, run: Run) -> list[str]:
+def blame_runtime(path: str, inputs: Mapping[str, Array], run: Run) -> list[str]:
     """Name the nodes that a runtime computes wrongly although their inputs are right.
 
     Args:
@@ -121,7 +117,7 @@ def blame_runtime(path: str, inputs: Arrays, run: Run) -> list[str]:
     return named
 
 
-def blame_optimiser(path: str, inputs: Arrays, run: Run, passes: Sequence[str]) -> PassBlame:
+def blame_optimiser(path: str, inputs: Mapping[str, Array], run: Run, passes: Sequence[str]) -> PassBlame:
     """Find the optimiser passes and the first subgraph that they break.
 
     A tap would change what the optimiser does, so each tensor is tried as the only output of an extracted subgraph;
@@ -164,7 +160,7 @@ def blame_optimiser(path: str, inputs: Arrays, run: Run, passes: Sequence[str]) 
 
 
 def _with_floors(
-    proto: onnx.ModelProto, inputs: Arrays
+    proto: onnx.ModelProto, inputs: Mapping[str, Array]
 ) -> Iterator[tuple[onnx.NodeProto, dict[str, Array], dict[str, Floor]]]:
     """Yield each node, the float64 values so far, and the floors of its floating outputs.
 

@@ -21,11 +21,9 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_resize import Resize as Reference
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
+from portproof._numbers import Array
 from portproof.graphs._recurrent import GRU, LSTM
 from portproof.ports._port import Port
-
-Array = np.ndarray[Any, Any]
-Arrays = Mapping[str, Array]
 
 _FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
 
@@ -304,7 +302,7 @@ class Graph:
             require_memory(error)
             raise Unavailable(f"the graph cannot be interpreted: {one_line(error)}") from error
 
-    def steps(self, inputs: Arrays) -> Iterator[tuple[int, Any, dict[str, Array]]]:
+    def steps(self, inputs: Mapping[str, Array]) -> Iterator[tuple[int, Any, dict[str, Array]]]:
         """Yield each node's index, the node, and all values so far, after it has run; values may be overwritten.
 
         Raises:
@@ -333,7 +331,7 @@ class Graph:
         inputs = [value.name for value in self.proto.graph.input if value.name not in stored]
         port.require_interface(title, inputs, [value.name for value in self.proto.graph.output])
 
-    def run(self, inputs: Arrays) -> dict[str, Array]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Return the graph's outputs."""
         results: dict[str, Array] = {}
         for _, _, values in self.steps(inputs):

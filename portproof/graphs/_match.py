@@ -17,9 +17,8 @@ import onnx
 from onnx import defs, helper, numpy_helper
 
 from portproof._errors import BadInput
+from portproof._numbers import Array
 from portproof.graphs._interpret import Graph
-
-Array = np.ndarray[Any, Any]
 
 _PASS_THROUGH = {"Identity", "Dropout", "Cast"}
 #: Two operands of these may come in either order, bit for bit.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-Array = np.ndarray[Any, Any]
+from portproof._numbers import Array
 
 
 def _sigmoid(x: Array) -> Array:

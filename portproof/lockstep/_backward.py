@@ -21,14 +21,12 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._numbers import EPSILON
+from portproof._numbers import EPSILON, Array
 from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._layers import is_whole
 from portproof.frameworks._model import wrapped_forwards
 from portproof.lockstep._deviations import BACKWARD, factors_of, paddles_backward
 from portproof.training._learner import Learner
-
-Array = np.ndarray[Any, Any]
 
 
 class CallStore:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from portproof._numbers import Array
 from portproof.frameworks._model import wrapped_forwards
 from portproof.frameworks._settings import read_settings
 
 if TYPE_CHECKING:
     from portproof.training._learner import Learner
 
-Array = np.ndarray[Any, Any]
 
 #: Settings of torch's optimisers that Paddle keeps as float32 whatever the dtype of the parameters.
 FLOAT32_OPTIMISER: dict[str, tuple[str, ...]] = {"SGD": ("momentum", "weight_decay"), "AdamW": ("weight_decay",)}

@@ -13,11 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from portproof._numbers import EPSILON
+from portproof._numbers import EPSILON, Array
 from portproof.judge._floor import FLOOR_MULTIPLE
-
-Array = np.ndarray[Any, Any]
-Arrays = Mapping[str, Array]
 
 #: Elements of a tensor that a rule is fitted to, and the fewest that it needs.
 _SAMPLE, _FEWEST = 4096, 12
@@ -42,7 +39,7 @@ class Step:
         settings: of the optimiser.
     """
 
-    arrays: Arrays
+    arrays: Mapping[str, Array]
     said: Mapping[str, Any]
     settings: Mapping[str, Any]
 

@@ -20,7 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import finite
-from portproof._numbers import EPSILON, Difference, compare
+from portproof._numbers import EPSILON, Array, Difference, compare
 from portproof.convert._transfer import transfer_present
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Culprit, Deviation, Hop, Verdict, Worst
@@ -31,8 +31,6 @@ from portproof.lockstep._tasks import GradientTasks
 from portproof.ports._port import Side
 from portproof.sides._sides import Sides
 from portproof.sides._wire import P, R, Task
-
-Array = np.ndarray[Any, Any]
 
 #: Perturbed runs that the floor of an end-to-end gradient is pooled over.
 PERTURBED = 2

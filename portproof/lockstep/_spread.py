@@ -9,14 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-
-from portproof._numbers import EPSILON, Difference, compare, extreme_factor
+from portproof._numbers import EPSILON, Array, Difference, compare, extreme_factor
 from portproof.judge._floor import FLOOR_MULTIPLE
-
-Array = np.ndarray[Any, Any]
 
 #: From how many numbers on an error of exactly zero, on both sides, is no luck: such a product must agree exactly.
 _EXACT_COUNT = 64

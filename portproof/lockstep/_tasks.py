@@ -11,7 +11,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._numbers import EPSILON
+from portproof._numbers import EPSILON, Array
 from portproof._tree import leaves
 from portproof.frameworks._model import wrapped_forwards
 from portproof.frameworks._settings import read_settings
@@ -22,8 +22,6 @@ from portproof.runners import RunnerJob
 from portproof.sides._workplace import Workplace
 from portproof.training._learner import Learner, ready_framework, with_steps
 from portproof.training._learning import SHAPED
-
-Array = np.ndarray[Any, Any]
 
 
 class GradientTasks:

@@ -20,6 +20,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import finite, save_arrays
+from portproof._numbers import Array, Arrays
 from portproof.convert._transfer import transfer_present
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Culprit, Deviation, Hop, Verdict, Worst
@@ -33,9 +34,6 @@ from portproof.ports._port import Side
 from portproof.sides._sides import Sides
 from portproof.sides._wire import P, R, Task
 from portproof.training._learning import SHAPED
-
-Array = np.ndarray[Any, Any]
-Arrays = dict[str, Array]
 
 #: Rows of a batch where a row is large, and where it is small.
 _FEW, _MANY, _LARGE = 2, 16, 16_384

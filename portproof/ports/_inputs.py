@@ -14,9 +14,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from portproof._errors import BadInput, one_line
+from portproof._numbers import Array
 from portproof.ports._port import Input, Port
-
-Array = np.ndarray[Any, Any]
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

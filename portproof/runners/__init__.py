@@ -17,7 +17,7 @@ from portproof._errors import BadInput
 from portproof.ports._port import LEADING, Port
 
 if TYPE_CHECKING:
-    import numpy as np
+    from portproof._numbers import Array
 
 #: The runner that is each side's reference.
 EAGER = {side.value: side.eager for side in LEADING}
@@ -79,7 +79,7 @@ class Runner(Protocol):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
 
-    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """Map input arrays, rows first, to output arrays by name."""
 
     def evidence(self) -> dict[str, Any]:

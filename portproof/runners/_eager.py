@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import numpy as np
-
+from portproof._numbers import Array
 from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
 from portproof.frameworks._model import Model
 from portproof.ports._locate import resolve_factory
 from portproof.runners import RunnerJob
-
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 class Eager:
@@ -43,7 +40,7 @@ class Eager:
     def __exit__(self, *_: object) -> None:
         del self.model
 
-    def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, inputs: Mapping[str, Array]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return what the model is called with, on its device."""
         return self.model.arguments(inputs)
 
@@ -51,7 +48,7 @@ class Eager:
         """Return one call of the model on these arguments."""
         return lambda: self.model.root(*args, **kwargs)
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if type(self).callable is Eager.callable and type(self).arguments is Eager.arguments:
             return self.model.run(inputs)  # the plain way, which also says where a model raised
         with self.framework.no_grad():
@@ -59,7 +56,7 @@ class Eager:
         named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)
         return {name: self.framework.to_array(tensor) for name, tensor in named.items()}
 
-    def enqueue(self, inputs: Arrays) -> Callable[[], None]:
+    def enqueue(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs that are on the device already; on a GPU it may return before it is finished."""
         with self.framework.no_grad():
             call = self.callable(*self.arguments(inputs))
@@ -70,7 +67,7 @@ class Eager:
 
         return enqueued
 
-    def bind(self, inputs: Arrays) -> Callable[[], None]:
+    def bind(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs that are on the device already, finished when it returns."""
         enqueued = self.enqueue(inputs)
 

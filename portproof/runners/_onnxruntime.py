@@ -12,10 +12,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import onnxruntime
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
+from portproof._numbers import Array
 from portproof.runners import RunnerJob
 from portproof.runners._placement import on_the_cpu
 
@@ -40,9 +40,7 @@ def preload() -> None:
             onnxruntime.preload_dlls(directory=folder)
 
 
-def run_bytes(
-    model: bytes, optimise: bool, without: Collection[str], inputs: Mapping[str, np.ndarray[Any, Any]]
-) -> dict[str, np.ndarray[Any, Any]]:
+def run_bytes(model: bytes, optimise: bool, without: Collection[str], inputs: Mapping[str, Array]) -> dict[str, Array]:
     """Run a model that is in memory on the CPU, with some optimiser passes left out; returns all its outputs."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
@@ -193,11 +191,11 @@ class OnnxRuntime:
     def __exit__(self, *_: object) -> None:
         del self.session
 
-    def run(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         names = list(self.job.port.outputs)
         return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
 
-    def bind(self, inputs: Mapping[str, np.ndarray[Any, Any]]) -> Callable[[], None]:
+    def bind(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs and outputs that are bound to the device: run() would copy both ways."""
         device = "cpu" if self.job.device == "cpu" else "cuda"
         binding = self.session.io_binding()

@@ -10,9 +10,8 @@ import numpy as np
 import openvino
 
 from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory
+from portproof._numbers import Array
 from portproof.runners import RunnerJob
-
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 class OpenVino:
@@ -66,17 +65,17 @@ class OpenVino:
     def __exit__(self, *_: object) -> None:
         del self.request, self.model
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         found = self.request.infer(dict(inputs))
         return {name: np.array(found[name]) for name in self.job.port.outputs}
 
-    def bind(self, inputs: Arrays) -> Callable[[], None]:
+    def bind(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs that the request holds already."""
         for name, array in inputs.items():
             self.request.set_tensor(name, openvino.Tensor(np.ascontiguousarray(array)))
         return lambda: self.request.infer()
 
-    def stream(self, inputs: Arrays, seconds: float) -> tuple[int, float]:
+    def stream(self, inputs: Mapping[str, Array], seconds: float) -> tuple[int, float]:
         """Run requests in parallel for a time; returns how many finished and the seconds that they took."""
         queue = openvino.AsyncInferQueue(self.model)
         begun, count = time.perf_counter(), 0

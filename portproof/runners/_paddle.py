@@ -10,13 +10,11 @@ import numpy as np
 import paddle
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
+from portproof._numbers import Array
 from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
 from portproof.runners._eager import Eager
-
-Arrays = Mapping[str, np.ndarray[Any, Any]]
-
 
 #: The executor of programs starts threads of its own, one a core and more, whatever it was given.
 _SERIAL = {"FLAGS_new_executor_serial_run": True}
@@ -72,7 +70,7 @@ class Program:
     def __exit__(self, *_: object) -> None:
         del self.layer
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         tensors = [self.framework.to_tensor(inputs[name]) for name in self.job.port.inputs]
         with self.framework.no_grad():
             result = self.layer(*tensors)
@@ -141,19 +139,19 @@ class Inference:
         self._outputs = {}
         del self.predictor
 
-    def _put(self, inputs: Arrays) -> None:
+    def _put(self, inputs: Mapping[str, Array]) -> None:
         known = set(self.predictor.get_input_names())
         if known != set(inputs):
             raise BadInput(f"'{self.job.artefact}' has inputs {sorted(known)}, the port names {sorted(inputs)}.")
         for name, array in inputs.items():
             self.predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(array))
 
-    def run(self, inputs: Arrays) -> dict[str, np.ndarray[Any, Any]]:
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         self._put(inputs)
         self.predictor.run()
         return {name: handle.copy_to_cpu() for name, handle in self._outputs.items()}
 
-    def bind(self, inputs: Arrays) -> Callable[[], None]:
+    def bind(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs that are on the device already, finished when it returns."""
         self._put(inputs)
 

@@ -7,13 +7,11 @@ import shutil
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import numpy as np
 import torch
 
 from portproof._errors import Unavailable
+from portproof._numbers import Array
 from portproof.runners._eager import Eager
-
-Arrays = Mapping[str, np.ndarray[Any, Any]]
 
 
 class ChannelsLast(Eager):
@@ -26,7 +24,7 @@ class ChannelsLast(Eager):
         self.model.root.to(memory_format=self.layout)
         return self
 
-    def arguments(self, inputs: Arrays) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, inputs: Mapping[str, Array]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         args, kwargs = super().arguments(inputs)
         ordered = [self._ordered(value) for value in args]
         return tuple(ordered), {name: self._ordered(value) for name, value in kwargs.items()}

@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from portproof._disk import read_json, write_text
 from portproof._errors import BadInput, one_line
+from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
 
-Arrays = dict[str, np.ndarray[Any, Any]]
 CAPTURE_VERSION = 1
 
 

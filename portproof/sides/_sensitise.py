@@ -16,11 +16,10 @@ from typing import Any
 
 import numpy as np
 
+from portproof._numbers import Array
 from portproof._tree import leaves
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
-
-Array = np.ndarray[Any, Any]
 
 #: Half-width of the uniform draw of a channel's mean, in its standard deviations.
 SHIFT = 0.5

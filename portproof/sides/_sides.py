@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import BadInput, ModelRaised
+from portproof._numbers import Arrays
 from portproof.convert._account import Account, known_parts, match_states
 from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
@@ -23,7 +23,6 @@ from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Description, Tasks
 from portproof.sides._wire import P, R, Task
 
-Arrays = dict[str, np.ndarray[Any, Any]]
 Watch = Callable[[str, str | None], None]
 
 

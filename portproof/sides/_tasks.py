@@ -16,6 +16,7 @@ from safetensors.numpy import load_file
 from portproof._disk import save_arrays
 from portproof._errors import BadInput
 from portproof._machine import host
+from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._export import export
 from portproof.frameworks._model import whole_layers
@@ -26,8 +27,6 @@ from portproof.runners import find_runner
 from portproof.sides._capture import Manifest, write_manifest
 from portproof.sides._sensitise import sensitise
 from portproof.sides._workplace import Workplace
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)

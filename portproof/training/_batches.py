@@ -9,16 +9,14 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from portproof._errors import BadInput
+from portproof._numbers import Array
 from portproof.ports._inputs import normalised
 from portproof.ports._port import Port
 from portproof.training._data import DataSet, Part
-
-Array = np.ndarray[Any, Any]
 
 #: What is cut out of an image: this share of the largest box of the input's shape, as ImageNet classifiers are tested.
 BOX = 7 / 8

@@ -9,14 +9,12 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from portproof._errors import BadInput, Unavailable
+from portproof._numbers import Array
 from portproof.ports._inputs import SUFFIXES, read_photograph
-
-Array = np.ndarray[Any, Any]
 
 #: Share of a data set without a test part of its own that is held out, class by class.
 HELD_OUT = 0.2

@@ -14,6 +14,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, ModelRaised, one_line, require_memory
+from portproof._numbers import Array
 from portproof._tree import leaves, name_outputs, rebuild
 from portproof.frameworks import Framework, load_framework
 from portproof.frameworks._layers import is_whole
@@ -23,8 +24,6 @@ from portproof.ports._port import Port
 from portproof.runners import RunnerJob
 from portproof.training._batches import DROPOUT
 from portproof.training._learning import load_learning
-
-Array = np.ndarray[Any, Any]
 
 #: How a dropout in training chooses: by masks that both sides share, as the framework does it, or not at all.
 DROPOUTS = ("shared", "own", "off")

@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput
+from portproof._numbers import Arrays
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
 from portproof.convert._account import Account
 from portproof.convert._transfer import transfer, transfer_present
 from portproof.training._learner import Learner
 from portproof.training._learning import SHAPED
 
-Arrays = dict[str, np.ndarray[Any, Any]]
 _MODEL, _OPTIMISER = "model/", "optimiser/"
 
 
