@@ -12,7 +12,7 @@ import numpy as np
 from portproof._errors import BadInput
 from portproof._numbers import Array
 from portproof.judge._report import Report
-from portproof.ports._locate import Located, Project, find_port, resolve_callable
+from portproof.ports._locate import Located, Project, find_port
 from portproof.ports._port import SIDES, Port, Side
 
 AnyPort = Port | Located | str
@@ -155,7 +155,7 @@ def export(
     with Sessions(found, dict(kwargs or {})) as sessions:
         session = sessions.open(side)
         inputs, state = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"
-        batch = make_batch(found.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
+        batch = make_batch(found.port, rows=2)
         save_arrays(inputs, batch.arrays)
         if weights is not None:
             save_arrays(state, given_weights(Path(weights), {side: session})[0])

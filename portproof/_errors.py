@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import re
+from collections.abc import Sequence
 
 
 class PortproofError(Exception):
@@ -108,6 +109,11 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     lines = [line.strip() for line in plain.splitlines() if line.strip(" -\t")]
     text = f"{type(error).__name__}: " + " ".join(lines)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def and_more(messages: Sequence[str]) -> str:
+    """Return the first of some messages and, where there are others, how many."""
+    return messages[0] + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else "")
 
 
 class ExportFailed(BadInput):

@@ -18,7 +18,6 @@ from portproof._errors import BadInput
 from portproof._numbers import Array
 from portproof.agree._images import Picture, read_bytes
 from portproof.ports._inputs import decode_photograph, preprocessing
-from portproof.ports._locate import resolve_callable
 from portproof.ports._port import Port
 
 
@@ -56,7 +55,7 @@ class Pictures:
     def __init__(self, port: Port) -> None:
         self._name = image_input(port)
         declared = port.inputs[self._name]
-        self._transform = preprocessing(declared, lambda name: resolve_callable(name, "preprocess"))
+        self._transform = preprocessing(declared)
         self._shape = declared.concrete(1)[1:]
         self._held: dict[int, list[bytes]] = {}
 

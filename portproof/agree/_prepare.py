@@ -24,7 +24,7 @@ from portproof.agree._store import Store
 from portproof.agree._work import PACKAGES, Contender, Job
 from portproof.judge._floor import is_blind
 from portproof.ports._inputs import make_batch
-from portproof.ports._locate import Located, artefact_path, resolve_callable
+from portproof.ports._locate import Located, artefact_path
 from portproof.ports._port import Port, Side
 from portproof.replay._oracle import Measuring
 from portproof.runners._choice import Choice, parse
@@ -244,7 +244,7 @@ class Preparing:
             out = sides.folder / "factory.safetensors"
             sides.open[lead].call(Tasks.save_state, out=out)
             return "factory", sides.spread(load_file(out), lead)
-        batch = make_batch(self.port, resolve=lambda name: resolve_callable(name, "preprocess"))
+        batch = make_batch(self.port)
         inputs = sides.folder / "inputs.safetensors"
         save_arrays(inputs, batch.arrays)
         return "sensitised", sides.spread(*sides.sensitise(inputs, self.options.seed, thread_budget()))
@@ -277,7 +277,7 @@ class Preparing:
                 session.call(Tasks.load, weights=state)
                 path = sessions.folder / "model.onnx"
                 if kind == "onnx":
-                    batch = make_batch(self.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
+                    batch = make_batch(self.port, rows=2)
                     inputs = sessions.folder / "inputs.safetensors"
                     save_arrays(inputs, batch.arrays)
                     session.call(Tasks.export, inputs=inputs, out=path)

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from portproof._errors import BadInput
 from portproof._machine import thread_budget
 from portproof.bench._result import Skipped, Suite
 from portproof.ports._port import Port
 from portproof.runners import RunnerInfo, runners
-from portproof.runners._choice import Choice, parse
+from portproof.runners._choice import Choice, select
 
 
 def choose(port: Port, suite: Suite) -> tuple[list[Choice], list[Skipped]]:
@@ -19,13 +18,7 @@ def choose(port: Port, suite: Suite) -> tuple[list[Choice], list[Skipped]]:
         BadInput: a named runner does not exist, is named twice, or has nothing to run in this port.
     """
     if suite.runners:
-        choices = [parse(name) for name in suite.runners]
-        names = [choice.name for choice in choices]
-        for choice in choices:
-            if names.count(choice.name) > 1:
-                raise BadInput(f"runner '{choice.name}' is named twice.")
-            if choice.info.side not in port.sides or port.artefact(choice.info.side):
-                raise BadInput(f"runner '{choice.info.name}' has nothing to run in port '{port.name}'.")
+        choices = select(port, suite.runners)
     else:
         choices = [choice for info in runners().values() for choice in variants(info)]
         choices = [choice for choice in choices if choice.info.side in port.sides]

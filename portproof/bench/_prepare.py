@@ -19,7 +19,6 @@ from portproof.judge._floor import Floor
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Hop
 from portproof.ports._inputs import make_batch
-from portproof.ports._locate import resolve_callable
 from portproof.replay._oracle import Measuring
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
@@ -97,7 +96,7 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
     """
     port = sessions.located.port
     sides = Sides(sessions)
-    batch = make_batch(port, resolve=lambda name: resolve_callable(name, "preprocess"))
+    batch = make_batch(port)
     inputs = folder / "inputs.safetensors"
     save_arrays(inputs, batch.arrays)
     sides.require_match()

@@ -157,14 +157,13 @@ def match(
     from portproof.graphs._interpret import load_graph
     from portproof.graphs._match import fixed_rows, match_graphs, renamed
     from portproof.ports._inputs import make_batch, take_rows
-    from portproof.ports._locate import resolve_callable
 
     bound_memory()  # a stranger's graph is run here
     located = find_port_named(port)
     names = dict(pair_of("--rename", "OLD=NEW", text) for text in rename or [])
     protos = [load_graph(path) for path in (first, second)]
     one = min(fixed_rows(proto) or 2 for proto in protos)
-    batch = make_batch(located.port, rows=2, resolve=lambda name: resolve_callable(name, "preprocess"))
+    batch = make_batch(located.port, rows=2)
     rows = take_rows(located.port, batch.arrays, list(range(one)))
     protos[1] = renamed(protos[1], names)
     found = match_graphs(protos[0], protos[1], rows, (first.name, second.name), "shapes" if shapes else "bits")

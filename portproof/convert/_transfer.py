@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, and_more
 from portproof._numbers import Array, Arrays
 from portproof.checkpoints import Checkpoint, Stored, dtype_of, is_floating
 from portproof.convert._account import Account, Row
@@ -136,5 +136,4 @@ def require_fit(
         problems.append(f"'{name}' {list(shape)} {wanted[name].dtype} of the model is missing from the file{hint}")
     problems += [f"'{name}' {list(stored.shape)} of the file is not in the model" for name, stored in surplus.items()]
     if problems:
-        more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-        raise BadInput(f"'{checkpoint.path}' does not fit the model: {problems[0]}{more}.")
+        raise BadInput(f"'{checkpoint.path}' does not fit the model: {and_more(problems)}.")

@@ -24,7 +24,7 @@ from portproof.faults._kinds import Fault
 from portproof.faults._sight import Answer, read
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.ports._inputs import few_rows, make_batch, take_rows
-from portproof.ports._locate import Located, resolve_callable
+from portproof.ports._locate import Located
 from portproof.ports._port import Side
 from portproof.replay._judge import settle_accepted
 from portproof.replay._replay import Replay, Replayed
@@ -202,7 +202,7 @@ class _Campaign:
     def run(self, seed: int, singles: int, groups: int) -> None:
         """Plant this seed's share on both sides, each side on the other's taps."""
         port, folder = self.sessions.located.port, self.sides.folder
-        batch = make_batch(port, seed=seed, resolve=lambda name: resolve_callable(name, "preprocess"))
+        batch = make_batch(port, seed=seed)
         inputs, few = folder / "inputs.safetensors", folder / "few.safetensors"
         save_arrays(inputs, batch.arrays)
         save_arrays(few, take_rows(port, batch.arrays, few_rows(batch)))

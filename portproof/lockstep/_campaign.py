@@ -18,7 +18,7 @@ from portproof.lockstep._hops import normalised_weights
 from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._inputs import make_batch
-from portproof.ports._locate import Located, resolve_callable
+from portproof.ports._locate import Located
 from portproof.ports._port import Side
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
@@ -89,7 +89,7 @@ def plant_training_faults(
         if len(sides.live) < 2 or set(port.training) != set(sides.live):
             raise BadInput(f"port '{port.name}' has no training on both sides; see docs/training.md.")
         inputs = sessions.folder / "inputs.safetensors"
-        batch = make_batch(port, seed=seed, resolve=lambda name: resolve_callable(name, "preprocess"))
+        batch = make_batch(port, seed=seed)
         save_arrays(inputs, batch.arrays)
         weights = normalised_weights(sides, inputs, seed)
         trajectories = Trajectories(sides, sides.pairs().keys, weights, sessions.folder / "trajectory")

@@ -29,7 +29,6 @@ from portproof.lockstep._explain import Step, explain, same_rates
 from portproof.lockstep._spread import Spread, between, flat, joined
 from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.ports._inputs import make_batch
-from portproof.ports._locate import resolve_callable
 from portproof.ports._port import Side
 from portproof.sides._sides import Sides
 from portproof.sides._wire import P, R, Task
@@ -180,7 +179,7 @@ class Trajectories:
         elements = sum(math.prod(declared.concrete(1)) for declared in self.port.inputs.values())
         rows = _FEW if elements > _LARGE else _MANY
         drawn = options.seed * 100_003 + step
-        batch = make_batch(self.port, seed=drawn, rows=rows, resolve=lambda name: resolve_callable(name, "preprocess"))
+        batch = make_batch(self.port, seed=drawn, rows=rows)
         labels = np.random.default_rng([drawn, 7]).integers(0, width, rows)
         path = self.folder / f"batch-{step}.safetensors"
         save_arrays(path, {**batch.arrays, "labels": labels})

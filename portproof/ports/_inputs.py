@@ -15,6 +15,7 @@ import numpy as np
 
 from portproof._errors import BadInput, one_line
 from portproof._numbers import Array
+from portproof.ports._locate import resolve_callable
 from portproof.ports._port import Input, Port
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -55,10 +56,10 @@ def make_batch(
         seed: of all draws.
         images: folder of photographs, for ports that take images. None: those of scikit-learn's package.
         rows: how many; the default is 64, or 16 where a row is large.
-        resolve: turns a ``module:function`` string into the function.
+        resolve: has no effect; a ``preprocess`` is found here.
 
     Raises:
-        BadInput: the folder has no image, or one cannot be read.
+        BadInput: the folder has no image, one cannot be read, or a ``preprocess`` is not found.
     """
     elements = sum(math.prod(declared.concrete(1)) for declared in port.inputs.values())
     rows = rows or (FEW_ROWS if elements > _CHEAP_ELEMENTS else MANY_ROWS)
@@ -73,7 +74,7 @@ def make_batch(
             photographs = _photographs(images)
             if not photographs:
                 notes.append("no photographs: pip install 'portproof[images]', or give --images DIR")
-            array, what = _image_rows(declared, photographs, rows, rng, resolve)
+            array, what = _image_rows(declared, photographs, rows, rng)
         elif declared.is_float:
             array, what = _float_rows(declared, rows, rng)
         else:
@@ -183,15 +184,16 @@ def normalised(images: Array) -> Array:
     return planes
 
 
-def preprocessing(declared: Input, resolve: Any) -> Callable[[Array], Array]:
-    """Return what makes one row of an image input of a photograph: the port's own, or :func:`preprocess`."""
+def preprocessing(declared: Input) -> Callable[[Array], Array]:
+    """Return what makes one row of an image input of a photograph: the port's own, or :func:`preprocess`.
+
+    Raises:
+        BadInput: the port's own is not found.
+    """
     _, _, height, width = declared.concrete(1)
     if declared.preprocess is None:
         return lambda photograph: preprocess(photograph, height, width)
-    chosen: Callable[[Array], Array] = (
-        resolve(declared.preprocess) if isinstance(declared.preprocess, str) else declared.preprocess
-    )
-    return chosen
+    return resolve_callable(declared.preprocess, "preprocess")
 
 
 def _crops(photograph: Array) -> Iterator[tuple[str, Array]]:
@@ -206,10 +208,10 @@ def _crops(photograph: Array) -> Iterator[tuple[str, Array]]:
 
 
 def _image_rows(
-    declared: Input, photographs: list[Path], rows: int, rng: np.random.Generator, resolve: Any
+    declared: Input, photographs: list[Path], rows: int, rng: np.random.Generator
 ) -> tuple[Array, list[str]]:
     shape = declared.concrete(1)[1:]
-    transform = preprocessing(declared, resolve)
+    transform = preprocessing(declared)
     wanted = rows - rows // 2
     decoded = [(path.name, list(_crops(read_photograph(path)))) for path in photographs[:wanted]]
     pictures: list[tuple[str, Array]] = []

@@ -222,7 +222,7 @@ def _where(error: Exception, origin: str) -> str:
     if isinstance(error, SyntaxError) and error.lineno is not None:
         return f"SyntaxError at line {error.lineno} of {error.filename}: {error.msg}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    last = next((frame for frame in reversed(frames) if "portproof/_resolve" not in frame.filename), None)
+    last = next((frame for frame in reversed(frames) if frame.filename != __file__), None)
     at = f" (line {last.lineno} of {last.filename})" if last else ""
     return one_line(error) + at
 

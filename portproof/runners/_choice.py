@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from portproof._errors import BadInput
+from portproof.ports._port import Port
 from portproof.runners import RunnerInfo, find_runner
 
 
@@ -67,6 +68,31 @@ def parse(spec: str) -> Choice:
         if value != info.settings[key][0]:
             settings[key] = value
     return Choice(info, settings, asked=True)
+
+
+def select(port: Port, names: Sequence[str]) -> list[Choice]:
+    """Return the runners that were asked for by name.
+
+    Raises:
+        BadInput: one does not exist, is named twice, or has nothing to run in the port.
+    """
+    choices = [parse(name) for name in names]
+    named = [choice.name for choice in choices]
+    for choice in choices:
+        if named.count(choice.name) > 1:
+            raise BadInput(f"runner '{choice.name}' is named twice.")
+        require_side(port, choice.info)
+    return choices
+
+
+def require_side(port: Port, info: RunnerInfo) -> None:
+    """See that a port has the model that a runner executes or whose export it runs.
+
+    Raises:
+        BadInput: it has no such side, or that side is a file.
+    """
+    if info.side not in port.sides or port.artefact(info.side):
+        raise BadInput(f"runner '{info.name}' has nothing to run in port '{port.name}'.")
 
 
 def with_threads(spec: str, threads: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, and_more
 from portproof._numbers import Arrays
 from portproof.checkpoints import Checkpoint, open_checkpoint
 from portproof.convert._account import known_parts, match_states
@@ -61,8 +61,8 @@ def _own_plan(port: Port, sessions: Callable[[], Sessions]) -> Plan:
     with sessions() as opened:
         plan = account_of(opened)
     if plan.account.problems:
-        more = f" (and {len(plan.account.problems) - 1} more)" if len(plan.account.problems) > 1 else ""
-        raise BadInput(f"the two models' state dicts do not correspond: {plan.account.problems[0].message}{more}.")
+        found = and_more([problem.message for problem in plan.account.problems])
+        raise BadInput(f"the two models' state dicts do not correspond: {found}.")
     return plan
 
 

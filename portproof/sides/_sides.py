@@ -12,7 +12,7 @@ from typing import Protocol
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._errors import BadInput, ModelRaised
+from portproof._errors import BadInput, ModelRaised, and_more
 from portproof._numbers import Arrays
 from portproof.convert._account import Account, known_parts, match_states
 from portproof.convert._transfer import transfer
@@ -132,10 +132,8 @@ class Sides:
         """
         account = self.match()
         if account.problems:
-            more = f" (and {len(account.problems) - 1} more)" if len(account.problems) > 1 else ""
-            raise BadInput(
-                f"the state dicts do not correspond: {account.problems[0].message}{more}; see `portproof verify`."
-            )
+            found = and_more([problem.message for problem in account.problems])
+            raise BadInput(f"the state dicts do not correspond: {found}; see `portproof verify`.")
         return account
 
     def own(self, side: str) -> Arrays:
