@@ -9,7 +9,6 @@ from portproof.faults._kinds import Fault
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.frameworks._settings import SettingDifference, compare_settings
 from portproof.judge._report import PlantedFault, Sight
-from portproof.ports._port import other
 from portproof.replay._judge import judge_modules, settle_accepted
 from portproof.replay._replay import Replay, Replayed
 
@@ -107,7 +106,7 @@ def read(replayed: Replayed, answer: Shown) -> Answer:
         answer: of the task ``plant``.
     """
     replay = replayed.replay
-    opposite = other(replay.follower)
+    opposite = replay.follower.other
     settings: list[SettingDifference] = []
     for key, (layer, values) in answer.settings.items():
         mine, theirs = (layer, values), replay.pairs.described[opposite][key]

@@ -13,7 +13,7 @@ from portproof.judge._found import Found
 from portproof.judge._report import Culprit, Hop, Verdict
 from portproof.lockstep._gradients import Backward
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
-from portproof.ports._port import TITLE
+from portproof.ports._port import Side
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Sides
 from portproof.sides._weights import Weights
@@ -30,7 +30,7 @@ def judge_gradients(sides: Sides, pairs: Pairs, few: Path, weights: Weights, see
         weights: to judge them on.
         seed: of cotangents and masks.
     """
-    title = f"{TITLE[sides.live[1]]} gradients"
+    title = f"{sides.live[1].title} gradients"
     types = {key: layer for key, (layer, _) in pairs.described["torch"].items()}
     folder = sides.folder / f"gradients-{weights.kind}"
     try:
@@ -79,7 +79,7 @@ def judge_training(
         try:
             trajectory = trajectories.compare(options)
         except ModelRaised as error:
-            title = f"{TITLE[error.side]} training"
+            title = f"{Side(error.side).title} training"
             found.hops.append(_broken("training", title, weights, "divergent", str(error)))
             found.culprits.append(Culprit(error.side, error.module, "raises", "backward", error.reason))
             return found

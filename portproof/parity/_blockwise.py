@@ -8,7 +8,6 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput, ModelRaised
 from portproof.checkpoints import open_checkpoint
 from portproof.judge._report import Hop, Modules, Verdict, Worst
-from portproof.ports._port import TITLE
 from portproof.replay._replay import Replay, Replayed
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._given import settle_side
@@ -51,5 +50,5 @@ def modules_hop(sides: Sides, weights: str, modules: Modules) -> Hop:
     reason = None
     if "" in modules.blind:
         verdict, reason = "inconclusive", "an output hardly depends on the input under these weights"
-    one, two = (f"{TITLE[side]} float64" for side in sides.live)
+    one, two = (f"{side.title} float64" for side in sides.live)
     return Hop("semantics", one, f"{two}, module by module", "float64", weights, verdict, worst, reason)

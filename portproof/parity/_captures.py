@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import hash_arrays, save_arrays
@@ -30,8 +29,6 @@ from portproof.sides._given import given_weights
 from portproof.sides._session import Session, Sessions
 from portproof.sides._sides import own_tensors
 from portproof.sides._tasks import Tasks
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from portproof.judge._hops import batch_hop, judge_outputs
 from portproof.judge._report import Culprit, Hop
 from portproof.parity._rows import Rows
 from portproof.ports._locate import artefact_path
-from portproof.ports._port import TITLE
 from portproof.replay._oracle import Oracle
 from portproof.replay._replay import Replayed
 from portproof.runners import RunnerInfo, find_runner
@@ -78,7 +77,7 @@ class FileJudge:
         """Judge what the sides are exported to: what it means, as it is written, and as the runtime rewrites it."""
         found = Found()
         for side, future in exporting.items():
-            title = f"{TITLE[side]} export"
+            title = f"{side.title} export"
             try:
                 fixed = future.result()
             except PortproofError as error:

@@ -14,16 +14,16 @@ from portproof.judge._found import Found
 from portproof.judge._hops import SideRun, judge_outputs, side_hops
 from portproof.judge._report import Culprit, Hop, Worst
 from portproof.parity._rows import Rows
-from portproof.ports._port import TITLE, other
+from portproof.ports._port import Side
 from portproof.replay._oracle import Measuring, Oracle
 from portproof.replay._replay import Replayed
-from portproof.runners import EAGER, find_runner
+from portproof.runners import find_runner
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
 from portproof.sides._weights import Weights
 
 #: Side to what it put out, by precision; see :meth:`Measuring.outputs`.
-Outputs = Mapping[str, Mapping[str, Arrays]]
+Outputs = Mapping[Side, Mapping[str, Arrays]]
 
 
 def unmatched(problems: Sequence[Problem]) -> Found:
@@ -33,13 +33,13 @@ def unmatched(problems: Sequence[Problem]) -> Found:
     return Found([Hop("semantics", "torch", "Paddle", "float64", "none", "divergent", None, reason)], culprits)
 
 
-def collect(sides: Sides, weights: Weights, measuring: Measuring) -> tuple[dict[str, dict[str, Arrays]], Found]:
+def collect(sides: Sides, weights: Weights, measuring: Measuring) -> tuple[dict[Side, dict[str, Arrays]], Found]:
     """Wait for what the sides put out; one that raises alone is divergent, and the culprit.
 
     Raises:
         BadInput: every side raises.
     """
-    outputs: dict[str, dict[str, Arrays]] = {}
+    outputs: dict[Side, dict[str, Arrays]] = {}
     raised: list[ModelRaised] = []
     for side in sides.live:
         try:
@@ -50,7 +50,7 @@ def collect(sides: Sides, weights: Weights, measuring: Measuring) -> tuple[dict[
         raise BadInput("; ".join(str(error) for error in raised))
     found = Found(culprits=[raising(error) for error in raised])
     for one in raised:
-        source, title = TITLE[other(one.side)], TITLE[one.side]
+        source, title = Side(one.side).other.title, Side(one.side).title
         reason = f"{title} raises where {source} runs: {one.reason}"
         found.hops.append(Hop("semantics", source, title, "float64", weights.label, "divergent", None, reason))
     return outputs, found
@@ -72,7 +72,7 @@ def judge_sides(outputs: Outputs, weights: Weights, oracle: Oracle, rounded: Map
         rounded: settings that Paddle keeps in float32 to how many modules have them.
     """
     runs = [
-        SideRun(TITLE[side], find_runner(EAGER[side]).title, by["float32"], by["float64"], by.get("float32.single"))
+        SideRun(side.title, find_runner(side.eager).title, by["float32"], by["float64"], by.get("float32.single"))
         for side, by in outputs.items()
     ]
     notes = []
@@ -101,14 +101,14 @@ def judge_lower(
     asked = [(precision, side) for precision in precisions for side in sides.live]
     running = {
         (precision, side): sides.do(
-            side, f"running in {precision}", Tasks.run, runner=EAGER[side], inputs=rows.judged,
+            side, f"running in {precision}", Tasks.run, runner=side.eager, inputs=rows.judged,
             out=sides.folder / f"{weights.kind}-{side}-{precision}", precisions=[precision], single=0,
         )
         for precision, side in asked
     }  # fmt: skip
     found = Found()
     for (precision, side), future in running.items():
-        title = f"{find_runner(EAGER[side]).title} {precision}"
+        title = f"{find_runner(side.eager).title} {precision}"
         try:
             future.result()
         except PortproofError as error:
@@ -127,7 +127,7 @@ def judge_lower(
     return found
 
 
-def _with_modules(hop: Hop, replayed: Replayed, side: str) -> tuple[Hop, list[Culprit]]:
+def _with_modules(hop: Hop, replayed: Replayed, side: Side) -> tuple[Hop, list[Culprit]]:
     """Add to the hop of a lower precision what its modules, each on its own, show; they decide."""
     culprits, modules = replayed.in_precision(side, hop.precision)
     hop = replace(hop, modules=modules)

@@ -14,7 +14,7 @@ from portproof._errors import ModelRaised
 from portproof._numbers import Array, Arrays
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.ports._inputs import Batch, few_rows, take_rows
-from portproof.ports._port import Port
+from portproof.ports._port import Port, Side
 from portproof.replay._oracle import Measuring
 
 _QUICK_ROWS = 4
@@ -78,7 +78,7 @@ class Rows:
         return {name: array[chosen] if array.shape[:1] == (count,) else array for name, array in outputs.items()}
 
 
-def chaotic_rows(rows: Rows, measuring: Measuring, lead: str) -> list[int]:
+def chaotic_rows(rows: Rows, measuring: Measuring, lead: Side) -> list[int]:
     """Return the rows on which float32 itself cannot follow float64, where it can on others.
 
     A deep network may amplify rounding exponentially on a loud input. Such a row says nothing, and drowns the rest.

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import BadInput, PortproofError
+from portproof._numbers import Arrays
 from portproof.frameworks._model import unknown_module
 from portproof.ports._port import Part
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
-
-Arrays = dict[str, np.ndarray[Any, Any]]
 
 
 def descend(sides: Sides, path: str, arrays: Arrays, seed: int) -> Arrays:

@@ -46,12 +46,6 @@ class Side(StrEnum):
 SIDES = tuple(Side)
 #: In the order in which they lead: where both run, torch's float64 run is the oracle.
 LEADING = (Side.TORCH, Side.PADDLE)
-TITLE = {side.value: side.title for side in Side}
-
-
-def other(side: str) -> Side:
-    """Return the opposite side."""
-    return Side(side).other
 
 
 @dataclass(frozen=True)

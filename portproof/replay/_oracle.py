@@ -10,9 +10,8 @@ from safetensors.numpy import load_file
 
 from portproof._numbers import Arrays
 from portproof.judge._floor import Floor, output_floors, slower_floors
-from portproof.ports._port import TITLE
+from portproof.ports._port import Side
 from portproof.replay._tasks import ReplayTasks
-from portproof.runners import EAGER
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
 
@@ -47,7 +46,7 @@ class Measuring:
         self._captured = {
             side: sides.do(
                 side, "running in float64 and float32", Tasks.run,
-                runner=EAGER[side], inputs=inputs, out=folder / side,
+                runner=side.eager, inputs=inputs, out=folder / side,
                 precisions=["float64", "float32"], single=single,
             )
             for side in self._live
@@ -57,7 +56,7 @@ class Measuring:
             self._live[0], "adding term by term", ReplayTasks.capture_slowly, inputs=inputs, out=self._slow_file
         )
 
-    def outputs(self, side: str) -> dict[str, Arrays]:
+    def outputs(self, side: Side) -> dict[str, Arrays]:
         """Return what a side put out, by precision; rows that were run one at a time are ``float32.single``.
 
         Raises:
@@ -71,7 +70,7 @@ class Measuring:
         """Return what the leading side put out in float32 with averages added term by term; None: it has none."""
         return load_file(self._slow_file) if self._slow.result() else None
 
-    def oracle(self, outputs: Mapping[str, Mapping[str, Arrays]]) -> Oracle:
+    def oracle(self, outputs: Mapping[Side, Mapping[str, Arrays]]) -> Oracle:
         """Return the leading side's float64 outputs as the oracle, with floors from the sides that ran.
 
         Args:
@@ -81,7 +80,7 @@ class Measuring:
         floors = output_floors([(by["float32"], by["float64"]) for by in outputs.values()])
         if slow is not None:
             floors = slower_floors(floors, slow, outputs[lead]["float64"])
-        return Oracle(f"{TITLE[lead]} float64 (oracle)", outputs[lead]["float64"], floors)
+        return Oracle(f"{lead.title} float64 (oracle)", outputs[lead]["float64"], floors)
 
     def result(self) -> Oracle:
         """Wait for all sides, none of which may raise."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from portproof.judge._floor import is_blind, multiple, ratio
 from portproof.judge._report import Culprit, ModuleDetail, Modules
-from portproof.ports._port import Accepted
+from portproof.ports._port import Accepted, Side
 from portproof.replay._judge import ModuleFloors, judge_modules, module_details, owner
 from portproof.replay._taps import RETURNED, TapDifference
 from portproof.replay._tasks import ReplayTasks
@@ -36,7 +36,7 @@ class Replay:
     """
 
     def __init__(
-        self, do: Do, lead: str, follower: str, pairs: Pairs, inputs: Path, taps: Path, *, once: bool = False,
+        self, do: Do, lead: Side, follower: Side, pairs: Pairs, inputs: Path, taps: Path, *, once: bool = False,
         accepted: Mapping[str, Accepted] | None = None, pictures: bool = False,
     ) -> None:  # fmt: skip
         self.do, self.lead, self.follower, self.pairs = do, lead, follower, pairs
@@ -60,7 +60,7 @@ class Replay:
         }
 
     def force(
-        self, side: str, precision: str, *, plain: bool = False, pictures: bool = False
+        self, side: Side, precision: str, *, plain: bool = False, pictures: bool = False
     ) -> Future[list[TapDifference]]:
         """Submit one pass: a side on the recorded taps or, ``plain``, end to end and compared with them."""
         return self.do(
@@ -217,7 +217,7 @@ class Replayed:
             notes.append(f"{which} built otherwise: {text}; it makes no difference on these inputs")
         return notes
 
-    def in_precision(self, side: str, precision: str) -> tuple[list[Culprit], Modules]:
+    def in_precision(self, side: Side, precision: str) -> tuple[list[Culprit], Modules]:
         """Name the modules that err by more than a lower precision rounds, and say what was covered."""
         named: dict[str, Culprit] = {}
         worst_module, worst_ratio, blind = "", 0.0, set[str]()

@@ -21,11 +21,9 @@ from typing import Any
 
 import numpy as np
 
-from portproof._numbers import EPSILON
+from portproof._numbers import EPSILON, Array
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
-
-Array = np.ndarray[Any, Any]
 
 
 def rounding_bound(

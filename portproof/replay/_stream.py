@@ -16,14 +16,13 @@ from typing import Any
 
 import numpy as np
 
+from portproof._numbers import Array
 from portproof._tree import leaves, rebuild
 from portproof.checkpoints import open_checkpoint
 from portproof.convert._account import Account, Row
 from portproof.convert._transfer import transfer
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.replay._taps import TapStore
-
-Array = np.ndarray[Any, Any]
 
 _PLACE = object()
 

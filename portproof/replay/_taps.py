@@ -23,13 +23,11 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import ModelRaised, one_line, require_memory
-from portproof._numbers import Difference, compare, picture
+from portproof._numbers import Array, Difference, compare, picture
 from portproof._tree import rebuild
 from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.replay._rounding import rounding_bound, term_by_term
-
-Array = np.ndarray[Any, Any]
 
 #: Stands for a tensor in a structure whose tensors were taken out.
 _PLACE = object()

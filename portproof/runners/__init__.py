@@ -19,9 +19,6 @@ from portproof.ports._port import LEADING, Port
 if TYPE_CHECKING:
     from portproof._numbers import Array
 
-#: The runner that is each side's reference.
-EAGER = {side.value: side.eager for side in LEADING}
-
 
 @dataclass(frozen=True)
 class RunnerJob:
