@@ -95,7 +95,8 @@ def _judge_modules(sides: Sides, weights: Path, rows: Rows, findings: Findings) 
     findings.hops.append(modules_hop(sides, given_label(weights), replayed.modules))
     findings.replayed(replayed, rows.port.accepted)
     for side in sides.live:
-        findings.evidence[side]["streamed"] = sides.open[side].call(ReplayTasks.streamed)
+        streamed = sides.open[side].call(ReplayTasks.streamed)
+        findings.evidence[side] = {**findings.evidence[side], "streamed": streamed}
     findings.notes.append(
         "module by module: no runtime, no export and no planted fault was run; float32 is judged within modules"
     )

@@ -14,7 +14,7 @@ import json
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -183,86 +183,115 @@ def force(
     Returns:
         The differences, in the order of the calls.
     """
-    found: list[TapDifference] = []
+    paired = _paired(model, pairs)
     shapes = {} if shapes is None else shapes
-    counts: dict[str, int] = defaultdict(int)
-    is_tensor, paired = model.framework.is_tensor, _paired(model, pairs)
-    own = dict(paired)
+    forced = _Forced(model, pairs, dict(paired), store, shapes, only, plain, bounds, pictures)
+    with model.framework.module_by_module(), wrapped_forwards(paired, forced.wrap):
+        try:
+            model.call(inputs)
+        except ModelRaised as error:
+            forced.found.append(_unlike(pairs.get(error.module, ""), 0, RETURNED, f"raised {error.reason}"))
+    for key, call in store.calls():
+        if only is None and call >= forced.counts[key]:
+            forced.found.append(_unlike(key, call, RECEIVED, "never called where the other side calls it"))
+    return forced.found
 
-    def note(key: str, call: int, role: str, mine: list[Array], theirs: list[Array], cap: float | None = None) -> None:
+
+@dataclass
+class _Forced:
+    """One forced forward; its modules, by path, and what :func:`force` is given."""
+
+    model: Model
+    pairs: Mapping[str, str]
+    modules: Mapping[str, Any]
+    store: TapStore
+    shapes: dict[tuple[str, int], Any]
+    only: Collection[str] | None
+    plain: bool
+    bounds: bool
+    pictures: bool
+    found: list[TapDifference] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def wrap(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """Return what is called in place of a module's forward."""
+        key, layer = self.pairs[path], self.model.framework.layer(self.modules[path])
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            call, self.counts[key] = self.counts[key], self.counts[key] + 1
+            recorded = self.store.read(key, call)
+            if recorded is None:
+                text = f"call {call + 1} of a module that the other side calls less"
+                self.found.append(_unlike(key, call, RECEIVED, text))
+                return forward(*args, **kwargs)
+            received, put_out, loud = recorded
+            if self.plain:
+                result = forward(*args, **kwargs)
+                outputs = returned(layer, result, self.model.framework.is_tensor)
+                self._note(key, call, RETURNED, _arrays(self.model, outputs), put_out)
+                return result
+            if self.only is not None and not any(_related(path, other) for other in self.only):
+                tree, own_shapes = self.shapes[key, call]
+                return rebuild(tree, _is_place, iter(self._handed_on(put_out, own_shapes)))
+            return self._run(path, call, forward, args, kwargs, received, put_out, loud)
+
+        return called
+
+    def _run(
+        self, path: str, call: int, forward: Callable[..., Any], args: Any, kwargs: Any, received: list[Array],
+        put_out: list[Array], loud: list[Array],
+    ) -> Any:  # fmt: skip
+        """Run a module on what was recorded, note what differs, and hand on what was recorded."""
+        model, is_tensor, module = self.model, self.model.framework.is_tensor, self.modules[path]
+        key, layer = self.pairs[path], model.framework.layer(module)
+        tensors = given(layer, args, kwargs, is_tensor)
+        self._note(key, call, RECEIVED, _arrays(model, tensors), received)
+        if len(tensors) == len(received):
+            args, kwargs = _replaced(model, (args, kwargs), tensors, received)
+        try:
+            result = forward(*args, **kwargs)
+        except Exception as error:  # a module that cannot take the other side's input is the finding itself
+            require_memory(error)
+            self.found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
+            made = [_tensor(model, array) for array in put_out]
+            return made[0] if len(made) == 1 else tuple(made)
+        outputs = returned(layer, result, is_tensor)
+        cap = rounding_bound(model, module, received, put_out[0], forward) if self.bounds and put_out else None
+        mine = _arrays(model, outputs)
+        if model.precision == "float32" and len(received) == len(mine) == len(put_out) == 1:
+            mine = [_farther(mine[0], term_by_term(layer, received[0].astype(np.float32), mine[0]), put_out[0])]
+        self._note(key, call, RETURNED, mine, put_out, cap)
+        if loud and len(tensors) == len(received):
+            self._note(key, call, LOUD, _loud(model, layer, forward, args, kwargs, received), loud)
+        if len(outputs) != len(put_out):
+            return result
+        own_shapes = [tuple(tensor.shape) for tensor in outputs]
+        if self.only is None:
+            self.shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor), own_shapes
+        return exchanged(result, outputs, self._handed_on(put_out, own_shapes), is_tensor)
+
+    def _handed_on(self, put_out: list[Array], own_shapes: Sequence[tuple[int, ...]]) -> list[Any]:
+        return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=True)]
+
+    def _note(
+        self, key: str, call: int, role: str, mine: list[Array], theirs: list[Array], cap: float | None = None
+    ) -> None:
+        """Add how the tensors of one call differ from those that were recorded."""
         if len(mine) != len(theirs):
-            found.append(_unlike(key, call, role, f"{len(mine)}{OTHER_COUNT}{len(theirs)} were expected"))
+            text = f"{len(mine)}{OTHER_COUNT}{len(theirs)} were expected"
+            self.found.append(_unlike(key, call, role, text))
             return
         for index, (one, reference) in enumerate(zip(mine, theirs, strict=True)):
             if role == RECEIVED and np.array_equal(one, reference):
                 difference = _NOTHING
             else:
-                difference = compare(one, reference, model.precision, detail=False)
+                difference = compare(one, reference, self.model.precision, detail=False)
             if one.shape != reference.shape and one.size == reference.size:
                 said = replace(difference, mismatch=f"{difference.mismatch}{SAME_SIZE}")
-                found.append(TapDifference(key, call, role, index, said))
-                difference = compare(one.reshape(reference.shape), reference, model.precision, detail=False)
-            seen = picture(one, reference) if pictures and role == RETURNED and index == call == 0 else None
-            found.append(TapDifference(key, call, role, index, difference, cap, seen))
-
-    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        key, layer = pairs[path], model.framework.layer(own[path])
-
-        def forced(*args: Any, **kwargs: Any) -> Any:
-            call, counts[key] = counts[key], counts[key] + 1
-            recorded = store.read(key, call)
-            if recorded is None:
-                found.append(
-                    _unlike(key, call, RECEIVED, f"call {call + 1} of a module that the other side calls less")
-                )
-                return forward(*args, **kwargs)
-            received, put_out, loud = recorded
-            if plain:
-                result = forward(*args, **kwargs)
-                note(key, call, RETURNED, _arrays(model, returned(layer, result, is_tensor)), put_out)
-                return result
-            if only is not None and not any(_related(path, other) for other in only):
-                tree, own_shapes = shapes[key, call]
-                fitted = (_fitted(array, shape) for array, shape in zip(put_out, own_shapes, strict=True))
-                return rebuild(tree, _is_place, (_tensor(model, array) for array in fitted))
-            tensors = given(layer, args, kwargs, is_tensor)
-            note(key, call, RECEIVED, _arrays(model, tensors), received)
-            if len(tensors) == len(received):
-                args, kwargs = _replaced(model, (args, kwargs), tensors, received)
-            try:
-                result = forward(*args, **kwargs)
-            except Exception as error:  # a module that cannot take the other side's input is the finding itself
-                require_memory(error)
-                found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
-                made = [_tensor(model, array) for array in put_out]
-                return made[0] if len(made) == 1 else tuple(made)
-            outputs = returned(layer, result, is_tensor)
-            cap = rounding_bound(model, own[path], received, put_out[0], forward) if bounds and put_out else None
-            mine = _arrays(model, outputs)
-            if model.precision == "float32" and len(received) == len(mine) == len(put_out) == 1:
-                mine = [_farther(mine[0], term_by_term(layer, received[0].astype(np.float32), mine[0]), put_out[0])]
-            note(key, call, RETURNED, mine, put_out, cap)
-            if loud and len(tensors) == len(received):
-                note(key, call, LOUD, _loud(model, layer, forward, args, kwargs, received), loud)
-            if len(outputs) != len(put_out):
-                return result
-            own_shapes = [tuple(tensor.shape) for tensor in outputs]
-            if only is None:
-                shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor), own_shapes
-            fitted = (_fitted(array, shape) for array, shape in zip(put_out, own_shapes, strict=True))
-            return exchanged(result, outputs, [_tensor(model, array) for array in fitted], is_tensor)
-
-        return forced
-
-    with model.framework.module_by_module(), wrapped_forwards(paired, wrap):
-        try:
-            model.call(inputs)
-        except ModelRaised as error:
-            found.append(_unlike(pairs.get(error.module, ""), 0, RETURNED, f"raised {error.reason}"))
-    for key, call in store.calls():
-        if only is None and call >= counts[key]:
-            found.append(_unlike(key, call, RECEIVED, "never called where the other side calls it"))
-    return found
+                self.found.append(TapDifference(key, call, role, index, said))
+                difference = compare(one.reshape(reference.shape), reference, self.model.precision, detail=False)
+            seen = picture(one, reference) if self.pictures and role == RETURNED and index == call == 0 else None
+            self.found.append(TapDifference(key, call, role, index, difference, cap, seen))
 
 
 def _farther(one: Array, other: Array | None, reference: Array) -> Array:
