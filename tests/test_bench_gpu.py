@@ -8,7 +8,7 @@ from rich.console import Console
 
 from portproof.bench._gpu import memory_mib
 from portproof.bench._print import print_result
-from portproof.bench._result import BenchResult, Mark, Process, Row, Suite
+from portproof.bench._result import BenchResult, Mark, Process, Suite, TimedRow
 
 STATE: dict[str, Any] = {"used_mib": 1500.0, "memory_mib": None}
 
@@ -18,7 +18,7 @@ def result(boundary: Any, events: tuple[float, ...], gpu: dict[str, Any], nodes:
         0, 1.0, 1.0, 5.0, 3, 0.1, 1, (2.0, 2.1, 2.2), 1.0, 0.9, 30, 1, 0.0, 0, 10**9, events, gpu, (),
         {"cpu_nodes": nodes},
     )  # fmt: skip
-    row = Row("torch-eager", "torch eager", "torch", "float32", 1, "equivalent", 1.0, None, (process,))
+    row = TimedRow("torch-eager", "torch eager", "torch", "float32", 1, "equivalent", 1.0, None, (process,))
     suite = Suite("p", ("torch-eager",), device="cuda", threads=2, boundary=boundary)
     seconds = {"wall": 1.0, "parent_cpu": 0.0}
     return BenchResult(suite, (row,), (), (), 3.0, seconds, True, {"packages": {}, "processor": "x"})

@@ -26,7 +26,7 @@ import numpy as np
 from convert.googlenet import GOOGLENET
 from portproof._machine import host
 from portproof.checkpoints import Stored, write_checkpoint
-from portproof.convert._convert import Options, convert
+from portproof.convert._convert import ConvertOptions, convert
 from portproof.convert._table import COLUMNS
 from portproof.sides._given import plan_of
 from portproof.sides._session import Sessions
@@ -71,7 +71,7 @@ def small(folder: Path) -> None:
             marks.setdefault(said, time.perf_counter())
 
         begun = time.perf_counter()
-        convert(plan, source, folder / "g.safetensors", Options(), mark)
+        convert(plan, source, folder / "g.safetensors", ConvertOptions(), mark)
         whole = time.perf_counter() - begun
         copying = next(at for said, at in marks.items() if said.startswith("0%"))
         hashes.append(copying - marks["hashing the source"])

@@ -25,7 +25,7 @@ from safetensors.numpy import load_file
 from portproof._disk import atomic_path, hash_arrays, save_arrays
 from portproof._errors import BadInput, PortproofError, one_line
 from portproof._machine import host, package_versions, thread_budget
-from portproof.bench._prepare import Prepared, prepare
+from portproof.bench._prepare import PreparedPort, prepare
 from portproof.judge._floor import Floor
 from portproof.ports._locate import Located, find_port
 from portproof.sides._session import Sessions
@@ -62,7 +62,7 @@ class Kit:
     """
 
     located: Located
-    prepared: Prepared
+    prepared: PreparedPort
 
 
 def write_bundle(path: Path, names: Iterable[str], watch: Callable[[str], None]) -> None:
@@ -127,7 +127,9 @@ def _kit(name: str, port: Mapping[str, Any], place: Path) -> Kit:
     floors = {output: Floor(**floor) for output, floor in port["floors"].items()}
     weights = {"torch": place / "torch.safetensors"}
     rows, oracle = load_file(place / "inputs.safetensors"), load_file(place / "paddle-float64.safetensors")
-    prepared = Prepared(place, weights, artefacts, rows, oracle, floors, frozenset(port["batched"]), port["work_gflop"])
+    prepared = PreparedPort(
+        place, weights, artefacts, rows, oracle, floors, frozenset(port["batched"]), port["work_gflop"]
+    )
     return Kit(find_port(name), prepared)
 
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from portproof._disk import save_arrays
 from portproof._errors import BadInput
 from portproof._numbers import Array
-from portproof.agree._images import Picture, read_bytes
+from portproof.agree._images import DataImage, read_bytes
 from portproof.ports._inputs import decode_photograph, preprocessing
 from portproof.ports._port import Port
 
@@ -59,14 +59,14 @@ class Pictures:
         self._shape = declared.concrete(1)[1:]
         self._held: dict[int, list[bytes]] = {}
 
-    def read(self, unit: int, pictures: Sequence[Picture]) -> Read:
+    def read(self, unit: int, pictures: Sequence[DataImage]) -> Read:
         """Read a unit's images."""
         begun = time.perf_counter()
         self._held[unit] = [read_bytes(picture) for picture in pictures]
         hashes = tuple(hashlib.sha256(content).hexdigest() for content in self._held[unit])
         return Read(hashes, time.perf_counter() - begun)
 
-    def decode(self, unit: int, pictures: Sequence[Picture], out: Path) -> Decoded:
+    def decode(self, unit: int, pictures: Sequence[DataImage], out: Path) -> Decoded:
         """Write a unit's rows, where any image has one."""
         if unit not in self._held:  # the process that read them has ended
             self.read(unit, pictures)

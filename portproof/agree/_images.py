@@ -23,7 +23,7 @@ _LONGEST_LABEL = 32
 
 
 @dataclass(frozen=True)
-class Picture:
+class DataImage:
     """One image and where its bytes are.
 
     Attributes:
@@ -106,17 +106,17 @@ class Images:
             found.append((self._system._strip_protocol(file), int(self._system.size(file))))
         return found
 
-    def __iter__(self) -> Iterator[Picture]:
+    def __iter__(self) -> Iterator[DataImage]:
         for file, size in self._files.items():
             name = PurePosixPath(file).name if self._base is None else file.removeprefix(self._base).lstrip("/")
             if PurePosixPath(file).suffix.lower() == _SHARD:
                 yield from self._shard(file, name)
             else:
-                yield Picture(name, self.where, file, weight=size)
+                yield DataImage(name, self.where, file, weight=size)
 
-    def _shard(self, file: str, title: str) -> Iterator[Picture]:
+    def _shard(self, file: str, title: str) -> Iterator[DataImage]:
         """Yield the samples of a shard, WebDataset's way: members of one stem are one sample, its class in ``.cls``."""
-        waiting: Picture | None = None
+        waiting: DataImage | None = None
         stem, label, members = "", None, 0
         try:
             with (
@@ -138,7 +138,7 @@ class Images:
                         waiting, stem, label = None, key, None
                     if f".{suffix.rpartition('.')[2].lower()}" in SUFFIXES and waiting is None:
                         place = f"{title}/{member.name.lstrip('/')}"
-                        waiting = Picture(place, self.where, file, member.offset_data, member.size, member.size)
+                        waiting = DataImage(place, self.where, file, member.offset_data, member.size, member.size)
                     elif suffix == "cls" and member.size <= _LONGEST_LABEL:
                         label = _whole(
                             self._system.cat_file(file, member.offset_data, member.offset_data + member.size)
@@ -190,7 +190,7 @@ def system_of(where: str) -> tuple[Any, str]:
     return found
 
 
-def read_bytes(picture: Picture) -> bytes:
+def read_bytes(picture: DataImage) -> bytes:
     """Read an image's bytes.
 
     Raises:
@@ -244,7 +244,7 @@ class Labels:
             raise BadInput(f"--labels: '{file}' is empty.")
         return cls(table, file)
 
-    def of(self, picture: Picture) -> Picture:
+    def of(self, picture: DataImage) -> DataImage:
         """Return a picture with its label: by its whole name, or by its file name alone."""
         found = self.table.get(picture.name, self.table.get(PurePosixPath(picture.name).name))
         return picture if found is None else replace(picture, label=found)

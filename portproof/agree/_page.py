@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterable
 
 from portproof._errors import PortproofError
-from portproof.agree._images import Picture, read_bytes
+from portproof.agree._images import DataImage, read_bytes
 from portproof.agree._print import agreeing, rate
 from portproof.agree._result import Agreement
 from portproof.judge._floor import FLOOR_MULTIPLE
@@ -91,7 +91,7 @@ runner; images {{ found.fingerprint[:16] }}</p>
 """
 
 
-def page(found: Agreement, images: Iterable[Picture]) -> str:
+def page(found: Agreement, images: Iterable[DataImage]) -> str:
     """Return the page.
 
     Args:
@@ -106,7 +106,7 @@ def page(found: Agreement, images: Iterable[Picture]) -> str:
     ))  # fmt: skip
 
 
-def thumbnail(picture: Picture) -> str:
+def thumbnail(picture: DataImage) -> str:
     """Return a small picture as a data URI, "" where the image cannot be read any more."""
     from PIL import Image
 

@@ -16,7 +16,7 @@ from portproof._errors import BadInput, one_line
 from portproof.agree._judge import TOP
 from portproof.agree._prepare import AgreeOptions
 from portproof.agree._result import Agreement
-from portproof.agree._run import Progress
+from portproof.agree._run import AgreeProgress
 
 COSTS_VERSION = 1
 _PARTS = ("compute", "read", "schedule")
@@ -65,7 +65,7 @@ class Costs:
         return self.classes * _KEPT_A_SCORE + (len(self.runners) - 1) * _KEPT_A_RUNNER
 
 
-def costs_of(found: Agreement, progress: Progress, options: AgreeOptions) -> dict[str, Any]:
+def costs_of(found: Agreement, progress: AgreeProgress, options: AgreeOptions) -> dict[str, Any]:
     """Return what a run took, as JSON.
 
     Raises:
@@ -106,7 +106,7 @@ def read_costs(path: Path) -> Costs:
 
 
 @dataclass(frozen=True)
-class Plan:
+class PlanRow:
     """What one data set takes over so many workers.
 
     Attributes:
@@ -131,7 +131,7 @@ class Plan:
 
 def plan_of(
     costs: Costs, images: Sequence[int], workers: Sequence[int], unit: int, bandwidth: int, price: float
-) -> list[Plan]:
+) -> list[PlanRow]:
     """Return a plan for each number of images and workers.
 
     Args:
@@ -155,13 +155,13 @@ def plan_of(
             bottleneck = max(parts, key=lambda name: parts[name])
             wall = costs.start_s + parts[bottleneck]
             hours = crew * costs.threads * wall / 3600
-            plans.append(Plan(
+            plans.append(PlanRow(
                 count, crew, wall, bottleneck, parts, hours, crew * wall / 3600 * price, count * costs.kept_bytes
             ))  # fmt: skip
     return plans
 
 
-def print_plan(costs: Costs, plans: Sequence[Plan], console: Console) -> None:
+def print_plan(costs: Costs, plans: Sequence[PlanRow], console: Console) -> None:
     """Print the plans as a table, and what they are made from."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("images", "workers", "time", "bottleneck", *_PARTS, "core h", "price", "store"):

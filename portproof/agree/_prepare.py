@@ -17,7 +17,7 @@ from portproof._errors import BadInput, Unavailable
 from portproof._machine import instruction_sets, package_versions, thread_budget, tool_version
 from portproof._numbers import compare
 from portproof.agree._decode import Pictures, image_input
-from portproof.agree._images import Images, Picture
+from portproof.agree._images import DataImage, Images
 from portproof.agree._judge import Yardstick
 from portproof.agree._ship import pack
 from portproof.agree._store import Store
@@ -117,7 +117,7 @@ def chosen(port: Port, options: AgreeOptions) -> list[Choice]:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedJob:
     """What workers start from.
 
     Attributes:
@@ -161,7 +161,7 @@ class Preparing:
             "python": self.shipped.python, "versions": self.versions, "device": options.device,
         }  # fmt: skip
 
-    def prepare(self, sets: Sequence[str]) -> Prepared:
+    def prepare(self, sets: Sequence[str]) -> PreparedJob:
         """Return what workers start from.
 
         Args:
@@ -198,7 +198,7 @@ class Preparing:
             batch=self.options.batch, device=self.options.device, sets=tuple(sets), versions=self.versions,
             limit_s=self.options.limit_s, yardstick=yardstick,
         )  # fmt: skip
-        return Prepared(job, base["blind"], base["measured"], base["label"])
+        return PreparedJob(job, base["blind"], base["measured"], base["label"])
 
     def _hash_of(self, path: Path) -> str:
         try:
@@ -206,7 +206,7 @@ class Preparing:
         except OSError as error:
             raise BadInput(f"--weights: '{path}' cannot be read ({error.strerror}).") from error
 
-    def _base(self, pictures: Pictures, first: Sequence[Picture]) -> dict[str, Any]:
+    def _base(self, pictures: Pictures, first: Sequence[DataImage]) -> dict[str, Any]:
         """Make the weights and measure the floor on the first images."""
         with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
             sides = Sides(sessions, self.watch)

@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from portproof.agree._result import Agreement, Looked, Rate
-from portproof.agree._run import Progress
+from portproof.agree._run import AgreeProgress
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.render._terminal import STYLE, print_verdict
 from portproof.render._words import number
@@ -15,7 +15,7 @@ from portproof.render._words import number
 _SHOWN = 3
 
 
-def print_agreement(found: Agreement, progress: Progress, console: Console) -> None:
+def print_agreement(found: Agreement, progress: AgreeProgress, console: Console) -> None:
     """Print the table, what it means, and the verdict last."""
     console.print(Text(f"port {found.port}, '{found.output}', {found.weights} weights", style="bold"))
     table = Table(box=None, pad_edge=False, header_style="bold")

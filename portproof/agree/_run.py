@@ -13,12 +13,12 @@ from typing import Any
 
 from portproof._errors import BadInput, PortproofError, Unavailable
 from portproof._machine import processor, thread_budget
-from portproof.agree._images import Images, Labels, Picture
+from portproof.agree._images import DataImage, Images, Labels
 from portproof.agree._judge import Far, Tally, Yardstick, bounds
-from portproof.agree._prepare import AgreeOptions, Prepared, Preparing, chosen
+from portproof.agree._prepare import AgreeOptions, PreparedJob, Preparing, chosen
 from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
 from portproof.agree._store import Store, default_store
-from portproof.agree._work import Contender, Job, Outcome, close_bench, work
+from portproof.agree._work import Contender, Job, UnitOutcome, close_bench, work
 from portproof.ports._locate import Located
 from portproof.sides._sides import Watch
 
@@ -32,7 +32,7 @@ _MODULUS = 2**256
 
 
 @dataclass
-class Progress:
+class AgreeProgress:
     """How far a run is.
 
     Attributes:
@@ -63,12 +63,12 @@ class Progress:
     notes: tuple[str, ...] = ()
 
 
-Seen = Callable[[Progress], None]
+Seen = Callable[[AgreeProgress], None]
 
 
 def agree(
     located: Located, options: AgreeOptions, watch: Watch | None = None, seen: Seen | None = None
-) -> tuple[Agreement, Progress]:
+) -> tuple[Agreement, AgreeProgress]:
     """Hold runners against a side's float64 run over a whole data set.
 
     Args:
@@ -101,7 +101,7 @@ def agree(
     with connected(options.scheduler, workers) as client:
         found = gathered(client, preparing.versions)
         prepared = preparing.prepare(found.sets)
-        progress = Progress(total=images.total, notes=found.left_out, start_s=time.monotonic() - begun)
+        progress = AgreeProgress(total=images.total, notes=found.left_out, start_s=time.monotonic() - begun)
         units = _units(images, labels, options.unit)
         try:
             total = _run(client, prepared.job, units, found.count, found.fitting, progress, seen or (lambda _: None))
@@ -126,7 +126,7 @@ def _idle_share() -> float:
     return (time.process_time() - begun) / _IDLE_S
 
 
-def _units(images: Images, labels: Labels | None, size: int) -> Iterator[tuple[int, list[Picture]]]:
+def _units(images: Images, labels: Labels | None, size: int) -> Iterator[tuple[int, list[DataImage]]]:
     """Yield the number of a unit's first image, and its images."""
     pictures = iter(images) if labels is None else map(labels.of, images)
     first = 0
@@ -145,7 +145,7 @@ class _Total:
     unreadable_count: int = 0
     fingerprint: int = 0
 
-    def add(self, first: int, outcome: Outcome) -> None:
+    def add(self, first: int, outcome: UnitOutcome) -> None:
         for name, found in outcome.tallies.items():
             self.tallies.setdefault(name, Tally()).add(found)
         self.images += outcome.images
@@ -160,8 +160,8 @@ class _Total:
 
 
 def _run(
-    client: Any, job: Job, units: Iterator[tuple[int, list[Picture]]], workers: int, fitting: list[str] | None,
-    progress: Progress, seen: Seen,
+    client: Any, job: Job, units: Iterator[tuple[int, list[DataImage]]], workers: int, fitting: list[str] | None,
+    progress: AgreeProgress, seen: Seen,
 ) -> _Total:  # fmt: skip
     """Keep every worker supplied until the units end."""
     from distributed import CancelledError, KilledWorker, as_completed
@@ -169,7 +169,7 @@ def _run(
     total, firsts = _Total(), {}
     begun, busy = time.monotonic(), time.process_time()
 
-    def submit(first: int, unit: list[Picture]) -> Any:
+    def submit(first: int, unit: list[DataImage]) -> Any:
         future = client.submit(work, job, first, unit, pure=False, workers=fitting, retries=0)
         firsts[future.key] = first
         return future
@@ -177,7 +177,7 @@ def _run(
     running = as_completed([submit(*unit) for unit in islice(units, _AHEAD * workers)])
     for future in running:
         try:
-            outcome: Outcome = future.result()
+            outcome: UnitOutcome = future.result()
         except PortproofError:
             raise
         except CancelledError as error:
@@ -207,7 +207,7 @@ def _run(
     return total
 
 
-def _agreement(port: str, options: AgreeOptions, prepared: Prepared, total: _Total) -> Agreement:
+def _agreement(port: str, options: AgreeOptions, prepared: PreparedJob, total: _Total) -> Agreement:
     job = prepared.job
     own = total.tallies.get(job.oracle.name, Tally())
     runners = tuple(_runner(runner, total.tallies.get(runner.name, Tally()), prepared) for runner in job.runners)
@@ -239,7 +239,7 @@ def _tie(yardstick: Yardstick) -> float:
     return 2 * yardstick.farthest
 
 
-def _runner(runner: Contender, tally: Tally, prepared: Prepared) -> RunnerAgreement:
+def _runner(runner: Contender, tally: Tally, prepared: PreparedJob) -> RunnerAgreement:
     verdict: Any = "equivalent" if tally.largest else "identical"
     if prepared.blind or not tally.images:
         verdict = "inconclusive"

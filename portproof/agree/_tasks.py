@@ -8,7 +8,7 @@ from typing import Any
 
 from portproof._machine import trim_memory
 from portproof.agree._decode import Decoded, Pictures, Read, predict
-from portproof.agree._images import Picture
+from portproof.agree._images import DataImage
 from portproof.runners import find_runner
 from portproof.sides._workplace import Workplace
 
@@ -24,11 +24,11 @@ class PictureTasks:
     def __init__(self, place: Workplace) -> None:
         self._pictures = Pictures(place.job.port)
 
-    def read(self, unit: int, pictures: Sequence[Picture]) -> Read:
+    def read(self, unit: int, pictures: Sequence[DataImage]) -> Read:
         """Read a unit's images."""
         return self._pictures.read(unit, pictures)
 
-    def decode(self, unit: int, pictures: Sequence[Picture], out: Path) -> Decoded:
+    def decode(self, unit: int, pictures: Sequence[DataImage], out: Path) -> Decoded:
         """Write a unit's rows."""
         return self._pictures.decode(unit, pictures, out)
 

@@ -20,7 +20,7 @@ from portproof._disk import hash_json
 from portproof._errors import BadInput, PortproofError, Unavailable, WorkerDied, WorkerHung
 from portproof._machine import instruction_sets, package_versions
 from portproof._numbers import Array
-from portproof.agree._images import Picture
+from portproof.agree._images import DataImage
 from portproof.agree._judge import Tally, Yardstick, record, tally
 from portproof.agree._ship import unpack
 from portproof.agree._store import Store
@@ -108,7 +108,7 @@ class Job:
 
 
 @dataclass
-class Outcome:
+class UnitOutcome:
     """What a unit came to.
 
     Attributes:
@@ -209,7 +209,7 @@ def describe_worker() -> dict[str, Any]:
     return {"sets": instruction_sets(), "versions": package_versions(*PACKAGES, "portproof")}
 
 
-def work(job: Job, first: int, pictures: Sequence[Picture]) -> Outcome:
+def work(job: Job, first: int, pictures: Sequence[DataImage]) -> UnitOutcome:
     """Do one unit: read what the store has, compute what it lacks, and count.
 
     Doing it twice gives the same, and costs little the second time.
@@ -233,14 +233,14 @@ def work(job: Job, first: int, pictures: Sequence[Picture]) -> Outcome:
 class _Unit:
     """One unit on its way."""
 
-    def __init__(self, bench: _Bench, job: Job, first: int, pictures: list[Picture]) -> None:
+    def __init__(self, bench: _Bench, job: Job, first: int, pictures: list[DataImage]) -> None:
         self.bench, self.job, self.first, self.pictures = bench, job, first, pictures
         self.seconds: dict[str, float] = {}
         self.computed: list[str] = []
         self.number = next(_numbers)
         self.rows = bench.folder / f"rows-{self.number}.safetensors"
 
-    def done(self) -> Outcome:
+    def done(self) -> UnitOutcome:
         damaged = len(self.bench.store.damaged)
         found = self._ask(
             "images", "runtime", PictureTasks.read, unit=self.number, pictures=self.pictures
@@ -362,7 +362,7 @@ class _Unit:
 
     def _outcome(
         self, kept: Mapping[str, dict[str, Array] | None], decoded: Mapping[str, Array], damaged: list[str]
-    ) -> Outcome:
+    ) -> UnitOutcome:
         readable = decoded["readable"].tolist()
         unreadable: list[tuple[int, str]] = json.loads(decoded["reasons"].tobytes())
         about = {
@@ -380,7 +380,7 @@ class _Unit:
                 tallies[contender.name] = tally(
                     entry, oracle["scores"], self.job.yardstick, contender.precision, **about
                 )
-        return Outcome(
+        return UnitOutcome(
             tallies, len(readable),
             [(self.first + number, self.pictures[number].name, reason) for number, reason in unreadable],
             hash_json({"images": self.hashes}), sum(picture.weight for picture in self.pictures),

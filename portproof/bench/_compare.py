@@ -10,7 +10,7 @@ from rich.text import Text
 
 from portproof._errors import BadInput
 from portproof.bench._print import comparisons
-from portproof.bench._result import BenchResult, Row, differing_hosts
+from portproof.bench._result import BenchResult, TimedRow, differing_hosts
 from portproof.bench._stats import ALPHA, Comparison, compare_paired, compare_unpaired, interval
 
 Key = tuple[str, int]
@@ -96,13 +96,13 @@ def compare_results(
     return Compared(rows, tuple(only), apart, limit, overlap, same, interleaved)
 
 
-def _same_rounds(one: Row, two: Row) -> tuple[list[float], list[float]]:
+def _same_rounds(one: TimedRow, two: TimedRow) -> tuple[list[float], list[float]]:
     times = [{process.round: process.compared_ms for process in row.processes} for row in (one, two)]
     rounds = sorted(times[0].keys() & times[1].keys())
     return [times[0][n] for n in rounds], [times[1][n] for n in rounds]
 
 
-def _overlap(one: Row, two: Row) -> bool:
+def _overlap(one: TimedRow, two: TimedRow) -> bool:
     (low, high), (other_low, other_high) = interval(one.compared_ms), interval(two.compared_ms)
     return low <= other_high and other_low <= high
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from portproof.bench._print import PLAIN, break_even, comparisons
-from portproof.bench._result import BenchResult, Row, quantiles
+from portproof.bench._result import BenchResult, TimedRow, quantiles
 from portproof.render._page import page_environment
 
 _COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8"}
@@ -110,7 +110,7 @@ def page(result: BenchResult, contended: BenchResult | None = None) -> str:
     ))  # fmt: skip
 
 
-def _timed(result: BenchResult, batch: int) -> list[Row]:
+def _timed(result: BenchResult, batch: int) -> list[TimedRow]:
     rows = [row for row in result.rows if row.batch == batch and row.processes]
     return sorted(rows, key=lambda row: row.median_ms or 0.0)
 
@@ -158,7 +158,7 @@ def _drawn(draw: Callable[[Any], None]) -> str:
     return text[text.index("<svg") :]
 
 
-def _label(row: Row) -> str:
+def _label(row: TimedRow) -> str:
     return row.title if len(row.title) < 44 else row.title[:43] + "…"
 
 

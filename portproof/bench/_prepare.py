@@ -27,7 +27,7 @@ from portproof.sides._weights import load_weights
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedPort:
     """What timed processes start from.
 
     Attributes:
@@ -86,7 +86,7 @@ class Prepared:
         ]  # fmt: skip
 
 
-def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]]) -> Prepared:
+def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]]) -> PreparedPort:
     """Make weights, exports, the oracle and the floors, as ``verify`` does.
 
     Args:
@@ -124,6 +124,6 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
             finished[key] = Unavailable(f"it needs the {'export' if key[0] == 'onnx' else 'saved program'}: {error}")
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
-    return Prepared(
+    return PreparedPort(
         folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None
     )  # fmt: skip

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from portproof.bench._result import BenchResult, Row, quantiles
+from portproof.bench._result import BenchResult, TimedRow, quantiles
 from portproof.bench._stats import Comparison, compare_many, detectable
 
 _CHANGE = {"faster": "green", "slower": "yellow", "equivalent": "", "undecided": "dim"}
@@ -73,7 +73,7 @@ def running_table(result: BenchResult) -> Table:
     return table
 
 
-def _order(row: Row) -> tuple[int, bool, float]:
+def _order(row: TimedRow) -> tuple[int, bool, float]:
     return row.batch, row.median_ms is None, row.median_ms or 0.0
 
 
@@ -103,12 +103,12 @@ def _table(result: BenchResult, batch: int) -> Table:
     return table
 
 
-def _events(row: Row) -> float | None:
+def _events(row: TimedRow) -> float | None:
     """Return the device time of a call by events, beside the wall clock's; None where the framework has none."""
     return statistics.median(ms for p in row.processes for ms in p.event_ms) if row.processes[0].event_ms else None
 
 
-def _gpu_memory(row: Row) -> str:
+def _gpu_memory(row: TimedRow) -> str:
     found = [process.gpu_mib for process in row.processes if process.gpu_mib is not None]
     return f"{max(found):.0f}" if found else "-"
 
@@ -151,7 +151,7 @@ def _detectable(result: BenchResult, batch: int) -> list[float]:
     return [detectable(best, times) for times in others.values()] if len(best) > 2 else []
 
 
-def _label(row: Row, against: Mapping[str, Comparison], planted: bool) -> Text:
+def _label(row: TimedRow, against: Mapping[str, Comparison], planted: bool) -> Text:
     found = against.get(row.runner)
     said = "" if found is None else f"{found.ratio:.2f}x {found.change}"
     text = Text(said, style="" if found is None else _CHANGE[found.change])
@@ -160,7 +160,7 @@ def _label(row: Row, against: Mapping[str, Comparison], planted: bool) -> Text:
     return text
 
 
-def break_even(result: BenchResult, row: Row) -> str:
+def break_even(result: BenchResult, row: TimedRow) -> str:
     """Say after how many requests a runner's setup is paid for against the plain runner of its side."""
     plain = next((r for r in result.rows if r.runner == PLAIN[row.side] and r.batch == row.batch and r.processes), None)
     if plain is None or plain is row or row.median_ms is None or plain.median_ms is None:

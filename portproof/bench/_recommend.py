@@ -12,7 +12,7 @@ from rich.text import Text
 
 from portproof._errors import BadInput
 from portproof.bench._print import comparisons
-from portproof.bench._result import BenchResult, Row
+from portproof.bench._result import BenchResult, TimedRow
 from portproof.bench._stats import percentile, samples_needed
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Recommended:
         result: that it was chosen from.
     """
 
-    row: Row | None
+    row: TimedRow | None
     why: tuple[str, ...]
     undecided: bool
     result: BenchResult
@@ -101,7 +101,7 @@ def recommend_from(result: BenchResult, batch: int, slo: Slo | None = None) -> R
     return Recommended(best, tuple(why), False, result)
 
 
-def _keeping(rows: list[Row], slo: Slo) -> tuple[list[Row], list[str], bool]:
+def _keeping(rows: list[TimedRow], slo: Slo) -> tuple[list[TimedRow], list[str], bool]:
     """Return the rows whose percentile lies below a limit, what is said of the others, and whether samples lack."""
     kept, said, lacking = [], [], False
     for row in rows:

@@ -109,7 +109,7 @@ class Process:
 
 
 @dataclass(frozen=True)
-class Row:
+class TimedRow:
     """A runner with its settings at one batch size.
 
     Attributes:
@@ -276,7 +276,7 @@ class BenchResult:
     """
 
     suite: Suite
-    rows: tuple[Row, ...]
+    rows: tuple[TimedRow, ...]
     skipped: tuple[Skipped, ...]
     marks: tuple[Mark, ...]
     work_gflop: float | None
@@ -290,7 +290,7 @@ class BenchResult:
         """The highest of the measured peaks: a neighbour can only lower one. None where none was measured."""
         return max(mark.gflops for mark in self.marks) if self.marks else None
 
-    def share_of_peak(self, row: Row) -> float | None:
+    def share_of_peak(self, row: TimedRow) -> float | None:
         """Return the share of the processor's float32 peak that a row reached; None where that cannot be told.
 
         The marks are of the host's processor, so that a GPU's rows have no share.

@@ -18,9 +18,9 @@ import numpy as np
 from portproof._errors import BadInput, PortproofError, Unavailable
 from portproof._machine import host, package_versions, thread_budget
 from portproof.bench._choose import choose
-from portproof.bench._prepare import Prepared, prepare
+from portproof.bench._prepare import PreparedPort, prepare
 from portproof.bench._proof import Asked, Speed, prove
-from portproof.bench._result import BenchResult, Claim, Mark, Process, Row, Skipped, Suite
+from portproof.bench._result import BenchResult, Claim, Mark, Process, Skipped, Suite, TimedRow
 from portproof.bench._tasks import BenchTasks
 from portproof.judge._report import HOLDS, Hop, gravest
 from portproof.ports._locate import Located
@@ -54,17 +54,17 @@ class _Entry:
     def out(self) -> bool:
         return self.failure is not None or self.refused is not None
 
-    def row(self) -> Row:
+    def row(self) -> TimedRow:
         info = self.choice.info
         about = (self.choice.name, self.choice.title, info.side, info.precisions[-1], self.batch)
         ratios = [hop.worst.ratio for hop in self.hops if hop.worst is not None and hop.worst.ratio is not None]
         ratio = max(ratios, default=None)
         verdict: str = gravest([hop.verdict for hop in self.hops])
         if verdict not in HOLDS:
-            return Row(*about, verdict, ratio, "no parity, no number: run `portproof verify`")
+            return TimedRow(*about, verdict, ratio, "no parity, no number: run `portproof verify`")
         if self.refused is not None:
-            return Row(*about, "refuted", ratio, f"{self.refused.what}: {self.refused.text}")
-        return Row(*about, verdict, ratio, None, tuple(self.processes))
+            return TimedRow(*about, "refuted", ratio, f"{self.refused.what}: {self.refused.text}")
+        return TimedRow(*about, verdict, ratio, None, tuple(self.processes))
 
 
 def run_suite(
@@ -123,7 +123,7 @@ class Stage:
 
     located: Located
     sessions: Sessions
-    prepared: Prepared
+    prepared: PreparedPort
     seconds: float
     watch: Watch
 
@@ -178,8 +178,9 @@ def neighbour(busy: bool) -> Iterator[None]:
 
 
 def start_timing(
-    sessions: Sessions, suite: Suite, choice: Choice, prepared: Prepared, batch: int, number: int, slowdown: float = 0.0
-) -> dict[str, Any]:
+    sessions: Sessions, suite: Suite, choice: Choice, prepared: PreparedPort, batch: int, number: int,
+    slowdown: float = 0.0,
+) -> dict[str, Any]:  # fmt: skip
     """Time one runner in one fresh process; returns what it measured.
 
     Args:
@@ -376,7 +377,7 @@ class _Rounds:
         return replace(found, rows=tuple(_within_peak(found, row) for row in found.rows)) if complete else found
 
 
-def _within_peak(result: BenchResult, row: Row) -> Row:
+def _within_peak(result: BenchResult, row: TimedRow) -> TimedRow:
     """Take the number from a row that is faster than the processor."""
     share = result.share_of_peak(row)
     if share is None or share <= 1:
@@ -397,7 +398,7 @@ def _process(number: int, answer: Mapping[str, Any], claims: tuple[Claim, ...]) 
     return Process(round=number, claims=claims, **taken)
 
 
-def _hop_again(row: Row) -> Hop:
+def _hop_again(row: TimedRow) -> Hop:
     """Return a row's verdict as the hop that it was made from."""
     from portproof.judge._report import Worst
 

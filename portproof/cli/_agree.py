@@ -32,7 +32,7 @@ from portproof.cli._options import (
 if TYPE_CHECKING:
     from portproof.agree._prepare import AgreeOptions
     from portproof.agree._result import Agreement
-    from portproof.agree._run import Progress
+    from portproof.agree._run import AgreeProgress
 
 _IMAGES = "A folder, a list (.txt), or tar shards (WebDataset); a path, a pattern or a URL."
 
@@ -131,7 +131,7 @@ def _require_targets(costs: Path | None, report: Path | None) -> None:
 
 
 def _write_beside(
-    found: Agreement, progress: Progress, options: AgreeOptions, costs: Path | None, report: Path | None
+    found: Agreement, progress: AgreeProgress, options: AgreeOptions, costs: Path | None, report: Path | None
 ) -> None:
     """Write what it took, and the page, where they were asked for."""
     from portproof._disk import write_text

@@ -46,7 +46,7 @@ def convert(
     settings: Setting = None,
 ) -> None:
     """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time."""
-    from portproof.convert._convert import Options
+    from portproof.convert._convert import ConvertOptions
     from portproof.convert._convert import convert as run
     from portproof.convert._convert import suggest as write_suggestions
     from portproof.ports._port import SIDES
@@ -57,7 +57,7 @@ def convert(
     for option, side in (("--from", source_side), ("--to", target_side)):
         if side not in (None, *SIDES):
             raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
-    options = Options(source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard))
+    options = ConvertOptions(source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard))
     located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
     chosen, kwargs = None if located is None else located.port, settings_of(settings)
     if kwargs and chosen is not None:

@@ -14,7 +14,7 @@ from portproof.ports._weightmap import Permute, Reshape, Split, WeightMap, fill,
 
 
 @dataclass(frozen=True)
-class Row:
+class TensorRow:
     """Tensors that correspond: one on each side, one whole and its parts, or one that a side holds under more names.
 
     Attributes:
@@ -43,6 +43,9 @@ class Row:
         return tuple(self.axes.index(axis) for axis in range(len(self.axes)))
 
 
+Row = TensorRow
+
+
 @dataclass(frozen=True)
 class Problem:
     """A tensor that breaks the bijection. ``kind``: missing, surplus, shape, dtype, layer or transform."""
@@ -58,7 +61,7 @@ class Problem:
 class Account:
     """What corresponds, what is left out and why, and what is wrong."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[TensorRow, ...]
     ignored: tuple[tuple[str, str, str], ...]  # side, name, reason
     problems: tuple[Problem, ...]
 
@@ -111,7 +114,7 @@ class _Builder:
 
     def __init__(self, torch: dict[str, Entry], paddle: dict[str, Entry], weights: WeightMap) -> None:
         self.torch, self.paddle, self.weights = torch, paddle, weights
-        self.rows: list[Row] = []
+        self.rows: list[TensorRow] = []
         self.ignored: list[tuple[str, str, str]] = []
         self.problems: list[Problem] = []
 
@@ -191,7 +194,7 @@ class _Builder:
                 text = f"a {len(parts)}th of {_show(whole)} along axis {transform.axis} is not {_show(part)}"
                 self.problem("shape", part_side, part, text)
         torch, paddle = ((whole.name,), names) if transform.whole == "torch" else (names, (whole.name,))
-        self.rows.append(Row(torch, paddle, "split", axes, transform.axis))
+        self.rows.append(TensorRow(torch, paddle, "split", axes, transform.axis))
 
     def _twin(self, entry: Entry) -> str:
         """Return the name that a torch tensor has in Paddle: the author's, else by its layer's type."""
@@ -228,12 +231,12 @@ class _Builder:
         elif entry.dtype != twin.dtype:
             self.problem("dtype", "", entry, f"torch has {_show(entry)} and paddle has {_show(twin)}")
         kind = "copy" if axes is None else "transpose" if axes == (1, 0) else "permute"
-        self.rows.append(Row((entry.name,), (twin.name,), kind, axes))
+        self.rows.append(TensorRow((entry.name,), (twin.name,), kind, axes))
 
     def _reshaped(self, entry: Entry, twin: Entry) -> None:
         if math.prod(entry.shape) != math.prod(twin.shape) or entry.dtype != twin.dtype:
             self.problem("shape", "", entry, f"torch has {_show(entry)} and paddle has {_show(twin)} (reshaped)")
-        self.rows.append(Row((entry.name,), (twin.name,), "reshape", shapes=(entry.shape, twin.shape)))
+        self.rows.append(TensorRow((entry.name,), (twin.name,), "reshape", shapes=(entry.shape, twin.shape)))
 
 
 def _leaf(name: str) -> str:

@@ -25,7 +25,7 @@ from portproof.checkpoints import (
     open_checkpoint,
     write_checkpoint,
 )
-from portproof.convert._account import Account, Row
+from portproof.convert._account import Account, TensorRow
 from portproof.convert._table import map_csv, near_misses, read_map
 from portproof.convert._transfer import counters, require_fit, transferred
 from portproof.frameworks._entries import Entry
@@ -35,7 +35,7 @@ Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Options:
+class ConvertOptions:
     """What ``convert`` is asked for.
 
     Attributes:
@@ -105,14 +105,14 @@ def _read_plan(table: Path) -> Plan:
     return Plan(*read_map(table), table.name)
 
 
-def convert(plan: Plan, source: Path, target: Path, options: Options, progress: Progress) -> Converted:
+def convert(plan: Plan, source: Path, target: Path, options: ConvertOptions, progress: Progress) -> Converted:
     """Convert a checkpoint between two sides.
 
     Args:
         plan: what corresponds.
         source: in any format that is read.
         target: in any format that is written; replaced only when the new file is whole.
-        options: see :class:`Options`.
+        options: see :class:`ConvertOptions`.
         progress: told how far it is.
 
     Raises:
@@ -164,7 +164,7 @@ def towards_side(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: 
     return transferred(tensors, plan.account.rows, towards) | own
 
 
-def _source_side(checkpoint: Checkpoint, options: Options) -> str:
+def _source_side(checkpoint: Checkpoint, options: ConvertOptions) -> str:
     side = options.source_side or checkpoint.side
     if side is None:
         raise BadInput(
@@ -222,12 +222,12 @@ def _hash(path: Path) -> str:
     return hashlib.sha256("".join([found, *(_hash(path.parent / file) for file in files)]).encode()).hexdigest()
 
 
-def _renamed(row: Row, side: str, names: Mapping[str, str]) -> Row:
+def _renamed(row: TensorRow, side: str, names: Mapping[str, str]) -> TensorRow:
     found = tuple(names.get(name, name) for name in row.names(side))
     return replace(row, torch=found) if side == "torch" else replace(row, paddle=found)
 
 
-def suggest(plan: Plan, source: Path, options: Options, out: Path) -> dict[str, str]:
+def suggest(plan: Plan, source: Path, options: ConvertOptions, out: Path) -> dict[str, str]:
     """Write a map whose names of one side are a file's, for a person to look through and hand to ``--map``.
 
     Returns:

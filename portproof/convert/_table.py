@@ -16,7 +16,7 @@ from pathlib import Path
 
 from portproof._errors import BadInput
 from portproof.checkpoints import DTYPES, Stored
-from portproof.convert._account import Account, Row
+from portproof.convert._account import Account, TensorRow
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import LEADING, Side
 
@@ -47,7 +47,7 @@ def _shape(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape)) or "scalar"
 
 
-def _transform(row: Row) -> str:
+def _transform(row: TensorRow) -> str:
     axes = "" if row.axes is None else " ".join(map(str, row.axes))
     if row.transform in ("split", "tied"):
         head = f"split {row.axis}" if row.transform == "split" else "tied"
@@ -72,7 +72,7 @@ def read_map(path: Path) -> tuple[Account, dict[str, list[Entry]]]:
         raise BadInput(
             f"'{path}' is no map: expected the columns {','.join(COLUMNS)}; `portproof account -o` writes one."
         )
-    rows: list[Row] = []
+    rows: list[TensorRow] = []
     ignored: list[tuple[str, str, str]] = []
     entries: dict[str, dict[str, Entry]] = {"torch": {}, "paddle": {}}
     for number, line in enumerate(lines[1:], 2):
@@ -88,7 +88,7 @@ def read_map(path: Path) -> tuple[Account, dict[str, list[Entry]]]:
 
 
 def _take(
-    line: list[str], rows: list[Row], ignored: list[tuple[str, str, str]], entries: Mapping[str, dict[str, Entry]]
+    line: list[str], rows: list[TensorRow], ignored: list[tuple[str, str, str]], entries: Mapping[str, dict[str, Entry]]
 ) -> None:
     if len(line) != len(COLUMNS):
         raise ValueError(f"expected {len(COLUMNS)} columns, found {len(line)}")
@@ -115,7 +115,7 @@ def _take(
         raise ValueError(f"a tensor without its equal; write '{_LEFT_OUT}' and a reason as its transform")
     shapes_of = {side: [entries[side][name].shape for name in names[side]] for side in names}
     if transform == "reshape" and len(names["torch"]) == len(names["paddle"]) == 1:
-        row = Row(
+        row = TensorRow(
             tuple(names["torch"]), tuple(names["paddle"]), transform,
             shapes=(shapes_of["torch"][0], shapes_of["paddle"][0]),
         )  # fmt: skip
@@ -133,25 +133,25 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
-def _row(torch: tuple[str, ...], paddle: tuple[str, ...], transform: str) -> Row:
+def _row(torch: tuple[str, ...], paddle: tuple[str, ...], transform: str) -> TensorRow:
     split, _, rest = transform.partition(" permute ")
     found = re.fullmatch(r"split (\d+)", split)
     if split == "tied":
         if (len(torch) > 1) == (len(paddle) > 1):
             raise ValueError("what is tied has one name on one side and several on the other")
-        return Row(torch, paddle, "tied", _axes(rest) if rest else None)
+        return TensorRow(torch, paddle, "tied", _axes(rest) if rest else None)
     if found:
         if (len(torch) > 1) == (len(paddle) > 1):
             raise ValueError("a split has one name on one side and several on the other")
-        return Row(torch, paddle, "split", _axes(rest) if rest else None, int(found[1]))
+        return TensorRow(torch, paddle, "split", _axes(rest) if rest else None, int(found[1]))
     if len(torch) > 1 or len(paddle) > 1:
         raise ValueError(f"several names need the transform split or tied, found '{transform}'")
     if transform == "copy":
-        return Row(torch, paddle, "copy")
+        return TensorRow(torch, paddle, "copy")
     if transform == "transpose":
-        return Row(torch, paddle, "transpose", (1, 0))
+        return TensorRow(torch, paddle, "transpose", (1, 0))
     if transform.startswith("permute "):
-        return Row(torch, paddle, "permute", _axes(transform.removeprefix("permute ")))
+        return TensorRow(torch, paddle, "permute", _axes(transform.removeprefix("permute ")))
     raise ValueError(
         f"a transform is copy, transpose, permute 0 2 1, reshape, split 0, tied or '{_LEFT_OUT}reason', "
         f"found '{transform}'"
@@ -165,7 +165,7 @@ def _axes(text: str) -> tuple[int, ...]:
     return axes
 
 
-def _require_shapes(row: Row, shapes: Mapping[str, list[tuple[int, ...]]]) -> None:
+def _require_shapes(row: TensorRow, shapes: Mapping[str, list[tuple[int, ...]]]) -> None:
     """Check that the shapes of both sides are what the transform makes of each other."""
     expected = shape_towards(row, "paddle", shapes["torch"])
     if expected != shapes["paddle"]:
@@ -175,7 +175,7 @@ def _require_shapes(row: Row, shapes: Mapping[str, list[tuple[int, ...]]]) -> No
         )
 
 
-def shape_towards(row: Row, side: str, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
+def shape_towards(row: TensorRow, side: str, shapes: list[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """Return the shapes of a row's tensors on one side, given those on the other.
 
     Raises:

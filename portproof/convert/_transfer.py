@@ -10,13 +10,13 @@ import numpy as np
 from portproof._errors import BadInput, and_more
 from portproof._numbers import Array, Arrays
 from portproof.checkpoints import Checkpoint, Stored, dtype_of, is_floating
-from portproof.convert._account import Account, Row
+from portproof.convert._account import Account, TensorRow
 from portproof.convert._table import near_misses, shape_towards
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import Side
 
 
-def transferred(tensors: Mapping[str, Stored], rows: Sequence[Row], target: str) -> dict[str, Stored]:
+def transferred(tensors: Mapping[str, Stored], rows: Sequence[TensorRow], target: str) -> dict[str, Stored]:
     """Return tensors in the other side's names and layouts; each is made, bit for bit, when it is read.
 
     Args:
@@ -37,7 +37,7 @@ def transferred(tensors: Mapping[str, Stored], rows: Sequence[Row], target: str)
 class _Made:
     """Makes one tensor of a row from those of the other side."""
 
-    def __init__(self, row: Row, target: str, parts: Sequence[Stored], index: int) -> None:
+    def __init__(self, row: TensorRow, target: str, parts: Sequence[Stored], index: int) -> None:
         self.row, self.target, self.parts, self.index = row, target, parts, index
 
     def __call__(self) -> Array:

@@ -26,7 +26,7 @@ _COMMUTATIVE = {"Add", "Mul", "Max", "Min"}
 
 
 @dataclass(frozen=True)
-class Step:
+class GraphStep:
     """One node in the common spelling.
 
     Attributes:
@@ -95,7 +95,7 @@ class Spelling:
             node = self._made.get(name)
         return name
 
-    def step(self, name: str) -> Step | None:
+    def step(self, name: str) -> GraphStep | None:
         """Return the step that makes a tensor; None for inputs and initializers."""
         node = self._made.get(name)
         if node is None or name in self.stored:
@@ -108,26 +108,27 @@ class Spelling:
                 if made is not None and made.op_type == "MatMul" and made.input[1] in self.stored and bias is not None:
                     title = f"MatMul '{made.name}' and {title}"
                     weight = self.stored[made.input[1]].T
-                    return Step(
+                    return GraphStep(
                         "Linear", title, (made.input[0], made.input[1], added), {}, {1: weight, 2: bias.ravel()}
                     )
         if node.op_type == "Gemm" and node.input[1] in self.stored and not attributes.get("transA"):
             weight = self.stored[node.input[1]]
             stored = {1: weight if attributes["transB"] else weight.T}
             scale = {key: attributes[key] for key in ("alpha", "beta") if attributes[key] != 1.0}
-            return Step("Linear", title, tuple(node.input), scale, stored)
+            return GraphStep("Linear", title, tuple(node.input), scale, stored)
         if node.op_type == "Conv" and len(node.input) == 2 and node.input[1] in self.stored:
             zeros = np.zeros(len(self.stored[node.input[1]]), self.stored[node.input[1]].dtype)
-            return Step("Conv", title, (*node.input, ""), attributes, {2: zeros})  # some exporters drop a bias of zeros
+            # Some exporters drop a bias of zeros.
+            return GraphStep("Conv", title, (*node.input, ""), attributes, {2: zeros})
         if node.op_type == "ReduceMean" and attributes.get("keepdims"):
             before, after = self._shapes[node.input[0]], self._shapes[name]
             if len(after) > 2 and after == (*before[:2], *([1] * (len(before) - 2))):
-                return Step("GlobalAveragePool", title, (node.input[0],), {})
+                return GraphStep("GlobalAveragePool", title, (node.input[0],), {})
         if node.op_type in ("Reshape", "Flatten"):
             before, after = self._shapes[node.input[0]], self._shapes[name]
             if len(after) == 2 and after[:1] == before[:1]:
-                return Step("Flatten", title, (node.input[0],), {})
-        return Step(node.op_type, title, tuple(node.input), attributes)
+                return GraphStep("Flatten", title, (node.input[0],), {})
+        return GraphStep(node.op_type, title, tuple(node.input), attributes)
 
     def fingerprint(self, name: str) -> str:
         """Return a hash of all that makes a tensor: operators, attributes, weights, the graph's inputs by name.
@@ -148,7 +149,7 @@ class Spelling:
                 self._fingerprints[tensor] = self._fingerprint(tensor, step)
         return self._fingerprints[self.source(name)]
 
-    def _fingerprint(self, tensor: str, step: Step | None) -> str:
+    def _fingerprint(self, tensor: str, step: GraphStep | None) -> str:
         if step is None:
             said = self._said(self.stored[tensor]) if tensor in self.stored else tensor
         else:
@@ -190,7 +191,7 @@ class Spelling:
         return found
 
 
-def commutes(step: Step) -> bool:
+def commutes(step: GraphStep) -> bool:
     """Whether the two operands of a step may come in either order."""
     return step.op in _COMMUTATIVE and len(step.inputs) == 2 and not step.stored
 
@@ -303,7 +304,7 @@ class _Matching:
                 left.append((sources[0], sources[1]))
         return left
 
-    def _ordered(self, one: Step, two: Step) -> tuple[str, ...]:
+    def _ordered(self, one: GraphStep, two: GraphStep) -> tuple[str, ...]:
         """Return the second step's inputs in the order of the first's, where they commute and that makes them equal."""
         if not commutes(one) or not commutes(two):
             return two.inputs
@@ -335,9 +336,9 @@ class _Matching:
         self.differences.append(f"{one} in {self.names[0]} stands where {self.names[1]} has {two}")
 
     @staticmethod
-    def _chain(graph: Spelling, name: str) -> list[tuple[str, Step]]:
+    def _chain(graph: Spelling, name: str) -> list[tuple[str, GraphStep]]:
         """Return a step and those before it, as far as each takes one tensor that is no initializer."""
-        found: list[tuple[str, Step]] = []
+        found: list[tuple[str, GraphStep]] = []
         step = graph.step(name)
         while step is not None and len(found) <= _LOOKAHEAD:
             found.append((name, step))
@@ -352,7 +353,7 @@ class _Matching:
 def _ends(
     graphs: tuple[Spelling, Spelling],
     tensors: tuple[str, str],
-    steps: tuple[Step | None, Step | None],
+    steps: tuple[GraphStep | None, GraphStep | None],
     names: tuple[str, str],
 ) -> list[str]:
     """Compare where one of two tensors is made by no node."""
@@ -362,7 +363,7 @@ def _ends(
     return [f"{said[0]} in {names[0]} stands where {names[1]} has {said[1]}"]
 
 
-def _attributes(one: Step, two: Step, names: tuple[str, str]) -> list[str]:
+def _attributes(one: GraphStep, two: GraphStep, names: tuple[str, str]) -> list[str]:
     keys = sorted({*one.attributes, *two.attributes})
     if "count_include_pad" not in one.attributes or "count_include_pad" not in two.attributes:
         keys = [key for key in keys if key != "count_include_pad"]  # without padding on one side it says nothing
@@ -373,7 +374,7 @@ def _attributes(one: Step, two: Step, names: tuple[str, str]) -> list[str]:
     ]
 
 
-def _tensors(step: Step, name: str, one: Array, two: Array, names: tuple[str, str], weights: str) -> list[str]:
+def _tensors(step: GraphStep, name: str, one: Array, two: Array, names: tuple[str, str], weights: str) -> list[str]:
     if one.size == two.size and one.ndim != two.ndim and max(one.shape, default=1) == one.size:
         one, two = one.ravel(), two.ravel()  # a vector, spelt with axes of size one
     if one.shape != two.shape:

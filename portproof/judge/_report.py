@@ -126,7 +126,7 @@ class Culprit:
 
 
 @dataclass(frozen=True)
-class Picture:
+class ModulePicture:
     """What a module's first output looks like on both sides; made where a page is asked for.
 
     Attributes:
@@ -144,6 +144,9 @@ class Picture:
     decades: tuple[int, ...]
     equal: int
     count: int
+
+
+Picture = ModulePicture
 
 
 @dataclass(frozen=True)
@@ -166,7 +169,7 @@ class ModuleDetail:
     rms: float | None
     scale: float | None
     note: str | None = None
-    picture: Picture | None = None
+    picture: ModulePicture | None = None
 
 
 @dataclass(frozen=True)

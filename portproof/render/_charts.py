@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portproof.judge._report import Picture
+from portproof.judge._report import ModulePicture
 
 _WIDTH, _HEIGHT = 240, 64
 _FIRST_DECADE = -18
@@ -18,7 +18,7 @@ def _steps(counts: tuple[int, ...], most: int) -> str:
     return "".join([*path, f"V{_HEIGHT}"])
 
 
-def distributions(seen: Picture) -> str:
+def distributions(seen: ModulePicture) -> str:
     """Draw both sides' values: filled, the side that leads; a line, the other."""
     most = max(*seen.leader, *seen.follower)
     title = f"Values from {seen.low:.3g} to {seen.high:.3g}, on both sides"
@@ -31,7 +31,7 @@ def distributions(seen: Picture) -> str:
     )
 
 
-def decades(seen: Picture) -> str:
+def decades(seen: ModulePicture) -> str:
     """Draw how large the difference is, a bar a decade of the tensor's scale."""
     most = max(seen.decades)
     width = _WIDTH / len(seen.decades)

@@ -16,10 +16,10 @@ from portproof.sides._session import Session
 from portproof.sides._tasks import Tasks
 from portproof.training._opened import Opened
 from portproof.training._tasks import TrainingTasks
-from portproof.training._trained import Agreement
+from portproof.training._trained import TrainAgreement
 
 
-def agreements(opened: Opened, sides: Sequence[Side]) -> tuple[Agreement, ...]:
+def agreements(opened: Opened, sides: Sequence[Side]) -> tuple[TrainAgreement, ...]:
     """Ask every side and both exports what they see in the test images with each side's trained weights.
 
     Args:
@@ -36,7 +36,7 @@ def agreements(opened: Opened, sides: Sequence[Side]) -> tuple[Agreement, ...]:
     runtime = opened.sessions.open("runtime")
     runtime.call(TrainingTasks.look, data=opened.options.data, seed=opened.options.seed)
     labels = np.array(opened.sides[sides[0]].call(TrainingTasks.labels))
-    found: list[Agreement] = []
+    found: list[TrainAgreement] = []
     for trained in sides:
         opposite = trained.other
         raw = load_file(trained_weights(opened, trained))
@@ -47,7 +47,7 @@ def agreements(opened: Opened, sides: Sequence[Side]) -> tuple[Agreement, ...]:
         for runner, says in {**said[0], **said[1]}.items():
             differing = {name: int(np.count_nonzero(says[name] != truth[name])) for name in truth}
             accuracy = {name: float(np.mean(says[name] == labels)) for name in truth}
-            found.append(Agreement(trained, runner, len(labels), differing, accuracy))
+            found.append(TrainAgreement(trained, runner, len(labels), differing, accuracy))
     return tuple(found)
 
 

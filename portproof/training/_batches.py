@@ -16,7 +16,7 @@ from portproof._errors import BadInput
 from portproof._numbers import Array
 from portproof.ports._inputs import normalised
 from portproof.ports._port import Port
-from portproof.training._data import DataSet, Part
+from portproof.training._data import DataPart, DataSet
 
 #: What is cut out of an image: this share of the largest box of the input's shape, as ImageNet classifiers are tested.
 BOX = 7 / 8
@@ -28,7 +28,7 @@ ORDER, CUT, DROPOUT = 1, 2, 3
 
 
 @dataclass(frozen=True)
-class Batch:
+class TrainBatch:
     """What one step learns from.
 
     Attributes:
@@ -76,7 +76,7 @@ class Batches:
         self.augment, self.mirror = augment, mirror
         self._order: tuple[int, Array] | None = None
 
-    def at(self, step: int) -> Batch:
+    def at(self, step: int) -> TrainBatch:
         """Return the batch of a step: the next of an endless row of shuffled data sets, one after the other."""
         total = len(self.data.train)
         rows, labels = [], []
@@ -86,14 +86,14 @@ class Batches:
             rows.append(cut(self.data.train.image(index), self.size, rng, mirror=self.mirror))
             labels.append(self.data.train.labels[index])
         image, label = normalised(np.stack(rows)), np.array(labels, np.int64)
-        return Batch(image, label, zlib.crc32(label.tobytes(), zlib.crc32(image.tobytes())))
+        return TrainBatch(image, label, zlib.crc32(label.tobytes(), zlib.crc32(image.tobytes())))
 
     def _shuffled(self, epoch: int) -> Array:
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([ORDER, self.seed, epoch]).permutation(len(self.data.train))
         return self._order[1]
 
-    def from_step(self, step: int) -> Iterator[Batch]:
+    def from_step(self, step: int) -> Iterator[TrainBatch]:
         """Yield the batches from a step on, each made while the one before is learned from."""
         with ThreadPoolExecutor(1) as pool:
             coming = pool.submit(self.at, step)
@@ -104,7 +104,7 @@ class Batches:
                 yield batch
 
 
-def test_batches(part: Part, size: tuple[int, int], count: int) -> Iterator[tuple[Array, Array]]:
+def test_batches(part: DataPart, size: tuple[int, int], count: int) -> Iterator[tuple[Array, Array]]:
     """Yield images and labels of a part, in order and cut alike."""
     for begin in range(0, len(part), count):
         chosen = range(begin, min(begin + count, len(part)))

@@ -21,7 +21,7 @@ HELD_OUT = 0.2
 
 
 @dataclass(frozen=True)
-class Part:
+class DataPart:
     """Images and what they show.
 
     Attributes:
@@ -54,8 +54,8 @@ class DataSet:
 
     name: str
     classes: tuple[str, ...]
-    train: Part
-    test: Part
+    train: DataPart
+    test: DataPart
     fingerprint: str
 
 
@@ -108,7 +108,7 @@ def _grey(images: Array, margin: int) -> list[Array]:
     return list(np.repeat(framed[..., None], 3, axis=3))
 
 
-def _split(images: Sequence[Array | Path], labels: Array, seed: int) -> tuple[Part, Part]:
+def _split(images: Sequence[Array | Path], labels: Array, seed: int) -> tuple[DataPart, DataPart]:
     """Hold out a share of every class, at least one image of each."""
     drawn = np.random.default_rng([seed, 0]).permutation(len(labels))
     held: list[int] = []
@@ -117,7 +117,7 @@ def _split(images: Sequence[Array | Path], labels: Array, seed: int) -> tuple[Pa
         held += mine[: max(1, round(HELD_OUT * len(mine)))].tolist()
     out = set(held)
     test, train = sorted(out), [i for i in range(len(labels)) if i not in out]
-    return Part([images[i] for i in train], labels[train]), Part([images[i] for i in test], labels[test])
+    return DataPart([images[i] for i in train], labels[train]), DataPart([images[i] for i in test], labels[test])
 
 
 def _folder(folder: Path, seed: int) -> DataSet:
@@ -130,7 +130,7 @@ def _folder(folder: Path, seed: int) -> DataSet:
         if classes != others:
             odd = sorted(set(classes) ^ set(others))[0]
             raise BadInput(f"--data: class '{odd}' is in one of '{parts[0]}' and '{parts[1]}' only.")
-        held = Part(files, labels), Part(test_files, test_labels)
+        held = DataPart(files, labels), DataPart(test_files, test_labels)
     else:
         classes, files, labels = _class_folders(folder)
         for index, title in enumerate(classes):
@@ -159,7 +159,7 @@ def _class_folders(folder: Path) -> tuple[list[str], list[Path], Array]:
     return classes, files, np.array(labels, np.int64)
 
 
-def _fingerprint(*parts: Part) -> str:
+def _fingerprint(*parts: DataPart) -> str:
     """Hash every image and label. Files are decoded on the way, so that a broken one is found before any work."""
     digest = hashlib.sha256()
     for part in parts:

@@ -11,7 +11,7 @@ from portproof.convert._transfer import transfer
 from portproof.sides._session import Session, Sessions
 from portproof.sides._sides import Sides
 from portproof.training._tasks import TrainingTasks
-from portproof.training._trained import Progress, TrainOptions
+from portproof.training._trained import TrainOptions, TrainProgress
 
 #: Paddle's Adam runs on another OpenMP runtime than its convolutions, and the idle threads of each wait for work in
 #: a loop, on the cores that the other needs: with two threads, everything takes three times as long from the second
@@ -33,7 +33,7 @@ class Opened:
         keys: side to the key of each of its modules that both sides share; empty until they are matched.
     """
 
-    def __init__(self, sessions: Sessions, options: TrainOptions, progress: Progress) -> None:
+    def __init__(self, sessions: Sessions, options: TrainOptions, progress: TrainProgress) -> None:
         self.sessions, self.options, self.progress = sessions, options, progress
         self.port, self.folder = sessions.located.port, sessions.folder
         self.sides: dict[str, Session] = {}

@@ -17,7 +17,7 @@ from portproof.frameworks._model import Model
 from portproof.ports._locate import resolve_factory
 from portproof.runners import find_runner
 from portproof.sides._workplace import Workplace
-from portproof.training._batches import Batch, Batches, image_size, test_batches
+from portproof.training._batches import Batches, TrainBatch, image_size, test_batches
 from portproof.training._data import load_data
 from portproof.training._learner import Learner, ready_framework, with_steps
 from portproof.training._normalised import normalised_start
@@ -38,7 +38,7 @@ class TrainingTasks:
 
     def __init__(self, place: Workplace) -> None:
         self.place, self.port, self.side = place, place.job.port, place.job.side
-        self._batches: Iterator[Batch] | None = None
+        self._batches: Iterator[TrainBatch] | None = None
 
     def look(self, data: str, seed: int) -> dict[str, Any]:
         """Load a data set and say what it holds."""

@@ -29,7 +29,7 @@ from portproof.training._opened import Opened
 from portproof.training._starting import Start, starts
 from portproof.training._state import Recipe, State, load, require_same
 from portproof.training._tasks import TrainingTasks
-from portproof.training._trained import Agreement, Progress, Rows, Trained, TrainOptions
+from portproof.training._trained import Rows, TrainAgreement, Trained, TrainOptions, TrainProgress
 
 #: A side's files in its folder.
 STATE, LOG, TESTS = "training.safetensors", "log.csv", "tests.csv"
@@ -38,7 +38,7 @@ WEIGHTS = {"torch": "weights.pt", "paddle": "weights.pdparams"}
 _PATIENCE = 0.5
 
 
-def train(located: Located, options: TrainOptions, progress: Progress) -> Trained:
+def train(located: Located, options: TrainOptions, progress: TrainProgress) -> Trained:
     """Train a port's sides.
 
     Raises:
@@ -61,7 +61,7 @@ def train(located: Located, options: TrainOptions, progress: Progress) -> Traine
                 options.out.rmdir()  # where nothing came to be kept
 
 
-def _train(located: Located, options: TrainOptions, sides: list[Side], progress: Progress) -> Trained:
+def _train(located: Located, options: TrainOptions, sides: list[Side], progress: TrainProgress) -> Trained:
     for side in sides:
         if (options.out / side / STATE).is_file() and not options.resume:
             raise BadInput(
@@ -89,7 +89,7 @@ class _Run:
 
     def __init__(
         self, sessions: Sessions, sides: list[Side], left: Mapping[Side, State], options: TrainOptions,
-        progress: Progress,
+        progress: TrainProgress,
     ) -> None:  # fmt: skip
         self.opened = Opened(sessions, options, progress)
         self.sides, self.left, self.options, self.progress = sides, left, options, progress
@@ -200,7 +200,7 @@ class _Run:
         self.progress.doing(self.sides[-1], "drawing the curves")
         self._write(path, plot_curves(self.port.name, rows, tests))
 
-    def _agreements(self) -> tuple[tuple[Agreement, ...], str | None]:
+    def _agreements(self) -> tuple[tuple[TrainAgreement, ...], str | None]:
         """Return who agrees, or why nobody could be asked: what was trained is kept all the same."""
         if not self.options.agree:
             return (), None

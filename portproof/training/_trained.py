@@ -15,7 +15,7 @@ from portproof.training._learner import DROPOUTS
 Rows = list[dict[str, Any]]
 
 
-class Progress(Protocol):
+class TrainProgress(Protocol):
     """Hears of a training as it goes."""
 
     def doing(self, side: str, what: str) -> None:
@@ -81,7 +81,7 @@ class TrainOptions:
 
 
 @dataclass(frozen=True)
-class Agreement:
+class TrainAgreement:
     """What other runners say of the test images with one side's trained weights.
 
     Attributes:
@@ -121,7 +121,7 @@ class Trained:
     tests: Mapping[str, Mapping[str, Any]]
     seconds: Mapping[str, float]
     same_bytes: bool | None
-    agreements: tuple[Agreement, ...]
+    agreements: tuple[TrainAgreement, ...]
     unavailable: str | None
     files: tuple[str, ...]
     environment: Mapping[str, Any]

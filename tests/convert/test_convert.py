@@ -266,12 +266,12 @@ def test_what_is_no_map_is_refused(mapped: Path, run: Run) -> None:
 
 
 def test_a_map_is_read_as_it_was_written(tmp_path: Path) -> None:
-    from portproof.convert._account import Account, Row
+    from portproof.convert._account import Account, TensorRow
     from portproof.frameworks._entries import Entry
 
     rows = (
-        Row(("qkv",), ("q", "k", "v"), "split", (1, 0), 0), Row(("a", "b"), ("ab",), "split", None, 1),
-        Row(("t",), ("p",), "permute", (2, 0, 1)), Row(("s",), ("s",), "copy"),
+        TensorRow(("qkv",), ("q", "k", "v"), "split", (1, 0), 0), TensorRow(("a", "b"), ("ab",), "split", None, 1),
+        TensorRow(("t",), ("p",), "permute", (2, 0, 1)), TensorRow(("s",), ("s",), "copy"),
     )  # fmt: skip
     shapes = {
         "torch": {"qkv": (6, 4), "a": (2, 3), "b": (2, 3), "t": (1, 2, 3), "s": (), "n": (5,)},
