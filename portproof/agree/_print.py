@@ -1,11 +1,14 @@
-"""What a person sees of an agreement."""
+"""What a person sees of an agreement, and of a plan for one."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from portproof.agree._plan import Costs, PlanRow
 from portproof.agree._result import Agreement, Looked, Rate
 from portproof.agree._run import AgreeProgress
 from portproof.judge._floor import FLOOR_MULTIPLE
@@ -13,6 +16,7 @@ from portproof.render._terminal import STYLE, print_verdict
 from portproof.render._words import number
 
 _SHOWN = 3
+_PARTS = ("compute", "read", "schedule")
 
 
 def print_agreement(found: Agreement, progress: AgreeProgress, console: Console) -> None:
@@ -97,3 +101,47 @@ def flip(looked: Looked) -> str:
 def agreeing(found: Rate) -> str:
     """Put an agreement into words."""
     return f"{found.same:,} the same, {found.ties:,} ties, {found.flips:,} flips"
+
+
+def print_plan(costs: Costs, plans: Sequence[PlanRow], console: Console) -> None:
+    """Print the plans as a table, and what they are made from."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("images", "workers", "time", "bottleneck", *_PARTS, "core h", "price", "store"):
+        table.add_column(title, justify="left" if title == "bottleneck" else "right", no_wrap=True)
+    for plan in plans:
+        table.add_row(
+            short(plan.images), f"{plan.workers:,}", span(plan.wall_s), plan.bottleneck,
+            *(span(plan.parts_s[name]) for name in _PARTS),
+            short(round(plan.core_hours)), f"{plan.price:,.2f}", size(plan.kept_bytes),
+        )  # fmt: skip
+    console.print(table)
+    each = ", ".join(f"{name} {seconds * 1e3:.1f}" for name, seconds in costs.runners.items())
+    console.print(
+        f"measured on {costs.images:,} images of port {costs.port}, {costs.processor}, {costs.threads} threads each. "
+        f"ms an image: {each}, read {costs.read_s * 1e3:.2f}, decode {costs.decode_s * 1e3:.2f}. Scheduling: "
+        f"{costs.driver_s * 1e3:.1f} ms a unit. Start: {costs.start_s:.0f} s."
+    )
+
+
+def short(count: int) -> str:
+    """Put a number into words: 50,000 is 50 k."""
+    for unit, length in ((" M", 10**6), (" k", 10**3)):
+        if count >= length and count % (length // 10) == 0:
+            return f"{count / length:g}{unit}"
+    return f"{count:,}"
+
+
+def span(seconds: float) -> str:
+    """Put a time into words."""
+    for unit, length in (("y", 365 * 86400), ("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def size(count: int) -> str:
+    """Put a number of bytes into words."""
+    for unit, length in (("TB", 10**12), ("GB", 10**9), ("MB", 10**6)):
+        if count >= length:
+            return f"{count / length:.1f} {unit}"
+    return f"{count / 1e3:.1f} kB"

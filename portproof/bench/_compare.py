@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from portproof._errors import BadInput
-from portproof.bench._print import comparisons
 from portproof.bench._result import BenchResult, TimedRow, differing_hosts
+from portproof.bench._standing import comparisons
 from portproof.bench._stats import ALPHA, Comparison, compare_paired, compare_unpaired, interval
 
 Key = tuple[str, int]
@@ -115,34 +111,3 @@ def _said(result: BenchResult, fastest: dict[int, str]) -> dict[Key, tuple[str, 
         beside = against.get(row.batch, {}).get(row.runner)
         found[row.key] = row.verdict, "" if beside is None else beside.change
     return found
-
-
-def print_comparison(compared: Compared, console: Console, names: tuple[str, str]) -> None:
-    """Print a row a comparison, and what stands against believing it."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("runner", max_width=40, overflow="fold")
-    for name in ("batch", f"{names[1]} / {names[0]}", "interval"):
-        table.add_column(name, justify="right", overflow="fold")
-    table.add_column("")
-    for (runner, batch), found in compared.rows.items():
-        slow = (runner, batch) in compared.slower
-        text = Text("slower than allowed" if slow else found.change, style="bold red" if slow else "")
-        table.add_row(runner, str(batch), f"{found.ratio:.3f}", f"{found.low:.3f} to {found.high:.3f}", text)
-    console.print(table)
-    for place, runner, batch in compared.only:
-        console.print(Text(f"only in {names[place]}: {runner}, batch {batch}", style="yellow"))
-    for difference in compared.apart:
-        console.print(Text(f"not the same: {difference}", style="yellow"))
-    if compared.interleaved:
-        pairs = min(found.pairs for found in compared.rows.values())
-        console.print(f"interleaved: {pairs} pairs of fresh processes a row, next to each other, in random order")
-        return
-    count = len(compared.rows)
-    console.print(
-        f"the two runs' own intervals overlap in {len(compared.overlap)} of {count} rows; of {len(compared.same)} of "
-        f"{count} both say the same (parity, and the place beside the fastest)"
-    )
-    console.print(
-        "indicative: the two runs were not interleaved, so that what drifted between them is in these numbers; "
-        "`bench gate` runs two versions interleaved"
-    )

@@ -7,8 +7,9 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from portproof.bench._print import PLAIN, break_even, comparisons
 from portproof.bench._result import BenchResult, TimedRow, quantiles
+from portproof.bench._standing import break_even, comparisons
+from portproof.ports._port import Side
 from portproof.render._page import page_environment
 
 _COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8"}
@@ -204,7 +205,7 @@ def _batches(axes: Any, result: BenchResult) -> None:
 
 def _break_even(axes: Any, result: BenchResult, batch: int) -> None:
     timed = _timed(result, batch)
-    plain = [row for row in timed if row.runner in PLAIN.values()]
+    plain = [row for row in timed if row.runner == Side(row.side).eager]
     rows = [row for row in timed if row not in plain][: 10 - len(plain)] + plain
     slowest = max(row.median_ms or 1.0 for row in rows)
     most = max(statistics.median(process.setup_s for process in row.processes) for row in rows)

@@ -1,4 +1,4 @@
-"""A benchmark's result as a table that fits a hundred columns."""
+"""What a person sees of benchmarks: tables that fit a hundred columns, and what stands against believing them."""
 
 from __future__ import annotations
 
@@ -9,12 +9,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from portproof.bench._compare import Compared
+from portproof.bench._race import Raced
+from portproof.bench._recommend import Recommended
 from portproof.bench._result import BenchResult, TimedRow, quantiles
-from portproof.bench._stats import Comparison, compare_many, detectable
+from portproof.bench._selfcheck import Checked
+from portproof.bench._standing import break_even, comparisons, detectable_changes, order
+from portproof.bench._stats import MARGIN, Comparison
 
 _CHANGE = {"faster": "green", "slower": "yellow", "equivalent": "", "undecided": "dim"}
-#: The plain runner of each side, against which setup costs are weighed.
-PLAIN = {"torch": "torch-eager", "paddle": "paddle-dygraph"}
 
 
 def print_result(result: BenchResult, console: Console) -> None:
@@ -67,18 +70,14 @@ def running_table(result: BenchResult) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("runner", "batch", "median ms", "processes"):
         table.add_column(name, justify="left" if name == "runner" else "right")
-    for row in sorted(result.rows, key=_order):
+    for row in sorted(result.rows, key=order):
         median = "-" if row.median_ms is None else f"{row.median_ms:.2f}"
         table.add_row(row.title, str(row.batch), median, str(len(row.processes)))
     return table
 
 
-def _order(row: TimedRow) -> tuple[int, bool, float]:
-    return row.batch, row.median_ms is None, row.median_ms or 0.0
-
-
 def _table(result: BenchResult, batch: int) -> Table:
-    rows = sorted((row for row in result.rows if row.batch == batch), key=_order)
+    rows = sorted((row for row in result.rows if row.batch == batch), key=order)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"batch {batch}, ms", max_width=34, overflow="fold")
     gpu, events = result.suite.device == "cuda", any(process.event_ms for row in rows for process in row.processes)
@@ -119,38 +118,6 @@ def _ms(value: float | None) -> str:
     return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
-def comparisons(result: BenchResult, batch: int, reference: str | None = None) -> dict[str, Comparison]:
-    """Compare every runner at a batch size with one, over pairs of processes of the same round.
-
-    Args:
-        result: of a run.
-        batch: rows in a request.
-        reference: the runner that the others are compared with; the fastest if None.
-    """
-    best, others = _paired(result, batch, reference)
-    return compare_many(best, others) if others else {}
-
-
-def _paired(
-    result: BenchResult, batch: int, reference: str | None = None
-) -> tuple[list[float], dict[str, list[float]]]:
-    """Return the times of the reference's processes, and of every other's in the same rounds."""
-    rows = sorted((r for r in result.rows if r.batch == batch and r.processes), key=_order)
-    rows.sort(key=lambda row: row.runner != reference)  # stable: without a reference the fastest stays first
-    if not rows or len(rows[0].processes) < 2:
-        return [], {}
-    best = {process.round: process.compared_ms for process in rows[0].processes}
-    others = {row.runner: {process.round: process.compared_ms for process in row.processes} for row in rows[1:]}
-    rounds = sorted(best)
-    same = {name: [own[n] for n in rounds] for name, own in others.items() if own.keys() == best.keys()}
-    return [best[n] for n in rounds], same
-
-
-def _detectable(result: BenchResult, batch: int) -> list[float]:
-    best, others = _paired(result, batch)
-    return [detectable(best, times) for times in others.values()] if len(best) > 2 else []
-
-
 def _label(row: TimedRow, against: Mapping[str, Comparison], planted: bool) -> Text:
     found = against.get(row.runner)
     said = "" if found is None else f"{found.ratio:.2f}x {found.change}"
@@ -158,18 +125,6 @@ def _label(row: TimedRow, against: Mapping[str, Comparison], planted: bool) -> T
     if row.contended and not planted:
         text.append(" contended", style="yellow")
     return text
-
-
-def break_even(result: BenchResult, row: TimedRow) -> str:
-    """Say after how many requests a runner's setup is paid for against the plain runner of its side."""
-    plain = next((r for r in result.rows if r.runner == PLAIN[row.side] and r.batch == row.batch and r.processes), None)
-    if plain is None or plain is row or row.median_ms is None or plain.median_ms is None:
-        return ""
-    setups = [statistics.median(process.setup_s for process in r.processes) * 1e3 for r in (row, plain)]
-    saved = plain.median_ms - row.median_ms
-    if saved <= 0:
-        return "never"
-    return "at once" if setups[0] <= setups[1] else f"{(setups[0] - setups[1]) / saved:,.0f}"
 
 
 def _print_sources(result: BenchResult, console: Console) -> None:
@@ -186,7 +141,7 @@ def _print_sources(result: BenchResult, console: Console) -> None:
             f"peak: {result.peak_gflops:.0f} GFLOP/s of float32 FMA ({low:.0f} to {high:.0f} over the run), "
             f"copies {copies:.0f} GB/s; {result.work_gflop or 0:.2f} GFLOP a row"
         )
-    smallest = [found for batch in suite.batches for found in _detectable(result, batch)]
+    smallest = [found for batch in suite.batches for found in detectable_changes(result, batch)]
     if smallest:
         console.print(
             f"between two of these runners, this many rounds can tell a difference of "
@@ -199,3 +154,73 @@ def _print_sources(result: BenchResult, console: Console) -> None:
     )
     versions = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     console.print(f"made with {versions} on {environment.get('processor')}", overflow="fold")
+
+
+def print_comparison(compared: Compared, console: Console, names: tuple[str, str]) -> None:
+    """Print a row a comparison, and what stands against believing it."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("runner", max_width=40, overflow="fold")
+    for name in ("batch", f"{names[1]} / {names[0]}", "interval"):
+        table.add_column(name, justify="right", overflow="fold")
+    table.add_column("")
+    for (runner, batch), found in compared.rows.items():
+        slow = (runner, batch) in compared.slower
+        text = Text("slower than allowed" if slow else found.change, style="bold red" if slow else "")
+        table.add_row(runner, str(batch), f"{found.ratio:.3f}", f"{found.low:.3f} to {found.high:.3f}", text)
+    console.print(table)
+    for place, runner, batch in compared.only:
+        console.print(Text(f"only in {names[place]}: {runner}, batch {batch}", style="yellow"))
+    for difference in compared.apart:
+        console.print(Text(f"not the same: {difference}", style="yellow"))
+    if compared.interleaved:
+        pairs = min(found.pairs for found in compared.rows.values())
+        console.print(f"interleaved: {pairs} pairs of fresh processes a row, next to each other, in random order")
+        return
+    count = len(compared.rows)
+    console.print(
+        f"the two runs' own intervals overlap in {len(compared.overlap)} of {count} rows; of {len(compared.same)} of "
+        f"{count} both say the same (parity, and the place beside the fastest)"
+    )
+    console.print(
+        "indicative: the two runs were not interleaved, so that what drifted between them is in these numbers; "
+        "`bench gate` runs two versions interleaved"
+    )
+
+
+def print_choice(found: Recommended, console: Console, raced: Raced | None = None) -> None:
+    """Print what is recommended and why."""
+    if found.row is None:
+        said = "the samples cannot say" if found.undecided else "no runner keeps the limit"
+        console.print(Text(said, style="bold yellow"))
+    else:
+        console.print(Text.assemble("deploy ", (found.row.runner, "bold green"), f" ({found.row.title})"))
+    for reason in found.why:
+        console.print(f"  {reason}", overflow="fold")
+    suite = found.result.suite
+    console.print(
+        f"port {suite.port}, {suite.device}, {suite.threads} threads, {suite.scenario}, {suite.objective}, "
+        f"on {found.result.environment.get('processor')}"
+    )
+    if raced is not None:
+        console.print(f"raced {raced.candidates} candidates in {raced.seconds:.0f} s: {raced.history}", overflow="fold")
+
+
+def print_selfcheck(checked: Checked, console: Console) -> None:
+    """Print the rates of wrong answers, with their bounds, and what change can be told."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("a runner and itself")
+    for name in ("comparisons", "called wrongly", "at most", "can tell", "others took"):
+        table.add_column(name, justify="right")
+    for outcome in checked.outcomes:
+        what = "unchanged" if outcome.kind == "same" else f"{checked.asked.slowdown:.0%} slower"
+        where = "left alone" if outcome.place == "quiet" else "beside a busy neighbour"
+        table.add_row(
+            f"{what}, {where}", str(len(outcome.changes)), f"{outcome.wrong / len(outcome.changes):.1%}",
+            f"{outcome.upper:.1%}", f"{statistics.median(outcome.detectable):.1%}", f"{outcome.foreign_share:.0%}",
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"runner {checked.asked.runner} of port {checked.port}, {checked.asked.pairs} pairs of fresh processes a "
+        f"comparison, margin {MARGIN:.0%}; 'at most' is the upper 95% bound, 'can tell' the change seen nine times in "
+        f"ten; on {checked.environment.get('processor')}"
+    )

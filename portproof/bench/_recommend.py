@@ -5,18 +5,11 @@ from __future__ import annotations
 import re
 import statistics
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from rich.console import Console
-from rich.text import Text
 
 from portproof._errors import BadInput
-from portproof.bench._print import comparisons
 from portproof.bench._result import BenchResult, TimedRow
+from portproof.bench._standing import comparisons
 from portproof.bench._stats import percentile, samples_needed
-
-if TYPE_CHECKING:
-    from portproof.bench._race import Raced
 
 
 @dataclass(frozen=True)
@@ -117,21 +110,3 @@ def _keeping(rows: list[TimedRow], slo: Slo) -> tuple[list[TimedRow], list[str],
         else:
             said.append(f"{row.runner}: p{slo.quantile * 100:.0f} is {found:.2f} ms")
     return kept, said, lacking
-
-
-def print_choice(found: Recommended, console: Console, raced: Raced | None = None) -> None:
-    """Print what is recommended and why."""
-    if found.row is None:
-        said = "the samples cannot say" if found.undecided else "no runner keeps the limit"
-        console.print(Text(said, style="bold yellow"))
-    else:
-        console.print(Text.assemble("deploy ", (found.row.runner, "bold green"), f" ({found.row.title})"))
-    for reason in found.why:
-        console.print(f"  {reason}", overflow="fold")
-    suite = found.result.suite
-    console.print(
-        f"port {suite.port}, {suite.device}, {suite.threads} threads, {suite.scenario}, {suite.objective}, "
-        f"on {found.result.environment.get('processor')}"
-    )
-    if raced is not None:
-        console.print(f"raced {raced.candidates} candidates in {raced.seconds:.0f} s: {raced.history}", overflow="fold")

@@ -12,15 +12,13 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
 from portproof._errors import BadInput
 from portproof._machine import host
 from portproof.bench._prepare import prepare
 from portproof.bench._result import Suite
 from portproof.bench._run import Watch, neighbour, start_timing
-from portproof.bench._stats import MARGIN, compare_paired, detectable, undisturbed
+from portproof.bench._stats import compare_paired, detectable, undisturbed
 from portproof.ports._locate import Located
 from portproof.runners._choice import parse
 from portproof.sides._session import Sessions
@@ -180,24 +178,3 @@ def _pair(once: Callable[[float], Answer], slowdown: float, swap: bool) -> tuple
         second = once(slowdown)
         return once(0.0), second
     return once(0.0), once(slowdown)
-
-
-def print_selfcheck(checked: Checked, console: Console) -> None:
-    """Print the rates of wrong answers, with their bounds, and what change can be told."""
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("a runner and itself")
-    for name in ("comparisons", "called wrongly", "at most", "can tell", "others took"):
-        table.add_column(name, justify="right")
-    for outcome in checked.outcomes:
-        what = "unchanged" if outcome.kind == "same" else f"{checked.asked.slowdown:.0%} slower"
-        where = "left alone" if outcome.place == "quiet" else "beside a busy neighbour"
-        table.add_row(
-            f"{what}, {where}", str(len(outcome.changes)), f"{outcome.wrong / len(outcome.changes):.1%}",
-            f"{outcome.upper:.1%}", f"{statistics.median(outcome.detectable):.1%}", f"{outcome.foreign_share:.0%}",
-        )  # fmt: skip
-    console.print(table)
-    console.print(
-        f"runner {checked.asked.runner} of port {checked.port}, {checked.asked.pairs} pairs of fresh processes a "
-        f"comparison, margin {MARGIN:.0%}; 'at most' is the upper 95% bound, 'can tell' the change seen nine times in "
-        f"ten; on {checked.environment.get('processor')}"
-    )

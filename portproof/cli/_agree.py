@@ -159,7 +159,8 @@ def plan(
 ) -> None:
     """Say what a data set takes over so many workers: time, what holds it up, core hours, money, room in the store."""
     from portproof._machine import size_of
-    from portproof.agree._plan import plan_of, print_plan, read_costs
+    from portproof.agree._plan import plan_of, read_costs
+    from portproof.agree._print import print_plan
     from portproof.render._terminal import output
 
     measured = read_costs(costs)

@@ -120,7 +120,8 @@ def compare(
     ] = None,
 ) -> None:
     """Compare two results row by row; indicative at best, since they were not interleaved."""
-    from portproof.bench._compare import compare_results, print_comparison
+    from portproof.bench._compare import compare_results
+    from portproof.bench._print import print_comparison
     from portproof.bench._result import read_result
     from portproof.render._terminal import output
 
@@ -147,13 +148,13 @@ def gate(
     settings: Setting = None,
 ) -> None:
     """Run this version and another interleaved; exit 1 where this one is slower beyond doubt, 3 where none can tell."""
-    from portproof.bench._compare import compare_results, print_comparison
+    from portproof.bench._compare import compare_results
     from portproof.bench._gate import run_gate
-    from portproof.bench._print import PLAIN, print_reasons
+    from portproof.bench._print import print_comparison, print_reasons
     from portproof.render._terminal import output, watching
 
     located = find_port_named(port)
-    named = tuple(runners.split(",")) if runners else tuple(PLAIN[side] for side in located.port.sides)
+    named = tuple(runners.split(",")) if runners else tuple(side.eager for side in located.port.sides)
     suite = _suite(
         located.port.name, runners=named, batches=numbers_of("--batch", batch), processes=pairs, seconds=seconds,
         device=device_named(device), kwargs=settings_of(settings),
@@ -186,7 +187,8 @@ def selfcheck(
 ) -> None:
     """Measure on this machine how often equal runners are called different, and what change can be told."""
     from portproof._disk import require_writable, write_text
-    from portproof.bench._selfcheck import SelfCheck, print_selfcheck, run_selfcheck
+    from portproof.bench._print import print_selfcheck
+    from portproof.bench._selfcheck import SelfCheck, run_selfcheck
     from portproof.render._terminal import output, watching
 
     if out is not None:
@@ -220,7 +222,8 @@ def recommend(
 ) -> None:
     """Name the runner and settings to deploy, and why; races them where no result is given."""
     from portproof._disk import require_writable, write_text
-    from portproof.bench._recommend import Slo, print_choice, recommend_from
+    from portproof.bench._print import print_choice
+    from portproof.bench._recommend import Slo, recommend_from
     from portproof.bench._result import read_result
     from portproof.render._terminal import output, watching
 

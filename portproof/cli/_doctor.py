@@ -9,10 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from portproof._machine import cgroup_quota, host
 from portproof.ports._locate import find_project
 
@@ -91,28 +87,6 @@ def examine() -> Findings:
 
 
 _PADDLE_GPU = "see paddlepaddle.org.cn"
-
-
-def print_findings(findings: Findings, console: Console) -> None:
-    """Print the findings."""
-    machine = findings.host
-    quota = "none" if findings.quota is None else f"{findings.quota:g} cores"
-    console.print(f"{machine['processor']}, {', '.join(machine['instruction_sets'])}", overflow="fold")
-    console.print(
-        f"{machine['threads']} threads (cgroup quota: {quota}), {machine['memory_gib']} GiB, Python {machine['python']}"
-    )
-    table = Table("package", "version", "for", "", box=None, pad_edge=False, header_style="bold")
-    for package in findings.packages:
-        state = Text(package.version or "missing", style="green" if package.version else "yellow")
-        table.add_row(package.name, state, package.purpose, "" if package.version else package.install)
-    console.print(table)
-    for provider, said in findings.providers.items():
-        console.print(Text.assemble(f"{provider}: ", (said, "green" if said == "loads" else "yellow")))
-    for side, where in findings.interpreters.items():
-        console.print(f"{side} runs in {where}")
-    console.print(
-        f"project: {findings.project or 'none here; [tool.portproof] in a pyproject.toml makes one'}", overflow="fold"
-    )
 
 
 def _version(name: str) -> str | None:

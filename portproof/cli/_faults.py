@@ -55,7 +55,8 @@ def _training_faults(
     port: str | None, chosen: dict[str, Any], kwargs: dict[str, Any], json_file: str | None
 ) -> NoReturn:
     """Plant faults into a training, with each optimiser that it has where none is named."""
-    from portproof.lockstep._campaign import plant_training_faults, print_training_faults
+    from portproof.lockstep._campaign import plant_training_faults
+    from portproof.lockstep._print import print_training_faults
     from portproof.render._terminal import output, watching
 
     check_json(json_file)

@@ -12,28 +12,12 @@ from portproof.cli._options import Json, check_json, write_json
 
 def ports() -> None:
     """List the ports and the runners that can be named here."""
-    from rich.table import Table
-
+    from portproof.cli._print import print_ports
     from portproof.ports._locate import find_project, registered_ports
     from portproof.render._terminal import output
     from portproof.runners import runners
 
-    project = find_project()
-    console = output()
-    table = Table("port", "sides", "inputs", "outputs", "named by", box=None, pad_edge=False, header_style="bold")
-    for located in registered_ports(project):
-        found = located.port
-        inputs = ", ".join(f"{name} {'x'.join(map(str, declared.shape))}" for name, declared in found.inputs.items())
-        table.add_row(found.name, ", ".join(found.sides), inputs, ", ".join(found.outputs), located.locator)
-    if table.row_count:
-        console.print(table)
-    else:
-        console.print("no port is registered here; add [tool.portproof] ports to pyproject.toml, or name file.py:NAME")
-    table = Table("runner", "runs", "needs", box=None, pad_edge=False, header_style="bold")
-    for info in runners().values():
-        table.add_row(info.name, info.title, ", ".join(info.needs))
-    console.print()
-    console.print(table)
+    print_ports(registered_ports(find_project()), runners().values(), output())
 
 
 def init(
@@ -62,7 +46,8 @@ def schema(
 
 def doctor(json_file: Json = None) -> None:
     """Say what is installed, which providers truly load, and what installs the rest."""
-    from portproof.cli._doctor import examine, print_findings
+    from portproof.cli._doctor import examine
+    from portproof.cli._print import print_findings
     from portproof.render._terminal import output
 
     check_json(json_file)

@@ -6,10 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
-
 from portproof._disk import save_arrays
 from portproof._errors import BadInput
 from portproof._machine import host, thread_budget
@@ -19,7 +15,6 @@ from portproof.lockstep._tasks import TrajectoryTasks
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located
-from portproof.ports._port import Side
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
 
@@ -116,24 +111,3 @@ def _plant(trajectories: Trajectories, options: TrajectoryOptions, side: str, na
         side, str(options.settings.get("optimizer", "")), name, kind.acts,
         found.parting.step if found.parting is not None else None, why, any(word in why for word in kind.named),
     )  # fmt: skip
-
-
-def print_training_faults(found: TrainingFaults, console: Console) -> None:
-    """Print what was planted and what was said."""
-    console.print(Text(f"port {found.port}: faults planted into its training", style="bold"))
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("planted", "where", "step", "what was said"):
-        table.add_column(column, overflow="fold")
-    for planted in found.planted:
-        right = planted.caught and planted.named
-        step = "-" if planted.parted is None else str(planted.parted + 1)
-        where = f"{Side(planted.side).title} {planted.optimizer}".strip()
-        table.add_row(planted.fault, where, step, Text(planted.why or "nothing", style="" if right else "bold red"))
-    console.print(table)
-    caught = sum(planted.caught for planted in found.planted)
-    named = sum(planted.caught and planted.named for planted in found.planted)
-    kinds = len({planted.fault for planted in found.planted})
-    console.print(
-        f"{len(found.planted)} planted, of {kinds} kinds: "
-        f"{caught} caught at the first step where they act, {named} named"
-    )

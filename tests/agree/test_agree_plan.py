@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from portproof.agree._plan import COSTS_VERSION, Costs, plan_of, size, span
+from portproof.agree._plan import COSTS_VERSION, Costs, plan_of
+from portproof.agree._print import size, span
 from tests.conftest import Run
 
 COSTS = Costs(
