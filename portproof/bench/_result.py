@@ -1,7 +1,7 @@
 """A benchmark's result: values that are validated when they are read and never changed after.
 
 Every figure that is printed or drawn is made from what stands here, so that it can be made again, offline.
-``portproof bench validate --schema`` prints the JSON Schema.
+``portproof schema bench`` prints the JSON Schema.
 """
 
 from __future__ import annotations
@@ -356,14 +356,6 @@ def read_result(path: Path) -> BenchResult:
         where = ".".join(map(str, first["loc"]))
         raise BadInput(f"'{path}' is damaged: {where}: {first['msg'].lower()}; make it again.") from error
     return found
-
-
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of a result."""
-    from pydantic import TypeAdapter
-
-    schema: dict[str, Any] = TypeAdapter(BenchResult).json_schema()
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 
 
 def differing_hosts(one: BenchResult, two: BenchResult) -> list[str]:

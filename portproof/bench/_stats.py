@@ -127,11 +127,6 @@ def compare_many(first: Sequence[float], others: Mapping[str, Sequence[float]]) 
     return {name: settled[name] for name in others}
 
 
-def pairs_needed(comparisons: int) -> int:
-    """Return the pairs that an exact sign-flip test over many comparisons would need: 1 + log2(m / alpha)."""
-    return math.ceil(1 + math.log2(max(1, comparisons) / ALPHA))
-
-
 def samples_needed(quantile: float, confidence: float = 0.99) -> int:
     """Return how many samples support a quantile.
 

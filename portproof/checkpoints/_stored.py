@@ -115,7 +115,8 @@ class Checkpoint:
         path: of the file.
         tensors: as they are stored.
         side: whose names and layouts they have, None where the file does not say.
-        about: what the file says of where it comes from; see :class:`portproof.convert._convert.Provenance`.
+        about: what the file says of where it comes from: of one that ``convert`` wrote, the hashes of its source and
+            of the map, and portproof's version.
     """
 
     path: Path

@@ -268,16 +268,12 @@ def report(
 @bench.command("validate")
 def validate(
     result: Annotated[Path | None, typer.Argument(help="A result of `portproof bench run`.")] = None,
-    schema: Annotated[bool, typer.Option("--schema", help="Print the JSON Schema.")] = False,
 ) -> None:
     """Check a result against the schema, and make its figures again from its samples."""
-    from portproof.bench._result import json_schema, read_result
+    from portproof.bench._result import read_result
 
-    if schema:
-        typer.echo(json.dumps(json_schema(), indent=1))
-        return
     if result is None:
-        raise BadInput("name a result, or give --schema.")
+        raise BadInput("name a result of `portproof bench run`; its schema is `portproof schema bench`.")
     found = read_result(result)
     samples = sum(len(row.samples_ms) for row in found.rows)
     typer.echo(f"{result}: schema {found.schema_version}, {len(found.rows)} rows, {samples:,} samples"

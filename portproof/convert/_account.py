@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from portproof.frameworks._entries import Entry
@@ -64,10 +64,6 @@ class Account:
     rows: tuple[TensorRow, ...]
     ignored: tuple[tuple[str, str, str], ...]  # side, name, reason
     problems: tuple[Problem, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain lists and dicts."""
-        return asdict(self)
 
 
 def known_parts(weights: WeightMap, modules: Iterable[Sequence[Any]]) -> WeightMap:

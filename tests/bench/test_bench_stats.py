@@ -16,7 +16,6 @@ from portproof.bench._stats import (
     compare_unpaired,
     detectable,
     interval,
-    pairs_needed,
     percentile,
     samples_needed,
     undisturbed,
@@ -73,7 +72,6 @@ def test_percentiles_are_given_where_the_samples_support_them() -> None:
     assert (samples_needed(0.99), samples_needed(0.9)) == (459, 44)
     assert percentile(list(range(458)), 0.99) is None
     assert percentile(list(range(1000)), 0.99) == 989
-    assert (pairs_needed(1), pairs_needed(25)) == (6, 10)
 
 
 def test_what_is_compared_is_not_moved_by_a_neighbour() -> None:
