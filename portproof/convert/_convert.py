@@ -99,7 +99,12 @@ class Converted:
     verified: int | None
 
 
-def _read_plan(table: Path) -> Plan:
+def read_plan(table: Path) -> Plan:
+    """Read a map of names.
+
+    Raises:
+        BadInput: there is none, or it is no map.
+    """
     if not table.is_file():
         raise BadInput(f"'{table}': no such map; `portproof account -o {table.name}` writes one.")
     return Plan(*read_map(table), table.name)

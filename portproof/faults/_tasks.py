@@ -15,7 +15,7 @@ from portproof.faults._catalogue import Catalogue, sample
 from portproof.faults._effect import CleanRun, Effect
 from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.frameworks._model import Model
-from portproof.frameworks._settings import _described
+from portproof.frameworks._settings import describe_module
 from portproof.replay._taps import TapDifference, TapStore, force
 from portproof.runners import RunnerJob
 from portproof.sides._workplace import Workplace
@@ -100,7 +100,7 @@ class _Planting:
             for fault in group:
                 stack.enter_context(self.catalogue.plant(fault, seed))
             differences = force(self.model, self.pairs, self.rows, self.store, shapes=self.shapes, only=paths)
-            settings = {self.pairs[path]: _described(self.model, self.modules[path]) for path in paths}
+            settings = {self.pairs[path]: describe_module(self.model, self.modules[path]) for path in paths}
             effect = self.clean.effect(paths)
         return Shown(
             faults=tuple(group),

@@ -231,7 +231,7 @@ _FORMS: dict[str, Callable[[Any, str, str], Any]] = {
 }
 
 
-def _described(model: Model, module: Any) -> tuple[str, dict[str, Any]]:
+def describe_module(model: Model, module: Any) -> tuple[str, dict[str, Any]]:
     """Return a module's layer type and settings, by torch's names."""
     layer = model.framework.layer(module)
     return layer, read_settings(model.framework.side, layer, module)

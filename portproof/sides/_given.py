@@ -12,7 +12,7 @@ from portproof._errors import BadInput, and_more
 from portproof._numbers import Arrays
 from portproof.checkpoints import Checkpoint, open_checkpoint
 from portproof.convert._account import known_parts, match_states
-from portproof.convert._convert import Plan, _read_plan
+from portproof.convert._convert import Plan, read_plan
 from portproof.convert._transfer import counters, require_fit
 from portproof.ports._port import SIDES, Port
 from portproof.sides._session import Session, Sessions
@@ -52,12 +52,12 @@ def plan_of(port: Port | None, table: Path | None, sessions: Callable[[], Sessio
     if table is None:
         assert own is not None
         return own
-    return replace(_read_plan(table), own=own)
+    return replace(read_plan(table), own=own)
 
 
 def _own_plan(port: Port, sessions: Callable[[], Sessions]) -> Plan:
     if port.mapping is not None:
-        return _read_plan(Path(port.mapping))
+        return read_plan(Path(port.mapping))
     with sessions() as opened:
         plan = account_of(opened)
     if plan.account.problems:

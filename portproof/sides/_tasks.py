@@ -20,7 +20,7 @@ from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._export import export
 from portproof.frameworks._model import whole_layers
-from portproof.frameworks._settings import _described
+from portproof.frameworks._settings import describe_module
 from portproof.ports._port import Port
 from portproof.ports._weightmap import to_json
 from portproof.runners import find_runner
@@ -63,7 +63,7 @@ class Tasks:
     def describe(self) -> Description:
         """Describe the state dict and the modules of the float32 model."""
         model = self.place.model("float32")
-        modules = tuple((path, *_described(model, module)) for path, module in whole_layers(model))
+        modules = tuple((path, *describe_module(model, module)) for path, module in whole_layers(model))
         return Description(tuple(model.entries()), modules)
 
     def prepare(self, precision: str) -> None:
