@@ -143,9 +143,6 @@ LENET = Port(
 
 _TORCHVISION = "torch_impl.zoo:torchvision_"
 # Two libraries' models of one name that are not one function; `portproof verify` says why.
-MOBILENET_V3_SMALL_NAMESAKE = _pair(
-    "mobilenet_v3_small", MOBILENET_V3_SMALL.weights.rename, torch=f"{_TORCHVISION}mobilenet_v3_small"
-)
 ALEXNET_NAMESAKE = _pair("alexnet", _ALEXNET, torch=f"{_TORCHVISION}alexnet")
 INCEPTION_V3_NAMESAKE = _pair(
     "inception_v3", INCEPTION_V3.weights.rename, size=299, torch=f"{_TORCHVISION}inception_v3"

@@ -36,23 +36,23 @@ resnext50_32x4d = partial(torchvision_model, "resnext50_32x4d")
 wide_resnet50_2 = partial(torchvision_model, "wide_resnet50_2")
 vgg16 = partial(torchvision_model, "vgg16")
 mobilenet_v2 = partial(torchvision_model, "mobilenet_v2")
+mobilenet_v3_small = partial(torchvision_model, "mobilenet_v3_small")
+mobilenet_v3_large = partial(torchvision_model, "mobilenet_v3_large")
 densenet121 = partial(torchvision_model, "densenet121")
 shufflenet_v2_x1_0 = partial(torchvision_model, "shufflenet_v2_x1_0")
 torchvision_inception_v3 = partial(torchvision_model, "inception_v3", aux_logits=False, init_weights=False)
-torchvision_mobilenet_v3_small = partial(torchvision_model, "mobilenet_v3_small")
 torchvision_alexnet = partial(torchvision_model, "alexnet")
 torchvision_squeezenet1_1 = partial(torchvision_model, "squeezenet1_1")
 
 
 class DownscaleInInfer(nn.Dropout):
-    """Paddle's dropout of mode ``downscale_in_infer``: drops in training, and scales by a float32 ``1 - p`` else."""
+    """Paddle's dropout of mode ``downscale_in_infer``: drops in training, and scales by ``1 - p`` else."""
 
     mode = "downscale_in_infer"
 
     def forward(self, x: Tensor) -> Tensor:
         """Drop from any tensor."""
-        kept = float(1 - torch.tensor(self.p, dtype=torch.float32))
-        return nn.functional.dropout(x, self.p) * kept if self.training else x * kept
+        return nn.functional.dropout(x, self.p) * (1 - self.p) if self.training else x * (1 - self.p)
 
 
 def alexnet(num_classes: int = 1000) -> nn.Module:
@@ -73,16 +73,6 @@ def squeezenet1_1(num_classes: int = 1000) -> nn.Module:
     return model
 
 
-class Hardsigmoid(nn.Hardsigmoid):
-    """Paddle's: the slope is 0.1666667 in float32, and not a sixth."""
-
-    slope = 0.1666667
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map any tensor into 0..1."""
-        return (x * float(torch.tensor(self.slope, dtype=torch.float32)) + 0.5).clamp(0.0, 1.0)
-
-
 def inception_v3(num_classes: int = 1000) -> nn.Module:
     """Build torchvision's Inception v3 with the epsilon of Paddle's BatchNorm, and its dropout."""
     model = torchvision_inception_v3(num_classes=num_classes)
@@ -91,19 +81,6 @@ def inception_v3(num_classes: int = 1000) -> nn.Module:
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1e-5
     return model
-
-
-def _mobilenet_v3(name: str, num_classes: int = 1000) -> nn.Module:
-    """Build torchvision's MobileNet v3 with Paddle's Hardsigmoid."""
-    model = torchvision_model(name, num_classes=num_classes)
-    for module in list(model.modules()):
-        if isinstance(getattr(module, "scale_activation", None), nn.Hardsigmoid):
-            module.scale_activation = Hardsigmoid()
-    return model
-
-
-mobilenet_v3_small = partial(_mobilenet_v3, "mobilenet_v3_small")
-mobilenet_v3_large = partial(_mobilenet_v3, "mobilenet_v3_large")
 
 
 def _conv_bn(in_channels: int, channels: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:

@@ -276,8 +276,6 @@ def _outputs(asking: Asking, kit: Kit, info: RunnerInfo, precision: str, tf32: b
             from benchmarks.gpu_check._planted import switch_tf32_on
 
             switch_tf32_on()
-        if precision == "float64":  # as `verify` does: what Paddle keeps in float32 is rounded here too
-            runner.model.framework.round_settings(runner.model.root)
         outputs: dict[str, Any] = kit.located.port.rows_first(runner.run(kit.prepared.rows))
     gc.collect()
     return outputs

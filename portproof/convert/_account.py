@@ -203,7 +203,7 @@ class _Builder:
     def single(self, entry: Entry, axes: tuple[int, ...] | None = None, *, reshaped: bool = False) -> None:
         """Pair one torch tensor with one Paddle tensor, by name, then check what they hold."""
         rule, leaf = BY_NAME.get(entry.layer), _leaf(entry.name)
-        if axes is None and rule is not None and len(rule.axes.get(leaf, ())) == len(entry.shape):
+        if axes is None and rule is not None and leaf in rule.axes and len(rule.axes[leaf]) == len(entry.shape):
             axes = rule.axes[leaf]
         twin = self.paddle.pop(self._twin(entry), None)
         if twin is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +18,10 @@ INSTALL = {
     "torch": "pip install 'portproof[torch]'",
     "paddle": "pip install 'portproof[paddle]'",
 }
+
+
+#: Before the name of a kernel that would have rounded a scalar, in what :meth:`Framework.computing_in` counts.
+KERNEL = "kernel "
 
 
 class Framework(Protocol):
@@ -34,7 +39,7 @@ class Framework(Protocol):
         """Run on ``cpu`` or ``cuda``; raise :class:`Unavailable` where it is not there."""
 
     def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool = False) -> Any:
-        """Call a factory under a default dtype and return the model in evaluation mode.
+        """Call a factory, computing in a dtype, and return the model in evaluation mode and in that dtype.
 
         ``hollow``: its parameters have shapes and dtypes but no memory; see :meth:`lent`.
         """
@@ -44,6 +49,9 @@ class Framework(Protocol):
 
     def modules(self, model: Any) -> list[tuple[str, Any]]:
         """Return every module with its path, the root first, as ""."""
+
+    def all_modules(self, model: Any) -> list[tuple[str, Any]]:
+        """Return every module under every path that it has: one that is shared has several."""
 
     def layer(self, module: Any) -> str:
         """Name a module's type as torch does."""
@@ -60,8 +68,11 @@ class Framework(Protocol):
     def write(self, tensor: Any, array: Array) -> None:
         """Overwrite a parameter or buffer in place, cast to its dtype."""
 
-    def round_settings(self, model: Any) -> dict[str, int]:
-        """Round the settings that the other framework keeps in float32; say which, and in how many modules."""
+    def overwrite(self, tensor: Any, array: Array) -> None:
+        """Write into a tensor that a forward made, so that all its views see it."""
+
+    def shares_memory(self, one: Any, other: Any) -> bool:
+        """Whether two tensors begin at one place."""
 
     def is_tensor(self, value: object) -> bool:
         """Whether a value is one of the framework's tensors."""
@@ -75,8 +86,19 @@ class Framework(Protocol):
     def no_grad(self) -> AbstractContextManager[Any]:
         """Run without recording gradients."""
 
-    def default_precision(self, precision: str) -> AbstractContextManager[None]:
-        """In float64, make what a forward creates itself float64 too, for the time of the block."""
+    def computing_in(
+        self, precision: str, lifted: Counter[str], where: Callable[[], str]
+    ) -> AbstractContextManager[None]:
+        """In float64, compute all in float64, for the time of the block: the oracle is no oracle where it rounds.
+
+        What a forward creates itself is float64; what it asks for in float32 is too, and scalars that a kernel keeps in
+        float32 are exact. In other precisions nothing is changed.
+
+        Args:
+            precision: of the model.
+            lifted: counts what would have been float32, by where it was asked for.
+            where: names what runs at the moment.
+        """
 
     def module_by_module(self) -> AbstractContextManager[None]:
         """Call every part as a module, with no fused kernel around several, for the time of the block."""

@@ -91,22 +91,6 @@ LAYER_TYPES: tuple[LayerType, ...] = (
     LayerType("BatchNorm", "BatchNorm", names=_STATISTICS),  # Paddle's older one, of any number of dimensions
 )
 
-#: Settings that Paddle's kernels take as float32 whatever the tensor's dtype, by torch's names. In float64 the torch
-#: side is given the same rounded value, or the two would differ by 1e3 to 1e8 noise floors;
-#: ``tests/frameworks/test_layers.py`` holds the table to the frameworks. SELU's constants are rounded too, inside the
-#: kernel, where nothing can be set.
-FLOAT32_SETTINGS: dict[str, tuple[str, ...]] = {
-    **{f"BatchNorm{n}d": ("eps",) for n in (1, 2, 3)},
-    **{f"InstanceNorm{n}d": ("eps",) for n in (1, 2, 3)},
-    "SyncBatchNorm": ("eps",),
-    "LayerNorm": ("eps",),
-    "ELU": ("alpha",),
-    "CELU": ("alpha",),
-    "Softshrink": ("lambd",),
-    "Hardtanh": ("min_val", "max_val"),
-    "Threshold": ("threshold", "value"),
-}
-
 #: By the name that the code uses for a type in both frameworks: torch's.
 BY_NAME = {layer.torch: layer for layer in LAYER_TYPES}
 #: Paddle's names of layers without a rule, where more than the D of a dimension differs. Its RNN wraps a cell.

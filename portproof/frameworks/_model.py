@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from portproof._errors import BadInput, ModelRaised, one_line, require_memory
@@ -43,6 +44,7 @@ class Model:
         hollow: bool = False,
     ) -> None:
         self.framework, self.port, self.precision = framework, port, precision
+        self.lifted: Counter[str] = Counter()
         try:
             self.root = framework.build(factory, port.kwargs, precision, hollow)
         except Exception as error:
@@ -85,7 +87,7 @@ class Model:
         kept = {entry.name for entry in self.entries()}
         named = {
             (f"{path}.{name}" if path else name): tensor
-            for path, module in self.framework.modules(self.root)
+            for path, module in self.framework.all_modules(self.root)
             for name, tensor in self.framework.own_tensors(module).items()
         }
         return {name: tensor for name, tensor in named.items() if name in kept}
@@ -118,13 +120,18 @@ class Model:
         args, kwargs = self.arguments(inputs)
         running: list[str] = []
         try:
-            with self.framework.no_grad(), self.framework.default_precision(self.precision), self._following(running):
+            precise = self.computing(lambda: running[-1] if running else "")
+            with self.framework.no_grad(), precise, self._following(running):
                 result = self.root(*args, **kwargs)
                 return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
             require_memory(error)
             where = running[-1] if running else ""
             raise ModelRaised(self.framework.side, where, one_line(error)) from error
+
+    def computing(self, where: Callable[[], str]) -> AbstractContextManager[None]:
+        """Compute in the model's precision, all through; ``where`` names the module that runs."""
+        return self.framework.computing_in(self.precision, self.lifted, where)
 
     @contextmanager
     def _following(self, running: list[str]) -> Iterator[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -17,6 +18,7 @@ from portproof._errors import Unavailable  # noqa: E402
 from portproof._numbers import Array  # noqa: E402
 from portproof.frameworks._entries import Entry, further_names  # noqa: E402
 from portproof.frameworks._layers import layer_type  # noqa: E402
+from portproof.frameworks._paddle_oracle import computing_in_float64  # noqa: E402
 
 
 class PaddleFramework:
@@ -41,19 +43,16 @@ class PaddleFramework:
         paddle.set_device("gpu" if device == "cuda" else "cpu")
 
     def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool = False) -> Any:
-        default = paddle.get_default_dtype()
-        paddle.set_default_dtype(dtype)
         try:
-            paddle.seed(0)
-            with paddle.LazyGuard() if hollow else nullcontext():
-                model = factory(**kwargs)
-        finally:
-            paddle.set_default_dtype(default)
+            model = _made(factory, kwargs, dtype, hollow)
+        except Exception:
+            if dtype == "float32":
+                raise
+            # A factory may load its own weights, or set values, in the precision that it was written in.
+            model = _made(factory, kwargs, "float32", hollow)
         if not isinstance(model, paddle.nn.Layer):
             raise TypeError(f"expected a paddle.nn.Layer, found {type(model).__name__}")
-        held = [*model.parameters(), *model.buffers()]
-        if any(tensor.is_floating_point() and tensor.dtype != getattr(paddle, dtype) for tensor in held):
-            model.to(dtype=dtype)  # only where it must be: it breaks recurrent layers
+        _cast(model, dtype)
         model.eval()
         return model
 
@@ -78,8 +77,11 @@ class PaddleFramework:
     def is_leaf(self, module: Any) -> bool:
         return next(iter(module.children()), None) is None
 
+    def all_modules(self, model: Any) -> list[tuple[str, Any]]:
+        return list(_walk(model, "", ()))
+
     def entries(self, model: Any) -> list[Entry]:
-        owners = dict(model.named_sublayers(include_self=True))
+        owners = dict(self.all_modules(model))
         parameters = {name for name, _ in model.named_parameters()}
         tied = further_names((name, id(tensor)) for name, tensor in model.state_dict().items())
         return [
@@ -103,8 +105,11 @@ class PaddleFramework:
     def write(self, tensor: Any, array: Array) -> None:
         tensor.set_value(self.to_tensor(array, str(tensor.dtype).removeprefix("paddle.")))
 
-    def round_settings(self, model: Any) -> dict[str, int]:
-        return {}
+    def overwrite(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+        paddle.assign(paddle.to_tensor(array.astype(str(tensor.dtype).removeprefix("paddle."))), tensor)
+
+    def shares_memory(self, one: Any, other: Any) -> bool:
+        return bool(one.data_ptr() == other.data_ptr())
 
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, paddle.Tensor)
@@ -125,12 +130,15 @@ class PaddleFramework:
         return context
 
     @contextmanager
-    def default_precision(self, precision: str) -> Iterator[None]:
-        before = paddle.get_default_dtype()
-        if precision == "float64":
-            paddle.set_default_dtype("float64")
-        try:
+    def computing_in(self, precision: str, lifted: Counter[str], where: Callable[[], str]) -> Iterator[None]:
+        if precision != "float64":
             yield
+            return
+        before = paddle.get_default_dtype()
+        paddle.set_default_dtype("float64")
+        try:
+            with computing_in_float64(lifted, where):
+                yield
         finally:
             paddle.set_default_dtype(before)
 
@@ -158,3 +166,37 @@ class PaddleFramework:
         from portproof.frameworks._paddle_export import paddle_to_onnx
 
         paddle_to_onnx(model, spec, Path(path))
+
+
+def _made(factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool) -> Any:
+    """Call a factory under a default dtype, with names of parameters that no other model has taken."""
+    default = paddle.get_default_dtype()
+    paddle.set_default_dtype(dtype)
+    try:
+        paddle.seed(0)
+        lifting = computing_in_float64(Counter(), lambda: "") if dtype == "float64" else nullcontext()
+        with paddle.utils.unique_name.guard(), paddle.LazyGuard() if hollow else nullcontext(), lifting:
+            return factory(**kwargs)
+    finally:
+        paddle.set_default_dtype(default)
+
+
+def _cast(model: Any, dtype: str) -> None:
+    """Cast what a model holds, tensor by tensor: ``Layer.to`` trips over a recurrent layer's own state."""
+    wanted = getattr(paddle, dtype)
+    for layer in model.sublayers(include_self=True):
+        held = [t for t in (*layer._parameters.values(), *layer._buffers.values()) if t is not None]
+        changed = [t for t in held if t.is_floating_point() and t.dtype != wanted]
+        changed += [t for t in held if dtype == "float64" and t.dtype == paddle.complex64]
+        for tensor in changed:
+            layer._transform(tensor, None, paddle.complex128 if tensor.is_complex() else wanted, True)
+        if changed and isinstance(layer, paddle.nn.layer.rnn.RNNBase):
+            layer.flatten_parameters()
+
+
+def _walk(layer: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, Any]]:
+    """Yield every layer under every name that it has; Paddle's own walk names a shared one once."""
+    yield path, layer
+    for name, child in layer._sub_layers.items():
+        if child is not None and id(child) not in above:
+            yield from _walk(child, f"{path}.{name}" if path else name, (*above, id(layer)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -12,7 +13,8 @@ import torch
 from portproof._errors import Unavailable
 from portproof._numbers import Array
 from portproof.frameworks._entries import Entry, further_names
-from portproof.frameworks._layers import FLOAT32_SETTINGS, layer_type
+from portproof.frameworks._layers import layer_type
+from portproof.frameworks._torch_oracle import ComputingInFloat64
 
 
 class TorchFramework:
@@ -41,7 +43,10 @@ class TorchFramework:
         torch.set_default_dtype(getattr(torch, dtype))
         try:
             torch.manual_seed(0)
-            with _hollow_parameters() if hollow else nullcontext():
+            with (
+                _hollow_parameters() if hollow else nullcontext(),
+                self.computing_in(dtype, Counter(), lambda: ""),
+            ):
                 model = factory(**kwargs)
         finally:
             torch.set_default_dtype(default)
@@ -49,7 +54,7 @@ class TorchFramework:
             raise TypeError(f"expected a torch.nn.Module, found {type(model).__name__}")
         _full_float32()  # once more: a model's own code may have switched TF32 on when it was imported or built
         where = () if hollow else (self.device,)
-        return model.to(*where, getattr(torch, dtype)).eval()
+        return _cast(model.to(*where), getattr(torch, dtype)).eval()
 
     @contextmanager
     def lent(self, module: Any, arrays: Mapping[str, Array]) -> Iterator[None]:
@@ -74,8 +79,11 @@ class TorchFramework:
     def is_leaf(self, module: Any) -> bool:
         return next(module.children(), None) is None
 
+    def all_modules(self, model: Any) -> list[tuple[str, Any]]:
+        return list(model.named_modules(remove_duplicate=False))
+
     def entries(self, model: Any) -> list[Entry]:
-        owners = dict(model.named_modules())
+        owners = dict(self.all_modules(model))
         parameters = {name: id(tensor) for name, tensor in model.named_parameters(remove_duplicate=False)}
         tied = further_names(parameters.items())
         return [
@@ -99,16 +107,11 @@ class TorchFramework:
         with torch.no_grad():
             tensor.copy_(torch.tensor(array))
 
-    def round_settings(self, model: Any) -> dict[str, int]:
-        rounded: dict[str, int] = {}
-        for module in model.modules():
-            layer = self.layer(module)
-            for setting in FLOAT32_SETTINGS.get(layer, ()):
-                exact = getattr(module, setting)
-                if float(np.float32(exact)) != exact:
-                    setattr(module, setting, float(np.float32(exact)))
-                    rounded[f"{layer}.{setting}"] = rounded.get(f"{layer}.{setting}", 0) + 1
-        return rounded
+    def overwrite(self, tensor: Any, array: np.ndarray[Any, Any]) -> None:
+        tensor.copy_(torch.from_numpy(np.ascontiguousarray(array)))
+
+    def shares_memory(self, one: Any, other: Any) -> bool:
+        return bool(one.data_ptr() == other.data_ptr())
 
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, torch.Tensor)
@@ -129,12 +132,15 @@ class TorchFramework:
         return context
 
     @contextmanager
-    def default_precision(self, precision: str) -> Iterator[None]:
-        before = torch.get_default_dtype()
-        if precision == "float64":
-            torch.set_default_dtype(torch.float64)
-        try:
+    def computing_in(self, precision: str, lifted: Counter[str], where: Callable[[], str]) -> Iterator[None]:
+        if precision != "float64":
             yield
+            return
+        before = torch.get_default_dtype()
+        torch.set_default_dtype(torch.float64)
+        try:
+            with ComputingInFloat64(lifted, where):
+                yield
         finally:
             torch.set_default_dtype(before)
 
@@ -201,6 +207,17 @@ class TorchFramework:
             program = traced(rows)
         assert program is not None
         program.save(path)
+
+
+def _cast(model: Any, dtype: torch.dtype) -> Any:
+    """Cast what a model holds; ``Module.to`` drops the imaginary part of what is complex."""
+
+    def cast(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.is_complex():
+            return tensor.to(torch.complex128) if dtype == torch.float64 else tensor
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    return model._apply(cast)
 
 
 def _full_float32() -> None:

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._numbers import Arrays
 from portproof.convert._account import Problem
+from portproof.frameworks import KERNEL
 from portproof.judge._found import Found
 from portproof.judge._hops import SideRun, judge_outputs, side_hops
 from portproof.judge._report import Culprit, Hop, Worst
@@ -62,24 +63,37 @@ def raising(error: ModelRaised) -> Culprit:
     return Culprit(error.side, error.module, "raises", "forward", text)
 
 
-def judge_sides(outputs: Outputs, weights: Weights, oracle: Oracle, rounded: Mapping[str, int]) -> Found:
+def judge_sides(outputs: Outputs, weights: Weights, oracle: Oracle) -> Found:
     """Judge float64 between the sides, float32 of each against the oracle, and rows one by one against the batch.
 
     Args:
         outputs: of the sides that ran, the leading one first.
         weights: that they ran on.
         oracle: what they are judged by.
-        rounded: settings that Paddle keeps in float32 to how many modules have them.
     """
     runs = [
         SideRun(side.title, find_runner(side.eager).title, by["float32"], by["float64"], by.get("float32.single"))
         for side, by in outputs.items()
     ]
-    notes = []
-    for setting, count in rounded.items():
-        where = f"{count} modules" if count > 1 else "one module"
-        notes.append(f"Paddle keeps {setting} ({where}) in float32; the float64 oracle has it rounded alike")
-    return Found(side_hops(runs, weights.label, oracle.floors), notes=notes)
+    return Found(side_hops(runs, weights.label, oracle.floors))
+
+
+def what_was_lifted(sides: Sides) -> Found:
+    """Say what the models ask for in float32, and what kernels keep in it, and the oracle computes in float64."""
+    running = {side: sides.do(side, "running in float64", Tasks.lifted) for side in sides.live}
+    lifted = {side: future.result() for side, future in running.items()}
+    asked = {side: {n: c for n, c in found.items() if not n.startswith(KERNEL)} for side, found in lifted.items()}
+    said = [
+        f"{', '.join(f'{count} {name}' for name, count in found.items())} in {side.title}"
+        for side, found in asked.items()
+        if found
+    ]
+    notes = [f"float32 inside, float64 in the oracle: {'; '.join(said)}"] if said else []
+    held = {name for side, found in lifted.items() for name in found.keys() - asked[side].keys()}
+    kernels = sorted(name.removeprefix(KERNEL) for name in held)
+    if kernels:
+        notes.append(f"Paddle keeps scalars of {', '.join(kernels)} in float32; the float64 oracle has them exact")
+    return Found(notes=notes)
 
 
 def judge_lower(

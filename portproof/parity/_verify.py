@@ -18,7 +18,7 @@ from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
 from portproof.parity._options import Options
-from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, unmatched
+from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, unmatched, what_was_lifted
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
 from portproof.ports._inputs import make_batch
@@ -131,7 +131,6 @@ def _judge_weights(
     if chaotic:
         findings.notes.append(rows.left_out(chaotic))
         return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
-    rounded = sides.do(lead, "loading weights", Tasks.rounded)
     passes = looked = None
     if replay is not None:
         try:
@@ -146,7 +145,8 @@ def _judge_weights(
     if lead not in outputs:
         return rows
     oracle = measuring.oracle(outputs)
-    findings.add(judge_sides(outputs, weights, oracle, rounded.result()))
+    findings.add(judge_sides(outputs, weights, oracle))
+    findings.add(what_was_lifted(sides))
     replayed = None
     if replay is not None and passes is not None:
         replayed = replay.judge(passes)

@@ -21,6 +21,7 @@ from portproof.replay._taps import (
     RECEIVED,
     RETURNED,
     SAME_SIZE,
+    WROTE,
     TapDifference,
 )
 
@@ -140,6 +141,8 @@ def judge_modules(
     blind: set[str] = set()
     culprits: dict[tuple[str, str], Culprit] = {}
     for entry in found:
+        if entry.role == WROTE:
+            continue
         floor = floors.of(entry)
         # So far out, what is asked is where a layer saturates, not how its kernel rounds: float32's floor tells.
         value = ratio(entry.difference, floor, "float32" if entry.role == LOUD else "float64")
@@ -150,11 +153,25 @@ def judge_modules(
             culprits.setdefault((culprit.module, culprit.kind), culprit)
         elif value > worst_ratio:
             worst_module, worst_ratio = entry.key, value
-    merged = [_with_settings(culprit, settings) for culprit in _merge(list(culprits.values()))]
+    merged = _written_over(_merge(list(culprits.values())), [e for e in found if e.role == WROTE], called)
+    merged = [_with_settings(culprit, settings) for culprit in merged]
     named = {culprit.module for culprit in merged}
     hidden = [difference for difference in settings if difference.training and difference.key not in named]
     merged += [Culprit("unknown", d.key, "setting", "forward", f"{d.text}; it acts in training") for d in hidden]
     return Modules(len(found), worst_module, worst_ratio, tuple(unseen), tuple(sorted(blind))), merged
+
+
+def _written_over(culprits: list[Culprit], wrote: Sequence[TapDifference], called: Set[str]) -> list[Culprit]:
+    """Name the part that writes into what it was given, on one side only, in place of the whole that differs by it."""
+    whole = {culprit.module: culprit for culprit in culprits if culprit.kind in ("computes", "wiring")}
+    named: dict[str, Culprit] = {}
+    for entry in wrote:
+        owning = whole.get(owner(entry.key, called))
+        if owning is not None and entry.key not in named:
+            text = f"{entry.difference.mismatch}: what else reads that tensor gets another value"
+            named[entry.key] = Culprit("unknown", entry.key, "wiring", "forward", text, owning.ratio)
+    replaced = {owner(key, called) for key in named}
+    return [*named.values(), *(c for c in culprits if c.module not in replaced or c.module not in whole)]
 
 
 def _with_settings(culprit: Culprit, settings: Sequence[SettingDifference]) -> Culprit:

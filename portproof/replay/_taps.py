@@ -27,7 +27,9 @@ from portproof._numbers import Array, Difference, compare, picture
 from portproof._tree import rebuild
 from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.ports._port import Side
 from portproof.replay._rounding import rounding_bound, term_by_term
+from portproof.replay._writes import write_back
 
 #: Stands for a tensor in a structure whose tensors were taken out.
 _PLACE = object()
@@ -35,6 +37,8 @@ _PLACE = object()
 #: Roles of a tap. ``LOUD``: what a layer without weights returns where its input is ``LOUDNESS`` times as large, so
 #: that saturation shows (ReLU6 beside ReLU, a clip), which unit variance hardly reaches.
 RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
+#: Role of what is no tensor: that only one side writes into an argument, which others may read.
+WROTE = "wrote"
 LOUDNESS = 16.0
 #: How a difference begins that is only another number of tensors.
 OTHER_COUNT = " tensors where "
@@ -82,18 +86,26 @@ class TapStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         index = folder / "index.json"
-        self._files: dict[str, str] = json.loads(index.read_text()) if index.exists() else {}
+        held = json.loads(index.read_text()) if index.exists() else {"files": {}, WROTE: []}
+        self._files: dict[str, str] = held["files"]
+        self._wrote: set[str] = set(held[WROTE])
 
-    def write(self, key: str, call: int, **taps: list[Array]) -> None:
-        """Add one call of a module: role to tensors."""
+    def write(self, key: str, call: int, *, wrote: bool = False, **taps: list[Array]) -> None:
+        """Add one call of a module: role to tensors, and whether it wrote into its arguments."""
         name = f"{len(self._files):05d}.safetensors"
         tensors = {f"{role}.{i}": _shrink(array) for role, arrays in taps.items() for i, array in enumerate(arrays)}
         save_arrays(self.folder / name, tensors)
         self._files[f"{key}#{call}"] = name
+        if wrote:
+            self._wrote.add(f"{key}#{call}")
+
+    def wrote(self, key: str, call: int) -> bool:
+        """Whether a call wrote into its arguments."""
+        return f"{key}#{call}" in self._wrote
 
     def close(self) -> None:
         """Write the index, without which the store is empty to readers."""
-        (self.folder / "index.json").write_text(json.dumps(self._files))
+        (self.folder / "index.json").write_text(json.dumps({"files": self._files, WROTE: sorted(self._wrote)}))
 
     def read(self, key: str, call: int) -> tuple[list[Array], list[Array], list[Array]] | None:
         """Return what a call received, returned, and returned loudly; None where there was no such call."""
@@ -137,12 +149,15 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
             tensors = given(layer, args, kwargs, is_tensor)
             received = _arrays(model, tensors)
             args, kwargs = _replaced(model, (args, kwargs), tensors, received)
+            fed = given(layer, args, kwargs, is_tensor)
             result = forward(*args, **kwargs)
             outputs = returned(layer, result, is_tensor)
             put_out = _arrays(model, outputs)
+            rounded = [_tensor(model, array) for array in put_out]
+            wrote, handed_on = write_back(model, tensors, fed, received, outputs, rounded)
             loud = _loud(model, layer, forward, args, kwargs, received) if path in silent else []
-            store.write(pairs[path], call, received=received, returned=put_out, loud=loud)
-            return _replaced(model, result, outputs, put_out)
+            store.write(pairs[path], call, wrote=wrote, received=received, returned=put_out, loud=loud)
+            return exchanged(result, outputs, handed_on, is_tensor)
 
         return recorded
 
@@ -248,6 +263,7 @@ class _Forced:
         self._note(key, call, RECEIVED, _arrays(model, tensors), received)
         if len(tensors) == len(received):
             args, kwargs = _replaced(model, (args, kwargs), tensors, received)
+        fed = given(layer, args, kwargs, is_tensor)
         try:
             result = forward(*args, **kwargs)
         except Exception as error:  # a module that cannot take the other side's input is the finding itself
@@ -268,7 +284,13 @@ class _Forced:
         own_shapes = [tuple(tensor.shape) for tensor in outputs]
         if self.only is None:
             self.shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor), own_shapes
-        return exchanged(result, outputs, self._handed_on(put_out, own_shapes), is_tensor)
+        recorded = self._handed_on(put_out, own_shapes)
+        wrote, handed_on = write_back(model, tensors, fed, received, outputs, recorded)
+        if wrote != self.store.wrote(key, call):
+            side = Side(model.framework.side)
+            does, does_not = (side.title, side.other.title)[:: 1 if wrote else -1]
+            self.found.append(_unlike(key, call, WROTE, f"it writes into its input in {does} and not in {does_not}"))
+        return exchanged(result, outputs, handed_on, is_tensor)
 
     def _handed_on(self, put_out: list[Array], own_shapes: Sequence[tuple[int, ...]]) -> list[Any]:
         return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=True)]

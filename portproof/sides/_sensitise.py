@@ -42,9 +42,10 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
     """
     framework = model.framework
     modules = framework.modules(model.root)
+    kept = {entry.name for entry in model.entries()} - set(keep)  # a table that is no weight is the model's own
     for path, module in modules:
         for name, tensor in framework.own_tensors(module).items():
-            if (f"{path}.{name}" if path else name) in keep:
+            if (f"{path}.{name}" if path else name) not in kept:
                 continue
             drawn = _draw(framework.layer(module), name, framework.to_array(tensor), f"{seed}:{path}.{name}")
             framework.write(tensor, _round(drawn))

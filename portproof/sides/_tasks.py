@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -70,9 +71,14 @@ class Tasks:
         """Build the model of a precision, so that it is ready when it is needed."""
         self.place.runner(precision)
 
-    def rounded(self) -> dict[str, int]:
-        """Say which settings were rounded to float32 in the float64 model, as the other side keeps them."""
-        return self.place.rounded
+    def lifted(self) -> dict[str, int]:
+        """Say what the float64 runs so far would have computed in float32: types of modules, kernels of Paddle's."""
+        model = self.place.model("float64")
+        names = {path: type(module).__name__ for path, module in model.framework.modules(model.root)}
+        found: Counter[str] = Counter()
+        for where in model.lifted:
+            found[names.get(where, where)] += 1
+        return dict(found)
 
     def save_state(self, out: Path, names: list[str] | None = None) -> None:
         """Write the model's own weights, all or those named."""

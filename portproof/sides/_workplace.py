@@ -27,14 +27,12 @@ class Workplace:
         job: the side and its weights; tasks put another in its place, so nobody keeps a copy.
         runners: the framework's own, by precision.
         open: closes what was opened.
-        rounded: see :meth:`Tasks.rounded`.
     """
 
     def __init__(self, port: Port, side: str, module: str = "", device: str = "cpu", threads: int = 1) -> None:
         self.job = RunnerJob(port, side, module=module, device=device, threads=threads)
         self.runners: dict[str, Any] = {}
         self.open = contextlib.ExitStack()
-        self.rounded: dict[str, int] = {}
         self._answering: dict[type, Any] = {}
 
     def answer(self, name: str, arguments: Mapping[str, Any]) -> Any:
@@ -50,8 +48,6 @@ class Workplace:
             from portproof.runners._eager import Eager
 
             runner = self.open.enter_context(Eager(replace(self.job, precision=precision)))
-            if precision == "float64" and len(self.job.port.sides) == 2:
-                self.rounded = runner.model.framework.round_settings(runner.model.root)
             self.runners[precision] = runner
         return self.runners[precision]
 

@@ -75,8 +75,6 @@ class Learner:
         self.own_seed = 0
         self.reversed = False
         self.inputs: dict[str, Any] = {}
-        if precision == "float64" and len(port.sides) == 2:
-            framework.round_settings(self.model.root)
         if settings is None:
             return
         factory = training_of(port, self.side)
@@ -180,7 +178,7 @@ class Learner:
     @contextlib.contextmanager
     def _as_trained(self) -> Iterator[None]:
         """Run in training mode with nothing left to chance, for the time of the block."""
-        precise = self.framework.default_precision(self.model.precision)
+        precise = self.model.computing(lambda: "")
         with _quiet(), precise, self._shared_masks(), self._no_inner_dropout():
             yield
 

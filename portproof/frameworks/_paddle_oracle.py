@@ -1,0 +1,334 @@
+"""Paddle in float64 all through: requests for float32 are lifted, scalars that its kernels keep in float32 are exact.
+
+Every operator of eager Paddle is called through the module ``paddle._C_ops``, by methods of tensors too, so that one
+place sees them all. Kernels that take a scalar as float32 (the eps of a norm, the slope of an activation, where a
+resized map is sampled) are computed as what they stand for, from operators that are exact in float64;
+``tests/frameworks/test_oracle.py`` holds them to torch's.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import paddle
+
+from portproof.frameworks import KERNEL
+
+_OPS = paddle._C_ops
+#: What is written where 1/6 is meant.
+_SIXTH = 0.1666667
+_POWER, _REVERSE_POWER = paddle.Tensor.__pow__, paddle.Tensor.__rpow__
+_ORIGINAL: dict[str, Callable[..., Any]] = {
+    name: function for name, function in vars(_OPS).items() if callable(function) and not name.startswith("__")
+}
+
+
+@dataclass
+class _Block:
+    lifted: Counter[str]
+    where: Callable[[], str]
+
+
+#: What is computed in float64 at the moment, innermost last.
+_BLOCKS: list[_Block] = []
+
+
+@contextmanager
+def computing_in_float64(lifted: Counter[str], where: Callable[[], str]) -> Iterator[None]:
+    """Let all operators compute in float64, for the time of the block.
+
+    Args:
+        lifted: counts what was asked for in float32, by the name that ``where`` returns, and kernels that would have
+            rounded a scalar, by ``KERNEL`` and its name.
+        where: names what runs at the moment.
+    """
+    _BLOCKS.append(_Block(lifted, where))
+    if len(_BLOCKS) == 1:
+        _install(_wrappers())
+        paddle.Tensor.__pow__ = lambda self, other: _raised(_POWER, self, other)
+        paddle.Tensor.__rpow__ = lambda self, other: _raised(_REVERSE_POWER, self, other)
+    try:
+        yield
+    finally:
+        _BLOCKS.pop()
+        if not _BLOCKS:
+            _install(_ORIGINAL)
+            paddle.Tensor.__pow__, paddle.Tensor.__rpow__ = _POWER, _REVERSE_POWER
+
+
+def _install(functions: Mapping[str, Callable[..., Any]]) -> None:
+    for name, function in functions.items():
+        setattr(_OPS, name, function)
+
+
+@functools.cache
+def _wrappers() -> dict[str, Callable[..., Any]]:
+    return {name: _wrapped(name, original, EXACT.get(name)) for name, original in _ORIGINAL.items()}
+
+
+def _wrapped(name: str, original: Callable[..., Any], exact: Callable[..., Any] | None) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        block = _BLOCKS[-1]
+        if any(_is_low(value) for value in (*args, *kwargs.values())):
+            block.lifted[block.where()] += 1
+            args = tuple(paddle.float64 if _is_low(value) else value for value in args)
+            kwargs = {key: paddle.float64 if _is_low(value) else value for key, value in kwargs.items()}
+        if exact is not None and not any(value is not None for value in kwargs.values()):
+            made = exact(*args)
+            if made is not None:
+                block.lifted[f"{KERNEL}{name}"] += 1
+                return made
+        return original(*args, **kwargs)
+
+    return call
+
+
+def _is_low(value: Any) -> bool:
+    return type(value) is paddle.dtype and value == paddle.float32
+
+
+def _raised(power: Callable[..., Any], base: Any, exponent: Any) -> Any:
+    if isinstance(exponent, float) and base.dtype == paddle.float64:
+        return power(base, _scalar(exponent))
+    return power(base, exponent)
+
+
+def _is_exact(*values: float) -> bool:
+    """Whether float32 holds some numbers: then a kernel does, and its own way of computing is kept."""
+    return all(float(np.float32(value)) == value for value in values)
+
+
+def _scalar(value: float) -> Any:
+    return paddle.to_tensor(value, dtype="float64")
+
+
+def _doubles(x: Any) -> bool:
+    return bool(x.dtype == paddle.float64)
+
+
+def _elu(x: Any, alpha: float) -> Any:
+    if not _doubles(x) or _is_exact(alpha):
+        return None
+    return paddle.where(x > 0, x, _scalar(alpha) * paddle.expm1(paddle.minimum(x, _scalar(0.0))))
+
+
+def _celu(x: Any, alpha: float) -> Any:
+    if not _doubles(x) or _is_exact(alpha):
+        return None
+    zero = _scalar(0.0)
+    return paddle.maximum(x, zero) + _scalar(alpha) * paddle.expm1(paddle.minimum(x, zero) / _scalar(alpha))
+
+
+def _selu(x: Any, scale: float, alpha: float) -> Any:
+    if not _doubles(x):
+        return None
+    return _scalar(scale) * paddle.where(
+        x > 0, x, _scalar(alpha) * paddle.expm1(paddle.minimum(x, _scalar(0.0)))
+    )  # fmt: skip
+
+
+def _softshrink(x: Any, threshold: float) -> Any:
+    if not _doubles(x) or _is_exact(threshold):
+        return None
+    least = _scalar(threshold)
+    return paddle.where(x > least, x - least, paddle.where(x < -least, x + least, _scalar(0.0)))
+
+
+def _hardtanh(x: Any, least: float, most: float) -> Any:
+    return None if not _doubles(x) or _is_exact(least, most) else _between(x, least, most)
+
+
+def _hardsigmoid(x: Any, slope: float, offset: float) -> Any:
+    if not _doubles(x):
+        return None
+    slope = 1 / 6 if slope == _SIXTH else slope
+    return _between(x * _scalar(slope) + _scalar(offset), 0.0, 1.0)
+
+
+def _thresholded_relu(x: Any, threshold: float, value: float) -> Any:
+    if not _doubles(x) or _is_exact(threshold, value):
+        return None
+    return paddle.where(x > _scalar(threshold), x, _scalar(value))
+
+
+def _stanh(x: Any, inner: float, outer: float) -> Any:
+    return None if not _doubles(x) else _scalar(outer) * paddle.tanh(_scalar(inner) * x)
+
+
+def _rrelu(x: Any, lower: float, upper: float, is_test: bool) -> Any:
+    if not _doubles(x) or not is_test or _is_exact((lower + upper) / 2):
+        return None
+    return paddle.where(x >= 0, x, _scalar((lower + upper) / 2) * x)
+
+
+def _between(x: Any, least: float, most: float) -> Any:
+    return paddle.minimum(paddle.maximum(x, _scalar(least)), _scalar(most))
+
+
+def _power(x: Any, exponent: Any, *_: Any) -> Any:
+    if not isinstance(exponent, (int, float)) or not _doubles(x) or _is_exact(exponent):
+        return None
+    return _ORIGINAL["elementwise_pow"](x, _scalar(exponent))
+
+
+def _p_norm(x: Any, order: float, axis: int, epsilon: float, keepdim: bool, flat: bool) -> Any:
+    if not _doubles(x) or order in (0.0, 1.0, 2.0, float("inf"), float("-inf")):
+        return None
+    x = x.flatten() if flat else x
+    powers = _ORIGINAL["elementwise_pow"](paddle.abs(x), _scalar(order)).sum(axis, keepdim=keepdim)
+    return _ORIGINAL["elementwise_pow"](powers, _scalar(1 / order))
+
+
+def _addmm(added: Any, x: Any, y: Any, beta: float, alpha: float) -> Any:
+    if not _doubles(x) or _is_exact(beta, alpha):
+        return None
+    return _scalar(beta) * added + _scalar(alpha) * paddle.matmul(x, y)
+
+
+def _label_smooth(label: Any, prior: Any, epsilon: float) -> Any:
+    if not _doubles(label) or _is_exact(epsilon):
+        return None
+    spread = _scalar(epsilon) * prior if prior is not None else _scalar(epsilon / label.shape[-1])
+    return _scalar(1 - epsilon) * label + spread
+
+
+def _dropout(x: Any, seed: Any, p: Any, is_test: bool, mode: str, *_: Any) -> Any:
+    if not _doubles(x) or not is_test or mode != "downgrade_in_infer" or not isinstance(p, float):
+        return None
+    return x * _scalar(1 - p)
+
+
+def _layer_norm(x: Any, weight: Any, bias: Any, epsilon: float, begin: int) -> Any:
+    if not _doubles(x) or _is_exact(epsilon):
+        return None
+    axes = list(range(begin, x.ndim))
+    made = _standardised(x, axes, epsilon)
+    shape = x.shape[begin:]
+    made = made if weight is None else made * weight.reshape(shape)
+    return made if bias is None else made + bias.reshape(shape)
+
+
+def _rms_norm(x: Any, weight: Any, shape: Any, epsilon: float) -> Any:
+    if not _doubles(x) or _is_exact(epsilon):
+        return None
+    axes = list(range(x.ndim - len(shape), x.ndim))
+    made = x / paddle.sqrt((x * x).mean(axes, keepdim=True) + _scalar(epsilon))
+    return made if weight is None else made * weight
+
+
+def _instance_norm(x: Any, weight: Any, bias: Any, epsilon: float) -> Any:
+    if not _doubles(x) or _is_exact(epsilon):
+        return None
+    return _affine(_standardised(x, list(range(2, x.ndim)), epsilon), weight, bias, 1)
+
+
+def _group_norm(x: Any, weight: Any, bias: Any, epsilon: float, groups: int, layout: str) -> Any:
+    if not _doubles(x) or _is_exact(epsilon):
+        return None
+    last = not layout.startswith("NC")
+    moved = paddle.moveaxis(x, -1, 1) if last else x
+    split = moved.reshape([moved.shape[0], groups, -1])
+    made = _affine(_standardised(split, [2], epsilon).reshape(moved.shape), weight, bias, 1)
+    return paddle.moveaxis(made, 1, -1) if last else made
+
+
+def _batch_norm(
+    x: Any, mean: Any, variance: Any, weight: Any, bias: Any, is_test: bool, momentum: float, epsilon: float,
+    layout: str, use_global: Any = None, trainable: bool = False,
+) -> Any:  # fmt: skip
+    if not _doubles(x) or _is_exact(epsilon):
+        return None
+    axis = 1 if layout.startswith("NC") else x.ndim - 1
+    if is_test or use_global:
+        shape = [1 if i != axis else -1 for i in range(x.ndim)]
+        made = (x - mean.reshape(shape)) / paddle.sqrt(variance.reshape(shape) + _scalar(epsilon))
+        rest = [mean, variance]
+    else:
+        made = _standardised(x, [i for i in range(x.ndim) if i != axis], epsilon)
+        with paddle.no_grad():  # for the running statistics, which it writes in place
+            arguments = (weight, bias, is_test, momentum, epsilon, layout, use_global, trainable)
+            _, *rest = _ORIGINAL["batch_norm"](x, mean, variance, *arguments)
+    rest = [*rest, None, None, None, None][:5]
+    return (_affine(made, weight, bias, axis), *rest)
+
+
+def _standardised(x: Any, axes: list[int], epsilon: float) -> Any:
+    centred = x - x.mean(axes, keepdim=True)
+    return centred / paddle.sqrt((centred * centred).mean(axes, keepdim=True) + _scalar(epsilon))
+
+
+def _affine(x: Any, weight: Any, bias: Any, axis: int) -> Any:
+    shape = [1 if i != axis else -1 for i in range(x.ndim)]
+    x = x if weight is None else x * weight.reshape(shape)
+    return x if bias is None else x + bias.reshape(shape)
+
+
+def _resized(
+    x: Any, size: Any, sizes: Any, scales: Any, layout: str, depth: int, height: int, width: int, scale: list[float],
+    method: str, corners: bool, mode: int,
+) -> Any:  # fmt: skip
+    """Sample a map, axis by axis, by matrices of float64: the kernels compute where they sample in float32."""
+    if not _doubles(x) or size is not None or sizes is not None or scales is not None:
+        return None
+    first = 2 if layout.startswith("NC") else 1
+    axes = list(range(first, first + x.ndim - 2))
+    asked = [depth, height, width][3 - len(axes) :]
+    factors = list(scale) if len(scale) == len(axes) else [0.0] * len(axes)
+    out = x
+    for axis, target, factor in zip(axes, asked, factors, strict=True):
+        held = x.shape[axis]
+        target = target if target > 0 else int(held * factor)
+        if target <= 0:
+            return None
+        weights = paddle.to_tensor(_sampling(held, target, factor, method == "bicubic", corners, mode))
+        out = paddle.moveaxis(paddle.matmul(paddle.moveaxis(out, axis, -1), weights, transpose_y=True), -1, axis)
+    return out
+
+
+def _sampling(held: int, target: int, factor: float, cubic: bool, corners: bool, mode: int) -> np.ndarray[Any, Any]:
+    """Return the matrix ``(target, held)`` that resizes one axis."""
+    places = np.arange(target, dtype=np.float64)
+    if corners:
+        places = places * ((held - 1) / (target - 1) if target > 1 else 0.0)
+    else:
+        ratio = 1 / factor if factor > 0 else held / target
+        places = ratio * places if mode == 1 and not cubic else ratio * (places + 0.5) - 0.5
+    if not cubic:
+        places = np.maximum(places, 0.0)
+    low = np.floor(places).astype(int)
+    part = places - low
+    taps = [(0, 1 - part), (1, part)]
+    if cubic:
+        taps = [(-1, _far(1 + part)), (0, _near(part)), (1, _near(1 - part)), (2, _far(2 - part))]
+    matrix = np.zeros((target, held))
+    for offset, weight in taps:
+        np.add.at(matrix, (np.arange(target), np.clip(low + offset, 0, held - 1)), weight)
+    return matrix
+
+
+def _near(distance: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Keys' cubic kernel with a = -0.75, within one sample."""
+    return np.asarray(((1.25 * distance - 2.25) * distance) * distance + 1)
+
+
+def _far(distance: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """The same kernel between one and two samples away."""
+    return np.asarray(((-0.75 * distance + 3.75) * distance - 6) * distance + 3)
+
+
+#: Operator to what it stands for; None is returned where the kernel itself is exact.
+EXACT: dict[str, Callable[..., Any]] = {
+    "addmm": _addmm, "batch_norm": _batch_norm, "celu": _celu, "dropout": _dropout, "elu": _elu,
+    "group_norm": _group_norm, "hardsigmoid": _hardsigmoid, "hardtanh": _hardtanh, "instance_norm": _instance_norm,
+    "label_smooth": _label_smooth, "layer_norm": _layer_norm, "p_norm": _p_norm, "pow": _power, "rms_norm": _rms_norm,
+    "rrelu": _rrelu, "selu": _selu, "softshrink": _softshrink, "stanh": _stanh,
+    "thresholded_relu": _thresholded_relu,
+    **dict.fromkeys(("linear_interp", "bilinear_interp", "trilinear_interp", "bicubic_interp"), _resized),
+}  # fmt: skip

@@ -1,0 +1,54 @@
+"""torch in float64 all through: while the oracle runs, a request for float32 is one for float64."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+
+class ComputingInFloat64(TorchFunctionMode):  # type: ignore[misc]
+    """Lifts ``.float()``, ``.to(torch.float32)`` and ``dtype=torch.float32``, of methods and functions alike.
+
+    Args:
+        lifted: counts what was asked for in float32, by the name that ``where`` returns.
+        where: names what runs at the moment.
+    """
+
+    def __init__(self, lifted: Counter[str], where: Callable[[], str]) -> None:
+        super().__init__()
+        self._lifted, self._where = lifted, where
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.Tensor.float:
+            func, args = torch.Tensor.to, (*args, torch.float32)
+        if any(value is torch.float32 for value in (*args, *kwargs.values())):
+            self._lifted[self._where()] += 1
+            args = tuple(torch.float64 if value is torch.float32 else value for value in args)
+            kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
+        exact = EXACT.get(func)
+        return (exact or func)(*args, **kwargs)
+
+
+def _celu(x: torch.Tensor, alpha: float = 1.0, inplace: bool = False) -> torch.Tensor:
+    """CELU as it is written: its kernel keeps ``1 / alpha`` in float32 for the gradient."""
+    made = x.clamp(min=0) + alpha * torch.expm1(x.clamp(max=0) / alpha)
+    return x.copy_(made) if inplace else made
+
+
+def _hardsigmoid(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
+    """Hardsigmoid as it is written: its kernel keeps a sixth in float32 for the gradient."""
+    made = (x / 6 + 0.5).clamp(0.0, 1.0)
+    return x.copy_(made) if inplace else made
+
+
+#: Functions whose kernels round a scalar, to what they stand for.
+EXACT: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.nn.functional.celu: _celu, torch.celu: _celu, torch.nn.functional.hardsigmoid: _hardsigmoid,
+}  # fmt: skip
