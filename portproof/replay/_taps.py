@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 from portproof._disk import save_arrays
 from portproof._errors import ModelRaised, one_line, require_memory
 from portproof._numbers import Array, Difference, compare, picture
-from portproof._tree import rebuild
+from portproof._tree import name_outputs, rebuild
 from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Side
@@ -151,7 +151,7 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
             args, kwargs = _replaced(model, (args, kwargs), tensors, received)
             fed = given(layer, args, kwargs, is_tensor)
             result = forward(*args, **kwargs)
-            outputs = returned(layer, result, is_tensor)
+            outputs = _returned(model, path, layer, result)
             put_out = _arrays(model, outputs)
             rounded = [_tensor(model, array) for array in put_out]
             wrote, handed_on = write_back(model, tensors, fed, received, outputs, rounded)
@@ -242,7 +242,7 @@ class _Forced:
             received, put_out, loud = recorded
             if self.plain:
                 result = forward(*args, **kwargs)
-                outputs = returned(layer, result, self.model.framework.is_tensor)
+                outputs = _returned(self.model, path, layer, result)
                 self._note(key, call, RETURNED, _arrays(self.model, outputs), put_out)
                 return result
             if self.only is not None and not any(_related(path, other) for other in self.only):
@@ -271,7 +271,7 @@ class _Forced:
             self.found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
             made = [_tensor(model, array) for array in put_out]
             return made[0] if len(made) == 1 else tuple(made)
-        outputs = returned(layer, result, is_tensor)
+        outputs = _returned(model, path, layer, result)
         cap = rounding_bound(model, module, received, put_out[0], forward) if self.bounds and put_out else None
         mine = _arrays(model, outputs)
         if model.precision == "float32" and len(received) == len(mine) == len(put_out) == 1:
@@ -335,6 +335,14 @@ def _is_place(value: object) -> bool:
 
 def _paired(model: Model, pairs: Mapping[str, str]) -> list[tuple[str, Any]]:
     return [(path, module) for path, module in model.framework.modules(model.root) if path in pairs]
+
+
+def _returned(model: Model, path: str, layer: str, result: Any) -> list[Any]:
+    """Return the tensors that a module returns, each once; of the whole model those that the port names."""
+    if path:
+        return returned(layer, result, model.framework.is_tensor)
+    named = name_outputs(result, tuple(model.port.outputs), model.framework.is_tensor)
+    return returned("", list(named.values()), model.framework.is_tensor)
 
 
 def _arrays(model: Model, tensors: Sequence[Any]) -> list[Array]:

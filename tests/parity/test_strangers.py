@@ -1,0 +1,286 @@
+"""Kinds of models that other people write: how they are built, what they hold, what they write into."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from portproof import Input, Port, verify
+
+ROW = {"x": Input(("batch", 6))}
+IMAGE = {"x": Input(("batch", 3, 8, 8))}
+
+
+def _torch() -> Any:
+    import torch
+
+    return torch
+
+
+def _paddle() -> Any:
+    import paddle
+
+    return paddle
+
+
+def _table(framework: Any, base: type, name: str = "float32") -> Any:
+    """A table outside the state dict, as rotary embeddings have it."""
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.out = framework.nn.Linear(6, 3)
+            table = np.linspace(0.1, 2.0, 6).astype(name)
+            if framework.__name__ == "torch":
+                self.register_buffer("table", framework.tensor(table), persistent=False)
+            else:
+                self.register_buffer("table", framework.to_tensor(table), persistable=False)
+
+        def forward(self, x: Any) -> Any:
+            return self.out(x * self.table)
+
+    return Net()
+
+
+def test_a_buffer_outside_the_state_dict_is_the_model_s_own() -> None:
+    port = Port(
+        "table", lambda: _table(_paddle(), _paddle().nn.Layer), lambda: _table(_torch(), _torch().nn.Module), ROW
+    )
+    assert verify(port, quick=True)
+
+
+def _shared(framework: Any, base: type) -> Any:
+    """One module under two names, as T5's embedding."""
+
+    class Half(base):  # type: ignore[misc]
+        def __init__(self, embed: Any) -> None:
+            super().__init__()
+            self.embed, self.fc = embed, framework.nn.Linear(4, 4)
+
+        def forward(self, x: Any) -> Any:
+            return self.fc(self.embed(x))
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            embed = framework.nn.Embedding(9, 4)
+            self.encoder, self.decoder = Half(embed), Half(embed)
+
+        def forward(self, x: Any) -> Any:
+            return self.encoder(x) * self.decoder(x)
+
+    return Net()
+
+
+def test_one_module_under_two_names_is_one_module() -> None:
+    inputs = {"x": Input(("batch", 5), "int64", range=(0, 8))}
+    port = Port(
+        "shared", lambda: _shared(_paddle(), _paddle().nn.Layer), lambda: _shared(_torch(), _torch().nn.Module), inputs
+    )
+    assert verify(port, quick=True)
+
+
+def test_parameters_may_have_names_of_their_own() -> None:
+    def paddle_model() -> Any:
+        paddle = _paddle()
+        return paddle.nn.Sequential(paddle.nn.Linear(6, 3, weight_attr=paddle.ParamAttr(name="head.w")))
+
+    port = Port("named", paddle_model, lambda: _torch().nn.Sequential(_torch().nn.Linear(6, 3)), ROW)
+    assert verify(port, quick=True)
+
+
+def test_a_legacy_batch_norm_stands_beside_a_recurrent_layer() -> None:
+    def paddle_model() -> Any:
+        nn = _paddle().nn
+
+        class Net(nn.Layer):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.bn, self.rnn = nn.BatchNorm(6), nn.LSTM(6, 4)
+
+            def forward(self, x: Any) -> Any:
+                return self.rnn(self.bn(x.transpose([0, 2, 1])).transpose([0, 2, 1]))[0]
+
+        return Net()
+
+    def torch_model() -> Any:
+        nn = _torch().nn
+
+        class Net(nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.bn, self.rnn = nn.BatchNorm1d(6), nn.LSTM(6, 4, batch_first=True)
+
+            def forward(self, x: Any) -> Any:
+                return self.rnn(self.bn(x.transpose(1, 2)).transpose(1, 2))[0]
+
+        return Net()
+
+    assert verify(Port("bn_lstm", paddle_model, torch_model, {"x": Input(("batch", 5, 6))}), quick=True)
+
+
+def test_a_factory_may_load_its_own_float32_weights() -> None:
+    def paddle_model() -> Any:
+        nn = _paddle().nn
+        net = nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.LSTM(8, 3))
+        net.set_state_dict({name: tensor.astype("float32") for name, tensor in net.state_dict().items()})
+        loaded = {name: _paddle().zeros(tensor.shape, "float32") for name, tensor in net.state_dict().items()}
+        net.set_state_dict({name: _paddle().to_tensor(t.numpy().astype("float32")) for name, t in loaded.items()})
+        return nn.Sequential(net[0], net[1])
+
+    port = Port(
+        "pretrained", paddle_model, lambda: _torch().nn.Sequential(_torch().nn.Linear(6, 8), _torch().nn.ReLU()), ROW
+    )
+    assert verify(port, quick=True)
+
+
+def _complex(framework: Any, base: type) -> Any:
+    """Rotary frequencies as complex numbers, as LLaMA has them."""
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = framework.nn.Linear(6, 6)
+            turns = np.exp(1j * np.arange(3) / 2).astype("complex64")
+            if framework.__name__ == "torch":
+                self.register_buffer("turns", framework.tensor(turns), persistent=False)
+            else:
+                self.register_buffer("turns", framework.to_tensor(turns), persistable=False)
+
+        def forward(self, x: Any) -> Any:
+            pairs = self.fc(x).reshape([-1, 3, 2])
+            if framework.__name__ == "torch":
+                return framework.view_as_real(framework.view_as_complex(pairs.contiguous()) * self.turns)
+            return framework.as_real(framework.as_complex(pairs) * self.turns)
+
+    return Net()
+
+
+def test_what_is_complex_keeps_its_imaginary_part() -> None:
+    port = Port(
+        "complex", lambda: _complex(_paddle(), _paddle().nn.Layer), lambda: _complex(_torch(), _torch().nn.Module), ROW
+    )
+    assert verify(port, quick=True)
+
+
+def test_a_counter_of_a_layer_that_the_other_side_lacks_is_a_culprit_and_no_traceback() -> None:
+    port = Port(
+        "inorm",
+        lambda: _paddle().nn.Sequential(_paddle().nn.Conv2D(3, 4, 3), _paddle().nn.InstanceNorm2D(4)),
+        lambda: _torch().nn.Sequential(
+            _torch().nn.Conv2d(3, 4, 3), _torch().nn.InstanceNorm2d(4, affine=True, track_running_stats=True)
+        ),
+        IMAGE,
+    )
+    report = verify(port, quick=True)
+    assert report.exit_code == 1
+    assert {culprit.kind for culprit in report.culprits} == {"weights"}
+    assert len(report.culprits) == 3
+
+
+def _skipping(framework: Any, base: type, inplace: bool, clone: bool) -> Any:
+    """A ReLU that may write over what the skip reads."""
+
+    class ReLU(base):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            if not inplace:
+                return framework.nn.functional.relu(x)
+            return x.relu_() if framework.__name__ == "torch" else framework.nn.functional.relu_(x)
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc, self.relu, self.fc2 = framework.nn.Linear(6, 6), ReLU(), framework.nn.Linear(6, 6)
+
+        def forward(self, x: Any) -> Any:
+            x = self.fc(x)
+            return x + self.fc2(self.relu(x.clone() if clone else x))
+
+    return Net()
+
+
+@pytest.mark.parametrize("torch_writes", [True, False])
+@pytest.mark.parametrize("paddle_writes", [True, False])
+def test_a_write_into_an_argument_reaches_what_else_reads_it(torch_writes: bool, paddle_writes: bool) -> None:
+    port = Port(
+        "skip",
+        lambda: _skipping(_paddle(), _paddle().nn.Layer, paddle_writes, False),
+        lambda: _skipping(_torch(), _torch().nn.Module, torch_writes, False),
+        ROW,
+    )
+    report = verify(port, quick=True)
+    if torch_writes == paddle_writes:
+        assert report
+        return
+    assert report.exit_code == 1
+    (culprit,) = report.culprits
+    assert (culprit.module, culprit.kind) == ("relu", "wiring")
+    writes, not_so = ("torch", "Paddle") if torch_writes else ("Paddle", "torch")
+    assert culprit.message.startswith(f"it writes into its input in {writes} and not in {not_so}")
+
+
+def test_a_write_that_nothing_else_reads_is_no_difference() -> None:
+    port = Port(
+        "skip",
+        lambda: _skipping(_paddle(), _paddle().nn.Layer, False, False),
+        lambda: _skipping(_torch(), _torch().nn.Module, True, True),
+        ROW,
+    )
+    assert verify(port, quick=True)
+
+
+def _norm(framework: Any, base: type, low: str) -> Any:
+    """LLaMA's norm: computed in another precision, whatever the input's."""
+
+    class Norm(base):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            if framework.__name__ == "torch":
+                y = x.to(getattr(framework, low))
+                return (y * framework.rsqrt(y.pow(2).mean(-1, keepdim=True) + 1e-6)).to(x.dtype)
+            y = x.astype(low)
+            return (y * framework.rsqrt((y * y).mean(-1, keepdim=True) + 1e-6)).astype(x.dtype)
+
+    return framework.nn.Sequential(framework.nn.Linear(6, 6), Norm())
+
+
+@pytest.mark.parametrize("sides", [("float32", "float32"), ("float32", "float64"), ("float64", "float32")])
+def test_a_cast_to_float32_is_lifted_in_the_oracle_and_said(sides: tuple[str, str]) -> None:
+    port = Port(
+        "norm",
+        lambda: _norm(_paddle(), _paddle().nn.Layer, sides[1]),
+        lambda: _norm(_torch(), _torch().nn.Module, sides[0]),
+        ROW,
+    )
+    report = verify(port, quick=True)
+    assert report, report.culprits
+    said = [f"1 Norm in {side}" for side, low in zip(("torch", "Paddle"), sides, strict=True) if low == "float32"]
+    assert f"float32 inside, float64 in the oracle: {'; '.join(said)}" in report.notes
+
+
+def test_a_cast_to_float16_is_not_lifted() -> None:
+    port = Port(
+        "norm",
+        lambda: _norm(_paddle(), _paddle().nn.Layer, "float32"),
+        lambda: _norm(_torch(), _torch().nn.Module, "float16"),
+        ROW,
+    )
+    report = verify(port, quick=True)
+    assert report.exit_code == 1
+    assert report.culprits[0].module == "1"
+
+
+def test_outputs_that_the_port_does_not_name_are_left_out() -> None:
+    def model(framework: Any, base: type) -> Any:
+        class Net(base):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.fc = framework.nn.Linear(6, 3)
+
+            def forward(self, x: Any) -> Any:
+                y = self.fc(x)
+                return {"out": y, "cache": [y * 2]} if framework.__name__ == "torch" else {"out": y}
+
+        return Net()
+
+    port = Port("more", lambda: model(_paddle(), _paddle().nn.Layer), lambda: model(_torch(), _torch().nn.Module), ROW)
+    assert verify(port, quick=True)
