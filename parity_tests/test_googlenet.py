@@ -12,6 +12,9 @@ from portproof.convert._convert import map_csv
 from portproof.convert._transfer import transfer
 from portproof.judge._report import HOLDS
 
+# The proof of the flagship is made as a person makes it.
+pytestmark = pytest.mark.processes
+
 HOPS = {
     "float64: Paddle against the torch oracle": ("semantics", "Paddle float64"),
     "float32: torch eager": ("numerics", "torch eager float32"),

@@ -87,7 +87,7 @@ def convert_state(
     """
     from portproof.checkpoints import Checkpoint, Stored
     from portproof.convert._convert import towards_side
-    from portproof.convert._transfer import require_fit
+    from portproof.convert._transfer import require_fit, ties, under_all_names
     from portproof.sides._given import plan_of
     from portproof.sides._session import Sessions
 
@@ -96,7 +96,8 @@ def convert_state(
     found, source = located(port), Side(to).other
     chosen = dict(kwargs or {})
     plan = plan_of(found.port, None, lambda: Sessions(found, chosen))
-    tensors = {name: Stored.of(_array(name, value)) for name, value in state.items()}
+    given = {name: Stored.of(_array(name, value)) for name, value in state.items()}
+    tensors = under_all_names(given, ties(plan.account.rows, source))
     ignored = {name for side, name, _ in plan.account.ignored if side == source}
     require_fit(Checkpoint(Path("state"), tensors, source, {}), plan.entries[source], ignored)
     return {name: np.array(stored.read()) for name, stored in towards_side(plan, tensors, source, to).items()}

@@ -27,7 +27,7 @@ from portproof.checkpoints import (
 )
 from portproof.convert._account import Account, TensorRow
 from portproof.convert._table import map_csv, near_misses, read_map
-from portproof.convert._transfer import counters, require_fit, transferred
+from portproof.convert._transfer import counters, require_fit, ties, transferred, under_all_names
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import Side
 
@@ -136,6 +136,8 @@ def convert(plan: Plan, source: Path, target: Path, options: ConvertOptions, pro
     if constants:
         kept = {name: stored for name, stored in checkpoint.tensors.items() if name not in constants}
         checkpoint = replace(checkpoint, tensors=kept)
+    whole = under_all_names(checkpoint.tensors, ties(plan.account.rows, side))
+    checkpoint = replace(checkpoint, tensors=whole)
     require_fit(checkpoint, plan.entries[side], ignored, keep_dtype=options.keep_dtype)
     tensors = towards_side(plan, checkpoint.tensors, side, towards)
     if options.dry_run:

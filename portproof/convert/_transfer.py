@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -101,6 +101,26 @@ def counters(entries: Sequence[Entry]) -> dict[str, Stored]:
     """Return zeros for the counters of BatchNorm, which torch has and Paddle has not."""
     found = [entry for entry in entries if entry.name.endswith("num_batches_tracked")]
     return {entry.name: Stored.of(np.zeros(entry.shape, dtype_of(entry.dtype))) for entry in found}
+
+
+def ties(rows: Iterable[TensorRow], side: str) -> list[tuple[str, ...]]:
+    """Return the names of every tensor that has several on one side."""
+    return [row.names(side) for row in rows if row.transform == "tied" and len(row.names(side)) > 1]
+
+
+def under_all_names(tensors: Mapping[str, Stored], groups: Iterable[Sequence[str]]) -> dict[str, Stored]:
+    """Return tensors under each of their names: most files keep one of a tied tensor's.
+
+    Args:
+        tensors: of a file.
+        groups: names of one tensor each.
+    """
+    whole = dict(tensors)
+    for names in groups:
+        held = next((tensors[name] for name in names if name in tensors), None)
+        if held is not None:
+            whole |= {name: held for name in names if name not in tensors}
+    return whole
 
 
 def require_fit(

@@ -13,7 +13,7 @@ from portproof._numbers import Arrays
 from portproof.checkpoints import Checkpoint, open_checkpoint
 from portproof.convert._account import known_parts, match_states
 from portproof.convert._convert import Plan, read_plan
-from portproof.convert._transfer import counters, require_fit
+from portproof.convert._transfer import counters, require_fit, under_all_names
 from portproof.ports._port import SIDES, Port
 from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Tasks
@@ -103,5 +103,7 @@ def settle_side(
         raise BadInput(f"'{path}' holds {side} weights and this port has no {side} side; convert it first.")
     entries = list(sides[side].call(Tasks.describe).entries)
     own = counters(entries)
-    require_fit(checkpoint, entries, set(own), keep_dtype=keep_dtype)
-    return side, {name: stored.read() for name, stored in own.items() if name not in checkpoint.tensors}
+    tied = [(entry.tied, *(e.name for e in entries if e.tied == entry.tied)) for entry in entries if entry.tied]
+    whole = under_all_names(checkpoint.tensors, tied)
+    require_fit(replace(checkpoint, tensors=whole), entries, set(own), keep_dtype=keep_dtype)
+    return side, {name: stored.read() for name, stored in (own | whole).items() if name not in checkpoint.tensors}
