@@ -1,15 +1,31 @@
-"""Shared pieces: the command line called as a person calls it, and a small port project on disk."""
+"""Shared pieces: the command line called as a person calls it, and a small port project on disk.
 
+The sides of a test run in its own process, where a command pays nothing for two imports; what is about processes is
+marked ``processes`` and has real ones.
+"""
+
+import contextlib
+import importlib
+import io
+import json
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from portproof._errors import OutOfMemory
 from portproof.cli._app import main
+from portproof.sides._session import LocalSession, Session, Sessions
+from portproof.sides._wire import name_of, pack_arguments, revive, spoken, tell, unpack_result
+
+ROOT = Path(__file__).parents[1]
 
 PORT_FILE = """
 from portproof import Input, Port
@@ -47,11 +63,88 @@ class Answer:
 Run = Callable[..., Answer]
 
 
+class Here(LocalSession):
+    """A side in this process that hears and says what it would over the line: JSON, and errors that were told.
+
+    As in a process of its own, what its framework warns of and prints is not what the command says.
+    """
+
+    def __init__(self, sessions: Sessions, side: str, module: str) -> None:
+        super().__init__(sessions.located, side, module, sessions.device, threads=1)
+        self.side = side
+
+    def submit_watched(self, begun: Callable[[], None], task: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        arguments = json.dumps(pack_arguments(task, args, kwargs))
+        begun()
+        try:
+            with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
+                found = json.dumps(self.place.answer(name_of(task), json.loads(arguments)))
+            future.set_result(unpack_result(task, json.loads(found)))
+        except BaseException as raised:
+            error = revive(json.loads(json.dumps(tell(raised))))
+            if type(error) is OutOfMemory:
+                error = OutOfMemory(f"the {self.side} process, '{spoken(task)}': {error}")
+            future.set_exception(error)
+        return future
+
+
+def open_here(
+    sessions: Sessions, side: str, module: str = "", threads: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Session:  # fmt: skip
+    """Stand in for ``Sessions.open``: only a side with an interpreter of its own gets a process."""
+    if side in sessions.located.project.python:
+        return in_a_process(sessions, side, module, threads, environment)
+    session = Here(sessions, side, module)
+    sessions._stack.callback(session.close)
+    return session
+
+
+in_a_process = Sessions.open
+
+
+@pytest.fixture(autouse=True)
+def sides(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Run the sides of a test in its own process, unless it is about processes."""
+    if request.node.get_closest_marker("processes") is None:
+        monkeypatch.setattr(Sessions, "open", open_here)
+
+
+@contextlib.contextmanager
+def as_a_new_process_has_it() -> Iterator[None]:
+    """Import the project in the working directory anew, and leave the modules of this one as they were."""
+    here = Path.cwd()
+    names = set() if here == ROOT else {path.stem for path in here.iterdir() if path.suffix == ".py" or path.is_dir()}
+
+    def is_project_s(module: str) -> bool:
+        return module.partition(".")[0] in names or module.startswith("_portproof_file_")
+
+    kept = {name: module for name, module in sys.modules.items() if is_project_s(name)}
+    path, writes = list(sys.path), sys.dont_write_bytecode
+    for name in kept:
+        del sys.modules[name]
+    importlib.invalidate_caches()
+    sys.dont_write_bytecode = True  # a file that is changed twice within a second would be read as it was
+    try:
+        yield
+    finally:
+        for name in [name for name in sys.modules if is_project_s(name)]:
+            del sys.modules[name]
+        sys.modules.update(kept)
+        sys.path[:], sys.dont_write_bytecode = path, writes
+
+
+def write_project(folder: Path) -> None:
+    """Write a port project with one small port."""
+    (folder / "tiny.py").write_text(PORT_FILE)
+    (folder / "pyproject.toml").write_text('[tool.portproof]\nports = ["tiny:TINY"]\n')
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A port project with one small port, as the working directory."""
-    (tmp_path / "tiny.py").write_text(PORT_FILE)
-    (tmp_path / "pyproject.toml").write_text('[tool.portproof]\nports = ["tiny:TINY"]\n')
+    write_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
     for name in [name for name in sys.modules if name == "tiny" or name.startswith("_portproof_file_")]:
@@ -61,12 +154,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Call the command line in this process; the sides run in processes of their own."""
+    """Call the command line in this process."""
 
     def call(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["portproof", *map(str, arguments)])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as ended:
+        with as_a_new_process_has_it(), pytest.raises(SystemExit) as ended:
             main()
         said = capsys.readouterr()
         return Answer(int(ended.value.code or 0), said.out, said.err)

@@ -31,6 +31,7 @@ def test_importing_portproof_imports_no_framework() -> None:
     assert done.stdout.strip() == "set()"
 
 
+@pytest.mark.processes
 def test_verify_prints_a_table_and_exits_0(project: Path, run: Run) -> None:
     answer = run("verify", "--quick")
     assert answer.code == 0
@@ -84,6 +85,7 @@ def test_a_port_file_with_a_syntax_error_names_the_line(project: Path, run: Run)
     run("verify", "bad.py:PORT").refused(2, "SyntaxError at line 2", "bad.py")
 
 
+@pytest.mark.processes
 def test_a_factory_that_raises_is_bad_input(project: Path, run: Run) -> None:
     file = project / "tiny.py"
     file.write_text(file.read_text().replace("from paddle import nn", "raise RuntimeError('no weights here')"))
@@ -96,6 +98,7 @@ def test_both_sides_raising_is_bad_input_and_not_a_verdict(project: Path, run: R
     run("verify", "--quick").refused(2, "torch model raised", "paddle model raised")
 
 
+@pytest.mark.processes
 def test_one_module_is_judged_alone_in_the_sides_own_processes(project: Path, run: Run) -> None:
     file = project / "tiny.py"
     file.write_text(

@@ -91,6 +91,7 @@ def test_a_missing_artefact_is_bad_input() -> None:
         verify(replace(small_ports.TORCH_ONLY, paddle="nowhere.onnx"))
 
 
+@pytest.mark.processes
 def test_the_same_port_holds_through_processes() -> None:
     report = verify(find_port("tests.small_ports:MLP"), quick=True)
     assert report

@@ -24,6 +24,9 @@ from portproof.training._state import load, write
 from portproof.training._train import train
 from portproof.training._trained import TrainOptions
 
+# Bytes of trainings that were killed are held against those of trainings that were not: all as a person runs them.
+pytestmark = pytest.mark.processes
+
 ROOT = Path(__file__).parents[2]
 PORT = "tests.learning_ports:LEARNER"
 SIZES = {"torch": "weights.pt", "paddle": "weights.pdparams"}
