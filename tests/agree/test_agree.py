@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -57,16 +57,31 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+@pytest.fixture(scope="module")
+def scheduler() -> Iterator[str]:
+    """The address of a cluster that the tests of this file share: starting one takes longer than most runs on it."""
+    from distributed import LocalCluster
+
+    with LocalCluster(
+        n_workers=1, threads_per_worker=2, dashboard_address=None, silence_logs=50, protocol="tcp"
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
 @pytest.fixture
-def agree(run: Run, folder: Path, store: Path, tmp_path: Path) -> Callable[..., tuple]:
-    """Run it on the folder; returns the answer, the document, and how many results were computed."""
+def agree(run: Run, folder: Path, store: Path, scheduler: str, tmp_path: Path) -> Callable[..., tuple]:
+    """Run it on the folder, on workers of its own where it is told how many.
+
+    Returns the answer, the document, and how many results were computed.
+    """
 
     def call(*more: object, images: object = folder, into: object = store, runners: str = "torch-eager") -> object:
         target = tmp_path / "agree.json"
         target.unlink(missing_ok=True)
+        where = () if "--workers" in more else ("--scheduler", scheduler)
         answer = run(
             "agree", PORT, "--images", images, "--store", into, "--runners", runners, "--unit", 16, "--json", target,
-            *more,
+            *where, *more,
         )  # fmt: skip
         computed = next((line for line in answer.out.splitlines() if "results computed" in line), None)
         count = None if computed is None else int(computed.split(";")[1].split()[0])
@@ -193,14 +208,9 @@ def test_the_bound_that_is_asked_for_decides(agree) -> None:
     assert "cannot be said to be at most 1.00%" in answer.out
 
 
-def test_a_scheduler_that_is_there(agree) -> None:
-    from distributed import LocalCluster
-
-    _, document, _ = agree()
-    with LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None, silence_logs=50, protocol="tcp"
-    ) as cluster:
-        answer, same, _ = agree("--scheduler", cluster.scheduler_address)
+def test_a_scheduler_that_is_there(agree, scheduler: str) -> None:
+    _, document, _ = agree("--workers", 1)
+    answer, same, _ = agree("--scheduler", scheduler)
     assert answer.code == 0, answer
     assert same == document
 
