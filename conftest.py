@@ -1,4 +1,4 @@
-"""How the tests share a machine: which of them stay on one worker of pytest-xdist, and what a worker may take."""
+"""How the tests share a machine: where their sides run, and which of them stay on one worker of pytest-xdist."""
 
 import os
 
@@ -18,3 +18,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         homes = {each[-1].baseid for each in made if each[-1].baseid and each[-1].scope in _SHARED}
         if homes and item.get_closest_marker("xdist_group") is None:
             item.add_marker(pytest.mark.xdist_group(max(homes)))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Run the sides of a test, and of fixtures that it is the first to ask for, in its own process unless marked."""
+    from portproof.sides._session import Sessions
+    from tests.here import open_here, open_in_a_process
+
+    marked = item.get_closest_marker("processes") is not None
+    Sessions.open = open_in_a_process if marked else open_here  # type: ignore[method-assign]

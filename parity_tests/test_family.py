@@ -37,7 +37,10 @@ from portproof.sides._tasks import Tasks
 FAMILY = ("googlenet_paddle", "googlenet_bn", "googlenet_bn_heads", "googlenet_bvlc")
 
 
-@pytest.mark.parametrize("name", FAMILY)
+#: ``googlenet_bn`` is ``googlenet_bn_heads`` without its heads, so it is slow.
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "googlenet_bn" else name for name in FAMILY]
+)
 def test_both_sides_are_the_same_function(name: str) -> None:
     report = verify(find_port(name), quick=True)
     assert report.verdict in HOLDS, report.to_json()

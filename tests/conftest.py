@@ -1,29 +1,17 @@
-"""Shared pieces: the command line called as a person calls it, and a small port project on disk.
-
-The sides of a test run in its own process, where a command pays nothing for two imports; what is about processes is
-marked ``processes`` and has real ones.
-"""
+"""Shared pieces: the command line called as a person calls it, and a small port project on disk."""
 
 import contextlib
 import importlib
-import io
-import json
 import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from portproof._errors import OutOfMemory
 from portproof.cli._app import main
-from portproof.sides._session import LocalSession, Session, Sessions
-from portproof.sides._wire import name_of, pack_arguments, revive, spoken, tell, unpack_result
 
 ROOT = Path(__file__).parents[1]
 
@@ -61,54 +49,6 @@ class Answer:
 
 
 Run = Callable[..., Answer]
-
-
-class Here(LocalSession):
-    """A side in this process that hears and says what it would over the line: JSON, and errors that were told.
-
-    As in a process of its own, what its framework warns of and prints is not what the command says.
-    """
-
-    def __init__(self, sessions: Sessions, side: str, module: str) -> None:
-        super().__init__(sessions.located, side, module, sessions.device, threads=1)
-        self.side = side
-
-    def submit_watched(self, begun: Callable[[], None], task: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        arguments = json.dumps(pack_arguments(task, args, kwargs))
-        begun()
-        try:
-            with warnings.catch_warnings(action="ignore"), contextlib.redirect_stdout(io.StringIO()):
-                found = json.dumps(self.place.answer(name_of(task), json.loads(arguments)))
-            future.set_result(unpack_result(task, json.loads(found)))
-        except BaseException as raised:
-            error = revive(json.loads(json.dumps(tell(raised))))
-            if type(error) is OutOfMemory:
-                error = OutOfMemory(f"the {self.side} process, '{spoken(task)}': {error}")
-            future.set_exception(error)
-        return future
-
-
-def open_here(
-    sessions: Sessions, side: str, module: str = "", threads: int | None = None,
-    environment: Mapping[str, str] | None = None,
-) -> Session:  # fmt: skip
-    """Stand in for ``Sessions.open``: only a side with an interpreter of its own gets a process."""
-    if side in sessions.located.project.python:
-        return in_a_process(sessions, side, module, threads, environment)
-    session = Here(sessions, side, module)
-    sessions._stack.callback(session.close)
-    return session
-
-
-in_a_process = Sessions.open
-
-
-@pytest.fixture(autouse=True)
-def sides(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run the sides of a test in its own process, unless it is about processes."""
-    if request.node.get_closest_marker("processes") is None:
-        monkeypatch.setattr(Sessions, "open", open_here)
 
 
 @contextlib.contextmanager

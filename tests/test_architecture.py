@@ -114,3 +114,28 @@ def test_the_effect_of_a_fault_is_decided_without_the_comparison() -> None:
         left += [other for other in graph[name] - reached if _package(other) == "faults"]
     wanted = {_package(other) for name in reached for other in graph[name]}
     assert wanted & {"_numbers", "judge", "replay"} == set()
+
+
+def _too_long(kinds: tuple[type[ast.AST], ...], most: int) -> list[str]:
+    """Return what has more lines than that, longest first."""
+    found = []
+    for path in sorted(ENGINE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef) and isinstance(node, kinds):
+                lines = (node.end_lineno or node.lineno) - node.lineno + 1
+                if lines > most:
+                    found.append((lines, f"{path.relative_to(ENGINE)}: {node.name} has {lines} lines"))
+    return [text for _, text in sorted(found, reverse=True)]
+
+
+def test_no_class_has_more_than_250_lines() -> None:
+    assert _too_long((ast.ClassDef,), 250) == []
+
+
+def test_no_function_has_more_than_80_lines() -> None:
+    assert _too_long((ast.FunctionDef, ast.AsyncFunctionDef), 80) == []
+
+
+def test_a_person_who_opens_the_package_sees_at_most_thirty_names() -> None:
+    names = sorted(path.name for path in ENGINE.iterdir() if path.name != "__pycache__")
+    assert len(names) <= 30, names

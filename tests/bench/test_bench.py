@@ -15,7 +15,8 @@ from portproof.bench._prepare import Prepared
 from portproof.judge._report import HOLDS
 from portproof.ports._locate import find_port
 from portproof.sides._session import Sessions
-from tests.conftest import Run, as_a_new_process_has_it, open_here, write_project
+from tests.conftest import Run, as_a_new_process_has_it, write_project
+from tests.here import open_here
 
 # What is timed runs in fresh processes, and with nothing beside it.
 pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("alone")]

@@ -23,12 +23,14 @@ from portproof.training._data import load_data
 from portproof.training._state import load, write
 from portproof.training._train import train
 from portproof.training._trained import TrainOptions
+from tests.conftest import Run
 
 # Bytes of trainings that were killed are held against those of trainings that were not: all as a person runs them.
 pytestmark = pytest.mark.processes
 
 ROOT = Path(__file__).parents[2]
 PORT = "tests.learning_ports:LEARNER"
+TRAIN = ("train", PORT, "--threads", "1")
 SIZES = {"torch": "weights.pt", "paddle": "weights.pdparams"}
 
 
@@ -41,10 +43,10 @@ class Silent:
 
 
 def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "portproof", "train", PORT, "--threads", "1", *arguments]
+    return [sys.executable, "-m", "portproof", *TRAIN, *arguments]
 
 
-def run(*arguments: str, **options: Any) -> subprocess.CompletedProcess:
+def spawned(*arguments: str, **options: Any) -> subprocess.CompletedProcess:
     return subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True, **options)
 
 
@@ -193,15 +195,15 @@ class _Stop(Silent):
 
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "run"
-    assert run("--data", "digits", "--set", "classes=10", "--epochs", "1", "--no-agree", "--side", "torch",
-               "-o", str(out)).returncode == 0  # fmt: skip
+    assert spawned("--data", "digits", "--set", "classes=10", "--epochs", "1", "--no-agree", "--side", "torch",
+                   "-o", str(out)).returncode == 0  # fmt: skip
     state = out / "torch" / "training.safetensors"
     ended = load(state)
     write(state, replace(ended, recipe=replace(ended.recipe, steps=95)))  # it goes on a little, to write once more
     document = state.read_bytes()
     limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))  # noqa: E731
-    found = run("--data", "digits", "--set", "classes=10", "--epochs", str(95 * 16 / 1438), "--no-agree", "--side",
-                "torch", "-o", str(out), "--resume", preexec_fn=limit)  # fmt: skip
+    found = spawned("--data", "digits", "--set", "classes=10", "--epochs", str(95 * 16 / 1438), "--no-agree", "--side",
+                    "torch", "-o", str(out), "--resume", preexec_fn=limit)  # fmt: skip
     assert found.returncode == 2, found.stderr
     assert "cannot write" in found.stderr
     assert "Traceback" not in found.stderr
@@ -260,34 +262,34 @@ def test_a_truncated_image_is_named_before_any_work(tmp_path: Path) -> None:
         (["--data", "digits", "-o", "OUT/deep/er"], "does not exist; make it first"),
     ],
 )  # fmt: skip
-def test_mistakes_are_one_line(tmp_path: Path, arguments: list[str], said: str) -> None:
+def test_mistakes_are_one_line(run: Run, tmp_path: Path, arguments: list[str], said: str) -> None:
     out = str(tmp_path / "out")
     given = [argument.replace("OUT", out) for argument in arguments]
     extra = [] if "has 10 classes" in said else ["--set", "classes=10"]
-    found = run(*given, *extra, *([] if "--side" in given else ["--side", "torch"]))
-    assert found.returncode == 2
-    lines = [line for line in found.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, found.stderr
+    found = run(*TRAIN, *given, *extra, *([] if "--side" in given else ["--side", "torch"]))
+    assert found.code == 2
+    lines = [line for line in found.err.splitlines() if line.strip()]
+    assert len(lines) == 1, found.err
     assert said in lines[0]
 
 
-def test_another_training_is_neither_overwritten_nor_gone_on_with(alone: list[Path]) -> None:
+def test_another_training_is_neither_overwritten_nor_gone_on_with(run: Run, alone: list[Path]) -> None:
     arguments = ["--data", "digits", "--set", "classes=10", "--no-agree", "-o", str(alone[1])]
     before = kept(alone[1], "torch")
-    again, other = run(*arguments, "--epochs", "2"), run(*arguments, "--epochs", "3", "--resume")
-    assert "holds a training already; --resume goes on with it" in again.stderr
-    assert "is another training: its steps is 180, asked for is 270" in other.stderr
-    assert (again.returncode, other.returncode) == (2, 2)
+    again, other = run(*TRAIN, *arguments, "--epochs", "2"), run(*TRAIN, *arguments, "--epochs", "3", "--resume")
+    assert "holds a training already; --resume goes on with it" in again.err
+    assert "is another training: its steps is 180, asked for is 270" in other.err
+    assert (again.code, other.code) == (2, 2)
     assert kept(alone[1], "torch") == before
 
 
-def test_a_training_that_is_no_training_is_refused(alone: list[Path], tmp_path: Path) -> None:
+def test_a_training_that_is_no_training_is_refused(run: Run, alone: list[Path], tmp_path: Path) -> None:
     out = tmp_path / "out" / "torch"
     out.mkdir(parents=True)
     (out / "training.safetensors").write_bytes((alone[0] / "start.safetensors").read_bytes())
-    found = run("--data", "digits", "--set", "classes=10", "--side", "torch", "--resume", "-o", str(out.parent))
-    assert found.returncode == 2
-    assert "is no training that `portproof train` kept" in found.stderr
+    found = run(*TRAIN, "--data", "digits", "--set", "classes=10", "--side", "torch", "--resume", "-o", str(out.parent))
+    assert found.code == 2
+    assert "is no training that `portproof train` kept" in found.err
 
 
 def test_batches_depend_on_the_step_alone() -> None:
