@@ -20,10 +20,6 @@ INSTALL = {
 }
 
 
-#: Before the name of a kernel that would have rounded a scalar, in what :meth:`Framework.computing_in` counts.
-KERNEL = "kernel "
-
-
 class Framework(Protocol):
     """What the engine needs of a framework. ``Model`` is the framework's own module type."""
 

@@ -91,6 +91,9 @@ LAYER_TYPES: tuple[LayerType, ...] = (
     LayerType("BatchNorm", "BatchNorm", names=_STATISTICS),  # Paddle's older one, of any number of dimensions
 )
 
+#: Before the name of a kernel that would have rounded a scalar, in what :meth:`portproof.frameworks.Framework.computing_in` counts.
+KERNEL = "kernel "
+
 #: By the name that the code uses for a type in both frameworks: torch's.
 BY_NAME = {layer.torch: layer for layer in LAYER_TYPES}
 #: Paddle's names of layers without a rule, where more than the D of a dimension differs. Its RNN wraps a cell.

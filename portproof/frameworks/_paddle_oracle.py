@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import paddle
 
-from portproof.frameworks import KERNEL
+from portproof.frameworks._layers import KERNEL
 
 _OPS = paddle._C_ops
 #: What is written where 1/6 is meant.

@@ -10,7 +10,7 @@ from safetensors.numpy import load_file
 from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._numbers import Arrays
 from portproof.convert._account import Problem
-from portproof.frameworks import KERNEL
+from portproof.frameworks._layers import KERNEL
 from portproof.judge._found import Found
 from portproof.judge._hops import SideRun, judge_outputs, side_hops
 from portproof.judge._report import Culprit, Hop, Worst
