@@ -91,7 +91,7 @@ LAYER_TYPES: tuple[LayerType, ...] = (
     LayerType("BatchNorm", "BatchNorm", names=_STATISTICS),  # Paddle's older one, of any number of dimensions
 )
 
-#: Before the name of a kernel that would have rounded a scalar, in what :meth:`portproof.frameworks.Framework.computing_in` counts.
+#: Before the name of a kernel that would have rounded a scalar, in what a framework's ``computing_in`` counts.
 KERNEL = "kernel "
 
 #: By the name that the code uses for a type in both frameworks: torch's.

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portproof import Input, Port, verify
+from portproof import Input, Port, convert_state, verify
 
 ROW = {"x": Input(("batch", 6))}
 IMAGE = {"x": Input(("batch", 3, 8, 8))}
@@ -284,3 +284,39 @@ def test_outputs_that_the_port_does_not_name_are_left_out() -> None:
 
     port = Port("more", lambda: model(_paddle(), _paddle().nn.Layer), lambda: model(_torch(), _torch().nn.Module), ROW)
     assert verify(port, quick=True)
+
+
+@pytest.mark.parametrize("held", ["embed.weight", "head.weight"])
+def test_a_file_may_hold_a_tied_tensor_under_one_of_its_names(held: str) -> None:
+    def torch_model() -> Any:
+        nn = _torch().nn
+
+        class Net(nn.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.embed, self.head = nn.Embedding(9, 4), nn.Linear(4, 9, bias=False)
+                self.head.weight = self.embed.weight
+
+            def forward(self, x: Any) -> Any:
+                return self.head(self.embed(x))
+
+        return Net()
+
+    def paddle_model() -> Any:
+        paddle = _paddle()
+
+        class Net(paddle.nn.Layer):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.embed = paddle.nn.Embedding(9, 4)
+
+            def forward(self, x: Any) -> Any:
+                return paddle.matmul(self.embed(x), self.embed.weight, transpose_y=True)
+
+        return Net()
+
+    port = Port("tied", paddle_model, torch_model, {"x": Input(("batch", 5), "int64", range=(0, 8))})
+    weight = np.arange(36, dtype=np.float32).reshape(9, 4)
+    there = convert_state(port, {held: weight}, to="paddle")
+    assert {name: array.tobytes() for name, array in there.items()} == {"embed.weight": weight.tobytes()}
+    assert set(convert_state(port, there, to="torch")) == {"embed.weight", "head.weight"}
