@@ -17,7 +17,7 @@ verify: $(READY)
 	$(BIN)/portproof verify googlenet
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadscope
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow
