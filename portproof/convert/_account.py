@@ -43,9 +43,6 @@ class TensorRow:
         return tuple(self.axes.index(axis) for axis in range(len(self.axes)))
 
 
-Row = TensorRow
-
-
 @dataclass(frozen=True)
 class Problem:
     """A tensor that breaks the bijection. ``kind``: missing, surplus, shape, dtype, layer or transform."""

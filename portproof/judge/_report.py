@@ -146,9 +146,6 @@ class ModulePicture:
     count: int
 
 
-Picture = ModulePicture
-
-
 @dataclass(frozen=True)
 class ModuleDetail:
     """One paired module on the other side's input.

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from portproof._disk import hash_arrays, save_arrays
-from portproof._errors import BadInput, Unavailable
+from portproof._errors import BadInput, Unavailable, and_more
 from portproof._machine import host
 from portproof.convert._account import Account, known_parts, match_states
 from portproof.convert._transfer import transfer
@@ -21,7 +21,7 @@ from portproof.judge._floor import output_floors
 from portproof.judge._hops import SideRun, side_hops
 from portproof.judge._report import Report, gravest
 from portproof.ports._inputs import make_batch
-from portproof.ports._locate import Located, resolve_callable
+from portproof.ports._locate import Located
 from portproof.ports._weightmap import from_json
 from portproof.runners import RunnerInfo, find_runner
 from portproof.sides._capture import Capture, read_capture
@@ -74,8 +74,7 @@ def capture(sessions: Sessions, runner: str, out: Path, options: CaptureOptions)
     if followed is not None:
         _follow(followed, sessions.located, side, info.side, inputs, weights)
     else:
-        resolve = lambda name: resolve_callable(name, "preprocess")  # noqa: E731
-        save_arrays(inputs, make_batch(port, seed=options.seed, images=options.images, resolve=resolve).arrays)
+        save_arrays(inputs, make_batch(port, seed=options.seed, images=options.images).arrays)
         if options.weights is not None:
             save_arrays(weights, given_weights(options.weights, {info.side: side})[0])
         else:
@@ -130,8 +129,8 @@ def _account(
     weights = known_parts(from_json(weight_map), torch_modules)
     account = match_states(entries["torch"], entries["paddle"], weights)
     if account.problems:
-        more = f" (and {len(account.problems) - 1} more)" if len(account.problems) > 1 else ""
-        raise BadInput(f"the two state dicts do not correspond: {account.problems[0].message}{more}.")
+        said = and_more([problem.message for problem in account.problems])
+        raise BadInput(f"the two state dicts do not correspond: {said}.")
     return account
 
 

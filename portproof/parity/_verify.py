@@ -22,7 +22,7 @@ from portproof.parity._outputs import collect, judge_lower, judge_sides, raising
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
 from portproof.ports._inputs import make_batch
-from portproof.ports._locate import Located, Project, resolve_callable
+from portproof.ports._locate import Located, Project
 from portproof.ports._port import Port
 from portproof.replay._oracle import Measuring
 from portproof.replay._replay import Replay, Replayed
@@ -61,10 +61,7 @@ def _judge(sides: Sides, options: Options) -> Report:
     begun = time.perf_counter()
     located, live = sides.sessions.located, sides.live
     hello = {side: sides.do(side, "importing the framework", Tasks.hello) for side in live}
-    batch = make_batch(
-        located.port, seed=options.seed, images=options.images,
-        resolve=lambda name: resolve_callable(name, "preprocess"),
-    )  # fmt: skip
+    batch = make_batch(located.port, seed=options.seed, images=options.images)
     findings = Findings(
         notes=list(batch.notes),
         evidence={side: future.result() for side, future in hello.items()},

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 
@@ -46,9 +46,7 @@ class Batch:
     notes: tuple[str, ...] = ()
 
 
-def make_batch(
-    port: Port, *, seed: int = 0, images: Path | None = None, rows: int | None = None, resolve: Any = None
-) -> Batch:
+def make_batch(port: Port, *, seed: int = 0, images: Path | None = None, rows: int | None = None) -> Batch:
     """Make the rows that a port is judged on, the same for the same arguments.
 
     Args:
@@ -56,7 +54,6 @@ def make_batch(
         seed: of all draws.
         images: folder of photographs, for ports that take images. None: those of scikit-learn's package.
         rows: how many; the default is 64, or 16 where a row is large.
-        resolve: has no effect; a ``preprocess`` is found here.
 
     Raises:
         BadInput: the folder has no image, one cannot be read, or a ``preprocess`` is not found.

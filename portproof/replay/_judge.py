@@ -11,7 +11,7 @@ from portproof._disk import finite
 from portproof._numbers import EPSILON
 from portproof.frameworks._settings import SettingDifference
 from portproof.judge._floor import FLOOR_MULTIPLE, Floor, is_blind, measure_floor, multiple, ratio
-from portproof.judge._report import AcceptedDeviation, Culprit, ModuleDetail, Modules, Picture
+from portproof.judge._report import AcceptedDeviation, Culprit, ModuleDetail, ModulePicture, Modules
 from portproof.ports._port import Accepted
 from portproof.replay._taps import (
     LOUD,
@@ -65,7 +65,7 @@ def module_details(
             rms=finite(seen.entry.difference.rms),
             scale=finite(seen.entry.difference.scale),
             note=seen.entry.difference.mismatch,
-            picture=Picture(**seen.entry.picture) if seen.entry.picture else None,
+            picture=ModulePicture(**seen.entry.picture) if seen.entry.picture else None,
         )
         for key, seen in worst.items()
     )

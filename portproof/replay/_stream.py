@@ -19,7 +19,7 @@ import numpy as np
 from portproof._numbers import Array
 from portproof._tree import leaves, rebuild
 from portproof.checkpoints import open_checkpoint
-from portproof.convert._account import Account, Row
+from portproof.convert._account import Account, TensorRow
 from portproof.convert._transfer import transfer
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.replay._taps import TapStore
@@ -40,7 +40,7 @@ class StreamedWeights:
         reads: how often each tensor of the file was read.
     """
 
-    def __init__(self, path: Path, target: str, source: str, rows: Sequence[Row] = ()) -> None:
+    def __init__(self, path: Path, target: str, source: str, rows: Sequence[TensorRow] = ()) -> None:
         self._checkpoint, self._target, self._source = open_checkpoint(path), target, source
         self._rows = {name: row for row in rows for name in row.names(target)} if source != target else {}
         self._parts: dict[str, Array] = {}

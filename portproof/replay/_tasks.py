@@ -15,7 +15,7 @@ from portproof._disk import save_arrays
 from portproof._machine import peak_memory, return_memory
 from portproof._numbers import Arrays
 from portproof._tree import leaves
-from portproof.convert._account import Row
+from portproof.convert._account import TensorRow
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Part
 from portproof.replay._rounding import adding_term_by_term, averages
@@ -36,7 +36,7 @@ class ReplayTasks:
         self.place.job = replace(self.place.job, hollow=True)
         return_memory()  # what a layer makes and drops while it is built leaves holes, and they count as held
 
-    def stream(self, weights: Path, source: str, rows: Sequence[Row], own: Path | None, folder: Path) -> None:
+    def stream(self, weights: Path, source: str, rows: Sequence[TensorRow], own: Path | None, folder: Path) -> None:
         """Read weights module by module from a file; see :mod:`portproof.replay._stream`."""
         self._weights = StreamedWeights(weights, self.place.job.side, source, rows)
         self._streaming = Streaming(self._weights, load_file(own) if own else {}, folder)
