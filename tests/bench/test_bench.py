@@ -11,7 +11,7 @@ import pytest
 
 from portproof import BadInput
 from portproof.bench import Suite, _run, read_result
-from portproof.bench._prepare import Prepared
+from portproof.bench._prepare import PreparedPort
 from portproof.judge._report import HOLDS
 from portproof.ports._locate import find_port
 from portproof.sides._session import Sessions
@@ -29,7 +29,7 @@ RUNNERS = "torch-eager,paddle-dygraph,onnxruntime-torch,openvino-paddle,paddle-i
 def prepared_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights, oracle and exports are made in this process; only what is timed has one of its own."""
 
-    def prepare(preparing: Sessions, *rest: Any) -> Prepared:
+    def prepare(preparing: Sessions, *rest: Any) -> PreparedPort:
         monkeypatch.setattr(preparing, "open", functools.partial(open_here, preparing), raising=False)
         return made(preparing, *rest)
 
