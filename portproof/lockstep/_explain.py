@@ -215,7 +215,10 @@ def _gradients(
             last = before[index].of("gradient")
             if all(_near(gradients[index][n] - last[n], gradients[1 - index][n]) for n in odd):
                 return f"the gradients in {names[index]} are not cleared: each has that of the step before added to it"
-    factors = [_factor(gradients[0][name], gradients[1][name]) for name in odd]
+    # A bias before a BatchNorm has no gradient but rounding, which no factor explains.
+    sizes = {name: max(float(np.linalg.norm(step[name])) for step in gradients) for name in odd}
+    felt = [name for name in odd if sizes[name] > _SAME * max(sizes.values())]
+    factors = [_factor(gradients[0][name], gradients[1][name]) for name in felt]
     if all(factor is not None and _close(factor, factors[0]) for factor in factors):
         return f"all gradients in {names[0]} are those in {names[1]} scaled by {factors[0]:.6g}"
     module = odd[-1].rpartition(".")[0]

@@ -93,7 +93,9 @@ def test_outputs_are_named_strictly() -> None:
     is_leaf = lambda value: isinstance(value, int)  # noqa: E731
     assert name_outputs((1, [2, 3]), ("a", "b", "c"), is_leaf) == {"a": 1, "b": 2, "c": 3}
     assert name_outputs({"b": 1, "a": 2}, ("a", "b"), is_leaf) == {"a": 2, "b": 1}
+    assert name_outputs((1, 2, 3), ("a", "b"), is_leaf) == {"a": 1, "b": 2}  # what has no name is left out
+    assert name_outputs({"a": 1, "cache": 2}, ("a",), is_leaf) == {"a": 1}
     with pytest.raises(ValueError, match="names 2 outputs"):
-        name_outputs((1, 2, 3), ("a", "b"), is_leaf)
+        name_outputs((1,), ("a", "b"), is_leaf)
     with pytest.raises(ValueError, match="returned"):
         name_outputs({"a": 1}, ("a", "b"), is_leaf)
