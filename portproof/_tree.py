@@ -77,4 +77,4 @@ def name_outputs(result: Any, names: tuple[str, ...], is_leaf: Callable[[object]
     tensors = list(leaves(result, is_leaf))
     if len(tensors) < len(names):
         raise ValueError(f"the port names {len(names)} outputs ({', '.join(names)}), the model returned {len(tensors)}")
-    return dict(zip(names, tensors, strict=False))
+    return dict(zip(names, tensors[: len(names)], strict=True))

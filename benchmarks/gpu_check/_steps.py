@@ -30,6 +30,7 @@ from portproof.bench._result import BenchResult
 from portproof.bench._run import Stage, run_interleaved
 from portproof.bench._stats import compare_paired
 from portproof.bench._timed import time_runner
+from portproof.frameworks import load_framework
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Hop, gravest
 from portproof.runners import RunnerInfo, RunnerJob, find_runner
@@ -115,7 +116,7 @@ def parity_compiled(asking: Asking) -> Iterator[Told]:
 def parity_ports(asking: Asking) -> Iterator[Told]:
     """The other ports in torch, and what torch's fused encoder layer makes of those that have one."""
     for kit in list(asking.kits.values())[1:]:
-        with _fused_encoders(False):
+        with load_framework("torch").module_by_module():
             for precision in ("float64", "float32", "bfloat16", "float16"):
                 yield _parity(asking, kit, "torch-eager", precision)
             if asking.cuda:
@@ -124,18 +125,6 @@ def parity_ports(asking: Asking) -> Iterator[Told]:
         if asking.cuda and kit.located.port.name in _FUSED:
             for precision in ("float64", "float32"):
                 yield _parity(asking, kit, "torch-eager", precision, expected="told", planted="fused encoder")
-
-
-@contextlib.contextmanager
-def _fused_encoders(enabled: bool) -> Iterator[None]:
-    import torch
-
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(enabled)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def parity_onnx(asking: Asking) -> Iterator[Told]:

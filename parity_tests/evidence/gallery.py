@@ -190,7 +190,7 @@ windows of 7x7 ([training](training.md)).
 of 56x56 they err up to fifty times as far as torch's. Honest, and the floor knows of it ([the
 rule](noise-floor.md)).
 
-**Scalars that kernels keep in float32, in float64 too**: 18 of Paddle's (eps of norms, ELU's alpha, SELU's
+**Scalars that kernels keep in float32, in float64 too**: 23 of Paddle's (eps of norms, ELU's alpha, SELU's
 constants, `1 - p` of `Dropout(mode="downscale_in_infer")`, where a resized map is sampled), and torch's gradients
 of CELU and Hardsigmoid. Hardsigmoid's slope is written 0.1666667 in Paddle: 5e-8 of the scale in every
 squeeze-and-excitation block of MobileNet v3. Nobody can mend them in a port; the oracle computes what they stand for

@@ -14,7 +14,7 @@ import numpy as np
 warnings.filterwarnings("ignore", message="No ccache found")
 import paddle  # noqa: E402
 
-from portproof._errors import Unavailable  # noqa: E402
+from portproof._errors import Unavailable, require_memory  # noqa: E402
 from portproof._numbers import Array  # noqa: E402
 from portproof.frameworks._entries import Entry, further_names  # noqa: E402
 from portproof.frameworks._layers import layer_type  # noqa: E402
@@ -44,17 +44,33 @@ class PaddleFramework:
 
     def build(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool = False) -> Any:
         try:
-            model = _made(factory, kwargs, dtype, hollow)
-        except Exception:
+            model = self._made(factory, kwargs, dtype, hollow)
+        except Exception as error:
+            require_memory(error)
             if dtype == "float32":
                 raise
             # A factory may load its own weights, or set values, in the precision that it was written in.
-            model = _made(factory, kwargs, "float32", hollow)
+            model = self._made(factory, kwargs, "float32", hollow)
         if not isinstance(model, paddle.nn.Layer):
             raise TypeError(f"expected a paddle.nn.Layer, found {type(model).__name__}")
         _cast(model, dtype)
         model.eval()
         return model
+
+    def _made(self, factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool) -> Any:
+        """Call a factory, computing in a dtype, with names of parameters that no other model has taken."""
+        default = paddle.get_default_dtype()
+        paddle.set_default_dtype(dtype)
+        try:
+            paddle.seed(0)
+            with (
+                paddle.utils.unique_name.guard(),
+                paddle.LazyGuard() if hollow else nullcontext(),
+                self.computing_in(dtype, Counter(), lambda: ""),
+            ):
+                return factory(**kwargs)
+        finally:
+            paddle.set_default_dtype(default)
 
     @contextmanager
     def lent(self, module: Any, arrays: Mapping[str, Array]) -> Iterator[None]:
@@ -166,19 +182,6 @@ class PaddleFramework:
         from portproof.frameworks._paddle_export import paddle_to_onnx
 
         paddle_to_onnx(model, spec, Path(path))
-
-
-def _made(factory: Callable[..., Any], kwargs: Mapping[str, Any], dtype: str, hollow: bool) -> Any:
-    """Call a factory under a default dtype, with names of parameters that no other model has taken."""
-    default = paddle.get_default_dtype()
-    paddle.set_default_dtype(dtype)
-    try:
-        paddle.seed(0)
-        lifting = computing_in_float64(Counter(), lambda: "") if dtype == "float64" else nullcontext()
-        with paddle.utils.unique_name.guard(), paddle.LazyGuard() if hollow else nullcontext(), lifting:
-            return factory(**kwargs)
-    finally:
-        paddle.set_default_dtype(default)
 
 
 def _cast(model: Any, dtype: str) -> None:

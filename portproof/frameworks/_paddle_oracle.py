@@ -80,7 +80,7 @@ def _wrapped(name: str, original: Callable[..., Any], exact: Callable[..., Any] 
             block.lifted[block.where()] += 1
             args = tuple(paddle.float64 if _is_low(value) else value for value in args)
             kwargs = {key: paddle.float64 if _is_low(value) else value for key, value in kwargs.items()}
-        if exact is not None and not any(value is not None for value in kwargs.values()):
+        if exact is not None and args[0].dtype == paddle.float64 and all(value is None for value in kwargs.values()):
             made = exact(*args)
             if made is not None:
                 block.lifted[f"{KERNEL}{name}"] += 1
@@ -109,61 +109,53 @@ def _scalar(value: float) -> Any:
     return paddle.to_tensor(value, dtype="float64")
 
 
-def _doubles(x: Any) -> bool:
-    return bool(x.dtype == paddle.float64)
-
-
 def _elu(x: Any, alpha: float) -> Any:
-    if not _doubles(x) or _is_exact(alpha):
+    if _is_exact(alpha):
         return None
     return paddle.where(x > 0, x, _scalar(alpha) * paddle.expm1(paddle.minimum(x, _scalar(0.0))))
 
 
 def _celu(x: Any, alpha: float) -> Any:
-    if not _doubles(x) or _is_exact(alpha):
+    if _is_exact(alpha):
         return None
     zero = _scalar(0.0)
     return paddle.maximum(x, zero) + _scalar(alpha) * paddle.expm1(paddle.minimum(x, zero) / _scalar(alpha))
 
 
 def _selu(x: Any, scale: float, alpha: float) -> Any:
-    if not _doubles(x):
-        return None
     return _scalar(scale) * paddle.where(
         x > 0, x, _scalar(alpha) * paddle.expm1(paddle.minimum(x, _scalar(0.0)))
     )  # fmt: skip
 
 
 def _softshrink(x: Any, threshold: float) -> Any:
-    if not _doubles(x) or _is_exact(threshold):
+    if _is_exact(threshold):
         return None
     least = _scalar(threshold)
     return paddle.where(x > least, x - least, paddle.where(x < -least, x + least, _scalar(0.0)))
 
 
 def _hardtanh(x: Any, least: float, most: float) -> Any:
-    return None if not _doubles(x) or _is_exact(least, most) else _between(x, least, most)
+    return None if _is_exact(least, most) else _between(x, least, most)
 
 
 def _hardsigmoid(x: Any, slope: float, offset: float) -> Any:
-    if not _doubles(x):
-        return None
     slope = 1 / 6 if slope == _SIXTH else slope
     return _between(x * _scalar(slope) + _scalar(offset), 0.0, 1.0)
 
 
 def _thresholded_relu(x: Any, threshold: float, value: float) -> Any:
-    if not _doubles(x) or _is_exact(threshold, value):
+    if _is_exact(threshold, value):
         return None
     return paddle.where(x > _scalar(threshold), x, _scalar(value))
 
 
 def _stanh(x: Any, inner: float, outer: float) -> Any:
-    return None if not _doubles(x) else _scalar(outer) * paddle.tanh(_scalar(inner) * x)
+    return _scalar(outer) * paddle.tanh(_scalar(inner) * x)
 
 
 def _rrelu(x: Any, lower: float, upper: float, is_test: bool) -> Any:
-    if not _doubles(x) or not is_test or _is_exact((lower + upper) / 2):
+    if not is_test or _is_exact((lower + upper) / 2):
         return None
     return paddle.where(x >= 0, x, _scalar((lower + upper) / 2) * x)
 
@@ -173,13 +165,13 @@ def _between(x: Any, least: float, most: float) -> Any:
 
 
 def _power(x: Any, exponent: Any, *_: Any) -> Any:
-    if not isinstance(exponent, (int, float)) or not _doubles(x) or _is_exact(exponent):
+    if not isinstance(exponent, (int, float)) or _is_exact(exponent):
         return None
     return _ORIGINAL["elementwise_pow"](x, _scalar(exponent))
 
 
 def _p_norm(x: Any, order: float, axis: int, epsilon: float, keepdim: bool, flat: bool) -> Any:
-    if not _doubles(x) or order in (0.0, 1.0, 2.0, float("inf"), float("-inf")):
+    if order in (0.0, 1.0, 2.0, float("inf"), float("-inf")):
         return None
     x = x.flatten() if flat else x
     powers = _ORIGINAL["elementwise_pow"](paddle.abs(x), _scalar(order)).sum(axis, keepdim=keepdim)
@@ -187,26 +179,26 @@ def _p_norm(x: Any, order: float, axis: int, epsilon: float, keepdim: bool, flat
 
 
 def _addmm(added: Any, x: Any, y: Any, beta: float, alpha: float) -> Any:
-    if not _doubles(x) or _is_exact(beta, alpha):
+    if _is_exact(beta, alpha):
         return None
     return _scalar(beta) * added + _scalar(alpha) * paddle.matmul(x, y)
 
 
 def _label_smooth(label: Any, prior: Any, epsilon: float) -> Any:
-    if not _doubles(label) or _is_exact(epsilon):
+    if _is_exact(epsilon):
         return None
     spread = _scalar(epsilon) * prior if prior is not None else _scalar(epsilon / label.shape[-1])
     return _scalar(1 - epsilon) * label + spread
 
 
 def _dropout(x: Any, seed: Any, p: Any, is_test: bool, mode: str, *_: Any) -> Any:
-    if not _doubles(x) or not is_test or mode != "downgrade_in_infer" or not isinstance(p, float):
+    if not is_test or mode != "downgrade_in_infer" or not isinstance(p, float):
         return None
     return x * _scalar(1 - p)
 
 
 def _layer_norm(x: Any, weight: Any, bias: Any, epsilon: float, begin: int) -> Any:
-    if not _doubles(x) or _is_exact(epsilon):
+    if _is_exact(epsilon):
         return None
     axes = list(range(begin, x.ndim))
     made = _standardised(x, axes, epsilon)
@@ -216,7 +208,7 @@ def _layer_norm(x: Any, weight: Any, bias: Any, epsilon: float, begin: int) -> A
 
 
 def _rms_norm(x: Any, weight: Any, shape: Any, epsilon: float) -> Any:
-    if not _doubles(x) or _is_exact(epsilon):
+    if _is_exact(epsilon):
         return None
     axes = list(range(x.ndim - len(shape), x.ndim))
     made = x / paddle.sqrt((x * x).mean(axes, keepdim=True) + _scalar(epsilon))
@@ -224,13 +216,13 @@ def _rms_norm(x: Any, weight: Any, shape: Any, epsilon: float) -> Any:
 
 
 def _instance_norm(x: Any, weight: Any, bias: Any, epsilon: float) -> Any:
-    if not _doubles(x) or _is_exact(epsilon):
+    if _is_exact(epsilon):
         return None
     return _affine(_standardised(x, list(range(2, x.ndim)), epsilon), weight, bias, 1)
 
 
 def _group_norm(x: Any, weight: Any, bias: Any, epsilon: float, groups: int, layout: str) -> Any:
-    if not _doubles(x) or _is_exact(epsilon):
+    if _is_exact(epsilon):
         return None
     last = not layout.startswith("NC")
     moved = paddle.moveaxis(x, -1, 1) if last else x
@@ -243,12 +235,11 @@ def _batch_norm(
     x: Any, mean: Any, variance: Any, weight: Any, bias: Any, is_test: bool, momentum: float, epsilon: float,
     layout: str, use_global: Any = None, trainable: bool = False,
 ) -> Any:  # fmt: skip
-    if not _doubles(x) or _is_exact(epsilon):
+    if _is_exact(epsilon):
         return None
     axis = 1 if layout.startswith("NC") else x.ndim - 1
     if is_test or use_global:
-        shape = [1 if i != axis else -1 for i in range(x.ndim)]
-        made = (x - mean.reshape(shape)) / paddle.sqrt(variance.reshape(shape) + _scalar(epsilon))
+        made = (x - _along(x, mean, axis)) / paddle.sqrt(_along(x, variance, axis) + _scalar(epsilon))
         rest = [mean, variance]
     else:
         made = _standardised(x, [i for i in range(x.ndim) if i != axis], epsilon)
@@ -265,9 +256,13 @@ def _standardised(x: Any, axes: list[int], epsilon: float) -> Any:
 
 
 def _affine(x: Any, weight: Any, bias: Any, axis: int) -> Any:
-    shape = [1 if i != axis else -1 for i in range(x.ndim)]
-    x = x if weight is None else x * weight.reshape(shape)
-    return x if bias is None else x + bias.reshape(shape)
+    x = x if weight is None else x * _along(x, weight, axis)
+    return x if bias is None else x + _along(x, bias, axis)
+
+
+def _along(x: Any, values: Any, axis: int) -> Any:
+    """Return one value a channel in a shape that goes with a tensor."""
+    return values.reshape([1 if i != axis else -1 for i in range(x.ndim)])
 
 
 def _resized(
@@ -275,7 +270,7 @@ def _resized(
     method: str, corners: bool, mode: int,
 ) -> Any:  # fmt: skip
     """Sample a map, axis by axis, by matrices of float64: the kernels compute where they sample in float32."""
-    if not _doubles(x) or size is not None or sizes is not None or scales is not None:
+    if size is not None or sizes is not None or scales is not None:
         return None
     first = 2 if layout.startswith("NC") else 1
     axes = list(range(first, first + x.ndim - 2))
@@ -323,7 +318,7 @@ def _far(distance: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(((-0.75 * distance + 3.75) * distance - 6) * distance + 3)
 
 
-#: Operator to what it stands for; None is returned where the kernel itself is exact.
+#: Operator to what it stands for in float64; None is returned where the kernel itself is exact.
 EXACT: dict[str, Callable[..., Any]] = {
     "addmm": _addmm, "batch_norm": _batch_norm, "celu": _celu, "dropout": _dropout, "elu": _elu,
     "group_norm": _group_norm, "hardsigmoid": _hardsigmoid, "hardtanh": _hardtanh, "instance_norm": _instance_norm,

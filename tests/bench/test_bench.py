@@ -18,8 +18,8 @@ from portproof.sides._session import Sessions
 from tests.conftest import Run, as_a_new_process_has_it, write_project
 from tests.here import open_here
 
-# What is timed runs in fresh processes, and with nothing beside it.
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("alone")]
+# What is timed runs in fresh processes.
+pytestmark = pytest.mark.processes
 
 QUICK = ("--processes", 2, "--seconds", 0.05)
 RUNNERS = "torch-eager,paddle-dygraph,onnxruntime-torch,openvino-paddle,paddle-inference"

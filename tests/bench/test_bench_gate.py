@@ -8,7 +8,7 @@ import pytest
 from tests.conftest import Run
 
 # It times, and two versions of one module cannot be had in one process.
-pytestmark = [pytest.mark.processes, pytest.mark.xdist_group("alone")]
+pytestmark = pytest.mark.processes
 
 QUICK = ("bench", "gate", "--seconds", 0.05)
 

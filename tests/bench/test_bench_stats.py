@@ -151,7 +151,6 @@ def test_an_interval_covers_the_mean_and_is_open_for_one_process() -> None:
 
 
 @pytest.mark.processes
-@pytest.mark.xdist_group("alone")
 def test_the_self_check_counts_what_is_called_wrongly(project: Path, run: Run) -> None:
     answer = run("bench", "selfcheck", "--comparisons", 1, "--pairs", 2, "--seconds", 0.02, "-o", "s.json")
     assert answer.code in (0, 1)
@@ -175,7 +174,6 @@ def test_the_published_self_check_says_what_the_docs_say() -> None:
 
 @pytest.mark.slow
 @pytest.mark.processes
-@pytest.mark.xdist_group("alone")
 def test_a_race_ends_with_a_choice(project: Path, run: Run) -> None:
     answer = run("bench", "recommend", "-o", "r.json")
     assert answer.code == 0, answer

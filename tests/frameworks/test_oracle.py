@@ -1,0 +1,88 @@
+"""Paddle's kernels that round a scalar, computed as what they stand for: torch's in float64 say the same."""
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import paddle
+import pytest
+import torch
+
+from portproof.frameworks._paddle_oracle import EXACT, computing_in_float64
+
+F, G = paddle.nn.functional, torch.nn.functional
+RNG = np.random.default_rng(0)
+X = RNG.standard_normal((4, 8, 6, 6)) * 2
+POSITIVE = np.abs(X) + 0.1
+W, B = RNG.standard_normal(8), RNG.standard_normal(8)
+SQUARE = RNG.standard_normal((3, 6, 6))
+
+p, t = paddle.to_tensor, torch.from_numpy
+
+
+def _resized(mode: str, array: np.ndarray[Any, Any]) -> tuple[Callable[[], Any], Callable[[], Any]]:
+    size = [13] * (array.ndim - 2)
+    layout = {3: "NCW", 4: "NCHW", 5: "NCDHW"}[array.ndim]
+    return (
+        lambda: F.interpolate(p(array), size=size, mode=mode, data_format=layout),
+        lambda: G.interpolate(t(array), size=tuple(size), mode=mode),
+    )
+
+
+#: Paddle's operator to the same in Paddle and in torch.
+FUNCTIONS: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
+    "addmm": (
+        lambda: paddle.addmm(*map(p, SQUARE), beta=0.3, alpha=0.7),
+        lambda: torch.addmm(*map(t, SQUARE), beta=0.3, alpha=0.7),
+    ),
+    "batch_norm": (
+        lambda: F.batch_norm(p(X), p(W), p(np.abs(B)), p(W), p(B), epsilon=1e-5),
+        lambda: G.batch_norm(t(X), t(W), t(np.abs(B)), t(W), t(B), eps=1e-5),
+    ),
+    "celu": (lambda: F.celu(p(X), 1.3), lambda: G.celu(t(X), 1.3)),
+    "dropout": (lambda: F.dropout(p(X), 0.3, training=False, mode="downscale_in_infer"), lambda: t(X) * 0.7),
+    "elu": (lambda: F.elu(p(X), 1.3), lambda: G.elu(t(X), 1.3)),
+    "group_norm": (lambda: F.group_norm(p(X), 2, epsilon=1e-5), lambda: G.group_norm(t(X), 2, eps=1e-5)),
+    "hardsigmoid": (lambda: F.hardsigmoid(p(X)), lambda: G.hardsigmoid(t(X))),
+    "hardtanh": (lambda: F.hardtanh(p(X), -0.7, 0.7), lambda: G.hardtanh(t(X), -0.7, 0.7)),
+    "instance_norm": (lambda: F.instance_norm(p(X), eps=1e-5), lambda: G.instance_norm(t(X), eps=1e-5)),
+    "label_smooth": (lambda: F.label_smooth(p(X), epsilon=0.1), lambda: t(X) * 0.9 + 0.1 / 6),
+    "layer_norm": (lambda: F.layer_norm(p(X), 6, epsilon=1e-5), lambda: G.layer_norm(t(X), (6,), eps=1e-5)),
+    "p_norm": (lambda: paddle.norm(p(X), 3.0, axis=1), lambda: torch.linalg.vector_norm(t(X), 3.0, dim=1)),
+    "pow": (lambda: paddle.pow(p(POSITIVE), 0.3), lambda: t(POSITIVE) ** 0.3),
+    "rms_norm": (lambda: F.rms_norm(p(X), [6], eps=1e-6), lambda: G.rms_norm(t(X), (6,), eps=1e-6)),
+    "rrelu": (lambda: F.rrelu(p(X), 0.1, 0.3, training=False), lambda: G.rrelu(t(X), 0.1, 0.3)),
+    "selu": (lambda: F.selu(p(X)), lambda: G.selu(t(X))),
+    "softshrink": (lambda: F.softshrink(p(X), 0.3), lambda: G.softshrink(t(X), 0.3)),
+    "stanh": (lambda: paddle.stanh(p(X)), lambda: 1.7159 * torch.tanh(0.67 * t(X))),
+    "thresholded_relu": (lambda: F.thresholded_relu(p(X), 0.3, 0.1), lambda: G.threshold(t(X), 0.3, 0.1)),
+    "linear_interp": _resized("linear", X[:, :, 0]),
+    "bilinear_interp": _resized("bilinear", X),
+    "trilinear_interp": _resized("trilinear", X[:, :, None]),
+    "bicubic_interp": _resized("bicubic", X),
+}
+
+
+def test_every_kernel_that_is_replaced_is_held_to_torch_s() -> None:
+    assert FUNCTIONS.keys() == EXACT.keys()
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_stands_for_a_kernel_is_what_torch_computes(name: str) -> None:
+    lifted: Counter[str] = Counter()
+    in_paddle, in_torch = FUNCTIONS[name]
+    with paddle.no_grad(), computing_in_float64(lifted, lambda: ""):
+        found = in_paddle().numpy()
+    expected = in_torch().numpy()
+    assert lifted[f"kernel {name}"] == 1
+    assert found.dtype == np.float64
+    # Two honest orders of a few dozen float64 operations: the kernels themselves are 1e-13 to 3e-7 off.
+    assert np.abs(found - expected).max() <= 64 * np.finfo(np.float64).eps * np.abs(expected).max()
+
+
+def test_nothing_is_left_behind() -> None:
+    before = paddle._C_ops.cast, paddle.Tensor.__pow__
+    with pytest.raises(KeyError), computing_in_float64(Counter(), lambda: ""), computing_in_float64(Counter(), str):
+        raise KeyError
+    assert (paddle._C_ops.cast, paddle.Tensor.__pow__) == before
