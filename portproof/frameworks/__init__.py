@@ -70,6 +70,9 @@ class Framework(Protocol):
     def shares_memory(self, one: Any, other: Any) -> bool:
         """Whether two tensors begin at one place."""
 
+    def version(self, tensor: Any) -> int:
+        """Count the writes into a tensor and into what shares its memory."""
+
     def is_tensor(self, value: object) -> bool:
         """Whether a value is one of the framework's tensors."""
 
@@ -81,6 +84,9 @@ class Framework(Protocol):
 
     def no_grad(self) -> AbstractContextManager[Any]:
         """Run without recording gradients."""
+
+    def inference(self) -> AbstractContextManager[Any]:
+        """Run as fast as the framework can; writes into tensors may not be counted."""
 
     def computing_in(
         self, precision: str, lifted: Counter[str], where: Callable[[], str]

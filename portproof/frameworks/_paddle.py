@@ -127,6 +127,9 @@ class PaddleFramework:
     def shares_memory(self, one: Any, other: Any) -> bool:
         return bool(one.data_ptr() == other.data_ptr())
 
+    def version(self, tensor: Any) -> int:
+        return int(tensor.inplace_version)
+
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, paddle.Tensor)
 
@@ -144,6 +147,9 @@ class PaddleFramework:
     def no_grad(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = paddle.no_grad()
         return context
+
+    def inference(self) -> AbstractContextManager[Any]:
+        return self.no_grad()
 
     @contextmanager
     def computing_in(self, precision: str, lifted: Counter[str], where: Callable[[], str]) -> Iterator[None]:

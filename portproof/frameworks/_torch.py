@@ -113,6 +113,9 @@ class TorchFramework:
     def shares_memory(self, one: Any, other: Any) -> bool:
         return bool(one.data_ptr() == other.data_ptr())
 
+    def version(self, tensor: Any) -> int:
+        return int(tensor._version)
+
     def is_tensor(self, value: object) -> bool:
         return isinstance(value, torch.Tensor)
 
@@ -128,8 +131,10 @@ class TorchFramework:
         return copied
 
     def no_grad(self) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = torch.inference_mode()
-        return context
+        return torch.no_grad()
+
+    def inference(self) -> AbstractContextManager[Any]:
+        return torch.inference_mode()
 
     @contextmanager
     def computing_in(self, precision: str, lifted: Counter[str], where: Callable[[], str]) -> Iterator[None]:

@@ -29,7 +29,7 @@ from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Side
 from portproof.replay._rounding import rounding_bound, term_by_term
-from portproof.replay._writes import write_back
+from portproof.replay._writes import Fed, write_back
 
 #: Stands for a tensor in a structure whose tensors were taken out.
 _PLACE = object()
@@ -149,7 +149,7 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
             tensors = given(layer, args, kwargs, is_tensor)
             received = _arrays(model, tensors)
             args, kwargs = _replaced(model, (args, kwargs), tensors, received)
-            fed = given(layer, args, kwargs, is_tensor)
+            fed = Fed.now(model, given(layer, args, kwargs, is_tensor))
             result = forward(*args, **kwargs)
             outputs = _returned(model, path, layer, result)
             put_out = _arrays(model, outputs)
@@ -263,7 +263,7 @@ class _Forced:
         self._note(key, call, RECEIVED, _arrays(model, tensors), received)
         if len(tensors) == len(received):
             args, kwargs = _replaced(model, (args, kwargs), tensors, received)
-        fed = given(layer, args, kwargs, is_tensor)
+        fed = Fed.now(model, given(layer, args, kwargs, is_tensor))
         try:
             result = forward(*args, **kwargs)
         except Exception as error:  # a module that cannot take the other side's input is the finding itself

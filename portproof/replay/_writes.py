@@ -7,6 +7,7 @@ replay that only exchanged results would lose it.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +16,21 @@ from portproof._numbers import Array
 from portproof.frameworks._model import Model
 
 
+@dataclass(frozen=True)
+class Fed:
+    """The tensors that a module is given, and how often each had been written into before."""
+
+    tensors: Sequence[Any]
+    versions: Sequence[int]
+
+    @classmethod
+    def now(cls, model: Model, tensors: Sequence[Any]) -> Fed:
+        """Note the versions as they are, before the module runs."""
+        return cls(tensors, [model.framework.version(tensor) for tensor in tensors])
+
+
 def write_back(
-    model: Model, own: Sequence[Any], fed: Sequence[Any], before: Sequence[Array], outputs: Sequence[Any],
+    model: Model, own: Sequence[Any], fed: Fed, before: Sequence[Array], outputs: Sequence[Any],
     handed_on: Sequence[Any],
 ) -> tuple[bool, list[Any]]:  # fmt: skip
     """Let the caller see what a module wrote into its arguments.
@@ -33,10 +47,10 @@ def write_back(
         Whether it wrote into any; and what to return: for an output that is such an argument, the caller's own tensor.
     """
     framework, made, wrote = model.framework, list(handed_on), False
-    if not len(own) == len(fed) == len(before):
+    if not len(own) == len(fed.tensors) == len(before):
         return wrote, made
-    for tensor, copy, array in zip(own, fed, before, strict=True):
-        if copy is tensor or array.shape != tuple(copy.shape):
+    for tensor, copy, version, array in zip(own, fed.tensors, fed.versions, before, strict=True):
+        if copy is tensor or framework.version(copy) == version or array.shape != tuple(copy.shape):
             continue
         after = framework.to_array(copy)
         if np.array_equal(after, array.astype(np.float32) if array.dtype.kind == "f" else array):

@@ -51,18 +51,18 @@ class Eager:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if type(self).callable is Eager.callable and type(self).arguments is Eager.arguments:
             return self.model.run(inputs)  # the plain way, which also says where a model raised
-        with self.framework.no_grad():
+        with self.framework.inference():
             result = self.callable(*self.arguments(inputs))()
         named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)
         return {name: self.framework.to_array(tensor) for name, tensor in named.items()}
 
     def enqueue(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs that are on the device already; on a GPU it may return before it is finished."""
-        with self.framework.no_grad():
+        with self.framework.inference():
             call = self.callable(*self.arguments(inputs))
 
         def enqueued() -> None:
-            with self.framework.no_grad():
+            with self.framework.inference():
                 call()
 
         return enqueued
