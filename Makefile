@@ -17,7 +17,7 @@ verify: $(READY)
 	$(BIN)/portproof verify googlenet
 
 test: $(READY)
-	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist loadscope
+	$(BIN)/python -m pytest -q -m "not slow" -n 2 --dist worksteal
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -q -m slow

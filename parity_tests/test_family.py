@@ -39,7 +39,7 @@ FAMILY = ("googlenet_paddle", "googlenet_bn", "googlenet_bn_heads", "googlenet_b
 
 #: ``googlenet_bn`` is ``googlenet_bn_heads`` without its heads, so it is slow.
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "googlenet_bn" else name for name in FAMILY]
+    "name", ["googlenet_paddle", *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILY[1:])]
 )
 def test_both_sides_are_the_same_function(name: str) -> None:
     report = verify(find_port(name), quick=True)
@@ -66,6 +66,7 @@ def test_the_whole_chain_holds(name: str) -> None:
     assert report.verdict in HOLDS, report.to_json()
 
 
+@pytest.mark.slow
 def test_faults_are_located_beside_an_accepted_deviation(run: Run, tmp_path: Path) -> None:
     counts = ("--count", 24, "--groups", 4, "--seeds", 1)
     answer = run("faults", "googlenet_paddle", *counts, "--json", tmp_path / "f.json")
@@ -171,6 +172,7 @@ def zoo_file(weights: dict[str, np.ndarray[Any, Any]], path: Path) -> None:
     onnx.save(model, path)
 
 
+@pytest.mark.slow
 def test_the_zoo_s_graph_computes_what_ours_does_and_its_initialisers_are_taken(tmp_path: Path, run: Run) -> None:
     with Sessions(find_port("googlenet_bvlc")) as sessions:
         sides = Sides(sessions)
@@ -205,7 +207,7 @@ def test_the_zoo_s_graph_computes_what_ours_does_and_its_initialisers_are_taken(
         assert {n: a.tobytes() for n, a in taken.items()} == {n: a.tobytes() for n, a in weights[side].items()}
 
 
-@pytest.mark.parametrize("side", ["torch", "paddle"])
+@pytest.mark.parametrize("side", ["torch", pytest.param("paddle", marks=pytest.mark.slow)])
 def test_our_own_exports_lead_back_to_the_weights(tmp_path: Path, run: Run, side: str) -> None:
     """Also where biases were folded into convolutions, and constants that are no weights stand beside them."""
     model = Model(load_framework(side), GOOGLENET, resolve_factory(GOOGLENET, side), "float32")

@@ -90,6 +90,7 @@ def test_other_families_of_images(tmp_path: Path, family: str) -> None:
     assert verify(find_port("convert.googlenet:GOOGLENET"), images=tmp_path, quick=True)
 
 
+@pytest.mark.slow
 def test_a_square_classifier_is_transposed_all_the_same() -> None:
     assert verify(find_port("convert.googlenet:GOOGLENET"), kwargs={"num_classes": 1024}, quick=True)
 

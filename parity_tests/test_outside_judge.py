@@ -2,10 +2,13 @@
 
 import re
 
+import pytest
+
 from parity_tests.evidence.outside_judge import WHY, judge
 from portproof.judge._report import HOLDS
 
 
+@pytest.mark.slow
 def test_the_light_inception_of_the_onnx_package_is_our_trunk_but_for_named_differences() -> None:
     found = judge()
     lone = [said for said in found.match.differences if "stands only in light" in said]

@@ -5,6 +5,9 @@ import pytest
 from portproof import Report, find_port, verify
 from portproof.judge._report import HOLDS
 
+#: Three and a half minutes; the ports of tests/lockstep and of the zoo do the same in seconds.
+pytestmark = pytest.mark.slow
+
 PORT = "convert.googlenet:GOOGLENET"
 HEADS = ("out", "out1", "out2", "loss")
 

@@ -60,6 +60,7 @@ def test_two_large_models_of_one_name_are_told_apart(portproof: Any, request: py
 
 
 @pytest.mark.portproof("unet")
+@pytest.mark.slow
 def test_a_slope_that_an_exporter_loses_is_named_as_the_export_s_fault(portproof: Any) -> None:
     verdicts = {hop.target: hop.verdict for hop in portproof.report.hops}
     assert verdicts["torch export, interpreted"] in HOLDS

@@ -74,6 +74,7 @@ def test_a_tensor_is_kept_as_a_draw_and_its_divisors_or_as_it_is(tmp_path: Path)
             _bundle._take({**kept[0], "draw": "1:a.weight"}, archive)
 
 
+@pytest.mark.slow
 def test_a_rehearsal_takes_every_step_that_is_not_cuda_s_own(
     bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ def verify(
     module: Annotated[
         str, typer.Option("--module", metavar="PATH", help="Judge one part of a half-finished port.")
     ] = "",
+    strict: Annotated[bool, typer.Option("--strict", help="A difference that reaches no output is a fault.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="No exports, no planted faults: for the edit loop.")] = False,
     modules: Annotated[
         bool, typer.Option("--modules/--no-modules", help="Replay module by module, to name the culprits.")
@@ -73,7 +74,7 @@ def verify(
     targets = [check_target(target) for target in report_files or []]
     located = find_port_named(port)
     options = Options(
-        weights=weights, images=images, module=module, quick=quick, modules=modules, seed=seed,
+        weights=weights, images=images, module=module, quick=quick, strict=strict, modules=modules, seed=seed,
         device=device_named(device), kwargs=settings_of(settings),
         precisions=tuple(precision.split(",")) if precision else (),
         runners=tuple(runners.split(",")) if runners else (), blockwise=blockwise,

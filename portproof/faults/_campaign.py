@@ -26,7 +26,7 @@ from portproof.faults._tasks import FaultTasks, Shown
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located
 from portproof.ports._port import Side
-from portproof.replay._judge import settle_accepted
+from portproof.replay._judge import judge_modules, settle_accepted
 from portproof.replay._replay import Replay, Replayed
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
@@ -217,33 +217,41 @@ class _Campaign:
             for lead, planted in ((one, two), (two, one))
         }
         passes = {planted: replay.submit() for planted, replay in replays.items()}
+        wholes = {planted: replay.without_parts([""]) for planted, replay in replays.items()}
+        ends = {planted: whole.measured(whole.submit()) for planted, whole in wholes.items()}
         judged: dict[Side, Replayed] = {}
         asked: list[tuple[Side, Future[list[Shown]]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
-            judged[planted] = clean = replay.judge(passes[planted])
-            culprits, _ = settle_accepted(port.accepted, clean.culprits, clean.found)
+            agree = not judge_modules(*ends[planted])[1]
+            judged[planted] = clean = replay.judge(passes[planted], agree=agree)
+            culprits, _ = settle_accepted(port.accepted, clean.culprits, clean.found, clean.absolved)
             if culprits:
                 said = f"'{culprits[0].module}' {culprits[0].message}"
                 raise BadInput(f"port '{port.name}' is itself divergent ({said}); run `portproof verify` first.")
             half = (singles + 1 - index) // 2, (groups + 1 - index) // 2
-            asked += [(planted, future) for future in self._submit(replay, planted, seed, *half)]
+            submitted = self._submit(clean, wholes[planted].taps, seed, *half)
+            asked += [(planted, future) for future in submitted]
         for planted, future in asked:
             for answer in future.result():
-                self.kept.add(Planted(seed, planted, read(judged[planted], answer)))
+                self.kept.add(Planted(seed, planted, read(judged[planted], ends[planted][1], answer)))
                 self.progress.step()
 
-    def _submit(self, replay: Replay, side: str, seed: int, singles: int, groups: int) -> Iterator[Future[list[Shown]]]:
+    def _submit(
+        self, clean: Replayed, whole: Path, seed: int, singles: int, groups: int
+    ) -> Iterator[Future[list[Shown]]]:
+        replay, side = clean.replay, clean.replay.follower
         keys = self.pairs.keys[side]
-        faults = self.sides.do(
+        listed = self.sides.do(
             side, "listing faults", FaultTasks.catalogue, pairs=keys, inputs=replay.inputs, folder=replay.taps
         ).result()  # fmt: skip
+        faults = [fault for fault in listed if not {keys[path] for path in fault.modules} & clean.absolved]
         wanted = [[fault] for fault in sample(faults, singles, seed)] + _groups(faults, groups, seed)
         left = [group for group in wanted if (seed, side, " + ".join(map(str, group))) not in self.kept.keys]
         self.progress.step(len(wanted) - len(left))
         for start in range(0, len(left), _CHUNK):
             yield self.sides.do(
                 side, "planting faults", FaultTasks.plant, pairs=keys, inputs=replay.inputs, folder=replay.taps,
-                faults=left[start : start + _CHUNK], seed=seed,
+                whole=whole, faults=left[start : start + _CHUNK], seed=seed,
             )  # fmt: skip
 
 

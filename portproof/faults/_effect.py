@@ -1,7 +1,8 @@
 """Whether a planted fault had any effect at all: decided on the planted side alone, and without the comparison.
 
-The clean and the faulty float64 run of one side are held side by side, tap by tap, in units in the last place of each
-single element. Nothing here is imported from the code whose sight is being measured.
+The outputs of the clean and the faulty float64 run of one side are held side by side, in units in the last place of
+each single element: what reaches no output is no fault of the function. Nothing here is imported from the code whose
+sight is being measured.
 """
 
 from __future__ import annotations
@@ -31,22 +32,16 @@ class Effect:
     """What a fault did.
 
     Attributes:
-        effective: whether some tap moved by more than ``EFFECTIVE_ULP``, changed its shape, or the model raised.
-        tap: the first such tap, "" where there was none or it is the model's own output.
-        ulp: how far it moved; the largest of all taps where none moved enough. None where it cannot be counted.
+        effective: whether an output moved by more than ``EFFECTIVE_ULP``, changed its shape, or the model raised.
+        tap: the output that moved farthest, or where the model raised; "" where none moved.
+        ulp: how far it moved; None where it cannot be counted.
+        outputs: of the faulty run, by name; None where it raised.
     """
 
     effective: bool
     tap: str
     ulp: float | None
-
-
-class _Seen(BaseException):
-    """Ends a run whose question is answered; no model can catch it as an error of its own."""
-
-    def __init__(self, tap: str, ulp: float | None) -> None:
-        super().__init__(tap)
-        self.tap, self.ulp = tap, ulp
+    outputs: dict[str, Array] | None = None
 
 
 class CleanRun:
@@ -58,6 +53,7 @@ class CleanRun:
 
     Attributes:
         first: per module path, what its first call received and returned.
+        outputs: by name.
     """
 
     def __init__(self, model: Model, inputs: Mapping[str, Array]) -> None:
@@ -79,7 +75,7 @@ class CleanRun:
             return kept
 
         with wrapped_forwards(self._modules, wrap):
-            model.call(inputs)
+            self.outputs = self._named(model.call(inputs))
         self.first = {path: calls[:2] for (path, call), calls in self._calls.items() if call == 0}
 
     def effect(self, planted: Sequence[str]) -> Effect:
@@ -89,38 +85,40 @@ class CleanRun:
         bit, returns what it returned then: it is not run again.
         """
         counts: dict[str, int] = defaultdict(int)
-        most = 0.0
 
         def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
             touched = any(path == p or not path or p.startswith(f"{path}.") for p in planted)
 
             def followed(*args: Any, **kwargs: Any) -> Any:
-                nonlocal most
                 call, counts[path] = counts[path], counts[path] + 1
                 clean = self._calls.get((path, call))
-                if clean is None:
-                    raise _Seen(path, None)
+                if touched or clean is None:
+                    return forward(*args, **kwargs)
                 received, returned, shape = clean
-                if not touched and _same(self._arrays((args, kwargs)), received):
-                    tensors = (self._model.framework.to_tensor(array) for array in returned)
-                    return rebuild(shape, lambda value: value is _PLACE, tensors)
-                result = forward(*args, **kwargs)
-                moved = _ulps(self._arrays(result), returned)
-                if moved is None or moved > EFFECTIVE_ULP:
-                    raise _Seen(path, moved)
-                most = max(most, moved)
-                return result
+                if not _same(self._arrays((args, kwargs)), received):
+                    return forward(*args, **kwargs)
+                tensors = (self._model.framework.to_tensor(array) for array in returned)
+                return rebuild(shape, lambda value: value is _PLACE, tensors)
 
             return followed
 
         try:
             with wrapped_forwards(self._modules, wrap):
-                self._model.call(self._inputs)
-        except _Seen as seen:
-            return Effect(True, seen.tap, seen.ulp)
+                outputs = self._named(self._model.call(self._inputs))
         except ModelRaised as error:
             return Effect(True, error.module, None)
-        return Effect(False, "", most)
+        most, tap = 0.0, ""
+        for name, array in outputs.items():
+            moved = _ulps([array], [self.outputs[name]])
+            if moved is None:
+                return Effect(True, name, None, outputs)
+            if moved > most:
+                most, tap = moved, name
+        return Effect(most > EFFECTIVE_ULP, tap, most, outputs)
+
+    def _named(self, outputs: Mapping[str, Any]) -> dict[str, Array]:
+        arrays = {id(tensor): self._model.framework.to_array(tensor) for tensor in outputs.values()}
+        return {name: arrays[id(tensor)] for name, tensor in outputs.items()}
 
     def _arrays(self, tree: Any) -> list[Array]:
         framework = self._model.framework

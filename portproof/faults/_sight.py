@@ -3,35 +3,51 @@
 from __future__ import annotations
 
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from portproof.faults._kinds import Fault
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.frameworks._settings import SettingDifference, compare_settings
 from portproof.judge._report import PlantedFault, Sight
-from portproof.replay._judge import judge_modules, settle_accepted
-from portproof.replay._replay import Replay, Replayed
+from portproof.replay._judge import ModuleFloors, judge_modules, settle_accepted
+from portproof.replay._replay import Passes, Replay, Replayed
 
 #: Faults that ``verify`` plants to say what it can see.
 SIGHT_SAMPLE = 8
 
 
-def look(replay: Replay, seed: int) -> Future[list[Shown]]:
+@dataclass(frozen=True)
+class Looked:
+    """A sample of faults that is being planted.
+
+    Attributes:
+        whole: the replay with all parts left alone, by whose floors outputs are judged.
+        passes: of it.
+        shown: what each fault showed.
+    """
+
+    whole: Replay
+    passes: Passes
+    shown: Future[list[Shown]]
+
+
+def look(replay: Replay, seed: int) -> Looked:
     """Plant a sample of faults into the follower of a replay, behind its passes; see :func:`sight`."""
-    return replay.do(
+    whole = replay.without_parts([""])
+    passes = whole.submit()
+    shown = replay.do(
         replay.follower, "planting faults", FaultTasks.look,
-        pairs=replay.pairs.keys[replay.follower], inputs=replay.inputs, folder=replay.taps,
+        pairs=replay.pairs.keys[replay.follower], inputs=replay.inputs, folder=replay.taps, whole=whole.taps,
         count=SIGHT_SAMPLE, seed=seed,
     )  # fmt: skip
+    return Looked(whole, passes, shown)
 
 
-def sight(replayed: Replayed, looked: Future[list[Shown]], weights: str) -> Sight:
+def sight(replayed: Replayed, looked: Looked, weights: str) -> Sight:
     """Count the planted faults that were caught and located, once the replay is judged."""
-    # What differs anyway, as it is cut otherwise, cannot be told from a fault that is planted there.
+    _, floors = looked.whole.measured(looked.passes)
     answers = [
-        replace(answer, named=answer.named - replayed.set_aside)
-        for answer in (read(replayed, found) for found in looked.result())
-        if not answer.planted & replayed.set_aside
+        read(replayed, floors, shown) for shown in looked.shown.result() if not replayed.absolved & {*shown.planted}
     ]
     effective = [answer for answer in answers if answer.effective]
     return Sight(
@@ -96,13 +112,15 @@ class Answer:
         return " + ".join(map(str, self.faults))
 
 
-def read(replayed: Replayed, answer: Shown) -> Answer:
+def read(replayed: Replayed, outputs: ModuleFloors, answer: Shown) -> Answer:
     """Judge what a pass with planted faults showed.
 
-    A deviation that the port's author accepts is no sighting within its bound.
+    Where the outputs agree, nothing is seen. What differs anyway, as it is organised otherwise, and a deviation that
+    the port's author accepts, within its bound, are no sighting.
 
     Args:
         replayed: the same replay without faults, whose follower they were planted into.
+        outputs: the floors of the outputs, all parts left alone.
         answer: of the task ``plant``.
     """
     replay = replayed.replay
@@ -116,11 +134,13 @@ def read(replayed: Replayed, answer: Shown) -> Answer:
     _, culprits = judge_modules(found, replayed.floors, settings=settings)
     kept, _ = settle_accepted(replay.accepted, culprits, found)
     culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
+    if not any(outputs.is_divergent(entry, "float64") for entry in answer.outputs):
+        culprits = [culprit for culprit in culprits if culprit.kind == "setting"]
     return Answer(
         faults=answer.faults,
         planted=frozenset(answer.planted),
         modules=frozenset(answer.modules),
-        named=frozenset(culprit.module for culprit in culprits),
+        named=frozenset(culprit.module for culprit in culprits) - replayed.absolved,
         why=answer.why,
         effective=answer.effect.effective,
         tap=answer.effect.tap,

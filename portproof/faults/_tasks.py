@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from portproof.faults._effect import CleanRun, Effect
 from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.frameworks._model import Model
 from portproof.frameworks._settings import describe_module
-from portproof.replay._taps import TapDifference, TapStore, force
+from portproof.replay._taps import TapDifference, TapStore, end_to_end, force
 from portproof.runners import RunnerJob
 from portproof.sides._workplace import Workplace
 
@@ -30,6 +30,7 @@ class Shown:
         planted: where, by torch's paths.
         modules: where those faults are that have an effect by themselves.
         differences: to the recording.
+        outputs: how the outputs, nothing forced, differ from those that were recorded with all parts left alone.
         settings: key to layer type and settings, as they were with the faults in.
         effect: on the planted side.
         why: explains a group without effect.
@@ -39,6 +40,7 @@ class Shown:
     planted: tuple[str, ...]
     modules: tuple[str, ...]
     differences: tuple[TapDifference, ...]
+    outputs: tuple[TapDifference, ...]
     settings: dict[str, tuple[str, dict[str, Any]]]
     effect: Effect
     why: tuple[str, ...]
@@ -56,16 +58,34 @@ class FaultTasks:
         return self._plants(pairs, inputs, folder).faults
 
     def plant(
-        self, pairs: dict[str, str], inputs: Path, folder: Path, faults: Sequence[Sequence[Fault]], seed: int
+        self,
+        pairs: dict[str, str],
+        inputs: Path,
+        folder: Path,
+        whole: Path,
+        faults: Sequence[Sequence[Fault]],
+        seed: int,
     ) -> list[Shown]:
-        """Plant faults, one group at a time, and return what the replay showed and whether there was an effect."""
-        planting = self._plants(pairs, inputs, folder)
-        return [planting.answer(group, seed) for group in faults]
+        """Plant faults, one group at a time, and return what the replay showed and whether there was an effect.
 
-    def look(self, pairs: dict[str, str], inputs: Path, folder: Path, count: int, seed: int) -> list[Shown]:
+        Args:
+            pairs: of modules.
+            inputs: file of a few rows.
+            folder: of the taps.
+            whole: folder of the taps with all parts left alone.
+            faults: groups of them.
+            seed: of what they draw.
+        """
+        planting = self._plants(pairs, inputs, folder)
+        return [planting.answer(group, seed, TapStore(whole)) for group in faults]
+
+    def look(
+        self, pairs: dict[str, str], inputs: Path, folder: Path, whole: Path, count: int, seed: int
+    ) -> list[Shown]:
         """Plant a sample of single faults; see :meth:`plant`."""
         planting = self._plants(pairs, inputs, folder)
-        return [planting.answer([fault], seed) for fault in sample(planting.faults, count, seed)]
+        drawn = sample(planting.faults, count, seed)
+        return [planting.answer([fault], seed, TapStore(whole)) for fault in drawn]
 
     def _plants(self, pairs: dict[str, str], inputs: Path, folder: Path) -> _Planting:
         # Other taps are another folder; other weights are another job.
@@ -90,7 +110,7 @@ class _Planting:
         self.shapes: dict[tuple[str, int], Any] = {}
         force(model, pairs, rows, store, shapes=self.shapes)
 
-    def answer(self, group: Sequence[Fault], seed: int) -> Shown:
+    def answer(self, group: Sequence[Fault], seed: int, whole: TapStore) -> Shown:
         """Plant a group of faults together, look, and take them out again."""
         # In a group, a fault that has no effect where it stands alone is not one that could be located.
         alone = [self._effect(fault, seed) for fault in group] if len(group) > 1 else [True]
@@ -107,8 +127,9 @@ class _Planting:
             planted=tuple(self.pairs[path] for path in paths),
             modules=tuple(self.pairs[path] for fault in acting for path in fault.modules),
             differences=tuple(differences),
+            outputs=tuple(end_to_end(effect.outputs, whole)),
             settings=settings,
-            effect=effect,
+            effect=replace(effect, outputs=None),
             why=() if effect.effective else tuple(self.catalogue.why(fault) for fault in group),
         )
 

@@ -131,10 +131,12 @@ class TorchFramework:
         return copied
 
     def no_grad(self) -> AbstractContextManager[Any]:
-        return torch.no_grad()
+        context: AbstractContextManager[Any] = torch.no_grad()
+        return context
 
     def inference(self) -> AbstractContextManager[Any]:
-        return torch.inference_mode()
+        context: AbstractContextManager[Any] = torch.inference_mode()
+        return context
 
     @contextmanager
     def computing_in(self, precision: str, lifted: Counter[str], where: Callable[[], str]) -> Iterator[None]:

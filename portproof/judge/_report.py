@@ -59,7 +59,8 @@ class Modules:
         worst_module, worst_ratio: the paired module that lies farthest out.
         unseen: paths on either side that no module of the other side was paired with, or that were never called.
         blind: modules whose taps are constant over the inputs, so that they could not have shown a fault.
-        recut: modules that are the same function although their parts are not: they are cut otherwise.
+        recut: modules that are the same function although their parts are not, "" for the whole model.
+        organised: what in them is organised otherwise, a line for modules that differ alike.
         first_divergence: where something diverges, the first module whose output differs end to end, nothing forced.
     """
 
@@ -70,6 +71,7 @@ class Modules:
     blind: tuple[str, ...] = ()
     first_divergence: str | None = None
     recut: tuple[str, ...] = ()
+    organised: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -246,13 +248,14 @@ class Report:
     """The outcome of :func:`portproof.verify`; true only where the verdict holds.
 
     ``details`` has every paired module that ran, in order; ``edges`` which of them hands a tensor to which, where a
-    page is asked for and torch can be asked.
+    page is asked for and torch can be asked; ``latent`` what is another function in a whole whose outputs agree.
     """
 
     port: str
     verdict: Verdict
     hops: tuple[Hop, ...]
     culprits: tuple[Culprit, ...] = ()
+    latent: tuple[Culprit, ...] = ()
     sight: Sight | None = None
     modules: Modules | None = None
     details: tuple[ModuleDetail, ...] = ()

@@ -23,7 +23,7 @@ from portproof._disk import finite
 from portproof._numbers import EPSILON, Array, Difference, compare
 from portproof.convert._transfer import transfer_present
 from portproof.judge._floor import FLOOR_MULTIPLE
-from portproof.judge._report import Culprit, Deviation, Hop, Verdict, Worst
+from portproof.judge._report import HOLDS, Culprit, Deviation, Hop, Verdict, Worst
 from portproof.lockstep._backward import CallStore
 from portproof.lockstep._deviations import BACKWARD, RECIPROCAL
 from portproof.lockstep._spread import Spread, between, flat, joined
@@ -113,23 +113,34 @@ class Backward:
         return self.sides.do(side, "pulling gradients back", task, *args, **kwargs)
 
     def judge(self, label: str) -> tuple[list[Hop], list[Culprit], list[Deviation]]:
-        """Wait for the passes; returns the hops, the modules that differ, and the known deviations that were met."""
+        """Wait for the passes; returns the hops, the modules that differ, and the known deviations that were met.
+
+        Where every gradient agrees end to end, a module that hands its parts' gradients back otherwise is only
+        organised otherwise. A call that one side alone makes in training may still move statistics, and is named.
+        """
         strange = {key: name.partition("-")[0] for name, future in self._pulls.items() for key in future.result()}
         pulls = self._compare()
         culprits, deviations = self._settle(pulls)
-        text = "it is called in training where the other side does not call it"
-        culprits += [Culprit(side, key, "wiring", "backward", text) for key, side in strange.items()]
         title = f"{self.follower.title} gradients"
         source = f"{self.lead.title} gradients (oracle)"
+        heads = self._judge_heads(source, title, label)
+        absolved = culprits if all(hop.verdict in HOLDS for hop in heads) else []
+        culprits = [] if absolved else culprits
+        text = "it is called in training where the other side does not call it"
+        culprits += [Culprit(side, key, "wiring", "backward", text) for key, side in strange.items()]
         drawn = list(dict.fromkeys(pull.key for pull in pulls if pull.random))
         worst = max((pull for pull in pulls if not pull.random), key=lambda pull: pull.ratio, default=pulls[0])
         verdict: Verdict = "divergent" if culprits else "inconclusive" if drawn else "equivalent"
         reason = f"in the backward pass of module '{culprits[0].module}'" if culprits else None
+        if absolved:
+            more = f" and {len(absolved) - 1} more" if len(absolved) > 1 else ""
+            reason = (
+                f"organised otherwise in '{absolved[0].module or '(root)'}'{more}: end to end, every gradient agrees"
+            )
         if drawn and not culprits:
             reason = f"module '{drawn[0] or '(root)'}' gives another gradient every time: it draws at random itself"
         said = Worst(worst.key or "(root)", finite(worst.ratio), None, None, None)
         hops = [Hop("gradients", source, f"{title}, module by module", "float64", label, verdict, said, reason)]
-        heads = self._judge_heads(source, title, label)
         rest = max((hop.worst.ratio or 0.0 for hop in heads if hop.worst is not None), default=0.0)
         deviations += [
             Deviation(path, layer, "backward", size, rest, f"{RECIPROCAL}; it has no partner in torch")

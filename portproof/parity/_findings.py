@@ -35,7 +35,7 @@ class Findings:
     """What the steps found; ``verify`` alone adds to it.
 
     Attributes:
-        hops, culprits, deviations, accepted: see :class:`Report`.
+        hops, culprits, latent, deviations, accepted: see :class:`Report`.
         notes: of the steps, in their order.
         modules: what was covered module by module, the first time or when something last diverged.
         details: the modules as they were seen then.
@@ -43,10 +43,12 @@ class Findings:
         edges: which module hands a tensor to which.
         evidence: side to what it says of its framework.
         given: label of weights that a person gave.
+        strict: whether what is latent is a fault.
     """
 
     hops: list[Hop] = field(default_factory=list)
     culprits: list[Culprit] = field(default_factory=list)
+    latent: list[Culprit] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     deviations: list[Deviation] = field(default_factory=list)
     accepted: list[AcceptedDeviation] = field(default_factory=list)
@@ -56,6 +58,7 @@ class Findings:
     edges: tuple[tuple[str, str], ...] = ()
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
     given: str | None = None
+    strict: bool = False
 
     def add(self, found: Found) -> None:
         """Add what a step found; a deviation that is known is not said again."""
@@ -78,8 +81,11 @@ class Findings:
         if self.modules is None or diverged:
             self.modules = found.modules
         self.notes += found.harmless()
-        kept, accepted = settle_accepted(accepting, found.culprits, found.found)
+        known = {culprit.module for culprit in self.latent}
+        self.latent += [culprit for culprit in found.latent if culprit.module not in known]
+        kept, accepted = settle_accepted(accepting, found.culprits, found.found, found.absolved)
         self.accepted = self.accepted or accepted
+        kept += [culprit for culprit in found.latent if self.strict and culprit.module not in accepting]
         if found.culprits:  # they say where a model that raised went wrong; where it raised is a consequence
             self.culprits = [culprit for culprit in self.culprits if culprit.kind != "raises"]
         known = {culprit.module for culprit in self.culprits}
@@ -107,6 +113,7 @@ class Findings:
             verdict=self._verdict(),
             hops=tuple(self.hops),
             culprits=tuple(self.culprits),
+            latent=tuple(self.latent),
             sight=self.sight,
             modules=self.modules,
             details=self.details,

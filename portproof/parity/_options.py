@@ -33,6 +33,7 @@ class Options:
         gradients: judge the backward pass too.
         steps: of a training of both sides, compared one by one; 0 for none.
         training: settings of the port's training.
+        strict: another function that reaches no output here is a fault, too.
         pictures: also what a page shows: distributions of every module, and the network as a graph.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
     """
@@ -52,6 +53,7 @@ class Options:
     gradients: bool = False
     steps: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)
+    strict: bool = False
     pictures: bool = False
 
     def __post_init__(self) -> None:

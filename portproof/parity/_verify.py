@@ -12,7 +12,7 @@ from portproof._errors import ModelRaised
 from portproof._machine import thread_budget
 from portproof.faults._sight import look, sight
 from portproof.judge._found import Found
-from portproof.judge._report import Report
+from portproof.judge._report import HOLDS, Report
 from portproof.parity._artefacts import judge_artefacts
 from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._exports import FileJudge, submit_exports
@@ -66,6 +66,7 @@ def _judge(sides: Sides, options: Options) -> Report:
         notes=list(batch.notes),
         evidence={side: future.result() for side, future in hello.items()},
         given=given_label(options.weights) if options.weights else None,
+        strict=options.strict,
     )
     options.require_possible(located.port)
     if options.blockwise:
@@ -142,11 +143,13 @@ def _judge_weights(
     if lead not in outputs:
         return rows
     oracle = measuring.oracle(outputs)
-    findings.add(judge_sides(outputs, weights, oracle))
+    judged = judge_sides(outputs, weights, oracle)
+    findings.add(judged)
     findings.add(what_was_lifted(sides))
     replayed = None
     if replay is not None and passes is not None:
-        replayed = replay.judge(passes)
+        agree = all(hop.verdict in HOLDS for hop in judged.hops if hop.kind == "semantics") and len(outputs) > 1
+        replayed = replay.judge(passes, agree=agree)
         findings.replayed(replayed, rows.port.accepted)
         if options.pictures and "torch" in sides.live:
             flow = sides.do("torch", "following tensors", ReplayTasks.dataflow, inputs=rows.few).result()

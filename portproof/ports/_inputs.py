@@ -6,7 +6,7 @@ import importlib.util
 import math
 import struct
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -86,12 +86,16 @@ def few_rows(batch: Batch, *, quick: bool = False) -> list[int]:
 
     The loud probe reaches where clipping begins, which inputs of unit variance hardly do.
     """
-    rows = len(batch.families)
-    loud = [i for i, family in enumerate(batch.families) if "scaled by 8" in family]
+    rows, loud = len(batch.families), loud_rows(batch.families)
     chosen = [0] if quick or rows == 1 else [0, (loud or [rows // 2])[0]]
     if rows >= MANY_ROWS:
         chosen = [*range(15), *(loud or [15])[:1]]
     return chosen
+
+
+def loud_rows(families: Sequence[str]) -> list[int]:
+    """Return the rows that reach where clipping begins."""
+    return [row for row, family in enumerate(families) if "scaled by 8" in family]
 
 
 def take_rows(port: Port, arrays: dict[str, Array], rows: list[int]) -> dict[str, Array]:

@@ -118,11 +118,17 @@ def _print_modules(report: Report, console: Console) -> None:
         for title, paths in (
             ("not paired, so unseen", modules.unseen),
             ("constant over the inputs, so blind", modules.blind),
-            ("the same function, cut into other parts", tuple(path or "(root)" for path in modules.recut)),
         ):
             if paths:
                 shown = ", ".join(paths[:6]) + (f" and {len(paths) - 6} more" if len(paths) > 6 else "")
                 console.print(Text(f"  {title}: {shown}", style="yellow"))
+        if modules.organised:
+            wholes = ", ".join(f"'{path}'" if path else "the whole model" for path in modules.recut[:6])
+            console.print(Text(f"  organised otherwise, and the same function ({wholes} agrees):", style="dim"))
+            for line in modules.organised:
+                console.print(Text(f"    {line}", style="dim"))
+    for difference in report.latent:
+        console.print(Text(f"  latent, reaches no output here: {place(difference)} {told(difference)}", style="yellow"))
     if report.sight is not None:
         sight = report.sight
         console.print(

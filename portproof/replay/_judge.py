@@ -198,7 +198,8 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
     if (difference.mismatch or "").startswith("raised"):
         return Culprit("unknown", entry.key, "raises", "forward", f"on the other side's input it {amount}", number)
     if entry.role == LOUD:
-        text = f"on an input {LOUDNESS:.0f} times as large its output {amount}"
+        begin = "" if entry.acts_from is None else f", from an absolute value of {entry.acts_from:.3g} on"
+        text = f"on an input {LOUDNESS:.0f} times as large its output {amount}{begin}"
         return Culprit("unknown", entry.key, "saturates", "forward", text, number)
     return Culprit("unknown", entry.key, "computes", "forward", f"on the same input its output {said}", number)
 
@@ -221,7 +222,10 @@ def _merge(culprits: list[Culprit]) -> list[Culprit]:
 
 
 def settle_accepted(
-    accepted: Mapping[str, Accepted], culprits: Sequence[Culprit], found: Sequence[TapDifference]
+    accepted: Mapping[str, Accepted],
+    culprits: Sequence[Culprit],
+    found: Sequence[TapDifference],
+    absolved: Set[str] = frozenset(),
 ) -> tuple[list[Culprit], list[AcceptedDeviation]]:
     """Take out the culprits that the port's author accepts, and add those accepted that no longer occur.
 
@@ -229,12 +233,13 @@ def settle_accepted(
         accepted: module to what is accepted there.
         culprits: of the replay.
         found: the differences behind them.
+        absolved: modules that differ, and need no acceptance: they do where the whole does not.
     """
     kept = list(culprits)
     settled: list[AcceptedDeviation] = []
     for module, entry in accepted.items():
         largest = max((tap.difference.rms for tap in found if tap.key == module), default=0.0)
-        met = any(culprit.module == module for culprit in culprits)
+        met = module in absolved or any(culprit.module == module for culprit in culprits)
         if met and largest <= entry.bound:
             kept = [culprit for culprit in kept if culprit.module != module]
         if not met:

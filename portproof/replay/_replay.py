@@ -17,6 +17,14 @@ from portproof.replay._tasks import ReplayTasks
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Do
 
+#: Kinds of culprits that are no fault where a whole around them agrees, and what they are then.
+_ORGANISED = {
+    "computes": "returns something else",
+    "wiring": "hands its parts something else",
+    "signature": "takes or returns tensors of another number or shape",
+    "raises": "cannot take the other side's tensors",
+}
+
 #: The forced runs of a replay that are under way, by side and precision.
 Passes = Mapping[tuple[str, str], Future[list[TapDifference]]]
 
@@ -69,84 +77,103 @@ class Replay:
             pictures=pictures,
         )  # fmt: skip
 
-    def judge(self, passes: Passes) -> Replayed:
-        """Compare, set aside what is only cut otherwise, and say of each culprit what can be said."""
-        found, floors = self._measured(passes)
+    def judge(self, passes: Passes, *, agree: bool = False) -> Replayed:
+        """Compare, set aside what lies in a whole that agrees, and say of each culprit what can be said.
+
+        Args:
+            passes: that were submitted.
+            agree: whether the outputs agree in float64, on whatever they were compared on: then nothing inside differs
+                but in how it is organised.
+        """
+        found, floors = self.measured(passes)
         modules, culprits = judge_modules(found, floors, self.pairs.unseen, self.pairs.settings)
-        set_aside: frozenset[str] = frozenset()
-        if not self.once:
-            before = {culprit.module for culprit in culprits}
-            culprits, recut = self._recut(culprits, _called(found))
-            modules = replace(modules, recut=recut)
-            set_aside = frozenset(before - {culprit.module for culprit in culprits})
+        same, absolved = ({""}, _by_function(culprits)) if agree else self._absolved(culprits, _called(found))
+        culprits = [culprit for culprit in culprits if culprit not in absolved]
         named = {culprit.module for culprit in culprits}
         culprits += [culprit for culprit in floors.low_precision() if culprit.module not in named]
+        latent = [culprit for culprit in absolved if self._is_latent(culprit)]
+        organised = [culprit for culprit in absolved if culprit not in latent]
+        if organised:
+            modules = replace(modules, recut=tuple(sorted(same)), organised=tuple(self._folded(organised)))
         if not self.once:
             if any(culprit.kind != "setting" for culprit in culprits):
-                modules = replace(modules, first_divergence=self._first_divergence(culprits, floors))
+                modules = replace(modules, first_divergence=self._first_divergence(culprits, floors, same))
             culprits = self._with_drift(culprits)
         paddle = {key: path for path, key in self.pairs.keys["paddle"].items()}
         details = module_details(found, floors, self.pairs.described["torch"], paddle)
         culprits = [self._beside(culprit) for culprit in culprits]
-        return Replayed(self, modules, tuple(culprits), tuple(found), floors, details, set_aside)
+        aside = frozenset(culprit.module for culprit in organised)
+        return Replayed(self, modules, tuple(culprits), tuple(found), floors, details, aside, tuple(latent))
 
-    def _measured(self, passes: Passes) -> tuple[list[TapDifference], ModuleFloors]:
+    def measured(self, passes: Passes) -> tuple[list[TapDifference], ModuleFloors]:
         """Wait for the passes and return the float64 differences of the follower, and the floors."""
         results = {key: future.result() for key, future in passes.items()}
         found = results[self.follower, "float64"]
         return found, ModuleFloors({side: results[side, "float32"] for side in (self.follower, self.lead)}, found)
 
-    def _recut(self, culprits: list[Culprit], called: Set[str]) -> tuple[list[Culprit], tuple[str, ...]]:
-        """Set aside parts that differ only in where one ends and the next begins.
+    def without_parts(self, wholes: Sequence[str]) -> Replay:
+        """Begin the same replay with the parts of some modules, "" for the model, left alone."""
+        taps = self.taps.with_name(f"{self.taps.name}-whole-{_depth(wholes[0])}")
+        return Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, wholes), self.inputs, taps)
 
-        A convolution that applies the ReLU itself beside a module that then does nothing is no fault. Parts that
-        differ, or are called otherwise, are set aside where the whole, with its parts left alone, returns the same in
-        float64; and only where something else says that the cut is another: several parts differ, or they differ in
-        type, in how many tensors they take or in which axis comes first, or one side has parts without a partner. One
-        difference alone never is.
+    def agreeing(self, wholes: Sequence[str]) -> set[str]:
+        """Return those of some modules, none inside another, that are the same function with their parts left alone."""
+        whole = self.without_parts(wholes)
+        found, floors = whole.measured(whole.submit())
+        _, differing = judge_modules(found, floors)
+        return set(wholes) & _called(found) - {culprit.module for culprit in differing}
+
+    def _absolved(self, culprits: Sequence[Culprit], called: Set[str]) -> tuple[set[str], list[Culprit]]:
+        """Find the modules that agree with their parts left alone, and with that what lies inside them.
+
+        A convolution that applies the ReLU itself beside a module that then does nothing is no fault, nor is anything
+        in a whole that returns the same in float64. Where the outputs differ and one part alone does, it is why.
 
         Returns:
-            The culprits that remain, and the wholes that are cut otherwise.
+            The wholes that agree, and the culprits inside them; none where all would be, since something differs.
         """
-        parts: dict[str, list[Culprit]] = {}
-        for culprit in culprits:
-            whole = _whole(culprit, called)
-            if whole is not None:
-                parts.setdefault(whole, []).append(culprit)
-        wholes = [
-            whole
-            for whole, differing in parts.items()
-            if sum(culprit.kind == "computes" for culprit in differing) > 1
-            or any(culprit.kind == "signature" or _reshaped(culprit) for culprit in differing)
-            or self._cut_otherwise(whole)
-        ]
+        # Of an input as large as it takes to clip, the rows of the replay say nothing; only the outputs do.
+        inside = [culprit for culprit in _by_function(culprits) if culprit.kind != "saturates"]
+        if self.once or len(inside) < 2:
+            return set(), []
+        around = {culprit: _around(culprit.module, called) for culprit in inside}
         same: set[str] = set()
         # Wholes inside others come first: with all parts of the outer one left alone, nothing would be said of them.
-        for depth in sorted({_depth(whole) for whole in wholes}, reverse=True):
-            level = [whole for whole in wholes if _depth(whole) == depth]
-            pairs, taps = _without_parts(self.pairs, level), self.taps.with_name(f"{self.taps.name}-coarse-{depth}")
-            coarse = Replay(self.do, self.lead, self.follower, pairs, self.inputs, taps)
-            found, floors = coarse._measured(coarse.submit())
-            _, remaining = judge_modules(found, floors)
-            same |= set(level) & _called(found) - {culprit.module for culprit in remaining}
-        return [culprit for culprit in culprits if _whole(culprit, called) not in same], tuple(sorted(same))
+        for depth in range(max(map(_depth, set().union(*around.values())), default=0), 0, -1):
+            left = [wholes for wholes in around.values() if not same & set(wholes)]
+            level = sorted({whole for wholes in left for whole in wholes if _depth(whole) == depth})
+            if level:
+                same |= self.agreeing(level)
+        absolved = [culprit for culprit, wholes in around.items() if same & set(wholes)]
+        return (set(), []) if len(absolved) == len(inside) else (same, absolved)
 
-    def _cut_otherwise(self, whole: str) -> bool:
-        """Whether the two sides' parts of a whole differ in type, or some have no partner."""
-        if any(f"'{whole}." in path or not whole for path in self.pairs.unseen):
-            return True
-        if any(d.cut and d.key and d.key.rpartition(".")[0] == whole for d in self.pairs.settings):
-            return True
-        torch, paddle = self.pairs.described["torch"], self.pairs.described["paddle"]
-        return any(torch[key][0] != paddle[key][0] for key in torch if key and key.rpartition(".")[0] == whole)
+    def _is_latent(self, culprit: Culprit) -> bool:
+        """Whether a module is another function, as its settings or a larger input show, and not another cut."""
+        built = {d.key for d in self.pairs.settings if not (d.cut or d.training)}
+        return culprit.kind == "saturates" or (culprit.kind == "computes" and culprit.module in built)
 
-    def _first_divergence(self, culprits: Sequence[Culprit], floors: ModuleFloors) -> str:
+    def _folded(self, organised: Sequence[Culprit]) -> list[str]:
+        """Say what is organised otherwise, one line for modules of a type that differ alike."""
+        alike: dict[tuple[str, str], list[str]] = {}
+        for culprit in organised:
+            layer = self.pairs.described["torch"].get(culprit.module, ("",))[0]
+            alike.setdefault((layer, culprit.kind), []).append(culprit.module)
+        lines = []
+        for (layer, kind), paths in alike.items():
+            count = f"{len(paths)} \u00d7 " if len(paths) > 1 else ""
+            more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
+            lines.append(f"{count}{layer} {_ORGANISED[kind]} ('{paths[0] or '(root)'}'{more})")
+        return lines
+
+    def _first_divergence(self, culprits: Sequence[Culprit], floors: ModuleFloors, same: Set[str]) -> str:
         """Run the follower end to end and return the first module whose output is not the lead's.
+
+        What lies in a whole that agrees may put out what it likes.
 
         The taps were rounded to float32 where they were recorded, so float32's floor is what can be told apart.
         """
         for entry in self.force(self.follower, "float64", plain=True).result():
-            if entry.role == RETURNED and floors.diverged_by(entry):
+            if entry.role == RETURNED and floors.diverged_by(entry) and not _inside(entry.key, same):
                 return entry.key
         return culprits[0].module
 
@@ -183,7 +210,8 @@ class Replayed:
         found: the differences in float64 behind them.
         floors: of the taps.
         details: every paired module that ran, as a report shows it.
-        set_aside: modules that differ only in where they are cut.
+        set_aside: modules that differ in a whole that agrees: they are organised otherwise.
+        latent: what is another function, and reaches no output.
     """
 
     replay: Replay
@@ -193,20 +221,25 @@ class Replayed:
     floors: ModuleFloors
     details: tuple[ModuleDetail, ...]
     set_aside: frozenset[str]
+    latent: tuple[Culprit, ...]
 
     @property
     def pairs(self) -> Pairs:
-        """The pairs without the parts of those modules that are cut otherwise."""
-        recut, called = self.modules.recut, _called(self.found)
+        """The pairs without what is organised otherwise: there is nothing there to hold side by side."""
         keys = {
-            side: {path: key for path, key in own.items() if key in recut or not key or owner(key, called) not in recut}
+            side: {path: key for path, key in own.items() if not key or key not in self.set_aside}
             for side, own in self.replay.pairs.keys.items()
         }
         return replace(self.replay.pairs, keys=keys)
 
+    @property
+    def absolved(self) -> frozenset[str]:
+        """Modules that differ where the whole does not."""
+        return self.set_aside | {culprit.module for culprit in self.latent}
+
     def harmless(self) -> list[str]:
         """Say which modules are built otherwise and yet compute the same."""
-        named = {culprit.module for culprit in self.culprits}
+        named = {culprit.module for culprit in (*self.culprits, *self.latent)}
         alike: dict[str, list[str]] = {}
         for key, text in {d.key: d.text for d in self.replay.pairs.settings if not d.training}.items():
             if key not in named:
@@ -241,16 +274,21 @@ def _called(found: Sequence[TapDifference]) -> set[str]:
     return {entry.key for entry in found}
 
 
-def _whole(culprit: Culprit, called: Set[str]) -> str | None:
-    """Return the module that runs in which a culprit may be a matter of where parts are cut; None: it cannot be."""
-    if culprit.kind in ("computes", "signature") and culprit.module:
-        return owner(culprit.module, called)
-    return culprit.module if culprit.kind == "wiring" else None
+def _by_function(culprits: Sequence[Culprit]) -> list[Culprit]:
+    """Return the culprits that outputs can absolve: not those that act in training, or in a precision, alone."""
+    return [culprit for culprit in culprits if culprit.kind in ("saturates", *_ORGANISED)]
 
 
-def _reshaped(culprit: Culprit) -> bool:
-    """Whether a part receives a tensor of another shape: a mask, say, of another form."""
-    return culprit.kind == "wiring" and culprit.ratio is None
+def _around(path: str, called: Set[str]) -> list[str]:
+    """Return the modules that run around one, itself where it has parts, without the root."""
+    wholes = [path] if any(key.startswith(f"{path}.") for key in called) else []
+    while path := owner(path, called):
+        wholes.append(path)
+    return [whole for whole in wholes if whole]
+
+
+def _inside(path: str, wholes: Set[str]) -> bool:
+    return any(path.startswith(f"{whole}.") if whole else path for whole in wholes)
 
 
 def _depth(path: str) -> int:

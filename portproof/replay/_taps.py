@@ -23,7 +23,7 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._errors import ModelRaised, one_line, require_memory
-from portproof._numbers import Array, Difference, compare, picture
+from portproof._numbers import EPSILON, Array, Difference, compare, picture
 from portproof._tree import name_outputs, rebuild
 from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._model import Model, wrapped_forwards
@@ -60,6 +60,7 @@ class TapDifference:
         difference: against the recording.
         cap: how far float32 can honestly carry this tensor, where that is known (:mod:`portproof.replay._rounding`).
         picture: what it looks like, where that is asked for (:mod:`portproof._numbers`).
+        acts_from: of a loud output with an element for each of its input: the smallest input at which the two differ.
     """
 
     key: str
@@ -69,6 +70,7 @@ class TapDifference:
     difference: Difference
     cap: float | None = None
     picture: dict[str, Any] | None = None
+    acts_from: float | None = None
 
     @property
     def name(self) -> tuple[str, int, str, int]:
@@ -212,6 +214,20 @@ def force(
     return forced.found
 
 
+def end_to_end(outputs: Mapping[str, Array] | None, store: TapStore) -> list[TapDifference]:
+    """Compare a float64 model's outputs with a recording of the whole; None: it raised."""
+    recorded = store.read("", 0)
+    if outputs is None or recorded is None:
+        return [_unlike("", 0, RETURNED, "raised")]
+    mine = list({id(array): array for array in outputs.values()}.values())  # a tensor that has two names counts once
+    if len(mine) != len(recorded[1]):
+        return [_unlike("", 0, RETURNED, f"{len(mine)}{OTHER_COUNT}{len(recorded[1])} were expected")]
+    return [
+        TapDifference("", 0, RETURNED, index, compare(one, other, "float64", detail=False))
+        for index, (one, other) in enumerate(zip(mine, recorded[1], strict=True))
+    ]
+
+
 @dataclass
 class _Forced:
     """One forced forward; its modules, by path, and what :func:`force` is given."""
@@ -278,7 +294,10 @@ class _Forced:
             mine = [_farther(mine[0], term_by_term(layer, received[0].astype(np.float32), mine[0]), put_out[0])]
         self._note(key, call, RETURNED, mine, put_out, cap)
         if loud and len(tensors) == len(received):
-            self._note(key, call, LOUD, _loud(model, layer, forward, args, kwargs, received), loud)
+            louder = _loud(model, layer, forward, args, kwargs, received)
+            self._note(key, call, LOUD, louder, loud)
+            if model.precision == "float64" and len(louder) == len(loud) == len(received):
+                self.found[-1] = replace(self.found[-1], acts_from=_acts_from(received[-1], louder[-1], loud[-1]))
         if len(outputs) != len(put_out):
             return result
         own_shapes = [tuple(tensor.shape) for tensor in outputs]
@@ -361,6 +380,14 @@ def _loud(
     except Exception as error:  # a layer may refuse values beyond its domain; what it does within it is judged
         require_memory(error)
         return []
+
+
+def _acts_from(received: Array, one: Array, other: Array) -> float | None:
+    """Return the smallest loud input at which two elementwise results differ by more than float32 rounds."""
+    if not received.shape == one.shape == other.shape or received.dtype.kind != "f":
+        return None
+    apart = np.abs(one - other) > EPSILON["float32"] * np.maximum(np.abs(one), np.abs(other))
+    return float(np.abs(received[apart]).min() * LOUDNESS) if apart.any() else None
 
 
 def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[Array]) -> Any:

@@ -111,6 +111,7 @@ def test_a_right_port_agrees_and_a_second_run_computes_only_what_is_new(agree, r
     jsonschema.validate(json.loads(wider), schema)
 
 
+@pytest.mark.slow
 def test_bytes_do_not_depend_on_the_number_of_workers(agree, tmp_path: Path) -> None:
     _, first, _ = agree("--workers", 1, into=tmp_path / "one")
     _, second, count = agree("--workers", 2, into=tmp_path / "two")

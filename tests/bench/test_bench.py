@@ -160,6 +160,7 @@ def test_static_shapes_are_those_of_the_request(project: Path, run: Run) -> None
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.slow
 def test_what_a_first_process_leaves_in_its_cache_is_counted_apart(project: Path, run: Run) -> None:
     answer = run("bench", "run", *QUICK, "--runners", "torch-compile,torch-eager", "-o", "r.json")
     assert answer.code in (0, 3), answer
@@ -179,6 +180,7 @@ def test_scenarios_and_boundaries(project: Path, run: Run, scenario: str, bounda
     assert all(row.median_ms for row in result.rows), answer.out
 
 
+@pytest.mark.slow
 def test_all_runners_that_fit_are_timed_and_the_others_named_with_a_reason(project: Path, run: Run) -> None:
     answer = run("bench", "run", "--processes", 1, "--seconds", 0.05, "--budget", "60s", "-o", "r.json")
     assert answer.code in (0, 3), answer

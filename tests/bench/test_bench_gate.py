@@ -34,6 +34,7 @@ def slow_down(file: Path) -> None:
     file.write_text(f"{before}return nn.Sequential(Slow(8, 8){after}")
 
 
+@pytest.mark.slow
 def test_a_version_that_became_slower_is_told_and_one_that_did_not_is_let_through(versions: Path, run: Run) -> None:
     answer = run(*QUICK, "--pairs", 3, "--runners", "torch-eager", "--fail-if-slower", "900%")
     assert answer.code == 0, answer

@@ -151,6 +151,7 @@ def test_an_interval_covers_the_mean_and_is_open_for_one_process() -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.slow
 def test_the_self_check_counts_what_is_called_wrongly(project: Path, run: Run) -> None:
     answer = run("bench", "selfcheck", "--comparisons", 1, "--pairs", 2, "--seconds", 0.02, "-o", "s.json")
     assert answer.code in (0, 1)

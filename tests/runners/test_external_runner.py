@@ -143,11 +143,11 @@ def wrong(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("runner", "said"),
     [
-        ("doubled", "threads: 4 busy of 2"),
-        ("swapped", "threads: 1 busy of 2"),
         ("fallback", "provider: Fast was asked for, Slow found"),
-        ("layout", "layout: channels_last was asked for, channels_first found"),
-        ("tensorcores", "no parity, no number"),
+        pytest.param("doubled", "threads: 4 busy of 2", marks=pytest.mark.slow),
+        pytest.param("swapped", "threads: 1 busy of 2", marks=pytest.mark.slow),
+        pytest.param("layout", "layout: channels_last was asked for, channels_first found", marks=pytest.mark.slow),
+        pytest.param("tensorcores", "no parity, no number", marks=pytest.mark.slow),
     ],
 )
 def test_a_runner_that_is_not_what_it_says_prints_no_number(project: Path, wrong: Path, runner: str, said: str) -> None:
@@ -161,6 +161,7 @@ def test_a_runner_that_is_not_what_it_says_prints_no_number(project: Path, wrong
     assert any(said in line for line in " ".join(lines).split(f"{runner}, batch 1: ")), found.stdout
 
 
+@pytest.mark.slow
 def test_a_clock_that_does_not_wait_prints_no_number(project: Path, wrong: Path) -> None:
     options = ("bench", "run", "--processes", 1, "--seconds", 0.2, "--boundary", "device")
     found = command(wrong, project, *options, "--runners", "unsynchronised")

@@ -114,12 +114,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize("side", ["torch", "paddle"])
+@pytest.mark.slow
 def test_a_training_is_the_same_bytes_again(alone: list[Path], side: str) -> None:
     one, two = (kept(out, side) for out in alone)
     assert one == two
 
 
 @pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.slow
 def test_stopped_at_any_moment_and_resumed_it_ends_as_one_left_alone(
     alone: list[Path], tmp_path: Path, sent: signal.Signals
 ) -> None:
@@ -158,6 +160,7 @@ def test_stopped_at_any_moment_and_resumed_it_ends_as_one_left_alone(
         assert weights == expected_weights
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_on_the_other_side(alone: list[Path], tmp_path: Path) -> None:
     """Half on torch, carried over with its optimiser, half on Paddle."""
     first = small(tmp_path / "half", epochs=2, side="torch", dropout="off")
@@ -193,6 +196,7 @@ class _Stop(Silent):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_loses_nothing(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert spawned("--data", "digits", "--set", "classes=10", "--epochs", "1", "--no-agree", "--side", "torch",
