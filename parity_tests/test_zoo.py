@@ -8,8 +8,8 @@ from portproof.judge._report import HOLDS
 
 QUICK = ("lenet", "squeezenet1_1", "mobilenet_v1", "mobilenet_v3_small", "shufflenet_v2_x1_0", "fcos_head")
 #: Asked for more in the fast suite: for their gradients, and U-Net for its exports.
-LEARNING = ("crnn", "bert", "decoder", "diffusion_block")
-AGAIN = (*LEARNING, "unet")
+LEARNING = ("bert", "decoder", "diffusion_block")
+AGAIN = (*LEARNING, "crnn", "unet")
 HEAVY = (
     "resnet50", "resnext50_32x4d", "wide_resnet50_2", "vgg16", "alexnet", "mobilenet_v2", "mobilenet_v3_large",
     "densenet121", "inception_v3",
@@ -35,6 +35,12 @@ def test_both_sides_are_one_function_without_more_being_asked(portproof: Any) ->
 
 @pytest.mark.portproof(*LEARNING, quick=True, gradients=True)
 def test_both_sides_learn_alike(portproof: Any) -> None:
+    portproof.holds()
+
+
+@pytest.mark.slow
+@pytest.mark.portproof("crnn", quick=True, gradients=True)
+def test_a_long_recurrence_learns_alike(portproof: Any) -> None:
     portproof.holds()
 
 

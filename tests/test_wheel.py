@@ -106,7 +106,9 @@ def test_the_tutorial_is_a_transcript(tool: Tool, tmp_path: Path) -> None:
     played(tested, 0)
 
 
-@pytest.mark.parametrize("source", [(), ("--from", "googlenet")], ids=["small", "googlenet"])
+@pytest.mark.parametrize(
+    "source", [(), pytest.param(("--from", "googlenet"), marks=pytest.mark.slow)], ids=["small", "googlenet"]
+)
 def test_init_writes_a_project_that_holds(tool: Tool, tmp_path: Path, source: tuple[str, ...]) -> None:
     made = tool("init", "my_port", *source)
     assert made.returncode == 0, made

@@ -200,6 +200,7 @@ class _Builder:
     def single(self, entry: Entry, axes: tuple[int, ...] | None = None, *, reshaped: bool = False) -> None:
         """Pair one torch tensor with one Paddle tensor, by name, then check what they hold."""
         rule, leaf = BY_NAME.get(entry.layer), _leaf(entry.name)
+        given = axes is not None
         if axes is None and rule is not None and leaf in rule.axes and len(rule.axes[leaf]) == len(entry.shape):
             axes = rule.axes[leaf]
         twin = self.paddle.pop(self._twin(entry), None)
@@ -211,10 +212,11 @@ class _Builder:
             self._reshaped(entry, twin)
             return
         into_part = rule is not None and "." in rule.names.get(leaf, "")
-        kinds_differ = not (into_part or same_layer(entry.layer, twin.layer)) and (
-            entry.layer in BY_NAME or twin.layer in BY_NAME
-        )
-        if kinds_differ:
+        known = [one.layer in BY_NAME for one in (entry, twin)]
+        unlike = not (given or into_part or same_layer(entry.layer, twin.layer))
+        if unlike and any(known) and not all(known):
+            axes = self._of_an_own_class(entry, twin)
+        if unlike and all(known):
             text = f"'{entry.name}' belongs to a {entry.layer} in torch and '{twin.name}' to a {twin.layer} in paddle"
             self.problem("layer", "", entry, text)
         elif _permute(entry.shape, axes) != twin.shape:
@@ -225,6 +227,21 @@ class _Builder:
             self.problem("dtype", "", entry, f"torch has {_show(entry)} and paddle has {_show(twin)}")
         kind = "copy" if axes is None else "transpose" if axes == (1, 0) else "permute"
         self.rows.append(TensorRow((entry.name,), (twin.name,), kind, axes))
+
+    def _of_an_own_class(self, entry: Entry, twin: Entry) -> tuple[int, ...] | None:
+        """Return how a tensor of a framework's layer lies in a class of an author's own, as far as its shape tells."""
+        if len(entry.shape) != 2 or len(twin.shape) != 2:
+            return None
+        if entry.shape == twin.shape == entry.shape[::-1]:
+            own, side = (entry, "torch") if entry.layer not in BY_NAME else (twin, "paddle")
+            layer = (twin if own is entry else entry).layer
+            text = (
+                f"{_show(entry)} is square, and in {side} of a class of the model's own where the other side has a "
+                f"{layer}, so nothing tells how it is stored; add transforms={{'{entry.name}': Permute((1, 0))}} if "
+                "Paddle's is torch's transposed, Permute((0, 1)) if it is the same"
+            )
+            self.problem("layer", "", entry, text)
+        return None if entry.shape == twin.shape else (1, 0)
 
     def _reshaped(self, entry: Entry, twin: Entry) -> None:
         if math.prod(entry.shape) != math.prod(twin.shape) or entry.dtype != twin.dtype:

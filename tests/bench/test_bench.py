@@ -92,6 +92,7 @@ def test_without_parity_there_is_no_number(project: Path, run: Run) -> None:
     assert "no parity, no number" in answer.out
 
 
+@pytest.mark.slow
 def test_an_untransposed_weight_and_a_swapped_branch_print_no_number(project: Path, run: Run) -> None:
     file = project / "tiny.py"
     head, _ = file.read_text().split("TINY =")

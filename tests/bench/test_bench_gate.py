@@ -47,6 +47,7 @@ def test_a_version_that_became_slower_is_told_and_one_that_did_not_is_let_throug
     assert "slower than allowed" not in rows["paddle-dygraph"]
 
 
+@pytest.mark.slow
 def test_the_other_version_may_be_another_checkout(versions: Path, run: Run, tmp_path: Path) -> None:
     other = tmp_path / "other"
     subprocess.run(["git", "clone", "-q", str(tmp_path), str(other)], check=True)
