@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from parity_tests.wild.packages import paddlenlp_transformers, transformers
-from portproof import Input, Port, Split, WeightMap
+from portproof import Input, Permute, Port, Reshape, Split, WeightMap
 
 SIZES = {
     "vocab_size": 99, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64,
@@ -70,12 +70,13 @@ ELECTRA = Port(
 )  # fmt: skip
 LAYOUTLM = Port(
     "layoutlm", _paddle("LayoutLM", **SIZES), _torch("LayoutLM", **SIZES),
-    {"input_ids": TOKENS, "bbox": Input(("batch", 12, 4), "int64", range=(0, 9))}, (HIDDEN, POOLED),
+    {"input_ids": TOKENS, "bbox": Input(("batch", 12, 4), "int64", values=(7,))}, (HIDDEN, POOLED),
     weights=WeightMap(ENCODER, ignore=POSITIONS), call="keyword",
 )  # fmt: skip
 CONVBERT = Port(
     "convbert", _paddle("ConvBert", **SIZES, embedding_size=16), _torch("ConvBert", **SIZES, embedding_size=16),
-    {"input_ids": TOKENS}, (HIDDEN,), weights=WeightMap(ENCODER, ignore={"pooler": "transformers has none"}),
+    {"input_ids": TOKENS}, (HIDDEN,), weights=WeightMap(ENCODER, ignore={"pooler": "transformers has none"},
+                      transforms={"encoder.layer.{n}.attention.self.key_conv_attn_layer.bias": Reshape()}),
 )  # fmt: skip
 DISTILBERT = Port(
     "distilbert", _paddle("DistilBert", **SIZES),
@@ -95,7 +96,7 @@ DISTILBERT = Port(
     }),
 )  # fmt: skip
 MPNET = Port(
-    "mpnet", _paddle("MPNet", **SIZES), _torch("MPNet", **SIZES), {"input_ids": TOKENS}, (HIDDEN, POOLED),
+    "mpnet", _paddle("MPNet", **SIZES), _torch("MPNet", **SIZES, layer_norm_eps=1e-5), {"input_ids": TOKENS}, (HIDDEN, POOLED),
     weights=WeightMap({
         "embeddings.LayerNorm": "embeddings.layer_norm",
         "encoder.layer.{n}.attention.attn.{p}": "encoder.layer.{n}.attention.{p}",
@@ -106,7 +107,7 @@ MPNET = Port(
     }),
 )  # fmt: skip
 ALBERT = Port(
-    "albert", _paddle("Albert", **SIZES, embedding_size=16), _torch("Albert", **SIZES, embedding_size=16),
+    "albert", _paddle("Albert", **SIZES, embedding_size=16), _torch("Albert", **SIZES, embedding_size=16, hidden_act="gelu"),
     {"input_ids": TOKENS}, (HIDDEN, POOLED),
     weights=WeightMap({
         "embeddings.LayerNorm": "embeddings.layer_norm",
@@ -144,7 +145,7 @@ ROFORMER = Port(
 GPT2 = Port(
     "gpt2", _paddle("GPT", **SIZES, fuse_attention_qkv=False),
     _torch("GPT2", vocab_size=99, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=40,
-           activation_function="gelu"),
+           activation_function="gelu_new"),
     {"input_ids": TOKENS}, (HIDDEN,),
     weights=WeightMap({
         "wte": "embeddings.word_embeddings", "wpe": "embeddings.position_embeddings", "ln_f": "decoder.norm",
@@ -157,7 +158,7 @@ GPT2 = Port(
             [f"decoder.layers.{{n}}.self_attn.{p}_proj.{kind}" for p in "qkv"], axis=axis
         )
         for kind, axis in (("weight", 1), ("bias", 0))
-    }),
+    } | {"h.{n}.attn.c_proj.weight": Permute((0, 1))}),
 )  # fmt: skip
 LLAMA = Port(
     "llama", _paddle("Llama", **SIZES, num_key_value_heads=2), _torch("Llama", **SIZES, num_key_value_heads=2),

@@ -6,6 +6,7 @@ the other. Layers whose frameworks disagree on masks or on extra results are hel
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,51 @@ def given(layer: str, args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor:
     if shared is None:
         return _once((args, kwargs), is_tensor)
     return _once([*args[: len(shared.inputs)], *(kwargs.get(name) for name in shared.inputs)], is_tensor)
+
+
+def parameters(forward: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of a forward's positional parameters; none where it cannot be asked."""
+    try:
+        found = inspect.signature(forward).parameters.values()
+    except (TypeError, ValueError):
+        return ()
+    return tuple(p.name for p in found if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD))
+
+
+def named(
+    layer: str, names: Sequence[str], args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: IsTensor
+) -> list[str]:
+    """Name the tensors of :func:`given`, in its order: by parameter, and by place in what holds several.
+
+    Args:
+        layer: the module's type.
+        names: of the forward's parameters; what is beyond them has no name.
+        args, kwargs: of the call.
+        is_tensor: of the framework.
+    """
+    shared = SHARED.get(layer)
+    names = names if shared is None else shared.inputs
+    values = [(names[i] if i < len(names) else "", value) for i, value in enumerate(args)] + list(kwargs.items())
+    found: dict[int, str] = {}
+    for name, value in values:
+        if shared is not None and name not in shared.inputs:
+            continue
+        for place, tensor in enumerate(leaves(value, is_tensor)):
+            found.setdefault(id(tensor), name if tensor is value or not name else f"{name}.{place}")
+    return list(found.values())
+
+
+def matched(own: Sequence[str], recorded: Sequence[str]) -> list[tuple[int, int]]:
+    """Pair arguments of two calls: by name first, what is left by position.
+
+    Returns:
+        Places in ``own`` and in ``recorded``, in the order of ``recorded``; what one call has more is in no pair.
+    """
+    places = {name: i for i, name in enumerate(own) if name}
+    pairs = [(places[name], j) for j, name in enumerate(recorded) if name in places]
+    rest = [i for i in range(len(own)) if i not in {i for i, _ in pairs}]
+    others = [j for j in range(len(recorded)) if j not in {j for _, j in pairs}]
+    return sorted([*pairs, *zip(rest, others, strict=False)], key=lambda pair: pair[1])
 
 
 def returned(layer: str, result: Any, is_tensor: IsTensor) -> list[Any]:

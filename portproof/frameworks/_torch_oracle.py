@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 
 class ComputingInFloat64(TorchFunctionMode):  # type: ignore[misc]
-    """Lifts ``.float()``, ``.to(torch.float32)`` and ``dtype=torch.float32``, of methods and functions alike.
+    """Lifts ``.float()``, ``.to(torch.float32)``, ``dtype=torch.float32`` and ``torch.FloatTensor(…)``.
 
     Args:
         lifted: counts what was asked for in float32, by the name that ``where`` returns.
@@ -21,6 +21,16 @@ class ComputingInFloat64(TorchFunctionMode):  # type: ignore[misc]
     def __init__(self, lifted: Counter[str], where: Callable[[], str]) -> None:
         super().__init__()
         self._lifted, self._where = lifted, where
+        self._float = torch.FloatTensor
+
+    def __enter__(self) -> ComputingInFloat64:
+        torch.FloatTensor = torch.DoubleTensor  # its constructor asks no function mode
+        super().__enter__()
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        torch.FloatTensor = self._float
+        super().__exit__(*raised)
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None

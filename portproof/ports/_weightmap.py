@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -51,9 +52,10 @@ class WeightMap:
 
     Args:
         rename: torch path to paddle path, of modules or tensors; literal but for ``{placeholders}``, each of
-            which stands for one dotted component. The longest path that fits wins, of two the one
-            with fewer placeholders.
-        ignore: name of a tensor, on either side, to the reason why it is left out.
+            which stands for one dotted component, and may be left out on the right. The longest path that fits
+            wins, of two the one with fewer placeholders.
+        ignore: path of a tensor, or of a module with all that is in it, on either side, to the reason why it is left
+            out. It may have placeholders.
         transforms: torch name to :class:`Split`, :class:`Permute` or :class:`Reshape`; for
             ``Split(whole="paddle")`` the key is the paddle name.
     """
@@ -64,11 +66,11 @@ class WeightMap:
 
     def __post_init__(self) -> None:
         for source, target in self.rename.items():
-            unknown = set(_placeholders(target)) ^ set(_placeholders(source))
+            unknown = set(_placeholders(target)) - set(_placeholders(source))
             if unknown:
                 raise BadInput(
-                    f"WeightMap: rename '{source}' to '{target}' must use the same placeholders on both sides; "
-                    f"{{{', '.join(sorted(unknown))}}} stands on one only."
+                    f"WeightMap: rename '{source}' to '{target}': nothing says what {{{', '.join(sorted(unknown))}}} "
+                    "stands for; the left side has it not."
                 )
         for name, reason in self.ignore.items():
             if not reason.strip():
@@ -88,9 +90,28 @@ class WeightMap:
     def reason_to_ignore(self, name: str) -> str | None:
         """Return why a tensor is left out, None where it is not."""
         for pattern, reason in self.ignore.items():
-            if match(pattern, name) is not None:
+            if match(pattern, name, prefix=True) is not None:
                 return reason
         return None
+
+    def unused(self, names: Mapping[str, Collection[str]]) -> list[str]:
+        """Say which entries of the map fit nothing, and what comes nearest.
+
+        Args:
+            names: side to the paths of its modules and tensors.
+        """
+        everywhere = {*names["torch"], *names["paddle"]}
+        wholes = {k: names[t.whole if isinstance(t, Split) else "torch"] for k, t in self.transforms.items()}
+        asked = [
+            *(("rename", pattern, names["torch"], True) for pattern in self.rename),
+            *(("ignore", pattern, everywhere, True) for pattern in self.ignore),
+            *(("transforms", pattern, wholes[pattern], False) for pattern in self.transforms),
+        ]
+        return [
+            f"{what}['{pattern}'] fits nothing{_nearest(pattern, known)}"
+            for what, pattern, known, prefix in asked
+            if all(match(pattern, name, prefix=prefix) is None for name in known)
+        ]
 
 
 def to_json(weights: WeightMap) -> dict[str, Any]:
@@ -107,6 +128,11 @@ def from_json(document: Mapping[str, Any]) -> WeightMap:
         for name, fields in document.get("transforms", {}).items()
     }
     return WeightMap(document.get("rename", {}), document.get("ignore", {}), transforms)
+
+
+def _nearest(pattern: str, names: Collection[str]) -> str:
+    near = difflib.get_close_matches(re.sub(r"\{\w+\}", "0", pattern), names, n=1)
+    return f"; the nearest name is '{near[0]}'" if near else ""
 
 
 def _placeholders(pattern: str) -> list[str]:

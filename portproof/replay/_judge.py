@@ -29,6 +29,10 @@ from portproof.replay._taps import (
 _LIKE_FLOAT32 = (EPSILON["float32"] / 32, EPSILON["float32"] * 32)
 
 
+#: Kinds of culprits, those first that say most of a module.
+_TELLING = ("raises", "wiring", "computes", "saturates", "signature")
+
+
 @dataclass(frozen=True)
 class _Seen:
     ratio: float
@@ -213,10 +217,11 @@ def owner(path: str, called: Set[str]) -> str:
 
 
 def _merge(culprits: list[Culprit]) -> list[Culprit]:
-    """Keep one culprit a module: that a module returns something else says less than why."""
+    """Keep one culprit a module, that which says most: how it hands on tensors, before that it returns others."""
     kept: dict[str, Culprit] = {}
     for culprit in culprits:
-        if culprit.module not in kept or (kept[culprit.module].kind, culprit.kind) == ("computes", "wiring"):
+        known = kept.setdefault(culprit.module, culprit)
+        if _TELLING.index(culprit.kind) < _TELLING.index(known.kind):
             kept[culprit.module] = culprit
     return list(kept.values())
 

@@ -12,7 +12,7 @@ from portproof.judge._floor import is_blind, multiple, ratio
 from portproof.judge._report import Culprit, ModuleDetail, Modules
 from portproof.ports._port import Accepted, Side
 from portproof.replay._judge import ModuleFloors, judge_modules, module_details, owner
-from portproof.replay._taps import RETURNED, TapDifference
+from portproof.replay._taps import OTHER_COUNT, RETURNED, TapDifference
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Do
@@ -120,8 +120,11 @@ class Replay:
         """Return those of some modules, none inside another, that are the same function with their parts left alone."""
         whole = self.without_parts(wholes)
         found, floors = whole.measured(whole.submit())
-        _, differing = judge_modules(found, floors)
-        return set(wholes) & _called(found) - {culprit.module for culprit in differing}
+        put_out = [
+            entry for entry in found if entry.role == RETURNED and OTHER_COUNT not in (entry.difference.mismatch or "")
+        ]
+        differing = {entry.key for entry in put_out if floors.is_divergent(entry, "float64")}
+        return set(wholes) & {entry.key for entry in put_out} - differing
 
     def _absolved(self, culprits: Sequence[Culprit], called: Set[str]) -> tuple[set[str], list[Culprit]]:
         """Find the modules that agree with their parts left alone, and with that what lies inside them.

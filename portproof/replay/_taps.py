@@ -25,7 +25,7 @@ from portproof._disk import save_arrays
 from portproof._errors import ModelRaised, one_line, require_memory
 from portproof._numbers import EPSILON, Array, Difference, compare, picture
 from portproof._tree import name_outputs, rebuild
-from portproof.frameworks._calls import exchanged, given, returned
+from portproof.frameworks._calls import exchanged, given, matched, named, parameters, returned
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Side
 from portproof.replay._rounding import rounding_bound, term_by_term
@@ -88,16 +88,20 @@ class TapStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         index = folder / "index.json"
-        held = json.loads(index.read_text()) if index.exists() else {"files": {}, WROTE: []}
+        held = json.loads(index.read_text()) if index.exists() else {"files": {}, "names": {}, WROTE: []}
         self._files: dict[str, str] = held["files"]
+        self._names: dict[str, list[str]] = held["names"]
         self._wrote: set[str] = set(held[WROTE])
 
-    def write(self, key: str, call: int, *, wrote: bool = False, **taps: list[Array]) -> None:
-        """Add one call of a module: role to tensors, and whether it wrote into its arguments."""
+    def write(
+        self, key: str, call: int, *, names: Sequence[str] = (), wrote: bool = False, **taps: list[Array]
+    ) -> None:
+        """Add one call of a module: role to tensors, the names of its arguments, and whether it wrote into them."""
         name = f"{len(self._files):05d}.safetensors"
         tensors = {f"{role}.{i}": _shrink(array) for role, arrays in taps.items() for i, array in enumerate(arrays)}
         save_arrays(self.folder / name, tensors)
         self._files[f"{key}#{call}"] = name
+        self._names[f"{key}#{call}"] = list(names)
         if wrote:
             self._wrote.add(f"{key}#{call}")
 
@@ -105,9 +109,14 @@ class TapStore:
         """Whether a call wrote into its arguments."""
         return f"{key}#{call}" in self._wrote
 
+    def names(self, key: str, call: int) -> list[str]:
+        """Return the names of what a call received."""
+        return self._names[f"{key}#{call}"]
+
     def close(self) -> None:
         """Write the index, without which the store is empty to readers."""
-        (self.folder / "index.json").write_text(json.dumps({"files": self._files, WROTE: sorted(self._wrote)}))
+        held = {"files": self._files, "names": self._names, WROTE: sorted(self._wrote)}
+        (self.folder / "index.json").write_text(json.dumps(held))
 
     def read(self, key: str, call: int) -> tuple[list[Array], list[Array], list[Array]] | None:
         """Return what a call received, returned, and returned loudly; None where there was no such call."""
@@ -144,10 +153,11 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
     own = dict(paired)
 
     def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        layer = model.framework.layer(own[path])
+        layer, accepts = model.framework.layer(own[path]), parameters(forward)
 
         def recorded(*args: Any, **kwargs: Any) -> Any:
             call, counts[path] = counts[path], counts[path] + 1
+            names = named(layer, accepts, args, kwargs, is_tensor)
             tensors = given(layer, args, kwargs, is_tensor)
             received = _arrays(model, tensors)
             args, kwargs = _replaced(model, (args, kwargs), tensors, received)
@@ -158,7 +168,8 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
             rounded = [_tensor(model, array) for array in put_out]
             wrote, handed_on = write_back(model, tensors, fed, received, outputs, rounded)
             loud = _loud(model, layer, forward, args, kwargs, received) if path in silent else []
-            store.write(pairs[path], call, wrote=wrote, received=received, returned=put_out, loud=loud)
+            taps = {RECEIVED: received, RETURNED: put_out, LOUD: loud}
+            store.write(pairs[path], call, names=names, wrote=wrote, **taps)
             return exchanged(result, outputs, handed_on, is_tensor)
 
         return recorded
@@ -247,6 +258,7 @@ class _Forced:
     def wrap(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return what is called in place of a module's forward."""
         key, layer = self.pairs[path], self.model.framework.layer(self.modules[path])
+        accepts = parameters(forward)
 
         def called(*args: Any, **kwargs: Any) -> Any:
             call, self.counts[key] = self.counts[key], self.counts[key] + 1
@@ -264,22 +276,28 @@ class _Forced:
             if self.only is not None and not any(_related(path, other) for other in self.only):
                 tree, own_shapes = self.shapes[key, call]
                 return rebuild(tree, _is_place, iter(self._handed_on(put_out, own_shapes)))
-            return self._run(path, call, forward, args, kwargs, received, put_out, loud)
+            own = named(layer, accepts, args, kwargs, self.model.framework.is_tensor)
+            pairs = matched(own, self.store.names(key, call))
+            return self._run(path, call, forward, args, kwargs, pairs, received, put_out, loud)
 
         return called
 
     def _run(
-        self, path: str, call: int, forward: Callable[..., Any], args: Any, kwargs: Any, received: list[Array],
-        put_out: list[Array], loud: list[Array],
+        self, path: str, call: int, forward: Callable[..., Any], args: Any, kwargs: Any,
+        pairs: Sequence[tuple[int, int]], received: list[Array], put_out: list[Array], loud: list[Array],
     ) -> Any:  # fmt: skip
         """Run a module on what was recorded, note what differs, and hand on what was recorded."""
         model, is_tensor, module = self.model, self.model.framework.is_tensor, self.modules[path]
         key, layer = self.pairs[path], model.framework.layer(module)
-        tensors = given(layer, args, kwargs, is_tensor)
-        self._note(key, call, RECEIVED, _arrays(model, tensors), received)
-        if len(tensors) == len(received):
-            args, kwargs = _replaced(model, (args, kwargs), tensors, received)
-        fed = Fed.now(model, given(layer, args, kwargs, is_tensor))
+        own = given(layer, args, kwargs, is_tensor)
+        self._note(key, call, RECEIVED, _arrays(model, own), received, pairs)
+        # From here on in the order of this side's call.
+        pairs = sorted(pairs)
+        received, tensors = [received[j] for _, j in pairs], [own[i] for i, _ in pairs]
+        is_whole = len(pairs) == len(own)
+        args, kwargs = _replaced(model, (args, kwargs), tensors, received)
+        now = given(layer, args, kwargs, is_tensor)
+        fed = Fed.now(model, [now[i] for i, _ in pairs] if len(now) == len(own) else [])
         try:
             result = forward(*args, **kwargs)
         except Exception as error:  # a module that cannot take the other side's input is the finding itself
@@ -292,37 +310,48 @@ class _Forced:
         mine = _arrays(model, outputs)
         if model.precision == "float32" and len(received) == len(mine) == len(put_out) == 1:
             mine = [_farther(mine[0], term_by_term(layer, received[0].astype(np.float32), mine[0]), put_out[0])]
-        self._note(key, call, RETURNED, mine, put_out, cap)
-        if loud and len(tensors) == len(received):
-            louder = _loud(model, layer, forward, args, kwargs, received)
-            self._note(key, call, LOUD, louder, loud)
-            if model.precision == "float64" and len(louder) == len(loud) == len(received):
-                self.found[-1] = replace(self.found[-1], acts_from=_acts_from(received[-1], louder[-1], loud[-1]))
-        if len(outputs) != len(put_out):
-            return result
-        own_shapes = [tuple(tensor.shape) for tensor in outputs]
+        self._note(key, call, RETURNED, mine, put_out, cap=cap)
+        if loud and is_whole:
+            self._note_loud(key, call, _loud(model, layer, forward, args, kwargs, received), loud, received)
+        shared = outputs[: len(put_out)]
+        own_shapes = [tuple(tensor.shape) for tensor in shared]
         if self.only is None:
-            self.shapes[key, call] = exchanged(result, outputs, [_PLACE] * len(outputs), is_tensor), own_shapes
+            self.shapes[key, call] = exchanged(result, shared, [_PLACE] * len(shared), is_tensor), own_shapes
         recorded = self._handed_on(put_out, own_shapes)
-        wrote, handed_on = write_back(model, tensors, fed, received, outputs, recorded)
+        wrote, handed_on = write_back(model, tensors, fed, received, shared, recorded)
         if wrote != self.store.wrote(key, call):
             side = Side(model.framework.side)
             does, does_not = (side.title, side.other.title)[:: 1 if wrote else -1]
             self.found.append(_unlike(key, call, WROTE, f"it writes into its input in {does} and not in {does_not}"))
-        return exchanged(result, outputs, handed_on, is_tensor)
+        return exchanged(result, shared, handed_on, is_tensor)
+
+    def _note_loud(self, key: str, call: int, mine: list[Array], theirs: list[Array], received: list[Array]) -> None:
+        """Add how what a layer returns of a loud input differs, and from which input on."""
+        self._note(key, call, LOUD, mine, theirs)
+        if self.model.precision == "float64" and len(mine) == len(theirs) == len(received):
+            self.found[-1] = replace(self.found[-1], acts_from=_acts_from(received[-1], mine[-1], theirs[-1]))
 
     def _handed_on(self, put_out: list[Array], own_shapes: Sequence[tuple[int, ...]]) -> list[Any]:
-        return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=True)]
+        return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=False)]
 
     def _note(
-        self, key: str, call: int, role: str, mine: list[Array], theirs: list[Array], cap: float | None = None
-    ) -> None:
-        """Add how the tensors of one call differ from those that were recorded."""
+        self, key: str, call: int, role: str, mine: list[Array], theirs: list[Array],
+        pairs: Sequence[tuple[int, int]] | None = None, cap: float | None = None,
+    ) -> None:  # fmt: skip
+        """Add how the tensors of one call differ from those that were recorded.
+
+        Args:
+            key, call, role: of the tap.
+            mine, theirs: tensors of this side, and as they were recorded.
+            pairs: which belong together, in the order of ``theirs``; None: in their order.
+            cap: see :class:`TapDifference`.
+        """
         if len(mine) != len(theirs):
             text = f"{len(mine)}{OTHER_COUNT}{len(theirs)} were expected"
             self.found.append(_unlike(key, call, role, text))
-            return
-        for index, (one, reference) in enumerate(zip(mine, theirs, strict=True)):
+        pairs = [(i, i) for i in range(min(len(mine), len(theirs)))] if pairs is None else pairs
+        for own, index in pairs:
+            one, reference = _broadcast(mine[own], theirs[index])
             if role == RECEIVED and np.array_equal(one, reference):
                 difference = _NOTHING
             else:
@@ -333,6 +362,16 @@ class _Forced:
                 difference = compare(one.reshape(reference.shape), reference, self.model.precision, detail=False)
             seen = picture(one, reference) if self.pictures and role == RETURNED and index == call == 0 else None
             self.found.append(TapDifference(key, call, role, index, difference, cap, seen))
+
+
+def _broadcast(one: Array, other: Array) -> tuple[Array, Array]:
+    """Return two arrays in one shape where an axis of 1 on one side stands for any number on the other."""
+    sizes = list(zip(one.shape, other.shape, strict=False))
+    if one.shape == other.shape or one.ndim != other.ndim:
+        return one, other
+    if all(a in (1, b) for a, b in sizes):
+        return np.broadcast_to(one, other.shape), other
+    return (one, np.broadcast_to(other, one.shape)) if all(b in (1, a) for a, b in sizes) else (one, other)
 
 
 def _farther(one: Array, other: Array | None, reference: Array) -> Array:
@@ -393,20 +432,28 @@ def _acts_from(received: Array, one: Array, other: Array) -> float | None:
 def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[Array]) -> Any:
     """Return a structure with some tensors replaced by arrays.
 
-    A floating array of as many elements takes the tensor's shape. Any other that does not fit leaves the tensor as it
-    is: a mask of another meaning, say, which a difference of shape gives away.
+    An array that does not fit leaves the tensor as it is: a mask of another meaning, say, which a difference of shape
+    gives away.
     """
     made = []
     for tensor, array in zip(tensors, arrays, strict=True):
-        shape = tuple(tensor.shape)
-        fits = array.shape == shape or (array.dtype.kind == "f" and array.size == math.prod(shape))
-        made.append(_tensor(model, array.reshape(shape)) if fits else tensor)
+        fitted = _fitted(array, tuple(tensor.shape))
+        made.append(_tensor(model, fitted) if fitted.shape == tuple(tensor.shape) else tensor)
     return exchanged(tree, tensors, made, model.framework.is_tensor)
 
 
 def _fitted(array: Array, shape: tuple[int, ...]) -> Array:
-    """Return an array in a shape that has as many elements; as it is where it has not."""
-    return array.reshape(shape) if array.size == math.prod(shape) else array
+    """Return an array in a shape: broadcast, or one of the rows that are all the same, or of as many floats.
+
+    As it is where it does not fit.
+    """
+    if array.shape == shape:
+        return array
+    if array.ndim == len(shape) and all(a == b or 1 in (a, b) for a, b in zip(array.shape, shape, strict=True)):
+        alike = array[tuple(slice(0, 1) if size == 1 else slice(None) for size in shape)]
+        if np.array_equal(np.broadcast_to(alike, array.shape), array):
+            return np.broadcast_to(alike, shape)
+    return array.reshape(shape) if array.dtype.kind == "f" and array.size == math.prod(shape) else array
 
 
 def _tensor(model: Model, array: Array) -> Any:

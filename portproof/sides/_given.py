@@ -15,6 +15,7 @@ from portproof.convert._account import known_parts, match_states
 from portproof.convert._convert import Plan, read_plan
 from portproof.convert._transfer import counters, require_fit, under_all_names
 from portproof.ports._port import SIDES, Port
+from portproof.sides._pairs import require_used
 from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Tasks
 
@@ -32,6 +33,7 @@ def account_of(sessions: Sessions) -> Plan:
     sides: dict[str, Session] = {side: sessions.open(side) for side in SIDES}
     described = {side: session.submit(Tasks.describe) for side, session in sides.items()}
     found = {side: future.result() for side, future in described.items()}
+    require_used(port, found)
     entries = {side: list(what.entries) for side, what in found.items()}
     weights = known_parts(port.weights, found["torch"].modules)
     return Plan(match_states(entries["torch"], entries["paddle"], weights), entries, "the two models")

@@ -6,7 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from portproof._errors import BadInput, and_more
 from portproof.frameworks._settings import SettingDifference, compare_settings
+from portproof.ports._port import Port
+from portproof.sides._tasks import Description
 
 #: Side to the path, layer type and settings of every module.
 Described = Mapping[str, Sequence[tuple[str, str, Mapping[str, Any]]]]
@@ -27,6 +30,21 @@ class Pairs:
     unseen: tuple[str, ...]
     settings: tuple[SettingDifference, ...]
     described: dict[str, dict[str, tuple[str, Mapping[str, Any]]]]
+
+
+def require_used(port: Port, described: Mapping[str, Description]) -> None:
+    """See that every entry of a port's map fits something in its models: one that does not is a slip of the pen.
+
+    Raises:
+        BadInput: one fits nothing.
+    """
+    names = {
+        side: {*(entry.name for entry in found.entries), *(path for path, *_ in found.modules)}
+        for side, found in described.items()
+    }
+    unused = port.weights.unused(names)
+    if unused:
+        raise BadInput(f"port '{port.name}': weights.{and_more(unused)}. Correct it, or take it out.")
 
 
 def pair_modules(described: Described, paddle_path: Callable[[str], str]) -> Pairs:

@@ -18,7 +18,7 @@ from portproof.convert._account import Account, known_parts, match_states
 from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import LEADING, Side
-from portproof.sides._pairs import Described, Pairs, pair_modules
+from portproof.sides._pairs import Described, Pairs, pair_modules, require_used
 from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Description, Tasks
 from portproof.sides._wire import P, R, Task
@@ -103,6 +103,8 @@ class Sides:
             side: [_inside(self.prefix[side], entry) for entry in self.described[side].entries] for side in self.live
         }
         torch = [(_join(self.prefix["torch"], path), *rest) for path, *rest in self.described["torch"].modules]
+        if not any(self.prefix.values()):
+            require_used(self.sessions.located.port, self.described)
         self._weights = known_parts(self._weights, torch)
         account = match_states(entries["torch"], entries["paddle"], self._weights)
         rows = tuple(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from portproof import BadInput, Permute, Split, WeightMap
+from portproof import BadInput, Permute, Reshape, Split, WeightMap
 from portproof.convert._account import match_states
 from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
@@ -47,9 +47,42 @@ def test_renames_translate_modules_and_the_longest_wins() -> None:
     assert [row.paddle for row in account.rows] == [("stem.bias",), ("block.2.3.bias",)]
 
 
-def test_a_rename_with_other_placeholders_on_the_two_sides_is_refused() -> None:
-    with pytest.raises(BadInput, match="same placeholders"):
+def test_a_rename_may_drop_a_placeholder_and_invents_none() -> None:
+    with pytest.raises(BadInput, match="nothing says what {m} stands for"):
         WeightMap(rename={"layer{n}": "block.{m}"})
+    assert WeightMap(rename={"layer.{n}.only.{m}": "block.{n}"}).paddle_path("layer.3.only.0.bias") == "block.3.bias"
+
+
+def test_a_module_is_left_out_with_all_that_is_in_it() -> None:
+    weights = WeightMap(ignore={"guide.{n}": "trains only"})
+    account = match_states([entry("a.bias", 4)], [entry("a.bias", 4), entry("guide.0.norm.bias", 2)], weights)
+    assert account.problems == ()
+    assert account.ignored == (("paddle", "guide.0.norm.bias", "trains only"),)
+
+
+def test_what_fits_nothing_is_said_with_what_comes_nearest() -> None:
+    weights = WeightMap(
+        {"encoder.layer.{n}": "x"}, {"giude": "a slip"}, {"head.wieght": Permute((1, 0)), "head.weight": Reshape()}
+    )
+    names = {"torch": {"encoder", "encoder.layers.0", "head.weight"}, "paddle": {"guide", "guide.0.weight"}}
+    assert weights.unused(names) == [
+        "rename['encoder.layer.{n}'] fits nothing; the nearest name is 'encoder.layers.0'",
+        "ignore['giude'] fits nothing; the nearest name is 'guide'",
+        "transforms['head.wieght'] fits nothing; the nearest name is 'head.weight'",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(4, 6), (6, 4), (4, 4)])
+def test_a_matrix_of_an_own_class_lies_as_its_shape_tells(shape: tuple[int, int]) -> None:
+    torch = [entry("a.weight", *shape, layer="Module"), entry("a.bias", 4, layer="Module")]
+    account = match_states(torch, [entry("a.weight", 4, 6 if shape != (4, 4) else 4), entry("a.bias", 4)], WeightMap())
+    if shape == (4, 4):
+        (problem,) = account.problems
+        assert "transforms={'a.weight': Permute((1, 0))}" in problem.message
+        told = WeightMap(transforms={"a.weight": Permute((0, 1))})
+        account = match_states(torch, [entry("a.weight", 4, 4), entry("a.bias", 4)], told)
+    assert account.problems == ()
+    assert account.rows[0].axes == {(4, 6): None, (6, 4): (1, 0), (4, 4): (0, 1)}[shape]
 
 
 def test_ignored_tensors_need_a_reason_and_are_in_the_account() -> None:
