@@ -62,16 +62,15 @@ def _densenet() -> dict[str, str]:
         "classifier": "out",
     }
     for block in range(1, 5):
-        layer = f"db_conv_{block + 1}.conv{block + 1}_{{n}}.bn_ac_func"
-        layers = f"features.denseblock{block}.denselayer"
-        rename[f"features.denseblock{block}"] = f"db_conv_{block + 1}"
-        rename[f"features.transition{block}"] = f"tr_conv{block + 1}_blk"
-        for n in range(1, 25):
-            for part in (1, 2):
-                rename[f"{layers}{n}.norm{part}"] = f"{layer.format(n=n)}{part}._batch_norm"
-                rename[f"{layers}{n}.conv{part}"] = f"{layer.format(n=n)}{part}._conv"
-        rename[f"features.transition{block}.norm"] = f"tr_conv{block + 1}_blk.conv_ac_func._batch_norm"
-        rename[f"features.transition{block}.conv"] = f"tr_conv{block + 1}_blk.conv_ac_func._conv"
+        dense, conv = f"db_conv_{block + 1}", f"conv{block + 1}"
+        rename[f"features.denseblock{block}"] = dense
+        for torch, paddle in (("norm", "_batch_norm"), ("conv", "_conv")):
+            layer = f"features.denseblock{block}.denselayer{{n}}.{torch}{{part}}"
+            rename[layer] = f"{dense}.{conv}_{{n}}.bn_ac_func{{part}}.{paddle}"
+            if block < 4:
+                rename[f"features.transition{block}.{torch}"] = f"tr_{conv}_blk.conv_ac_func.{paddle}"
+        if block < 4:
+            rename[f"features.transition{block}"] = f"tr_{conv}_blk"
     return rename
 
 
@@ -126,8 +125,10 @@ def _inception() -> dict[str, str]:
         rename[f"Mixed_{name}"] = block
         for ours, theirs in (("conv", 0), ("bn", 1)):
             rename[f"Mixed_{name}.{{branch}}.{ours}"] = f"{block}.{{branch}}.{theirs}"
-            rename[f"Mixed_{name}.branch_pool.{ours}"] = f"{block}.branch_pool_conv.{theirs}"
-        rename[f"Mixed_{name}.branch_pool"] = f"{block}.branch_pool_conv"  # Paddle's branch_pool is the pool alone
+            if name not in ("6a", "7a"):  # there the pool has no convolution behind it
+                rename[f"Mixed_{name}.branch_pool.{ours}"] = f"{block}.branch_pool_conv.{theirs}"
+        if name not in ("6a", "7a"):
+            rename[f"Mixed_{name}.branch_pool"] = f"{block}.branch_pool_conv"  # Paddle's branch_pool is the pool alone
     return rename
 
 

@@ -96,7 +96,8 @@ DISTILBERT = Port(
     }),
 )  # fmt: skip
 MPNET = Port(
-    "mpnet", _paddle("MPNet", **SIZES), _torch("MPNet", **SIZES, layer_norm_eps=1e-5), {"input_ids": TOKENS}, (HIDDEN, POOLED),
+    "mpnet", _paddle("MPNet", **SIZES), _torch("MPNet", **SIZES, layer_norm_eps=1e-5), {"input_ids": TOKENS},
+    (HIDDEN, POOLED),
     weights=WeightMap({
         "embeddings.LayerNorm": "embeddings.layer_norm",
         "encoder.layer.{n}.attention.attn.{p}": "encoder.layer.{n}.attention.{p}",
@@ -107,7 +108,8 @@ MPNET = Port(
     }),
 )  # fmt: skip
 ALBERT = Port(
-    "albert", _paddle("Albert", **SIZES, embedding_size=16), _torch("Albert", **SIZES, embedding_size=16, hidden_act="gelu"),
+    "albert", _paddle("Albert", **SIZES, embedding_size=16),
+    _torch("Albert", **SIZES, embedding_size=16, hidden_act="gelu"),
     {"input_ids": TOKENS}, (HIDDEN, POOLED),
     weights=WeightMap({
         "embeddings.LayerNorm": "embeddings.layer_norm",

@@ -23,12 +23,6 @@ def timm() -> Any:
     return importlib.import_module("timm")
 
 
-def torchvision_models() -> Any:
-    """Return ``torchvision.models``."""
-    _no_torchvision_kernels()
-    return importlib.import_module("torchvision.models")
-
-
 def paddlenlp_transformers() -> Any:
     """Return ``paddlenlp.transformers`` without what ``paddlenlp`` imports beside it, a web server among it."""
     _bare("paddlenlp")
@@ -38,7 +32,10 @@ def paddlenlp_transformers() -> Any:
 
 def paddleclas(module: str) -> Any:
     """Return a module of paddleclas' model zoo, ``backbone.model_zoo.dpn`` say, without its trainer."""
-    _bare("paddleclas", "ppcls", "ppcls.arch", "ppcls.arch.backbone")
+    _bare("paddleclas", "ppcls", "ppcls.arch", "ppcls.arch.backbone", "ppcls.utils")
+    logger = importlib.import_module("paddleclas.ppcls.utils.logger")
+    if getattr(logger, "_logger", None) is None:
+        logger.init_logger()  # some models say that their weights are not pretrained
     return importlib.import_module(f"paddleclas.ppcls.arch.{module}")
 
 

@@ -118,7 +118,7 @@ class Sides:
         ignored = tuple((side, _strip(self.prefix[side], name), reason) for side, name, reason in account.ignored)
         self.account = replace(account, rows=rows, ignored=ignored)
         for side in self.live:
-            self._own[side] = own_tensors(self.open[side], self.account, side, self.folder)
+            self._own[side] = own_tensors(self.open[side], self.account, side, self.folder, "float64")
         return self.account
 
     def pairs(self) -> Pairs:
@@ -139,8 +139,12 @@ class Sides:
         return account
 
     def own(self, side: str) -> Arrays:
-        """Return the values that a model itself gives to the tensors that only its side has."""
-        return self._own.get(side, {})
+        """Return the values that a model itself gives to the tensors that only its side has, in its own dtypes."""
+        dtypes = {entry.name: entry.dtype for entry in self.described[side].entries}
+        return {
+            name: array.astype(dtypes[name]) if dtypes[name] == "float32" else array
+            for name, array in self._own.get(side, {}).items()
+        }
 
     def sensitise(self, inputs: Path, seed: int, threads: int | None = None) -> tuple[Arrays, str]:
         """Return sensitised weights and the side that made them: the first that runs, which leads from now on.
@@ -161,7 +165,7 @@ class Sides:
                 continue
             # A side that raises follows: the replay on the side that runs names what is wrong with it.
             self.live = [side, *(other for other in self.live if other != side)]
-            return load_file(out), side
+            return load_file(out) | self._own.get(side, {}), side
         raise BadInput("; ".join(str(error) for error in failures))
 
     def spread(self, tensors: Arrays, side: str) -> dict[str, Path]:
@@ -174,13 +178,16 @@ class Sides:
         return files
 
 
-def own_tensors(session: Session, account: Account, side: str, folder: Path) -> Arrays:
-    """Return the values that the model itself gives to the tensors that only this side has."""
+def own_tensors(session: Session, account: Account, side: str, folder: Path, precision: str = "float32") -> Arrays:
+    """Return the values that the model itself gives to the tensors that only this side has, as built in a precision.
+
+    A table that is computed (sines of positions) is another in float64, and the oracle has that one.
+    """
     names = [name for ignored_side, name, _ in account.ignored if ignored_side == side]
     if not names:
         return {}
     out = folder / f"own-{side}.safetensors"
-    session.call(Tasks.save_state, out=out, names=names)
+    session.call(Tasks.save_state, out=out, names=names, precision=precision)
     return load_file(out)
 
 

@@ -80,9 +80,9 @@ class Tasks:
             found[names.get(where, where)] += 1
         return dict(found)
 
-    def save_state(self, out: Path, names: list[str] | None = None) -> None:
-        """Write the model's own weights, all or those named."""
-        save_arrays(out, self.place.model("float32").state(names))
+    def save_state(self, out: Path, names: list[str] | None = None, precision: str = "float32") -> None:
+        """Write the model's own weights, all or those named, as they are built in a precision."""
+        save_arrays(out, self.place.model(precision).state(names))
 
     def sensitise(
         self, inputs: Path, out: Path, seed: int, threads: int | None = None, keep: Sequence[str] = ()
