@@ -47,9 +47,12 @@ def side_hops(runs: Sequence[SideRun], weights: str, floors: Mapping[str, Floor]
         for run in runs[1:]
         if run.float64 is not None
     ]
+    differing = {hop.target for hop in hops if hop.verdict == "divergent"}
     for run in runs:
-        title = f"{run.runner} float32"
-        hops.append(judge_outputs("numerics", name, title, "float32", weights, run.float32, oracle, floors))
+        title, own = f"{run.runner} float32", f"{run.side} float64"
+        # A side that is another function rounds as it should where it rounds its own.
+        by = (own, run.float64) if own in differing and run.float64 is not None else (name, oracle)
+        hops.append(judge_outputs("numerics", by[0], title, "float32", weights, run.float32, by[1], floors))
         hops += batch_hop(title, weights, run.float32, run.single, floors)
     return hops
 

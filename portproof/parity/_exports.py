@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safetensors.numpy import load_file
@@ -54,6 +54,7 @@ class FileJudge:
         weights: that are in the files.
         oracle: of these rows and weights.
         replayed: with the recorded taps; None where there is none.
+        own: side to its own float64 outputs where the sides differ: what is made of a side is judged by it alone.
     """
 
     sides: Sides
@@ -61,6 +62,11 @@ class FileJudge:
     weights: Weights
     oracle: Oracle
     replayed: Replayed | None = None
+    own: Mapping[str, Oracle] = field(default_factory=dict)
+
+    def of(self, side: str) -> FileJudge:
+        """Return the judge of what is made of a side."""
+        return replace(self, oracle=self.own.get(side, self.oracle))
 
     def judge_sides(self) -> Found:
         """Judge the sides that are files, each with what runs it."""
@@ -89,14 +95,16 @@ class FileJudge:
                     f"the {title} has {sizes} fixed at the port's size: its exporter cannot leave it open"
                 )
             path = _exported(self.sides, self.weights, side)
-            hops = [self.interpret(title, path), *self.judge("export", title, path, find_runner(_EXPORT[side]))]
+            judge = self.of(side)
+            hops = [judge.interpret(title, path), *judge.judge("export", title, path, find_runner(_EXPORT[side]))]
             found.hops.extend(hops)
             found.culprits.extend(self.blame(side, title, path, hops))
         return found
 
     def judge_runners(self, names: Sequence[str]) -> Found:
         """Judge runners that were asked for by name, on the very weights and rows of the rest."""
-        return Found([self._judge_runner(parse(name)) for name in names])
+        choices = [parse(name) for name in names]
+        return Found([self.of(choice.info.side)._judge_runner(choice) for choice in choices])
 
     def interpret(self, title: str, path: Path) -> Hop:
         """Judge an export's own meaning: the graph interpreted in float64, without any runtime."""
@@ -230,9 +238,11 @@ def blame_export(replayed: Replayed, side: str, path: Path) -> list[Culprit]:
         artefact=path, exporter=side, keys=paths, inputs=replay.inputs, folder=replay.taps,
     ).result()  # fmt: skip
     culprits: list[Culprit] = []
+    # What differs between the sides is no exporter's fault: the taps are the leading side's.
+    differing = replayed.absolved | {culprit.module for culprit in replayed.culprits}
     for answer in answers:
         tap = answer.tap
-        if replayed.floors.is_divergent(tap, "float32"):
+        if tap.key not in differing and replayed.floors.is_divergent(tap, "float32"):
             amount = tap.difference.mismatch or f"differ by {tap.difference.rms:.1e} of their scale"
             text = f"on the same input the exported nodes ({answer.nodes}) {amount}"
             culprits.append(Culprit(side, tap.key, "export", "forward", text))

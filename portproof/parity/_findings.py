@@ -146,7 +146,8 @@ class Findings:
 def _settled(hop: Hop, kept: list[Culprit], accepted: list[AcceptedDeviation]) -> Hop:
     """Return the hop of the two sides' outputs as it stands once their modules are judged."""
     if kept and hop.verdict != "divergent":
-        reason = f"module '{kept[0].module}' differs on the same input, though the outputs hardly show it"
+        module, acts = kept[0].module or "(root)", kept[0].kind == "setting"
+        reason = f"module '{module}' " + ("differs in training" if acts else "differs, though no output shows it here")
         return replace(hop, verdict="divergent", reason=reason)
     if not kept and accepted and hop.verdict == "divergent" and hop.worst is not None:
         reason = "every module agrees but for the accepted deviations, which reach the outputs"

@@ -97,8 +97,9 @@ def what_was_lifted(sides: Sides) -> Found:
 
 
 def judge_lower(
-    sides: Sides, precisions: Sequence[str], weights: Weights, rows: Rows, oracle: Oracle, replayed: Replayed | None
-) -> Found:
+    sides: Sides, precisions: Sequence[str], weights: Weights, rows: Rows, oracle: Oracle, replayed: Replayed | None,
+    own: Mapping[str, Oracle],
+) -> Found:  # fmt: skip
     """Judge each side in the lower precisions that were asked for; where it has no kernels it is unavailable.
 
     A deep network amplifies bfloat16's rounding until its outputs can tell nothing; its modules, each on the
@@ -111,6 +112,7 @@ def judge_lower(
         rows: that the oracle was run on.
         oracle: what the sides are judged by.
         replayed: of these weights, None where there is none.
+        own: side to what it is judged by where the sides differ.
     """
     asked = [(precision, side) for precision in precisions for side in sides.live]
     running = {
@@ -122,17 +124,17 @@ def judge_lower(
     }  # fmt: skip
     found = Found()
     for (precision, side), future in running.items():
-        title = f"{find_runner(side.eager).title} {precision}"
+        title, judge = f"{find_runner(side.eager).title} {precision}", own.get(side, oracle)
         try:
             future.result()
         except PortproofError as error:
             found.hops.append(
-                Hop("numerics", oracle.source, title, precision, weights.label, "unavailable", None, str(error))
+                Hop("numerics", judge.source, title, precision, weights.label, "unavailable", None, str(error))
             )
             continue
         put_out = load_file(sides.folder / f"{weights.kind}-{side}-{precision}" / f"{precision}.safetensors")
         hop = judge_outputs(
-            "numerics", oracle.source, title, precision, weights.label, put_out, oracle.outputs, oracle.floors
+            "numerics", judge.source, title, precision, weights.label, put_out, judge.outputs, judge.floors
         )
         if replayed is not None:
             hop, culprits = _with_modules(hop, replayed, side)

@@ -146,18 +146,20 @@ def _judge_weights(
     judged = judge_sides(outputs, weights, oracle)
     findings.add(judged)
     findings.add(what_was_lifted(sides))
+    between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]
+    agree = bool(between) and all(verdict in HOLDS for verdict in between)
+    own = oracle.of_each(outputs) if between and not agree else {}
     replayed = None
     if replay is not None and passes is not None:
-        agree = all(hop.verdict in HOLDS for hop in judged.hops if hop.kind == "semantics") and len(outputs) > 1
         replayed = replay.judge(passes, agree=agree)
         findings.replayed(replayed, rows.port.accepted)
         if options.pictures and "torch" in sides.live:
             flow = sides.do("torch", "following tensors", ReplayTasks.dataflow, inputs=rows.few).result()
             findings.edges = tuple((source, target) for source, target in flow)
-    findings.add(judge_lower(sides, options.precisions, weights, rows, oracle, replayed))
+    findings.add(judge_lower(sides, options.precisions, weights, rows, oracle, replayed, own))
     if replayed is not None and looked is not None and not findings.culprits:
         findings.seen(sight(replayed, looked, weights.label), weights)
-    judge = FileJudge(sides, rows, weights, oracle, replayed)
+    judge = FileJudge(sides, rows, weights, oracle, replayed, own)
     findings.add(judge.judge_sides())
     findings.add(judge.judge_exports(exporting))
     findings.add(judge.judge_runners(options.runners))

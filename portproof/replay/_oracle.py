@@ -30,6 +30,10 @@ class Oracle:
     outputs: Arrays
     floors: Mapping[str, Floor]
 
+    def of_each(self, outputs: Mapping[Side, Mapping[str, Arrays]]) -> dict[str, Oracle]:
+        """Return each side's own float64 outputs as what is made of it is judged by; see :meth:`Measuring.outputs`."""
+        return {side: Oracle(f"{side.title} float64", by["float64"], self.floors) for side, by in outputs.items()}
+
 
 class Measuring:
     """Runs that are under way, side by side.

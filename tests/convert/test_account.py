@@ -48,7 +48,7 @@ def test_renames_translate_modules_and_the_longest_wins() -> None:
 
 
 def test_a_rename_may_drop_a_placeholder_and_invents_none() -> None:
-    with pytest.raises(BadInput, match="nothing says what .m. stands for"):
+    with pytest.raises(BadInput, match=r"nothing says what \{m\} stands for"):
         WeightMap(rename={"layer{n}": "block.{m}"})
     assert WeightMap(rename={"layer.{n}.only.{m}": "block.{n}"}).paddle_path("layer.3.only.0.bias") == "block.3.bias"
 
