@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import mmap
 import re
+import traceback
 from collections.abc import Sequence
+from pathlib import Path
 
 
 class PortproofError(Exception):
@@ -89,6 +91,30 @@ def require_memory(error: BaseException) -> None:
     found = out_of_memory(error)
     if found is not None:
         raise found from error
+
+
+#: What the frameworks say where they have no kernel of an operator in a precision.
+_NO_KERNEL = re.compile(r"kernel `(?P<paddle>\w+)` is not registered|\"(?P<torch>\w+)\" not implemented for 'Double'")
+
+
+def require_kernel(error: BaseException, side: str) -> None:
+    """Raise :class:`Unavailable` where a float64 run ended for want of a kernel: that is no word about a model."""
+    found = _NO_KERNEL.search(str(error))
+    if found is not None:
+        name = found["paddle"] or found["torch"]
+        raise Unavailable(f"{side} has no float64 kernel of '{name}', so there is nothing to judge by.") from error
+
+
+def is_own(error: BaseException) -> bool:
+    """Whether an exception was raised by the engine itself, around a model's forward: that is no word about it either.
+
+    What stands between a forward and its framework raises what the framework does (the float64 oracle, planted faults),
+    the names of outputs are the model's matter, and a call that does not fit its parameters raises where it is made.
+    """
+    last = traceback.extract_tb(error.__traceback__)[-1].filename if error.__traceback__ is not None else ""
+    inside = Path(last).is_relative_to(Path(__file__).parent)
+    between = Path(last).name.endswith(("_oracle.py", "_tree.py")) or Path(last).parent.name == "faults"
+    return inside and not between and not isinstance(error, TypeError)
 
 
 #: What the system says of the machine, not of what was asked.

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from portproof._errors import BadInput, ModelRaised, one_line, require_memory
+from portproof._errors import BadInput, ModelRaised, is_own, one_line, require_kernel, require_memory
 from portproof._numbers import Array
 from portproof._tree import name_outputs
 from portproof.frameworks import Framework
@@ -126,6 +126,10 @@ class Model:
                 return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
             require_memory(error)
+            if is_own(error):
+                raise
+            if self.precision == "float64":
+                require_kernel(error, self.framework.side)
             where = running[-1] if running else ""
             raise ModelRaised(self.framework.side, where, one_line(error)) from error
 

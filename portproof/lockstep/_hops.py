@@ -8,7 +8,7 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from portproof._errors import ModelRaised, PortproofError
+from portproof._errors import ModelRaised, PortproofError, Unavailable
 from portproof.judge._found import Found
 from portproof.judge._report import Culprit, Hop, Verdict
 from portproof.lockstep._gradients import Backward
@@ -82,6 +82,10 @@ def judge_training(
             title = f"{Side(error.side).title} training"
             found.hops.append(_broken("training", title, weights, "divergent", str(error)))
             found.culprits.append(Culprit(error.side, error.module, "raises", "backward", error.reason))
+            return found
+        except Unavailable as error:
+            title = f"{sides.live[1].title} training"
+            found.hops.append(_broken("training", title, weights, "unavailable", str(error)))
             return found
         found.hops.append(trajectory.hop(sides, options, weights.label))
         found.culprits.extend(trajectory.culprits())

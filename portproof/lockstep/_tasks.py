@@ -206,12 +206,11 @@ class _Run:
         stepped = training.optimizer.step
 
         def watched_step(*args: Any, **kwargs: Any) -> Any:
-            for name, tensor in parameters.items():
-                gradient = learning.gradient(tensor)
+            for name, gradient in learning.updated_by(training.optimizer, parameters).items():
                 if gradient is None:
                     said["without_gradient"].append(name)
                 found[f"gradient|{name}"] = (
-                    np.zeros(tuple(tensor.shape)) if gradient is None else framework.to_array(gradient)
+                    np.zeros(tuple(parameters[name].shape)) if gradient is None else framework.to_array(gradient)
                 )
             return stepped(*args, **kwargs)
 

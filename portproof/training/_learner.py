@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._errors import BadInput, ModelRaised, one_line, require_memory
+from portproof._errors import BadInput, ModelRaised, one_line, require_kernel, require_memory
 from portproof._numbers import Array
 from portproof._tree import leaves, name_outputs, rebuild
 from portproof.frameworks import Framework, load_framework
@@ -114,6 +114,8 @@ class Learner:
                 losses = self.training.step(*args, self.framework.to_tensor(labels), **kwargs)
         except Exception as error:
             require_memory(error)
+            if self.model.precision == "float64":
+                require_kernel(error, self.side)
             raise ModelRaised(self.side, "", f"in a training step: {one_line(error)}") from error
         self.steps += 1
         return {name: float(self.framework.to_array(value)) for name, value in losses.items()}, outputs
@@ -145,6 +147,8 @@ class Learner:
             return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
             require_memory(error)
+            if self.model.precision == "float64":
+                require_kernel(error, self.side)
             raise ModelRaised(self.side, "", f"in training mode: {one_line(error)}") from error
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -29,6 +29,9 @@ class Learning(Protocol):
     def gradient(self, tensor: Any) -> Any | None:
         """Return the gradient at a tensor, None where nothing reached it."""
 
+    def updated_by(self, optimizer: Any, parameters: Mapping[str, Any]) -> dict[str, Any | None]:
+        """Return the gradients that an optimiser's update is given: clipped, where the optimiser itself clips."""
+
     def pull_back(self, outputs: Sequence[Any], cotangents: Sequence[Any], inputs: Sequence[Any]) -> list[Any | None]:
         """Return the vector-Jacobian products of the inputs; None where an input is not reached."""
 

@@ -39,6 +39,16 @@ class PaddleLearning:
     def gradient(self, tensor: Any) -> Any | None:
         return tensor.grad
 
+    def updated_by(self, optimizer: Any, parameters: Mapping[str, Any]) -> dict[str, Any | None]:
+        found = {name: self.gradient(tensor) for name, tensor in parameters.items()}
+        clip = getattr(optimizer, "_grad_clip", None)  # its update does this first
+        if clip is None:
+            return found
+        names = {id(tensor): name for name, tensor in parameters.items()}
+        with paddle.no_grad():
+            clipped = clip([(parameters[name], gradient) for name, gradient in found.items() if gradient is not None])
+        return found | {names[id(tensor)]: gradient for tensor, gradient in clipped}
+
     def pull_back(self, outputs: Sequence[Any], cotangents: Sequence[Any], inputs: Sequence[Any]) -> list[Any | None]:
         found = paddle.grad(list(outputs), list(inputs), list(cotangents), retain_graph=True, allow_unused=True)
         return list(found)

@@ -33,6 +33,9 @@ class TorchLearning:
     def gradient(self, tensor: Any) -> Any | None:
         return tensor.grad
 
+    def updated_by(self, optimizer: Any, parameters: Mapping[str, Any]) -> dict[str, Any | None]:
+        return {name: self.gradient(tensor) for name, tensor in parameters.items()}
+
     def pull_back(self, outputs: Sequence[Any], cotangents: Sequence[Any], inputs: Sequence[Any]) -> list[Any | None]:
         found = torch.autograd.grad(list(outputs), list(inputs), list(cotangents), retain_graph=True, allow_unused=True)
         return list(found)

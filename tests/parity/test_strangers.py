@@ -320,3 +320,63 @@ def test_a_file_may_hold_a_tied_tensor_under_one_of_its_names(held: str) -> None
     there = convert_state(port, {held: weight}, to="paddle")
     assert {name: array.tobytes() for name, array in there.items()} == {"embed.weight": weight.tobytes()}
     assert set(convert_state(port, there, to="torch")) == {"embed.weight", "head.weight"}
+
+
+def test_an_error_of_the_engine_s_own_is_no_word_about_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    from portproof.replay import _taps
+
+    # Compiled as if it stood in the engine's own file.
+    found: dict[str, Any] = {}
+    exec(compile("def matched(own, recorded): return own[99]", _taps.__file__, "exec"), found)
+    monkeypatch.setattr(_taps, "matched", found["matched"])
+    port = Port("own", lambda: _paddle().nn.Linear(6, 3), lambda: _torch().nn.Linear(6, 3), ROW)
+    with pytest.raises(RuntimeError, match=r"(?s)replay/_taps.py.*IndexError"):
+        verify(port, quick=True)
+
+
+def _clipped(framework: Any, torch: bool) -> type:
+    """A training whose gradients are clipped by their global norm: before the step in torch, in it in Paddle."""
+
+    class Training:
+        def __init__(self, model: Any, by: str = "all") -> None:
+            self.model = model
+            if torch:
+                self.optimizer = framework.optim.SGD(model.parameters(), 0.1)
+                return
+            clip = {"all": framework.nn.ClipGradByGlobalNorm, "each": framework.nn.ClipGradByNorm}[by](0.05)
+            self.optimizer = framework.optimizer.SGD(0.1, parameters=model.parameters(), grad_clip=clip)
+
+        def step(self, x: Any, y: Any) -> dict[str, Any]:
+            loss = framework.nn.functional.cross_entropy(self.model(x), y)
+            if torch:
+                self.optimizer.zero_grad()
+            loss.backward()
+            if torch:  # Paddle's own rule: clip / max(norm, clip), where torch adds 1e-6 to the norm
+                gradients = [parameter.grad for parameter in self.model.parameters()]
+                norm = framework.sqrt(sum((gradient * gradient).sum() for gradient in gradients))
+                for gradient in gradients:
+                    gradient.mul_(0.05 / framework.clamp(norm, min=0.05))
+            self.optimizer.step()
+            if not torch:
+                self.optimizer.clear_grad()
+            return {"loss": loss}
+
+    return Training
+
+
+@pytest.mark.parametrize(("by", "verdict"), [("all", "equivalent"), ("each", "unavailable")])
+def test_gradients_are_compared_as_the_optimiser_is_given_them(by: str, verdict: str) -> None:
+    """Clipping each by itself has no float64 kernel in Paddle: that is no divergence."""
+    port = Port(
+        "clip", lambda: _paddle().nn.Linear(6, 3), lambda: _torch().nn.Linear(6, 3), ROW,
+        training={"torch": _only(_clipped(_torch(), True)), "paddle": _clipped(_paddle(), False)},
+    )  # fmt: skip
+    report = verify(port, quick=True, steps=3, training={"by": by})
+    assert report.verdict == verdict
+    assert report.culprits == ()
+    if by == "each":
+        assert any("no float64 kernel of 'clip_by_norm'" in (hop.reason or "") for hop in report.hops)
+
+
+def _only(training: type) -> Any:
+    return lambda model, by: training(model)
