@@ -16,7 +16,7 @@ from portproof.faults._effect import CleanRun, Effect
 from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.frameworks._model import Model
 from portproof.frameworks._settings import describe_module
-from portproof.replay._taps import TapDifference, TapStore, end_to_end, force
+from portproof.replay._taps import Shape, TapDifference, TapStore, end_to_end, force
 from portproof.runners import RunnerJob
 from portproof.sides._workplace import Workplace
 
@@ -107,7 +107,7 @@ class _Planting:
         self.catalogue = Catalogue(survey(model, self.clean.first), extra)
         self.faults = [fault for fault in self.catalogue.faults if all(path in pairs for path in fault.modules)]
         self.modules = dict(model.framework.modules(model.root))
-        self.shapes: dict[tuple[str, int], Any] = {}
+        self.shapes: dict[tuple[str, int], Shape] = {}
         force(model, pairs, rows, store, shapes=self.shapes)
 
     def answer(self, group: Sequence[Fault], seed: int, whole: TapStore) -> Shown:

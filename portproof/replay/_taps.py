@@ -82,6 +82,23 @@ class TapDifference:
 _NOTHING = Difference(1, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0, float("inf"))
 
 
+@dataclass(frozen=True)
+class Shape:
+    """What a call returned, without its values.
+
+    Attributes:
+        tree: with a place for each tensor that a recorded one stands for.
+        kept: which of the recorded tensors those are.
+        sizes: of them, on this side.
+        inside: the calls that it made itself, by key.
+    """
+
+    tree: Any
+    kept: list[int]
+    sizes: list[tuple[int, ...]]
+    inside: list[str]
+
+
 class TapStore:
     """Taps on disk, one file a call, written as they arrive and read one at a time."""
 
@@ -188,7 +205,7 @@ def force(
     inputs: Mapping[str, Array],
     store: TapStore,
     *,
-    shapes: dict[tuple[str, int], Any] | None = None,
+    shapes: dict[tuple[str, int], Shape] | None = None,
     only: Collection[str] | None = None,
     plain: bool = False,
     bounds: bool = False,
@@ -247,13 +264,14 @@ class _Forced:
     pairs: Mapping[str, str]
     modules: Mapping[str, Any]
     store: TapStore
-    shapes: dict[tuple[str, int], Any]
+    shapes: dict[tuple[str, int], Shape]
     only: Collection[str] | None
     plain: bool
     bounds: bool
     pictures: bool
     found: list[TapDifference] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    calls: list[str] = field(default_factory=list)
 
     def wrap(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return what is called in place of a module's forward."""
@@ -262,6 +280,7 @@ class _Forced:
 
         def called(*args: Any, **kwargs: Any) -> Any:
             call, self.counts[key] = self.counts[key], self.counts[key] + 1
+            self.calls.append(key)
             recorded = self.store.read(key, call)
             if recorded is None:
                 text = f"call {call + 1} of a module that the other side calls less"
@@ -274,8 +293,9 @@ class _Forced:
                 self._note(key, call, RETURNED, _arrays(self.model, outputs), put_out)
                 return result
             if self.only is not None and not any(_related(path, other) for other in self.only):
-                tree, own_shapes = self.shapes[key, call]
-                return rebuild(tree, _is_place, iter(self._handed_on(put_out, own_shapes)))
+                for inner in self.shapes[key, call].inside:  # a module that is shared is called elsewhere, too
+                    self.counts[inner] += 1
+                return self._as_it_was(key, call, put_out)
             own = named(layer, accepts, args, kwargs, self.model.framework.is_tensor)
             pairs = matched(own, self.store.names(key, call))
             return self._run(path, call, forward, args, kwargs, pairs, received, put_out, loud)
@@ -297,12 +317,15 @@ class _Forced:
         is_whole = len(pairs) == len(own)
         args, kwargs = _replaced(model, (args, kwargs), tensors, received)
         now = given(layer, args, kwargs, is_tensor)
+        begun = len(self.calls)
         fed = Fed.now(model, [now[i] for i, _ in pairs] if len(now) == len(own) else [])
         try:
             result = forward(*args, **kwargs)
         except Exception as error:  # a module that cannot take the other side's input is the finding itself
             require_memory(error)
             self.found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
+            if (key, call) in self.shapes:
+                return self._as_it_was(key, call, put_out)
             made = [_tensor(model, array) for array in put_out]
             return made[0] if len(made) == 1 else tuple(made)
         outputs = _returned(model, path, layer, result)
@@ -313,11 +336,12 @@ class _Forced:
         self._note(key, call, RETURNED, mine, put_out, cap=cap)
         if loud and is_whole:
             self._note_loud(key, call, _loud(model, layer, forward, args, kwargs, received), loud, received)
-        shared = outputs[: len(put_out)]
-        own_shapes = [tuple(tensor.shape) for tensor in shared]
+        kept = _exchangeable(outputs, put_out)
+        shared, own_shapes = [outputs[i] for i in kept], [tuple(outputs[i].shape) for i in kept]
         if self.only is None:
-            self.shapes[key, call] = exchanged(result, shared, [_PLACE] * len(shared), is_tensor), own_shapes
-        recorded = self._handed_on(put_out, own_shapes)
+            tree = exchanged(result, shared, [_PLACE] * len(shared), is_tensor)
+            self.shapes[key, call] = Shape(tree, kept, own_shapes, self.calls[begun:])
+        recorded = self._handed_on([put_out[i] for i in kept], own_shapes)
         wrote, handed_on = write_back(model, tensors, fed, received, shared, recorded)
         if wrote != self.store.wrote(key, call):
             side = Side(model.framework.side)
@@ -331,8 +355,14 @@ class _Forced:
         if self.model.precision == "float64" and len(mine) == len(theirs) == len(received):
             self.found[-1] = replace(self.found[-1], acts_from=_acts_from(received[-1], mine[-1], theirs[-1]))
 
+    def _as_it_was(self, key: str, call: int, put_out: list[Array]) -> Any:
+        """Return what a call returned when nothing was planted, with what was recorded in it."""
+        shape = self.shapes[key, call]
+        made = self._handed_on([put_out[i] for i in shape.kept], shape.sizes)
+        return rebuild(shape.tree, _is_place, iter(made))
+
     def _handed_on(self, put_out: list[Array], own_shapes: Sequence[tuple[int, ...]]) -> list[Any]:
-        return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=False)]
+        return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=True)]
 
     def _note(
         self, key: str, call: int, role: str, mine: list[Array], theirs: list[Array],
@@ -362,6 +392,14 @@ class _Forced:
                 difference = compare(one.reshape(reference.shape), reference, self.model.precision, detail=False)
             seen = picture(one, reference) if self.pictures and role == RETURNED and index == call == 0 else None
             self.found.append(TapDifference(key, call, role, index, difference, cap, seen))
+
+
+def _exchangeable(outputs: Sequence[Any], put_out: Sequence[Array]) -> list[int]:
+    """Return the places of outputs that a recorded one can stand for: all, or those that fit where there are more."""
+    places = range(min(len(outputs), len(put_out)))
+    if len(outputs) == len(put_out):
+        return list(places)
+    return [i for i in places if _fitted(put_out[i], tuple(outputs[i].shape)).shape == tuple(outputs[i].shape)]
 
 
 def _broadcast(one: Array, other: Array) -> tuple[Array, Array]:
