@@ -1,11 +1,11 @@
-# make verify | test | test-slow | sight | fuzz | survive | scale | train | zoo | docs | bench | gpu | gpu-bundle | gpu-check | lint | types.
+# make verify | test | test-slow | sight | fuzz | survive | scale | train | zoo | wild | docs | bench | gpu | gpu-bundle | gpu-check | lint | types.
 # Each makes the environment first, if it is not there; gpu-check takes the Python that it is given.
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight fuzz survive scale train zoo docs bench gpu gpu-bundle gpu-check lint types all
+.PHONY: verify test test-slow sight fuzz survive scale train zoo wild docs bench gpu gpu-bundle gpu-check lint types all
 all: lint types docs test
 
 $(READY): pyproject.toml constraints.txt
@@ -44,6 +44,12 @@ scale: $(READY)
 zoo: $(READY)
 	$(BIN)/python -m parity_tests.evidence.zoo build/zoo
 	$(BIN)/python -m tests.layer_table build/zoo
+
+# Three quarters of an hour: models of other people's packages, a thousand faults planted into them; `make wild QUICK=1`:
+# ten of them in three minutes, verdicts alone.
+wild: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r parity_tests/wild/requirements.txt
+	$(BIN)/python -W ignore -m parity_tests.wild
 
 docs: $(READY)
 	$(BIN)/mkdocs build --quiet --strict

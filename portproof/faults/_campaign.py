@@ -33,7 +33,7 @@ from portproof.sides._sides import Sides, Watch
 from portproof.sides._tasks import Tasks
 from portproof.sides._wire import pack, unpack
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _CHUNK = 12
 
 
@@ -107,13 +107,13 @@ class FaultReport:
 
     @property
     def missed(self) -> list[Planted]:
-        """Effective groups in which nothing was named."""
-        return [planted for planted in self.effective if not planted.answer.named]
+        """Effective groups of which nothing was seen."""
+        return [planted for planted in self.effective if not planted.answer.seen]
 
     @property
     def survivors(self) -> list[Planted]:
-        """Groups without effect in which nothing was named; each carries its explanation."""
-        return [p for p in self.planted if not p.answer.effective and not p.answer.named]
+        """Groups without effect of which nothing was seen; each carries its explanation."""
+        return [p for p in self.planted if not p.answer.effective and not p.answer.seen]
 
     def precision_and_recall(self) -> tuple[float, float]:
         """Return the share of named modules that were planted, and of planted modules that were named."""

@@ -37,23 +37,23 @@ def print_faults(report: FaultReport, console: Console) -> None:
     for planted in report.missed:
         title = f"{planted.answer.title} ({planted.side}, seed {planted.seed})"
         console.print(Text(f"MISSED: {title} moved '{planted.answer.tap}'", style="bold red"))
-    for planted in (p for p in report.effective if p.answer.named and not p.answer.exact):
-        named = ", ".join(f"'{module}'" for module in sorted(planted.answer.named))
+    for planted in (p for p in report.effective if p.answer.seen and not p.answer.exact):
+        named = ", ".join(f"'{module}'" for module in sorted(planted.answer.named)) or "no module named"
         console.print(Text(f"located elsewhere: {planted.answer.title} ({planted.side}): {named}", style="yellow"))
     reasons: dict[str, list[Planted]] = defaultdict(list)
     for planted in report.survivors:
         reasons[planted.answer.faults[0].kind].append(planted)
     if reasons:
-        console.print(Text(f"\nwithout effect on any tap, so invisible ({len(report.survivors)})", style="bold"))
+        console.print(Text(f"\nwithout effect on any output, so invisible ({len(report.survivors)})", style="bold"))
     for kind, listed in reasons.items():
         where = ", ".join(listed[0].answer.faults[0].modules)
         console.print(f"  {len(listed)} x {kind}, as in '{where}': {listed[0].answer.why[0]}")
-    unfelt = [p for p in report.planted if not p.answer.effective and p.answer.named]
+    unfelt = [p for p in report.planted if not p.answer.effective and p.answer.seen]
     if unfelt:
-        console.print(f"named though no tap moved, by their settings or by louder inputs: {len(unfelt)}")
+        console.print(f"seen though no output moved by so much, by their settings say: {len(unfelt)}")
 
 
 def _counts(listed: tuple[Planted, ...] | list[Planted]) -> list[str]:
     effective = [planted for planted in listed if planted.answer.effective]
-    caught = sum(bool(planted.answer.named) for planted in effective)
+    caught = sum(planted.answer.seen for planted in effective)
     return [f"{n:,}" for n in (len(listed), len(effective), caught, sum(p.answer.exact for p in effective))]

@@ -52,10 +52,10 @@ def sight(replayed: Replayed, looked: Looked, weights: str) -> Sight:
     effective = [answer for answer in answers if answer.effective]
     return Sight(
         planted=len(effective),
-        caught=sum(bool(answer.named) for answer in effective),
+        caught=sum(answer.seen for answer in effective),
         located=sum(answer.exact for answer in effective),
-        missed=tuple(answer.title for answer in effective if not answer.named),
-        without_effect=tuple(f"{a.title}: {'; '.join(a.why)}" for a in answers if not a.effective and not a.named),
+        missed=tuple(answer.title for answer in effective if not answer.seen),
+        without_effect=tuple(f"{a.title}: {'; '.join(a.why)}" for a in answers if not a.effective and not a.seen),
         weights=weights,
         faults=tuple(
             PlantedFault(a.title, tuple(sorted(a.planted)), tuple(sorted(a.named)), a.effective) for a in answers
@@ -82,6 +82,7 @@ class Answer:
         faults: what was planted.
         planted: where, by torch's paths.
         modules: in a group, where those faults are that have an effect by themselves; else the same.
+        seen: whether the outputs differ, or a module was named by its settings.
         named: the modules that the check named.
         effective, tap, ulp: see :class:`portproof.faults._effect.Effect`.
         why: explains a group without effect.
@@ -90,6 +91,7 @@ class Answer:
     faults: tuple[Fault, ...]
     planted: frozenset[str]
     modules: frozenset[str]
+    seen: bool
     named: frozenset[str]
     effective: bool
     tap: str
@@ -134,13 +136,16 @@ def read(replayed: Replayed, outputs: ModuleFloors, answer: Shown) -> Answer:
     _, culprits = judge_modules(found, replayed.floors, settings=settings)
     kept, _ = settle_accepted(replay.accepted, culprits, found)
     culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
-    if not any(outputs.is_divergent(entry, "float64") for entry in answer.outputs):
+    differ = any(outputs.is_divergent(entry, "float64") for entry in answer.outputs)
+    if not differ:
         culprits = [culprit for culprit in culprits if culprit.kind == "setting"]
+    named = frozenset(culprit.module for culprit in culprits) - replayed.absolved
     return Answer(
         faults=answer.faults,
         planted=frozenset(answer.planted),
         modules=frozenset(answer.modules),
-        named=frozenset(culprit.module for culprit in culprits) - replayed.absolved,
+        seen=differ or bool(named),
+        named=named,
         why=answer.why,
         effective=answer.effect.effective,
         tap=answer.effect.tap,
