@@ -100,7 +100,8 @@ def test_a_summary_for_ci_names_culprits_and_hops(broken: Report, tmp_path: Path
     text = (tmp_path / "out.md").read_text(encoding="utf-8")
     assert text.startswith("## ❌ mlp: divergent")
     assert "- **`1`** computes: on the same input" in text
-    assert "| Paddle dygraph float32 | ❌ divergent |" in text
+    assert "| torch float64 (oracle) to Paddle float64 | ❌ divergent |" in text
+    assert "| Paddle dygraph float32 | ✅ equivalent |" in text  # it rounds its own function as it should
 
 
 def test_junit_has_a_case_a_hop_and_fails_those_that_do_not_hold(broken: Report, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ _DIFFERENCE = Difference(3, 0.5, math.inf, 1.0, 2.0, 3.0, None, 1.0, 0.0, "NaN a
         ([[Fault("dropped", ("a", "b"))]], list[list[Fault]]),
         (Effect(True, "a", None), Effect),
         (
-            Answer((Fault("k", ("m",)),), *(frozenset(names) for names in ("ab", "a", "")), True, "t", 2.0, ("why",)),
+            Answer((Fault("k", ("m",)),), frozenset("ab"), frozenset("a"), True, frozenset(), True, "t", 2.0, ("why",)),
             Answer,
         ),
         ({1: "one"}, dict[int, str]),
