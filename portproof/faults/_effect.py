@@ -1,8 +1,8 @@
 """Whether a planted fault had any effect at all: decided on the planted side alone, and without the comparison.
 
-The outputs of the clean and the faulty float64 run of one side are held side by side, in units in the last place of
-each single element: what reaches no output is no fault of the function. Nothing here is imported from the code whose
-sight is being measured.
+The outputs of the clean and the faulty float64 run of one side are held side by side, in units in the last place of the
+largest element of a row: what reaches no output is no fault of the function. Nothing here is imported from the code
+whose sight is being measured.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from portproof.frameworks._model import Model, wrapped_forwards
 #: Not from ``_numbers``: a fault's effect is decided without the comparison.
 Array = np.ndarray[Any, Any]
 
-#: Units in the last place of an element beyond which a fault is effective.
+#: Units in the last place of a row's largest element beyond which a fault is effective.
 EFFECTIVE_ULP = 1000.0
 
 _PLACE = object()
@@ -133,7 +133,11 @@ def _same(one: list[Array], two: list[Array]) -> bool:
 
 
 def _ulps(found: list[Array], clean: list[Array]) -> float | None:
-    """Return the largest distance in ULP of the larger element, None where it cannot be counted."""
+    """Return the largest distance in ULP of the row's largest element, None where it cannot be counted.
+
+    Of the row's and not its own: an element near zero moves by thousands of its own where terms are only added in
+    another order, as in the mean of a map that is shifted by a pixel.
+    """
     if len(found) != len(clean):
         return None
     most = 0.0
@@ -147,9 +151,10 @@ def _ulps(found: list[Array], clean: list[Array]) -> float | None:
         finite = np.isfinite(two)
         if not np.array_equal(finite, np.isfinite(one)):
             return None
-        one, two = one[finite], two[finite]
-        apart = one != two
-        if apart.any():
-            unit = np.spacing(np.maximum(np.abs(one[apart]), np.abs(two[apart])))
-            most = max(most, float((np.abs(one[apart] - two[apart]) / unit).max()))
+        if not finite.any():
+            continue
+        one, two = np.where(finite, one, 0), np.where(finite, two, 0)
+        within = tuple(range(1, one.ndim))
+        largest = np.maximum(np.abs(one), np.abs(two)).max(axis=within, keepdims=True)
+        most = max(most, float((np.abs(one - two) / np.spacing(largest)).max()))
     return most
