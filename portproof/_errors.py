@@ -97,10 +97,10 @@ def require_memory(error: BaseException) -> None:
 _NO_KERNEL = re.compile(r"kernel `(?P<paddle>\w+)` is not registered|\"(?P<torch>\w+)\" not implemented for 'Double'")
 
 
-def require_kernel(error: BaseException, side: str) -> None:
+def require_kernel(error: BaseException, side: str, precision: str) -> None:
     """Raise :class:`Unavailable` where a float64 run ended for want of a kernel: that is no word about a model."""
     found = _NO_KERNEL.search(str(error))
-    if found is not None:
+    if found is not None and precision == "float64":
         name = found["paddle"] or found["torch"]
         raise Unavailable(f"{side} has no float64 kernel of '{name}', so there is nothing to judge by.") from error
 

@@ -13,7 +13,7 @@ import json
 import os
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -101,15 +101,8 @@ def judged(module: ModuleType, variable: str, *, faults: int) -> Row:
     row = Row(located.port.name, lines, report.verdict, said, organised, lifted, time.monotonic() - begun)
     if not report or not faults:
         return row
-    planted = plant_faults(located, FaultOptions(count=faults, groups=0, seeds=1), lambda *_: None)
-    precision, recall = planted.precision_and_recall()
-    effective = planted.effective
-    return Row(
-        **{
-            **asdict(row), "effective": len(effective), "caught": len(effective) - len(planted.missed),
-            "located": sum(p.answer.exact for p in effective), "precision": precision, "recall": recall,
-        }
-    )  # fmt: skip
+    found = plant_faults(located, FaultOptions(count=faults, groups=0, seeds=1), lambda *_: None).to_json()
+    return replace(row, **{what: found[what] for what in ("effective", "caught", "located", "precision", "recall")})
 
 
 def main() -> int:
@@ -132,7 +125,11 @@ def main() -> int:
             )  # fmt: skip
     wrong = [row for row in rows if not row.right]
     effective, caught = sum(row.effective for row in rows), sum(row.caught for row in rows)
-    print(f"\n{len(rows) - len(wrong)} of {len(rows)} right")
+    untuned = [row for row in rows if row.name not in TUNED]
+    said = f"{len(rows) - len(wrong)} of {len(rows)} right"
+    if untuned:
+        said += f"; of the {len(untuned)} that the engine was not mended on, {sum(row.right for row in untuned)}"
+    print(f"\n{said}")
     if effective:
         share = [
             sum(getattr(row, what) * row.effective for row in rows) / effective for what in ("precision", "recall")

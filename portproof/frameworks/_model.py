@@ -128,8 +128,7 @@ class Model:
             require_memory(error)
             if is_own(error):
                 raise
-            if self.precision == "float64":
-                require_kernel(error, self.framework.side)
+            require_kernel(error, self.framework.side, self.precision)
             where = running[-1] if running else ""
             raise ModelRaised(self.framework.side, where, one_line(error)) from error
 

@@ -114,8 +114,7 @@ class Learner:
                 losses = self.training.step(*args, self.framework.to_tensor(labels), **kwargs)
         except Exception as error:
             require_memory(error)
-            if self.model.precision == "float64":
-                require_kernel(error, self.side)
+            require_kernel(error, self.side, self.model.precision)
             raise ModelRaised(self.side, "", f"in a training step: {one_line(error)}") from error
         self.steps += 1
         return {name: float(self.framework.to_array(value)) for name, value in losses.items()}, outputs
@@ -147,8 +146,7 @@ class Learner:
             return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
             require_memory(error)
-            if self.model.precision == "float64":
-                require_kernel(error, self.side)
+            require_kernel(error, self.side, self.model.precision)
             raise ModelRaised(self.side, "", f"in training mode: {one_line(error)}") from error
 
     def predict(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
