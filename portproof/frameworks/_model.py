@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -184,6 +185,31 @@ def whole_layers(model: Model) -> list[tuple[str, Any]]:
         kept.append((path, module))
         inside = f"{path}." if is_whole(model.framework.layer(module)) else ""
     return kept
+
+
+def written_at(model: Model, path: str) -> tuple[str, int, str] | None:
+    """Return file, line and class of a module, or of the nearest around it whose class no framework brought.
+
+    Args:
+        model: the model.
+        path: of the module.
+
+    Returns:
+        None where the framework brought them all, or where the code is in no file.
+    """
+    modules = dict(model.framework.all_modules(model.root))
+    while True:
+        kind = type(modules[path]) if path in modules else None
+        if kind is not None and not f"{kind.__module__}.".startswith(f"{model.framework.side}.nn."):
+            own = inspect.unwrap(kind.forward) if "forward" in kind.__dict__ else kind
+            try:
+                file, (_, line) = inspect.getsourcefile(kind), inspect.getsourcelines(own)
+            except (OSError, TypeError):  # made in a prompt, or compiled
+                return None
+            return (file, max(line, 1), kind.__name__) if file else None
+        if not path:
+            return None
+        path = path.rpartition(".")[0]
 
 
 def unknown_module(side: str, path: str, known: list[str]) -> str:

@@ -23,9 +23,8 @@ class Setting:
 
     Attributes:
         name: torch's, used in messages.
-        paddle: Paddle's attribute; "" where only torch can be asked.
-        form: ``plain``; ``sizes`` (one number an axis); ``negated`` (Paddle stores the opposite); ``complement``
-            (Paddle stores one minus it).
+        paddle: Paddle's attribute, or several of which a layer has one; "" where only torch can be asked.
+        form: how its values are told: see ``_FORMS``.
         training: whether it acts in training only.
         fixed: what torch always does, where it has no such attribute.
         paddle_fixed: the same for Paddle.
@@ -40,39 +39,66 @@ class Setting:
     paddle_fixed: Any = None
     cut: bool = False
 
+    def attribute(self, module: object) -> str:
+        """Return the name of Paddle's attribute that a layer has."""
+        names = self.paddle.split()
+        return next((name for name in names if hasattr(module, name)), names[0] if names else "")
 
-_SIZES = tuple(Setting(name, f"_{name}", "sizes") for name in ("kernel_size", "stride", "dilation"))
-_LAYOUT = Setting("layout", "_data_format", "layout", fixed="channels first")
+
+def _same_names(*names: str, below: str = "") -> tuple[Setting, ...]:
+    """Return settings that both frameworks store under one name; ``below``: what stands before Paddle's."""
+    return tuple(Setting(name, f"{below}{name}") for name in names)
+
+
+_LAYOUT = Setting("layout", "_data_format data_format", "layout", fixed="channels first")
+_OUTPUT_SIZE = Setting("output_size", "_output_size output_size", "sizes")
+_INDICES = Setting("return_indices", "_return_mask return_mask")
 _CONV = (
-    *_SIZES,
-    Setting("padding", "_updated_padding", "sizes"),
+    *(Setting(name, f"_{name}", "sizes") for name in ("kernel_size", "stride", "dilation")),
+    Setting("padding", "_updated_padding _padding", "sizes"),
     Setting("groups", "_groups"),
     Setting("padding_mode", "_padding_mode"),
     _LAYOUT,
 )
 _POOL = (
-    Setting("kernel_size", "ksize", "sizes"),
+    Setting("kernel_size", "ksize kernel_size", "sizes"),
     Setting("stride", "stride", "sizes"),
-    Setting("padding", "padding", "sizes"),
-    Setting("ceil_mode", "ceil_mode"),
-    Setting("layout", "data_format", "layout", fixed="channels first"),
+    Setting("padding", "padding", "sizes", fixed=0),
+    _LAYOUT,
 )
+_CEIL = Setting("ceil_mode", "ceil_mode")
 _EPS = Setting("eps", "_epsilon")
 _TRAINING = Setting("training", "training")
-_BATCH_NORM = (_EPS, Setting("momentum", "_momentum", "complement", training=True), _TRAINING, _LAYOUT)
-_DROPOUT = (Setting("p", "p", training=True), Setting("mode", "mode", fixed="upscale_in_train"), _TRAINING)
+_BATCH_NORM = (
+    _EPS,
+    Setting("momentum", "_momentum", "complement", training=True),
+    _TRAINING,
+    Setting("layout", "_data_format _data_layout", "layout", fixed="channels first"),
+)
+_RATE = (Setting("p", "p", training=True), _TRAINING)
 
 _ND = {
     "Conv{n}d": _CONV,
-    "ConvTranspose{n}d": _CONV,
-    "MaxPool{n}d": _POOL,
-    "AvgPool{n}d": (*_POOL, Setting("count_include_pad", "exclusive", "negated")),
-    "AdaptiveAvgPool{n}d": (Setting("output_size", "_output_size", "sizes"),),
-    "AdaptiveMaxPool{n}d": (Setting("output_size", "_output_size", "sizes"),),
+    "ConvTranspose{n}d": (*_CONV, Setting("output_padding", "output_padding", "sizes")),
+    "MaxPool{n}d": (*_POOL, _CEIL, _INDICES, Setting("dilation", "", "sizes", paddle_fixed=1)),
+    "AvgPool{n}d": (
+        *_POOL,
+        _CEIL,
+        Setting("count_include_pad", "exclusive", "negated"),
+        Setting("divisor_override", "divisor"),
+    ),
+    "LPPool{n}d": (*_POOL, _CEIL, Setting("norm_type", "norm_type")),
+    "MaxUnpool{n}d": _POOL,
+    "FractionalMaxPool{n}d": (Setting("kernel_size", "_kernel_size", "sizes"), _OUTPUT_SIZE, _INDICES),
+    "AdaptiveAvgPool{n}d": (_OUTPUT_SIZE, _LAYOUT),
+    "AdaptiveMaxPool{n}d": (_OUTPUT_SIZE, _INDICES),
     "BatchNorm{n}d": _BATCH_NORM,
-    "InstanceNorm{n}d": (_EPS,),
-    "Dropout{n}d": (Setting("p", "p", training=True), _TRAINING),
-}
+    "InstanceNorm{n}d": (_EPS, _LAYOUT),
+    "Dropout{n}d": (*_RATE, Setting("layout", "data_format", "layout", training=True, fixed="channels first")),
+    **{f"{kind}Pad{{n}}d": (Setting("padding", "padding", "sizes"), _LAYOUT)
+       for kind in ("Circular", "Reflection", "Replication", "Zero")},
+    "ConstantPad{n}d": (Setting("padding", "padding", "sizes"), Setting("value", "value"), _LAYOUT),
+}  # fmt: skip
 
 _RECURRENT = (
     Setting("batch_first", "time_major", "negated", cut=True),
@@ -81,35 +107,106 @@ _RECURRENT = (
 _ATTENTION = (
     Setting("num_heads", "num_heads"),
     Setting("batch_first", "", paddle_fixed=True, cut=True),
+    Setting("add_zero_attn", "", paddle_fixed=False),
     Setting("dropout", "dropout", training=True),
 )
+_TRANSFORMER = (Setting("norm_first", "normalize_before"), Setting("activation", "activation", "name"))
+_WINDOWS = tuple(Setting(name, f"{name}s", "sizes") for name in ("kernel_size", "dilation", "padding", "stride"))
+_RESIZED = (
+    Setting("size", "size", "sizes"),
+    Setting("scale_factor", "scale_factor", "sizes"),
+    Setting("layout", "data_format", "layout", fixed="channels first"),
+)
+_DIM = Setting("dim", "_axis axis")
+_REDUCTION = Setting("reduction", "reduction _reduction")
+_LOSS_EPS = Setting("eps", "epsilon _epsilon")
+_MARGIN = Setting("margin", "margin")
+
+#: Losses, and what they have beside a reduction.
+_LOSSES: dict[str, tuple[Setting, ...]] = {
+    "BCELoss": (),
+    "BCEWithLogitsLoss": (),
+    "CTCLoss": _same_names("blank", "zero_infinity"),
+    "CosineEmbeddingLoss": (_MARGIN,),
+    "CrossEntropyLoss": _same_names("ignore_index", "label_smoothing"),
+    "GaussianNLLLoss": (Setting("full", "full"), _LOSS_EPS),
+    "HingeEmbeddingLoss": (_MARGIN,),
+    "HuberLoss": (Setting("delta", "delta"),),
+    "KLDivLoss": _same_names("log_target"),
+    "L1Loss": (),
+    "MSELoss": (),
+    "MarginRankingLoss": (_MARGIN,),
+    "MultiLabelMarginLoss": (),
+    "MultiLabelSoftMarginLoss": (),
+    "MultiMarginLoss": (Setting("p", "p"), _MARGIN),
+    "NLLLoss": _same_names("ignore_index", below="_"),
+    "PoissonNLLLoss": (*_same_names("log_input", "full", below="_"), _LOSS_EPS),
+    "SmoothL1Loss": (Setting("beta", "delta"),),
+    "SoftMarginLoss": (),
+    "TripletMarginLoss": (*_same_names("margin", "p", "swap"), _LOSS_EPS),
+    "TripletMarginWithDistanceLoss": _same_names("margin", "swap"),
+}
 
 #: Layer type, by torch's name, to its settings.
 SETTINGS: dict[str, tuple[Setting, ...]] = {
     **{name.format(n=n): settings for name, settings in _ND.items() for n in (1, 2, 3)},
+    **{name: (_REDUCTION, *settings) for name, settings in _LOSSES.items()},
     "SyncBatchNorm": _BATCH_NORM,
-    "BatchNorm": (*_BATCH_NORM[:-1], Setting("layout", "_data_layout", "layout", fixed="channels first")),
-    "Dropout": _DROPOUT,
-    "AlphaDropout": (Setting("p", "p", training=True), _TRAINING),
-    "LayerNorm": (_EPS,),
-    "GroupNorm": (_EPS, Setting("num_groups", "_num_groups")),
-    "LeakyReLU": (Setting("negative_slope", "_negative_slope"),),
-    "ELU": (Setting("alpha", "_alpha"),),
+    "BatchNorm": _BATCH_NORM,
+    "Dropout": (*_RATE, Setting("mode", "mode", fixed="upscale_in_train"), Setting("axis", "axis", training=True)),
+    "AlphaDropout": _RATE,
+    "FeatureAlphaDropout": _RATE,
+    "LayerNorm": (_EPS, Setting("normalized_shape", "_normalized_shape", "shape")),
+    "GroupNorm": (_EPS, Setting("num_groups", "_num_groups"), _LAYOUT),
+    "LocalResponseNorm": (*_same_names("size", "alpha", "beta", "k"), _LAYOUT),
+    "PReLU": (_LAYOUT,),
+    "LeakyReLU": _same_names("negative_slope", below="_"),
+    "RReLU": _same_names("lower", "upper", below="_"),
+    "ELU": _same_names("alpha", below="_"),
+    "CELU": _same_names("alpha", below="_"),
+    "SELU": (
+        Setting("scale", "_scale", fixed=1.0507009873554804934193349852946),
+        Setting("alpha", "_alpha", fixed=1.6732632423543772848170429916717),
+    ),
+    "GELU": (Setting("approximate", "_approximate", "approximate"),),
+    "GLU": (_DIM,),
+    "Hardshrink": (Setting("lambd", "_threshold"),),
+    "Softshrink": (Setting("lambd", "_threshold"),),
     "Hardsigmoid": (Setting("slope", "slope", fixed=1 / 6, paddle_fixed=0.1666667),),
-    "CELU": (Setting("alpha", "_alpha"),),
-    "Softplus": (Setting("beta", "_beta"), Setting("threshold", "_threshold")),
+    "Softplus": _same_names("beta", "threshold", below="_"),
     "Hardtanh": (Setting("min_val", "_min"), Setting("max_val", "_max")),
-    "Softmax": (Setting("dim", "_axis"),),
-    "LogSoftmax": (Setting("dim", "_axis"),),
+    "Softmax": (_DIM,),
+    "LogSoftmax": (_DIM,),
     "Flatten": (Setting("start_dim", "start_axis"), Setting("end_dim", "stop_axis")),
-    "Embedding": (Setting("padding_idx", "_padding_idx"),),
+    "Unflatten": (_DIM, Setting("unflattened_size", "shape", "shape")),
+    "Fold": (*_WINDOWS, Setting("output_size", "output_sizes", "sizes")),
+    "Unfold": _WINDOWS,
+    "PixelShuffle": (*_same_names("upscale_factor", below="_"), _LAYOUT),
+    "PixelUnshuffle": (*_same_names("downscale_factor", below="_"), _LAYOUT),
+    "ChannelShuffle": (*_same_names("groups", below="_"), _LAYOUT),
+    "Upsample": (
+        *_RESIZED,
+        Setting("mode", "mode"),
+        Setting("align_corners", "align_corners", "flag"),
+        Setting("align_mode", "align_mode", fixed=0),
+    ),
+    "UpsamplingBilinear2d": _RESIZED,
+    "UpsamplingNearest2d": _RESIZED,
+    "CosineSimilarity": (_DIM, Setting("eps", "_eps")),
+    "PairwiseDistance": (Setting("norm", "p"), Setting("keepdim", "keepdim"), _LOSS_EPS),
+    "Embedding": (
+        Setting("padding_idx", "_padding_idx", "index"),
+        *_same_names("max_norm", below="_"),
+        Setting("scale_grad_by_freq", "_scale_grad_by_freq", training=True),
+    ),
     "LSTM": _RECURRENT,
     "GRU": _RECURRENT,
-    "RNN": (*_RECURRENT, Setting("nonlinearity", "activation")),
+    "RNN": (*_RECURRENT, Setting("nonlinearity", "activation mode", "nonlinearity")),
     "RNNCell": (Setting("nonlinearity", "activation"),),
     "MultiheadAttention": _ATTENTION,
-    **{f"Transformer{part}Layer": (Setting("norm_first", "normalize_before"),) for part in ("Encoder", "Decoder")},
-}
+    "TransformerEncoderLayer": _TRANSFORMER,
+    "TransformerDecoderLayer": _TRANSFORMER,
+}  # fmt: skip
 
 
 def read_settings(side: str, layer: str, module: object) -> dict[str, Any]:
@@ -125,7 +222,9 @@ def read_settings(side: str, layer: str, module: object) -> dict[str, Any]:
         if side == "torch":
             value = getattr(module, setting.name, setting.fixed)
         else:
-            value = getattr(module, setting.paddle, setting.paddle_fixed)
+            value = getattr(module, setting.attribute(module), setting.paddle_fixed)
+            if setting.name == "padding" and getattr(module, "_padding_algorithm", "") == "SAME":
+                value = "same"
         found[setting.name] = _FORMS[setting.form](value, side, layer)
     if found.get("stride") is None and "kernel_size" in found:
         found["stride"] = found["kernel_size"]  # both frameworks: a pool's default
@@ -135,7 +234,7 @@ def read_settings(side: str, layer: str, module: object) -> dict[str, Any]:
 def write_setting(side: str, layer: str, module: object, name: str, value: Any) -> Callable[[], None]:
     """Change one setting of a module; returns what undoes it."""
     setting = next(setting for setting in SETTINGS[layer] if setting.name == name)
-    attribute = name if side == "torch" else setting.paddle
+    attribute = name if side == "torch" else setting.attribute(module)
     before = getattr(module, attribute)
     if side == "paddle" and setting.form == "negated":
         value = not value
@@ -179,11 +278,20 @@ def compare_settings(key: str, torch: tuple[str, Settings], paddle: tuple[str, S
     different: list[SettingDifference] = []
     for setting in SETTINGS.get(torch[0], ()):
         one, two = torch[1].get(setting.name), paddle[1].get(setting.name)
-        if one == two or (setting.name == "count_include_pad" and not padded):
+        if _same(one, two) or (setting.name == "count_include_pad" and not padded):
             continue
         text = f"{setting.name} is {_say(one)} in torch and {_say(two)} in Paddle"
         different.append(SettingDifference(key, text, setting.training, setting.cut))
     return different
+
+
+def _same(one: Any, two: Any) -> bool:
+    """Whether two values are one setting: a number for every axis may be written once."""
+    if isinstance(one, (list, tuple)) or isinstance(two, (list, tuple)):
+        one, two = _numbers(one), _numbers(two)
+        size = max(len(one), len(two))
+        one, two = (list(v) * size if len(v) == 1 else list(v) for v in (one, two))
+    return bool(one == two)
 
 
 def _numbers(value: Any) -> list[Any]:
@@ -197,15 +305,27 @@ def _say(value: Any) -> str:
 
 
 def _sizes(value: Any, side: str, layer: str) -> Any:
-    """Return one number an axis; a text ("same") stays."""
-    if value is None or isinstance(value, str):
-        return value
+    """Return one number an axis, or two where an axis is padded unevenly; a text ("same") stays."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return {"valid": [0]}.get(value.lower(), value.lower())
     found = re.search(r"(\d)d$", layer)
     axes = int(found[1]) if found else 1
-    numbers = [int(number) for number in value] if isinstance(value, (list, tuple)) else [int(value)] * axes
+    listed = isinstance(value, (list, tuple)) or hasattr(value, "tolist")
+    numbers = [_number(number) for number in _flat(value)] if listed else [_number(value)]
     if len(numbers) == 2 * axes and numbers[::2] == numbers[1::2]:  # Paddle's begin and end of each axis
         numbers = numbers[::2]
     return numbers * axes if len(numbers) == 1 else numbers
+
+
+def _flat(value: Any) -> list[Any]:
+    value = value.tolist() if hasattr(value, "tolist") else value
+    return [n for each in value for n in _flat(each)] if isinstance(value, (list, tuple)) else [value]
+
+
+def _number(value: Any) -> Any:
+    return int(value) if value is not None and float(value) == int(value) else value
 
 
 def _complement(value: Any, side: str, layer: str) -> Any:
@@ -222,12 +342,28 @@ def _plain(value: Any, side: str, layer: str) -> Any:
     return value if isinstance(value, (bool, int, float, str, type(None))) else str(value)
 
 
+def _index(value: Any, side: str, layer: str) -> Any:
+    """Return a row of a table; Paddle stores -1 for none."""
+    return None if value is None or value < 0 else int(value)
+
+
+def _name(value: Any, side: str, layer: str) -> Any:
+    """Return the name of a function, or of a module that stands for one."""
+    return value if isinstance(value, str) else getattr(value, "__name__", type(value).__name__.lower())
+
+
 _FORMS: dict[str, Callable[[Any, str, str], Any]] = {
     "plain": _plain,
-    "sizes": _sizes,
+    "sizes": _sizes,  # one number an axis
+    "shape": lambda value, side, layer: "x".join(map(str, value if isinstance(value, (list, tuple)) else [value])),
     "layout": _layout,
-    "complement": _complement,
+    "complement": _complement,  # Paddle stores one minus it
     "negated": lambda value, side, layer: value if side == "torch" or value is None else not value,
+    "flag": lambda value, side, layer: bool(value),
+    "approximate": lambda value, side, layer: value if isinstance(value, str) else "tanh" if value else "none",
+    "index": _index,
+    "name": _name,
+    "nonlinearity": lambda value, side, layer: str(value).lower().removeprefix("rnn_"),
 }
 
 

@@ -102,6 +102,22 @@ class Hop:
 
 
 @dataclass(frozen=True)
+class Source:
+    """Where a module's code stands.
+
+    Attributes:
+        side: ``"paddle"`` or ``"torch"``.
+        file, line: of its ``forward``, or of its class where that has none of its own.
+        name: of the class.
+    """
+
+    side: str
+    file: str
+    line: int
+    name: str
+
+
+@dataclass(frozen=True)
 class Culprit:
     """A place where a fault enters.
 
@@ -117,6 +133,8 @@ class Culprit:
         direction: ``forward`` or ``backward``.
         message: what differs, for people.
         ratio: in noise floors, None where it cannot be counted.
+        cause: the part of the message that says why, where that is known; culprits that share one are one finding.
+        sources: the code of the module on each side, or of the nearest around it that no framework brought.
     """
 
     side: str
@@ -125,6 +143,8 @@ class Culprit:
     direction: str
     message: str
     ratio: float | None = None
+    cause: str = ""
+    sources: tuple[Source, ...] = ()
 
 
 @dataclass(frozen=True)

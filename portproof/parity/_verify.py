@@ -21,6 +21,7 @@ from portproof.parity._options import Options
 from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, unmatched, what_was_lifted
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
+from portproof.parity._sources import with_sources
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
 from portproof.ports._port import Port
@@ -84,6 +85,8 @@ def _judge(sides: Sides, options: Options) -> Report:
         _judge_modules(sides, options.weights, rows, findings)
     else:
         _judge_models(sides, options, rows.quick() if options.quick else rows, findings)
+    findings.culprits = with_sources(sides, findings.culprits)
+    findings.latent = with_sources(sides, findings.latent)
     return findings.report(sides, batch, time.perf_counter() - begun)
 
 

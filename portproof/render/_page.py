@@ -57,7 +57,7 @@ def page(report: Report) -> str:
     return str(template.render(
         report=report, meaning=_MEANING[report.verdict], weights=", ".join(report.weights) or "no",
         inputs=_words.inputs_seen(report.inputs),
-        groups=_words.grouped(report.hops), between=_words.between, number=_words.number, place=_words.place,
+        groups=_words.grouped(report.hops), between=_words.between, number=_words.number, causes=_words.causes,
         advice=_words.ADVICE, anchors=_Anchors(anchors), wrong=wrong, modules=modules, leader=leader,
         follower=follower, multiple=f"{FLOOR_MULTIPLE:.0f}", classes=_graph.CLASSES,
         left_out=_words.left_out(report.ignored), versions=_words.versions(report.environment),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from portproof.judge._report import Hop, Report
-from portproof.render._words import ADVICE, between, grouped, number, place, versions
+from portproof.render._words import ADVICE, between, causes, grouped, number, place, versions
 
 _MARKS = {"identical": "✅", "equivalent": "✅", "divergent": "❌", "inconclusive": "❔", "unavailable": "⏸"}
 _SHOWN = 12
@@ -18,11 +18,19 @@ def _cell(text: str) -> str:
 def markdown(report: Report) -> str:
     """Return a summary: the verdict, the culprits and the hops."""
     lines = [f"## {_MARKS[report.verdict]} {report.port}: {report.verdict}", ""]
-    for culprit in report.culprits[:_SHOWN]:
-        lines.append(f"- **`{place(culprit)}`** {culprit.kind}: {_cell(culprit.message)}")
-        lines.append(f"  - what to do: {ADVICE[culprit.kind]}")
-    if len(report.culprits) > _SHOWN:
-        lines.append(f"- and {len(report.culprits) - _SHOWN} more")
+    found = causes(report, report.culprits)
+    for cause in found[:_SHOWN]:
+        lines.append(f"- **`{cause.title}`** {_cell(cause.told)}")
+        if len(cause.modules) > 1:
+            lines.append(f"  - {', '.join(f'`{module}`' for module in cause.modules)}")
+        lines += [f"  - `{source}`" for source in cause.sources]
+        lines.append(f"  - what to do: {ADVICE[cause.kind]}")
+    if len(found) > _SHOWN:
+        lines.append(f"- and {len(found) - _SHOWN} more")
+    for cause in causes(report, report.latent):
+        lines.append(f"- latent, reaches no output here: **`{cause.title}`** {_cell(cause.told)}")
+    if report.modules is not None and report.modules.organised:
+        lines += [f"- organised otherwise, the same function: {_cell(line)}" for line in report.modules.organised]
     lines += ["", "| hop | verdict | floors | worst |", "| --- | --- | ---: | --- |"]
     for heading, hops in grouped(report.hops):
         lines.append(f"| *{heading}* | | | |")

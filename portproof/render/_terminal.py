@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from portproof.judge._floor import FLOOR_MULTIPLE
-from portproof.judge._report import Culprit, Hop, Report
-from portproof.render._words import between, grouped, inputs_seen, left_out, number, place, told, versions
+from portproof.judge._report import Hop, Report
+from portproof.render._words import Cause, between, causes, grouped, inputs_seen, left_out, number, versions
 
 STYLE = {
     "identical": "green",
@@ -26,6 +26,8 @@ STYLE = {
 }
 #: Culprits that are printed; more say no more.
 _SHOWN = 24
+#: Modules of one finding that are named.
+_NAMED = 4
 
 
 def output() -> Console:
@@ -49,15 +51,16 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
             console.print(Text(f"  {hop.target}: {hop.reason}", style=STYLE[hop.verdict]))
     _print_modules(report, console)
     if report.culprits:
-        console.print(Text(f"\nculprits ({len(report.culprits)})", style="bold"))
-        if report.modules is not None and report.modules.first_divergence is not None:
-            console.print(
-                f"end to end, the first module that differs is '{report.modules.first_divergence or '(root)'}'"
-            )
-        for culprit in report.culprits[:_SHOWN]:
-            console.print(_culprit(culprit))
-        if len(report.culprits) > _SHOWN:
-            console.print(f"  and {len(report.culprits) - _SHOWN} more; --json has them all")
+        found = causes(report, report.culprits)
+        of = f", of {len(found)} cause{'s' if len(found) > 1 else ''}" if len(found) < len(report.culprits) else ""
+        count = f"{len(report.culprits)}{of}"
+        console.print(Text(f"\nculprits ({count})", style="bold"))
+        if report.modules is not None and report.modules.first_divergence:
+            console.print(f"end to end, the first module that differs is '{report.modules.first_divergence}'")
+        for cause in found[:_SHOWN]:
+            _print_cause(cause, console)
+        if len(found) > _SHOWN:
+            console.print(f"  and {len(found) - _SHOWN} more; --json has them all")
     for deviation in report.accepted:
         state = "STALE" if deviation.stale else f"found {deviation.found:.1e}, bound {deviation.bound:.1e}"
         console.print(f"accepted deviation in '{deviation.module}' ({state}): {deviation.reason}")
@@ -110,10 +113,12 @@ def _hops(hops: tuple[Hop, ...]) -> Table:
 def _print_modules(report: Report, console: Console) -> None:
     if report.modules is not None:
         modules = report.modules
-        farthest = f"'{modules.worst_module or '(root)'}' at {modules.worst_ratio or 0:.1f} floors"
+        healthy = (
+            f"the farthest healthy one is '{modules.worst_module or '(root)'}' at {modules.worst_ratio:.1f} floors"
+        )
         console.print(
             f"\nmodule by module on the other side's input: {modules.judged} tensors judged; "
-            f"the farthest healthy one is {farthest}"
+            f"{healthy if modules.worst_ratio else 'what is healthy agrees to the last bit'}"
         )
         for title, paths in (
             ("not paired, so unseen", modules.unseen),
@@ -127,8 +132,8 @@ def _print_modules(report: Report, console: Console) -> None:
             console.print(Text(f"  organised otherwise, and the same function ({wholes} agrees):", style="dim"))
             for line in modules.organised:
                 console.print(Text(f"    {line}", style="dim"))
-    for difference in report.latent:
-        console.print(Text(f"  latent, reaches no output here: {place(difference)} {told(difference)}", style="yellow"))
+    for latent in causes(report, report.latent):
+        console.print(Text(f"  latent, reaches no output here: {latent.title} {latent.told}", style="yellow"))
     if report.sight is not None:
         sight = report.sight
         console.print(
@@ -140,8 +145,14 @@ def _print_modules(report: Report, console: Console) -> None:
             console.print(Text(f"  without effect: {hidden}", style="dim"))
 
 
-def _culprit(culprit: Culprit) -> Text:
-    return Text.assemble("  ", (place(culprit), "bold red"), f"  {told(culprit)}")
+def _print_cause(cause: Cause, console: Console) -> None:
+    """Print one finding: the module or how many, what they do, which, and where the code is."""
+    console.print(Text.assemble("  ", (cause.title, "bold red"), f"  {cause.told}"))
+    if len(cause.modules) > 1:
+        more = f" and {len(cause.modules) - _NAMED} more" if len(cause.modules) > _NAMED else ""
+        console.print(Text(f"      {', '.join(m or '(root)' for m in cause.modules[:_NAMED])}{more}"))
+    for source in cause.sources:
+        console.print(Text(f"      {source}", style="dim"), soft_wrap=True)
 
 
 def _print_sources(report: Report, console: Console) -> None:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-from portproof.judge._report import Culprit, Hop
+from portproof.judge._report import Culprit, Hop, Report
+
+#: What differs between two modules that do one thing.
+_FIGURE = re.compile(r"\d[\d.e+-]*")
 
 #: What each kind of hop asks.
 QUESTIONS = {
@@ -67,6 +74,68 @@ def told(culprit: Culprit) -> str:
     """Say what a culprit does, and by how much where that can be counted."""
     ratio = f" ({number(culprit.ratio, '{:.0f}')} noise floors)" if culprit.ratio is not None else ""
     return f"{culprit.kind}: {culprit.message}{ratio}"
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Culprits that are one finding: of one type and cause, or of one class that does one thing.
+
+    Attributes:
+        title: the module, or how many of which type, for people.
+        told: what they do.
+        modules: their places; one has no list.
+        sources: side, and where its code stands, by side.
+        kind, direction: of the culprits.
+    """
+
+    title: str
+    told: str
+    modules: tuple[str, ...]
+    sources: tuple[str, ...]
+    kind: str
+    direction: str
+
+
+def causes(report: Report, culprits: Sequence[Culprit]) -> list[Cause]:
+    """Group a report's culprits, those first that stand for most; else in the order in which they were reached."""
+    layers = {detail.module: detail.layer for detail in report.details}
+    groups: dict[tuple[Any, ...], list[Culprit]] = {}
+    for culprit in culprits:
+        layer = layers.get(culprit.module, "")
+        does = culprit.cause or _FIGURE.sub("#", culprit.message.replace(f"{culprit.module}.", ""))
+        code = () if culprit.cause else culprit.sources
+        alike = (layer, code, does) if layer and (culprit.cause or code) else (culprit.module, culprit.message)
+        groups.setdefault((culprit.side, culprit.kind, culprit.direction, *alike), []).append(culprit)
+    return [_cause(group, layers) for group in sorted(groups.values(), key=len, reverse=True)]
+
+
+def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
+    first = group[0]
+    sources: dict[str, list[str]] = {}
+    for source in dict.fromkeys(source for culprit in group for source in culprit.sources):
+        sources.setdefault(source.side, []).append(f"{shortened(source.file)}:{source.line} ({source.name})")
+    code = tuple(
+        f"{side} {found[0]}{f' and {len(found) - 1} more' * (len(found) > 1)}" for side, found in sources.items()
+    )
+    if len(group) == 1:
+        return Cause(place(first), told(first), (first.module,), code, first.kind, first.direction)
+    does = first.cause or first.message
+    layer = layers[first.module]
+    kind = first.sources[0].name if layer == "Module" and first.sources else layer
+    title = f"{len(group)} \u00d7 {kind}{place(first).removeprefix(first.module or '(root)')}"
+    modules = tuple(culprit.module for culprit in group)
+    return Cause(title, f"{first.kind}: {does}", modules, code, first.kind, first.direction)
+
+
+def shortened(file: str) -> str:
+    """Return a path as people would say it: from where they are, or from where packages are installed."""
+    path = Path(file)
+    if path.is_relative_to(Path.cwd()):
+        return str(path.relative_to(Path.cwd()))
+    for marker in ("site-packages", "dist-packages"):
+        if marker in path.parts:
+            return str(Path(*path.parts[path.parts.index(marker) + 1 :]))
+    return file
 
 
 def inputs_seen(families: Sequence[str]) -> str:

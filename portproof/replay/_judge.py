@@ -161,7 +161,9 @@ def judge_modules(
     merged = [_with_settings(culprit, settings) for culprit in merged]
     named = {culprit.module for culprit in merged}
     hidden = [difference for difference in settings if difference.training and difference.key not in named]
-    merged += [Culprit("unknown", d.key, "setting", "forward", f"{d.text}; it acts in training") for d in hidden]
+    merged += [
+        Culprit("unknown", d.key, "setting", "forward", f"{d.text}; it acts in training", cause=d.text) for d in hidden
+    ]
     return Modules(len(found), worst_module, worst_ratio, tuple(unseen), tuple(sorted(blind))), merged
 
 
@@ -181,31 +183,38 @@ def _written_over(culprits: list[Culprit], wrote: Sequence[TapDifference], calle
 def _with_settings(culprit: Culprit, settings: Sequence[SettingDifference]) -> Culprit:
     """Add to a culprit what differs in how the two modules were built."""
     said = [difference.text for difference in settings if difference.key == culprit.module]
-    return replace(culprit, message=f"{culprit.message}; {', '.join(said)}") if said else culprit
+    if not said:
+        return culprit
+    cause = ", ".join(said)
+    return replace(
+        culprit, message=f"{culprit.message}; {cause}", cause="; ".join(filter(None, (culprit.cause, cause)))
+    )
 
 
 def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
     """Put one difference into words. ``called``: the modules that run; a list of modules is none, its owner is."""
-    difference = entry.difference
+    difference, why = entry.difference, entry.order
     number = value if math.isfinite(value) else None
     amount = difference.mismatch or f"differs by {difference.rms:.1e} of its scale"
     said = f"has {amount}" if amount.startswith(OTHER_SHAPE) else amount
     if not difference.mismatch and _LIKE_FLOAT32[0] < difference.rms < _LIKE_FLOAT32[1] and entry.role != LOUD:
         said = f"{amount}, about what float32 rounds: something in it may be computed in float32"
+    because = f"; {why}" if why else ""
     if OTHER_COUNT in amount or amount.endswith(SAME_SIZE):
         verb = "receives" if entry.role == RECEIVED else "returns"
-        return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}", number)
+        return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}{because}", number, why)
     if entry.role == RECEIVED:
         parent = owner(entry.key, called)
-        text = f"its part '{entry.key}' receives another input: {amount}"
-        return Culprit("unknown", parent, "wiring", "forward", text, number)
+        text = f"its part '{entry.key}' receives another input: {amount}{because}"
+        return Culprit("unknown", parent, "wiring", "forward", text, number, why)
     if (difference.mismatch or "").startswith("raised"):
         return Culprit("unknown", entry.key, "raises", "forward", f"on the other side's input it {amount}", number)
     if entry.role == LOUD:
         begin = "" if entry.acts_from is None else f", from an absolute value of {entry.acts_from:.3g} on"
         text = f"on an input {LOUDNESS:.0f} times as large its output {amount}{begin}"
         return Culprit("unknown", entry.key, "saturates", "forward", text, number)
-    return Culprit("unknown", entry.key, "computes", "forward", f"on the same input its output {said}", number)
+    text = f"on the same input its output {said}{because}"
+    return Culprit("unknown", entry.key, "computes", "forward", text, number, why)
 
 
 def owner(path: str, called: Set[str]) -> str:

@@ -195,11 +195,12 @@ class Replay:
         return culprits
 
     def _beside(self, culprit: Culprit) -> Culprit:
-        """Add to a culprit the parts of it that only one side has: they are often the reason."""
+        """Add to a culprit the parts of it that are a module on one side only: one that is left out is the reason."""
         inside = [path for path in self.pairs.unseen if not culprit.module or f"'{culprit.module}." in path]
-        if not inside or culprit.kind != "computes":
+        if not inside or culprit.kind != "computes" or culprit.cause:
             return culprit
-        return replace(culprit, message=f"{culprit.message}; without a partner: {', '.join(inside[:3])}")
+        text = "on the other side written as a function, or left out"
+        return replace(culprit, message=f"{culprit.message}; {text}: {', '.join(inside[:3])}")
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from portproof._tree import name_outputs, rebuild
 from portproof.frameworks._calls import exchanged, given, matched, named, parameters, returned
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Side
+from portproof.replay._reordered import reordered
 from portproof.replay._rounding import rounding_bound, term_by_term
 from portproof.replay._writes import Fed, write_back
 
@@ -61,6 +62,7 @@ class TapDifference:
         cap: how far float32 can honestly carry this tensor, where that is known (:mod:`portproof.replay._rounding`).
         picture: what it looks like, where that is asked for (:mod:`portproof._numbers`).
         acts_from: of a loud output with an element for each of its input: the smallest input at which the two differ.
+        order: in which order it holds the recorded values, in words; "" where it does not.
     """
 
     key: str
@@ -71,6 +73,7 @@ class TapDifference:
     cap: float | None = None
     picture: dict[str, Any] | None = None
     acts_from: float | None = None
+    order: str = ""
 
     @property
     def name(self) -> tuple[str, int, str, int]:
@@ -386,12 +389,20 @@ class _Forced:
                 difference = _NOTHING
             else:
                 difference = compare(one, reference, self.model.precision, detail=False)
+            order = self._order(role, difference, one, reference)
             if one.shape != reference.shape and one.size == reference.size:
                 said = replace(difference, mismatch=f"{difference.mismatch}{SAME_SIZE}")
-                self.found.append(TapDifference(key, call, role, index, said))
+                self.found.append(TapDifference(key, call, role, index, said, order=order))
                 difference = compare(one.reshape(reference.shape), reference, self.model.precision, detail=False)
             seen = picture(one, reference) if self.pictures and role == RETURNED and index == call == 0 else None
-            self.found.append(TapDifference(key, call, role, index, difference, cap, seen))
+            self.found.append(TapDifference(key, call, role, index, difference, cap, seen, order=order))
+
+    def _order(self, role: str, difference: Difference, one: Array, reference: Array) -> str:
+        """Say in which order a tensor that is far out holds the recorded values."""
+        near = difference.mismatch is None and difference.rms < EPSILON["float32"]
+        if near or role == LOUD or self.plain or self.model.precision != "float64":
+            return ""
+        return reordered(one, reference)
 
 
 def _exchangeable(outputs: Sequence[Any], put_out: Sequence[Array]) -> list[int]:

@@ -20,7 +20,7 @@ from portproof._machine import host
 from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._export import export
-from portproof.frameworks._model import whole_layers
+from portproof.frameworks._model import whole_layers, written_at
 from portproof.frameworks._settings import describe_module
 from portproof.ports._port import Port
 from portproof.ports._weightmap import to_json
@@ -66,6 +66,12 @@ class Tasks:
         model = self.place.model("float32")
         modules = tuple((path, *describe_module(model, module)) for path, module in whole_layers(model))
         return Description(tuple(model.entries()), modules)
+
+    def written_at(self, paths: Sequence[str]) -> dict[str, tuple[str, int, str]]:
+        """Return file, line and class of modules, as far as they can be told."""
+        model = self.place.model("float32")
+        found = {path: written_at(model, path) for path in paths}
+        return {path: at for path, at in found.items() if at is not None}
 
     def prepare(self, precision: str) -> None:
         """Build the model of a precision, so that it is ready when it is needed."""

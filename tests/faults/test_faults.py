@@ -112,7 +112,7 @@ def test_settings_read_under_one_name_on_both_sides_can_be_changed_and_changed_b
     found = read_settings(side, "AvgPool2d", modules["3"])
     assert found == {
         "kernel_size": [3, 3], "stride": [2, 2], "padding": [1, 1], "ceil_mode": False, "layout": "channels first",
-        "count_include_pad": True,
+        "count_include_pad": True, "divisor_override": None,
     }  # fmt: skip
     undo = write_setting(side, "AvgPool2d", modules["3"], "count_include_pad", False)
     assert read_settings(side, "AvgPool2d", modules["3"])["count_include_pad"] is False
