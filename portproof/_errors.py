@@ -137,6 +137,26 @@ def one_line(error: BaseException, limit: int = 300) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
+def told_with_line(error: BaseException) -> str:
+    """Return :func:`one_line` and the last line outside the engine and the frameworks that an exception came through.
+
+    That line is where a person can change something.
+    """
+    if isinstance(error, SyntaxError) and error.lineno is not None:
+        return f"SyntaxError at line {error.lineno} of {error.filename}: {error.msg}"
+    mine = Path(__file__).parent
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not Path(frame.filename).is_relative_to(mine) and not _NOBODYS.search(frame.filename)
+    ]
+    return f"{one_line(error)} (line {frames[-1].lineno} of {frames[-1].filename})" if frames else one_line(error)
+
+
+#: Files that no author of a model writes.
+_NOBODYS = re.compile(r"importlib|^<|-packages/(torch|paddle)/")
+
+
 def and_more(messages: Sequence[str]) -> str:
     """Return the first of some messages and, where there are others, how many."""
     return messages[0] + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else "")

@@ -78,3 +78,11 @@ def name_outputs(result: Any, names: tuple[str, ...], is_leaf: Callable[[object]
     if len(tensors) < len(names):
         raise ValueError(f"the port names {len(names)} outputs ({', '.join(names)}), the model returned {len(tensors)}")
     return dict(zip(names, tensors[: len(names)], strict=True))
+
+
+def unnamed_outputs(result: Any, names: tuple[str, ...], is_leaf: Callable[[object], bool]) -> list[str]:
+    """Return what :func:`name_outputs` leaves out: the keys of a dictionary, else how many tensors."""
+    if isinstance(result, Mapping):
+        return [str(key) for key, value in result.items() if key not in names and list(leaves(value, is_leaf))]
+    more = len(list(leaves(result, is_leaf))) - len(names)
+    return [f"{more} more"] if more > 0 else []

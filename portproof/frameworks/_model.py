@@ -9,9 +9,11 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from portproof._errors import BadInput, ModelRaised, is_own, one_line, require_kernel, require_memory
+import numpy as np
+
+from portproof._errors import BadInput, ModelRaised, is_own, require_kernel, require_memory, told_with_line
 from portproof._numbers import Array
-from portproof._tree import name_outputs
+from portproof._tree import name_outputs, unnamed_outputs
 from portproof.frameworks import Framework
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._layers import is_whole
@@ -46,17 +48,19 @@ class Model:
     ) -> None:
         self.framework, self.port, self.precision = framework, port, precision
         self.lifted: Counter[str] = Counter()
+        self.unnamed: list[str] = []
         try:
             self.root = framework.build(factory, port.kwargs, precision, hollow)
         except Exception as error:
             require_memory(error)
-            said = f"{framework.side} factory of port '{port.name}' raised {one_line(error)}"
+            said = f"{framework.side} factory of port '{port.name}' raised {told_with_line(error)}"
             raise BadInput(said) from error
         if module:
             modules = dict(framework.modules(self.root))
             if module not in modules:
                 raise BadInput(unknown_module(framework.side, module, list(modules)))
             self.root = modules[module]
+        self._made = set(self._outside_the_state())
 
     def entries(self) -> list[Entry]:
         """Describe the state dict."""
@@ -66,6 +70,24 @@ class Model:
         """Copy the state dict, or the tensors named."""
         kept = {name: t for name, t in self._tensors().items() if names is None or name in names}
         return {name: self.framework.to_array(tensor) for name, tensor in kept.items()}
+
+    def tables(self) -> dict[str, Array]:
+        """Copy the tensors that the factory made and the state dict has not; complex ones as a pair."""
+        found = dict[str, Array]()
+        for name, tensor in self._outside_the_state().items():
+            if name in self._made:  # what a forward keeps for itself is no table
+                array = np.ascontiguousarray(self.framework.to_array(tensor))
+                found[name] = np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
+        return found
+
+    def _outside_the_state(self) -> dict[str, Any]:
+        """Return buffers that are not saved, and tensors that are plain attributes."""
+        kept, found = {entry.name for entry in self.entries()}, dict[str, Any]()
+        for path, module in self.framework.modules(self.root):
+            plain = {name: value for name, value in vars(module).items() if self.framework.is_tensor(value)}
+            own = self.framework.own_tensors(module) | plain
+            found |= {(f"{path}.{name}" if path else name): tensor for name, tensor in own.items()}
+        return {name: tensor for name, tensor in found.items() if name not in kept}
 
     def load(self, state: Arrays) -> None:
         """Overwrite the whole state dict; every name and shape must fit.
@@ -124,6 +146,7 @@ class Model:
             precise = self.computing(lambda: running[-1] if running else "")
             with self.framework.no_grad(), precise, self._following(running):
                 result = self.root(*args, **kwargs)
+                self.unnamed = unnamed_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
                 return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
         except Exception as error:
             require_memory(error)
@@ -131,7 +154,7 @@ class Model:
                 raise
             require_kernel(error, self.framework.side, self.precision)
             where = running[-1] if running else ""
-            raise ModelRaised(self.framework.side, where, one_line(error)) from error
+            raise ModelRaised(self.framework.side, where, told_with_line(error)) from error
 
     def computing(self, where: Callable[[], str]) -> AbstractContextManager[None]:
         """Compute in the model's precision, all through; ``where`` names the module that runs."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
+import json
 import re
+import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -72,22 +76,59 @@ paddle2onnx.export(program, parameters, target, opset_version=int(opset), optimi
 
 
 def _run_paddle2onnx(program: Path, raw: Path, name: str) -> None:
-    """Convert a program that was saved; raises ExportFailed with paddle2onnx's own last words."""
-    import subprocess
-
-    arguments = [f"{program}.json", f"{program}.pdiparams", str(raw), str(PADDLE_OPSET)]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _CONVERT, *arguments], capture_output=True, text=True, check=False,
-        stdin=subprocess.DEVNULL, errors="replace",
-    )  # fmt: skip
+    """Convert a program that was saved; raises ExportFailed with paddle2onnx's own last words and the operator."""
+    done = _converted(program, raw)
     if done.returncode == 0 and raw.is_file():
         return
     plain = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
-    said = [line.strip() for line in plain.splitlines() if _WORDS.search(line)]
+    said = [_STAMP.sub("", line.strip()) for line in plain.splitlines() if _WORDS.search(line)]
     how = f"was ended by signal {-done.returncode}" if done.returncode < 0 else f"gave up (exit {done.returncode})"
-    raise ExportFailed(f"paddle2onnx {how} on port '{name}'{': ' + said[-1][:300] if said else ''}")
+    operator = _refused(program, raw)
+    where = f" at operator '{operator}'" if operator else ""
+    raise ExportFailed(f"paddle2onnx {how} on port '{name}'{where}{': ' + said[-1][:300] if said else ''}")
 
 
+def _converted(program: Path, target: Path) -> subprocess.CompletedProcess[str]:
+    """Run paddle2onnx on ``program`` with ``.json`` and ``.pdiparams``, in a process of its own."""
+    arguments = [f"{program}.json", f"{program}.pdiparams", str(target), str(PADDLE_OPSET)]
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _CONVERT, *arguments], capture_output=True, text=True, check=False,
+        stdin=subprocess.DEVNULL, errors="replace",
+    )  # fmt: skip
+
+
+def _refused(program: Path, target: Path) -> str:
+    """Return the type of the first operator that paddle2onnx cannot convert, which it does not say itself.
+
+    The program is cut behind an operator, which then is its output, until the shortest that fails is found.
+    """
+    document = json.loads(Path(f"{program}.json").read_text(encoding="utf-8"))
+    try:
+        block = document["program"]["regions"][0]["blocks"][0]
+        operators = block["ops"]
+        fetch = next(each for each in operators if each["#"].endswith(".fetch"))
+        steps = [i for i, each in enumerate(operators) if each["#"] not in ("p", "1.data", fetch["#"]) and each["O"]]
+    except (KeyError, IndexError, StopIteration, TypeError):  # a form that a later Paddle writes
+        return ""
+    cut = program.with_name("cut")
+    shutil.copyfile(f"{program}.pdiparams", f"{cut}.pdiparams")
+
+    def fails(at: int) -> bool:
+        target.unlink(missing_ok=True)
+        last = operators[at]["O"][0]
+        end = fetch | {"I": [{"%": last["%"]}], "O": [fetch["O"][0] | {"TT": last["TT"]}]}
+        block["ops"] = [*operators[: at + 1], end]
+        Path(f"{cut}.json").write_text(json.dumps(document), encoding="utf-8")
+        return _converted(cut, target).returncode != 0 or not target.is_file()
+
+    if not steps or not fails(steps[-1]):
+        return ""
+    first = steps[bisect.bisect_left(steps, True, key=fails)]
+    return str(operators[first]["#"]).partition(".")[2]
+
+
+#: What stands before an error in paddle2onnx's log.
+_STAMP = re.compile(r"^[\d-]+ [\d:]+ \[ERROR\]\s*")
 _WORDS = re.compile(r"\[ERROR\]|Error|error:|what\(\)|not support|unsupported|Assert|Oops|failed", re.IGNORECASE)
 
 

@@ -8,7 +8,7 @@ holds these to ONNX Runtime.
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,11 @@ from portproof._numbers import Array
 from portproof.graphs._recurrent import GRU, LSTM
 from portproof.ports._port import Port
 
-_FLOAT, _DOUBLE = onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE
+_TYPES = {"float64": onnx.TensorProto.DOUBLE, "float32": onnx.TensorProto.FLOAT}
+#: Types of half the width, by the name of their precision.
+_HALVES = {onnx.TensorProto.FLOAT16: "float16", onnx.TensorProto.BFLOAT16: "bfloat16"}
+#: Inputs that are one number, by operator: runtimes take them of shape (1,), too, and the reference does not.
+_SCALARS = {"Trilu": (1,), "CumSum": (1,), "OneHot": (1,), "Clip": (1, 2)}
 
 
 def load_graph(path: Path) -> onnx.ModelProto:
@@ -286,8 +290,8 @@ class Graph:
     """A graph that can be run node by node.
 
     Args:
-        proto: in float32.
-        precision: ``"float64"`` or ``"float32"``.
+        proto: in any precision.
+        precision: to interpret it in, ``"float64"`` or ``"float32"``.
 
     Raises:
         Unavailable: an operator has no reference implementation.
@@ -296,7 +300,7 @@ class Graph:
     def __init__(self, proto: onnx.ModelProto, precision: str = "float64") -> None:
         self.precision = precision
         try:
-            self.proto = widened(proto) if precision == "float64" else proto
+            self.proto = computed_in(precision, proto)
             self._evaluator = ReferenceEvaluator(self.proto, new_ops=_OWN)
         except Exception as error:  # the evaluator raises what it likes for operators that it does not know
             require_memory(error)
@@ -314,7 +318,13 @@ class Graph:
             missing = next((name for name in run.input if name not in values), None)
             if missing is not None:
                 raise BadInput(f"node '{node.name}' ({node.op_type}) needs '{missing}', which nothing before it makes.")
-            received = [values[name] for name in run.input]
+            scalars = _SCALARS.get(node.op_type, ())
+            received = [
+                values[name].reshape(())
+                if i in scalars and getattr(values[name], "shape", ()) == (1,)
+                else values[name]
+                for i, name in enumerate(run.input)
+            ]
             try:
                 outputs = run.run(*received, context=values) if run.need_context() else run.run(*received)
             except Exception as error:  # see above
@@ -342,30 +352,45 @@ class Graph:
         return {value.name: results[value.name] for value in self.proto.graph.output}
 
 
-def widened(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with every float32 made float64: initializers, constants, casts, declared types."""
+def precision_of(proto: onnx.ModelProto) -> str:
+    """Return the precision that a graph is written in: a half where it holds or takes tensors of one."""
+    graph = proto.graph
+    types = [tensor.data_type for tensor in _tensors(graph)]
+    types += [value.type.tensor_type.elem_type for value in (*graph.input, *graph.output)]
+    return next((name for kind, name in _HALVES.items() if kind in types), "float32")
+
+
+def computed_in(precision: str, proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph in another precision: initializers, constants, casts, declared types.
+
+    Halves of a graph that is written in one are widened with the rest; in a graph of float32, a cast to a half stays,
+    for it is what the graph computes.
+    """
     wide = onnx.ModelProto()
     wide.CopyFrom(proto)
-    _widen(wide.graph)
+    own = precision_of(proto)
+    halves = {kind for kind, name in _HALVES.items() if name == own}
+    _cast(wide.graph, {_TYPES["float32"], *halves} - {_TYPES[precision]}, _TYPES[precision])
     return wide
 
 
-def _widen(graph: onnx.GraphProto) -> None:
+def _cast(graph: onnx.GraphProto, kinds: Set[int], to: int) -> None:
     for tensor in graph.initializer:
-        _widen_tensor(tensor)
+        _cast_tensor(tensor, kinds, to)
     for value in (*graph.input, *graph.output, *graph.value_info):
-        if value.type.tensor_type.elem_type == _FLOAT:
-            value.type.tensor_type.elem_type = _DOUBLE
+        if value.type.tensor_type.elem_type in kinds:
+            value.type.tensor_type.elem_type = to
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("t"):
-                _widen_tensor(attribute.t)
-            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == _FLOAT:
-                attribute.i = _DOUBLE
+                _cast_tensor(attribute.t, kinds, to)
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i in kinds:
+                attribute.i = to
         for inner in _inner(node):
-            _widen(inner)
+            _cast(inner, kinds, to)
 
 
-def _widen_tensor(tensor: onnx.TensorProto) -> None:
-    if tensor.data_type == _FLOAT:
-        tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float64), tensor.name))
+def _cast_tensor(tensor: onnx.TensorProto, kinds: Set[int], to: int) -> None:
+    if tensor.data_type in kinds:
+        array = numpy_helper.to_array(tensor).astype(onnx.helper.tensor_dtype_to_np_dtype(to))
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))

@@ -381,6 +381,16 @@ def _tensors(step: GraphStep, name: str, one: Array, two: Array, names: tuple[st
         return [f"{step.title}: '{name}' is {list(one.shape)} in {names[0]} and {list(two.shape)} in {names[1]}"]
     if weights == "shapes":
         return []
+    if one.dtype.kind == two.dtype.kind == "f" and one.dtype != two.dtype:
+        narrow = min(one.dtype, two.dtype, key=lambda dtype: dtype.itemsize)
+        with np.errstate(over="ignore"):
+            rounded = [array.astype(narrow) for array in (one, two)]
+        for array, kept, title in zip((one, two), rounded, names[::-1], strict=True):
+            lost = np.isfinite(array) & np.isinf(kept)
+            if lost.any():
+                text = f"'{name}' holds {array[lost].flat[0]:g}, which is {kept[lost].flat[0]:g} in {title}'s {narrow}"
+                return [f"{step.title}: {text} ({int(lost.sum())} of {one.size} elements)"]
+        one, two = rounded
     if one.tobytes() != np.ascontiguousarray(two).tobytes() and not np.array_equal(one, two):
         apart = int(np.count_nonzero(one != two))
         return [f"{step.title}: '{name}' differs between {names[0]} and {names[1]} in {apart} of {one.size} elements"]

@@ -20,14 +20,22 @@ class GraphTasks:
     def __init__(self, place: Workplace) -> None:
         self.place = place
 
-    def interpret(self, artefact: Path, inputs: Path, out: Path, precision: str = "float64") -> None:
-        """Interpret a graph and write its outputs."""
-        from portproof.graphs._interpret import Graph, load_graph
+    def interpret(self, artefact: Path, inputs: Path, out: Path, precision: str = "float64") -> str:
+        """Interpret a graph and write its outputs; returns the precision that it is written in."""
+        from portproof.graphs._interpret import Graph, load_graph, precision_of
 
-        graph = Graph(load_graph(artefact), precision)
+        proto = load_graph(artefact)
+        graph = Graph(proto, precision)
         graph.require_interface(str(artefact), self.place.job.port)
         found = self.place.job.port.rows_first(graph.run(load_file(inputs)))
         save_arrays(out, {name: np.asarray(array) for name, array in found.items()})
+        return precision_of(proto)
+
+    def precision(self, artefact: Path) -> str:
+        """Return the precision that a graph is written in."""
+        from portproof.graphs._interpret import load_graph, precision_of
+
+        return precision_of(load_graph(artefact))
 
     def match(self, artefacts: list[Path], inputs: Path) -> list[str]:
         """Match two graphs node by node and return what differs, in words."""

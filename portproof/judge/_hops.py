@@ -58,15 +58,16 @@ def side_hops(runs: Sequence[SideRun], weights: str, floors: Mapping[str, Floor]
 
 
 def batch_hop(
-    title: str, weights: str, batch: Outputs, single: Outputs | None, floors: Mapping[str, Floor]
-) -> list[Hop]:
+    title: str, weights: str, batch: Outputs, single: Outputs | None, floors: Mapping[str, Floor],
+    precision: str = "float32",
+) -> list[Hop]:  # fmt: skip
     """Judge rows run one at a time against the same rows of a batch; no hop where that was not done."""
     if not single:
         return []
     rows, size = (len(next(iter(outputs.values()))) for outputs in (single, {n: batch[n] for n in single}))
     head = {name: batch[name][:rows] for name in single}
     source, target = f"{title}, batch {size}", f"{title}, batch 1"
-    return [judge_outputs("batch", source, target, "float32", weights, single, head, floors)]
+    return [judge_outputs("batch", source, target, precision, weights, single, head, floors)]
 
 
 def judge_outputs(

@@ -101,6 +101,10 @@ class Hop:
     modules: Modules | None = None
 
 
+#: How a cause begins that is only another order.
+SAME_VALUES = "the same values"
+
+
 @dataclass(frozen=True)
 class Source:
     """Where a module's code stands.

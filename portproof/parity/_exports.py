@@ -55,6 +55,7 @@ class FileJudge:
         oracle: of these rows and weights.
         replayed: with the recorded taps; None where there is none.
         own: side to its own float64 outputs where the sides differ: what is made of a side is judged by it alone.
+        precision: that the files are written in.
     """
 
     sides: Sides
@@ -63,6 +64,7 @@ class FileJudge:
     oracle: Oracle
     replayed: Replayed | None = None
     own: Mapping[str, Oracle] = field(default_factory=dict)
+    precision: str = "float32"
 
     def of(self, side: str) -> FileJudge:
         """Return the judge of what is made of a side."""
@@ -75,9 +77,16 @@ class FileJudge:
         for side in located.port.sides:
             if located.port.artefact(side):
                 path = artefact_path(located, side)
+                judge = replace(self, precision=self._written(path))
                 runner = find_runner("onnxruntime-torch" if path.suffix == ".onnx" else "paddle-program")
-                found.hops.extend(self.judge("numerics", path.name, path, runner))
+                found.hops.extend(judge.judge("numerics", path.name, path, runner))
         return found
+
+    def _written(self, path: Path) -> str:
+        """Return the precision that a file is written in; a program says nothing of it."""
+        if path.suffix != ".onnx":
+            return self.precision
+        return self.sides.do("runtime", f"reading {path.name}", GraphTasks.precision, artefact=path).result()
 
     def judge_exports(self, exporting: Exporting) -> Found:
         """Judge what the sides are exported to: what it means, as it is written, and as the runtime rewrites it."""
@@ -96,9 +105,14 @@ class FileJudge:
                 )
             path = _exported(self.sides, self.weights, side)
             judge = self.of(side)
-            hops = [judge.interpret(title, path), *judge.judge("export", title, path, find_runner(_EXPORT[side]))]
-            found.hops.extend(hops)
-            found.culprits.extend(self.blame(side, title, path, hops))
+            meaning, run = judge.interpret(title, path), judge.judge("export", title, path, find_runner(_EXPORT[side]))
+            if meaning.verdict == "unavailable" and run[0].verdict != "unavailable":
+                # What the runtime runs has an answer, and that can be judged; what it cannot say is who is to blame.
+                reason = f"judged by the runtime's own answer alone: {meaning.reason}"
+                found.hops.extend([replace(run[0], reason=reason), *run[1:]])
+                continue
+            found.hops.extend([meaning, *run])
+            found.culprits.extend(self.blame(side, title, path, [meaning, *run]))
         return found
 
     def judge_runners(self, names: Sequence[str]) -> Found:
@@ -138,7 +152,8 @@ class FileJudge:
 
     def unavailable(self, kind: str, title: str, error: PortproofError) -> Hop:
         """Return the hop of a file that could not be made or run."""
-        return Hop(kind, self.oracle.source, title, "float32", self.weights.label, "unavailable", None, str(error))
+        source = self.oracle.source
+        return Hop(kind, source, title, self.precision, self.weights.label, "unavailable", None, str(error))
 
     def judge(self, kind: str, title: str, path: Path, runner: RunnerInfo) -> list[Hop]:
         """Run one file; each way to run it is a hop of its own, and a way that fails is the last.
@@ -162,13 +177,13 @@ class FileJudge:
                 return [*hops, self.unavailable(kind, how, error)]
             found = load_file(out / "float32.safetensors")
             if before is None:
-                hops.append(self._hop(kind, self.oracle.source, how, found, self.oracle.outputs))
+                hops.append(self._hop(kind, self.oracle.source, how, found, self.oracle.outputs, self.precision))
             else:
-                hops.append(self._hop("runtime", f"{title}, as written", how, found, before))
+                hops.append(self._hop("runtime", f"{title}, as written", how, found, before, self.precision))
             before = found
             if optimise:
                 single = load_file(out / "float32.single.safetensors")
-                hops += batch_hop(how, self.weights.label, found, single, self.oracle.floors)
+                hops += batch_hop(how, self.weights.label, found, single, self.oracle.floors, self.precision)
         return hops
 
     def _judge_runner(self, choice: Choice) -> Hop:

@@ -78,8 +78,8 @@ def judge_sides(outputs: Outputs, weights: Weights, oracle: Oracle) -> Found:
     return Found(side_hops(runs, weights.label, oracle.floors))
 
 
-def what_was_lifted(sides: Sides) -> Found:
-    """Say what the models ask for in float32, and what kernels keep in it, and the oracle computes in float64."""
+def what_was_run(sides: Sides) -> Found:
+    """Say what models ask for in float32 and kernels keep in it, lifted in the oracle, and what they return unnamed."""
     running = {side: sides.do(side, "running in float64", Tasks.lifted) for side in sides.live}
     lifted = {side: future.result() for side, future in running.items()}
     asked = {side: {n: c for n, c in found.items() if not n.startswith(KERNEL)} for side, found in lifted.items()}
@@ -93,6 +93,11 @@ def what_was_lifted(sides: Sides) -> Found:
     kernels = sorted(name.removeprefix(KERNEL) for name in held)
     if kernels:
         notes.append(f"Paddle keeps scalars of {', '.join(kernels)} in float32; the float64 oracle has them exact")
+    asking = {side: sides.do(side, "running in float64", Tasks.unnamed) for side in sides.live}
+    unnamed = {side: future.result() for side, future in asking.items()}
+    said = [f"{', '.join(names)} of {side.title}" for side, names in unnamed.items() if names]
+    if said:
+        notes.append(f"outputs that the port does not name are not compared: {'; '.join(said)}")
     return Found(notes=notes)
 
 

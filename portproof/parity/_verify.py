@@ -15,13 +15,13 @@ from portproof.judge._found import Found
 from portproof.judge._report import HOLDS, Report
 from portproof.parity._artefacts import judge_artefacts
 from portproof.parity._blockwise import modules_hop, stream_replay
+from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
 from portproof.parity._options import Options
-from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, unmatched, what_was_lifted
+from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, unmatched, what_was_run
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
-from portproof.parity._sources import with_sources
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
 from portproof.ports._port import Port
@@ -85,6 +85,9 @@ def _judge(sides: Sides, options: Options) -> Report:
         _judge_modules(sides, options.weights, rows, findings)
     else:
         _judge_models(sides, options, rows.quick() if options.quick else rows, findings)
+    if findings.modules is not None and not options.blockwise:
+        findings.culprits, notes = with_tables(sides, findings.culprits)
+        findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
     return findings.report(sides, batch, time.perf_counter() - begun)
@@ -148,7 +151,7 @@ def _judge_weights(
     oracle = measuring.oracle(outputs)
     judged = judge_sides(outputs, weights, oracle)
     findings.add(judged)
-    findings.add(what_was_lifted(sides))
+    findings.add(what_was_run(sides))
     between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]
     agree = bool(between) and all(verdict in HOLDS for verdict in between)
     own = oracle.of_each(outputs) if between and not agree else {}

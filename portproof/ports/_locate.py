@@ -6,13 +6,12 @@ import importlib
 import importlib.util
 import sys
 import tomllib
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from portproof._errors import BadInput, one_line
+from portproof._errors import BadInput, one_line, told_with_line
 from portproof.ports._port import SIDES, Port
 
 
@@ -151,7 +150,7 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        raise BadInput(f"'{path}' cannot be imported: {_where(error, str(path))}") from error
+        raise BadInput(f"'{path}' cannot be imported: {told_with_line(error)}") from error
     ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
     if not attribute:
         if len(ports) != 1:
@@ -178,7 +177,7 @@ def import_attribute(module: str, attribute: str, what: str) -> Any:
     try:
         imported = importlib.import_module(module)
     except Exception as error:
-        raise BadInput(f"{what}: '{module}' cannot be imported: {_where(error, module)}") from error
+        raise BadInput(f"{what}: '{module}' cannot be imported: {told_with_line(error)}") from error
     value: Any = imported
     for part in attribute.split("."):
         if not hasattr(value, part):
@@ -215,16 +214,6 @@ def resolve_callable(named: str | Callable[..., Any], what: str) -> Callable[...
         raise BadInput(f"{what}: '{named}' is a {type(value).__name__}, which cannot be called.")
     factory: Callable[..., Any] = value
     return factory
-
-
-def _where(error: Exception, origin: str) -> str:
-    """Say what went wrong in a user's file and at which line."""
-    if isinstance(error, SyntaxError) and error.lineno is not None:
-        return f"SyntaxError at line {error.lineno} of {error.filename}: {error.msg}"
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if "importlib" not in frame.filename]
-    last = next((frame for frame in reversed(frames) if frame.filename != __file__), None)
-    at = f" (line {last.lineno} of {last.filename})" if last else ""
-    return one_line(error) + at
 
 
 def artefact_path(located: Located, side: str) -> Path:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portproof.judge._report import Culprit, Hop, Report
+from portproof.judge._report import SAME_VALUES, Culprit, Hop, Report
 
 #: What differs between two modules that do one thing.
 _FIGURE = re.compile(r"\d[\d.e+-]*")
@@ -102,8 +102,9 @@ def causes(report: Report, culprits: Sequence[Culprit]) -> list[Cause]:
     groups: dict[tuple[Any, ...], list[Culprit]] = {}
     for culprit in culprits:
         layer = layers.get(culprit.module, "")
-        does = culprit.cause or _FIGURE.sub("#", culprit.message.replace(f"{culprit.module}.", ""))
-        code = () if culprit.cause else culprit.sources
+        built = culprit.cause and not culprit.cause.startswith(SAME_VALUES)
+        does = culprit.cause if built else _FIGURE.sub("#", culprit.cause or culprit.message)
+        code = () if built else culprit.sources
         alike = (layer, code, does) if layer and (culprit.cause or code) else (culprit.module, culprit.message)
         groups.setdefault((culprit.side, culprit.kind, culprit.direction, *alike), []).append(culprit)
     return [_cause(group, layers) for group in sorted(groups.values(), key=len, reverse=True)]
@@ -120,6 +121,8 @@ def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
     if len(group) == 1:
         return Cause(place(first), told(first), (first.module,), code, first.kind, first.direction)
     does = first.cause or first.message
+    if len({culprit.cause or culprit.message for culprit in group}) > 1:
+        does += f" ('{first.module}'; the others alike)"
     layer = layers[first.module]
     kind = first.sources[0].name if layer == "Module" and first.sources else layer
     title = f"{len(group)} \u00d7 {kind}{place(first).removeprefix(first.module or '(root)')}"

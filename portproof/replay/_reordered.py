@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from portproof._numbers import EPSILON, Array
+from portproof.judge._report import SAME_VALUES
 
 #: Most axes whose orders are tried, and most slices along an axis that are told apart.
 _AXES, _SLICES = 5, 65_536
@@ -27,7 +28,7 @@ def reordered(found: Array, expected: Array) -> str:
         for axis in range(expected.ndim):
             order = _order(found, expected, axis)
             if order is not None:
-                return f"the same values, along axis {axis}, {_in_words(order)}"
+                return f"{SAME_VALUES}, along axis {axis}, {_in_words(order)}"
     return _other_axes(found, expected)
 
 
@@ -38,10 +39,32 @@ def _order(found: Array, expected: Array, axis: int) -> Array | None:
         return None
     mine, theirs = (np.moveaxis(array, axis, 0).reshape(size, -1) for array in (found, expected))
     along = np.random.default_rng(0).standard_normal(theirs.shape[1])  # tells slices apart at the price of one sum
-    order = np.empty(size, np.intp)
-    order[np.argsort(mine @ along, kind="stable")] = np.argsort(theirs @ along, kind="stable")
+    order = _in_runs(mine @ along, theirs @ along)
     if np.array_equal(order, np.arange(size)) or not _alike(mine, theirs[order]):
         return None
+    return order
+
+
+def _in_runs(mine: Array, theirs: Array) -> Array:
+    """Return where each number stands in the other list; equal ones (channels that are dead) next to a neighbour's."""
+    order = np.empty(len(mine), np.intp)
+    order[np.argsort(mine, kind="stable")] = np.argsort(theirs, kind="stable")
+    ranked = np.sort(theirs)
+    alike = np.diff(ranked) <= EPSILON["float32"] * np.abs(ranked).max()
+    equal = set(np.argsort(theirs, kind="stable")[np.r_[alike, False] | np.r_[False, alike]].tolist())
+    unsure = [i for i in range(len(mine)) if order[i] in equal]
+    free = {int(order[i]) for i in unsure}
+    order[unsure] = -1
+    for step, places in ((1, unsure), (-1, unsure[::-1])):
+        for i in places:
+            beside = i - step
+            near = int(order[beside]) + step if 0 <= beside < len(mine) and order[beside] >= 0 else -1
+            if order[i] < 0 and near in free and mine[i] == theirs[near]:
+                order[i] = near
+                free.remove(near)
+    for i in (i for i in unsure if order[i] < 0):
+        order[i] = min(free, key=lambda j: abs(mine[i] - theirs[j]))
+        free.remove(int(order[i]))
     return order
 
 
@@ -51,7 +74,7 @@ def _other_axes(found: Array, expected: Array) -> str:
     for axes in itertools.permutations(range(expected.ndim)):
         turned = expected.transpose(axes)
         if axes != tuple(range(expected.ndim)) and turned.shape == found.shape and _alike(found, turned):
-            return f"the same values, axes in the order {', '.join(map(str, axes))}"
+            return f"{SAME_VALUES}, axes in the order {', '.join(map(str, axes))}"
     return ""
 
 

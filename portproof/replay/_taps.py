@@ -22,7 +22,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._errors import ModelRaised, one_line, require_memory
+from portproof._errors import ModelRaised, require_memory, told_with_line
 from portproof._numbers import EPSILON, Array, Difference, compare, picture
 from portproof._tree import name_outputs, rebuild
 from portproof.frameworks._calls import exchanged, given, matched, named, parameters, returned
@@ -326,7 +326,7 @@ class _Forced:
             result = forward(*args, **kwargs)
         except Exception as error:  # a module that cannot take the other side's input is the finding itself
             require_memory(error)
-            self.found.append(_unlike(key, call, RETURNED, f"raised {one_line(error)}"))
+            self.found.append(_unlike(key, call, RETURNED, f"raised {told_with_line(error)}"))
             if (key, call) in self.shapes:
                 return self._as_it_was(key, call, put_out)
             made = [_tensor(model, array) for array in put_out]

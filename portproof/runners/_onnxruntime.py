@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
 import onnxruntime
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
@@ -193,13 +194,18 @@ class OnnxRuntime:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         names = list(self.job.port.outputs)
-        return dict(zip(names, self.session.run(names, dict(inputs)), strict=True))
+        return dict(zip(names, self.session.run(names, self._as_taken(inputs)), strict=True))
+
+    def _as_taken(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """Return inputs in the types that the graph takes: a float16 graph takes float16."""
+        halves = {value.name for value in self.session.get_inputs() if value.type == "tensor(float16)"}
+        return {name: array.astype(np.float16) if name in halves else array for name, array in inputs.items()}
 
     def bind(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs and outputs that are bound to the device: run() would copy both ways."""
         device = "cpu" if self.job.device == "cpu" else "cuda"
         binding = self.session.io_binding()
-        for name, array in inputs.items():
+        for name, array in self._as_taken(inputs).items():
             binding.bind_ortvalue_input(name, onnxruntime.OrtValue.ortvalue_from_numpy(array, device, 0))
         for name in self.job.port.outputs:
             binding.bind_output(name, device, 0)

@@ -67,6 +67,17 @@ class Tasks:
         modules = tuple((path, *describe_module(model, module)) for path, module in whole_layers(model))
         return Description(tuple(model.entries()), modules)
 
+    def tables(self, out: Path) -> bool:
+        """Write the tensors that the float64 model made itself; returns whether there are any."""
+        tables = self.place.model("float64").tables()
+        if tables:
+            save_arrays(out, tables)
+        return bool(tables)
+
+    def unnamed(self) -> list[str]:
+        """Say what the model returned that the port does not name."""
+        return self.place.model("float64").unnamed
+
     def written_at(self, paths: Sequence[str]) -> dict[str, tuple[str, int, str]]:
         """Return file, line and class of modules, as far as they can be told."""
         model = self.place.model("float32")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from portproof import Input, Port, verify
+from portproof import BadInput, Input, Port, verify
 from portproof.judge._report import Report
 from portproof.render._summary import markdown
 from portproof.render._terminal import print_report
@@ -113,6 +113,13 @@ def test_the_order_of_values_is_said(order: list[int], said: str) -> None:
     assert reordered(tensor[:, order] * (1 + 1e-15), tensor) == (f"the same values, {said}" if said else "")
 
 
+def test_channels_that_are_dead_stand_with_their_neighbours() -> None:
+    tensor = np.random.default_rng(0).standard_normal((2, 12, 3))
+    tensor[:, [3, 5, 8, 9]] = 0
+    order = [0, 1, 6, 7, 8, 9, 2, 3, 4, 5, 10, 11]
+    assert reordered(tensor[:, order], tensor) == "the same values, along axis 1, 2\u20135 and 6\u20139 exchanged"
+
+
 def test_exchanged_axes_are_said_and_other_values_are_not() -> None:
     tensor = np.random.default_rng(0).standard_normal((2, 4, 4))
     assert reordered(tensor.transpose(0, 2, 1), tensor) == "the same values, axes in the order 0, 2, 1"
@@ -120,3 +127,63 @@ def test_exchanged_axes_are_said_and_other_values_are_not() -> None:
     assert reordered(wide.transpose(0, 2, 1), wide) == "the same values, axes in the order 0, 2, 1"
     assert reordered(tensor + 1e-3, tensor) == ""
     assert reordered(np.full((2, 4), np.nan), np.zeros((2, 4))) == ""
+
+
+def with_a_table(framework: Any, base: type, last: float, more: bool = False) -> Any:
+    """A layer with a table that no state dict holds; ``more``: it also returns what no port names."""
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = framework.nn.Linear(6, 6)
+            table = np.linspace(1, last, 6).astype("float32")
+            if framework.__name__ == "torch":
+                self.register_buffer("freq", framework.tensor(table), persistent=False)
+            else:
+                self.register_buffer("freq", framework.to_tensor(table), persistable=False)
+
+        def forward(self, x: Any) -> Any:
+            y = framework.cos(self.fc(x) * self.freq)
+            return {"out": y, "cache": x} if more else y
+
+    return Net()
+
+
+def table_port(last: float) -> Port:
+    import paddle
+    import torch
+
+    return Port(
+        "table",
+        lambda: with_a_table(paddle, paddle.nn.Layer, last),
+        lambda: with_a_table(torch, torch.nn.Module, 3.0, more=True),
+        {"x": Input(("batch", 6))},
+    )
+
+
+def test_a_table_that_differs_between_the_sides_is_named() -> None:
+    report = verify(table_port(3.5), quick=True)
+    (culprit,) = report.culprits
+    assert (culprit.module, culprit.cause.partition(" (")[0]) == ("", "its table 'freq' differs between the sides")
+    right = verify(table_port(3.0), quick=True)
+    assert right
+    assert not any("table" in note for note in right.notes)
+
+
+def test_outputs_that_the_port_does_not_name_are_said() -> None:
+    notes = verify(table_port(3.0), quick=True).notes
+    assert "outputs that the port does not name are not compared: cache of torch" in notes
+
+
+def broken() -> Any:
+    import torch
+
+    return torch.nn.Linear(6, "three")
+
+
+def test_a_factory_that_raises_is_quoted_with_its_own_line() -> None:
+    port = Port("broken", lambda: None, broken, {"x": Input(("batch", 6))})
+    line = next(i for i, text in enumerate(Path(__file__).read_text().splitlines(), 1) if 'Linear(6, "three")' in text)
+    said = rf"torch factory of port 'broken' raised TypeError: .* \(line {line} of .*{Path(__file__).name}\)"
+    with pytest.raises(BadInput, match=said):
+        verify(port, quick=True)
