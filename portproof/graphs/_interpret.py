@@ -22,6 +22,7 @@ from onnx.reference.ops.op_resize import Resize as Reference
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._numbers import Array
+from portproof.graphs._allowed import Loop, Scan, require_allowed
 from portproof.graphs._recurrent import GRU, LSTM
 from portproof.ports._port import Port
 
@@ -283,7 +284,7 @@ class Resize(Reference):  # type: ignore[misc]
         return (np.asarray(found.numpy()),)
 
 
-_OWN = [Resize, Conv, ConvTranspose, MaxPool, AveragePool, LSTM, GRU]
+_OWN = [Resize, Conv, ConvTranspose, MaxPool, AveragePool, LSTM, GRU, Loop, Scan]
 
 
 class Graph:
@@ -294,11 +295,12 @@ class Graph:
         precision: to interpret it in, ``"float64"`` or ``"float32"``.
 
     Raises:
-        Unavailable: an operator has no reference implementation.
+        Unavailable: an operator is no plain arithmetic or has no reference implementation, or there are too many.
     """
 
     def __init__(self, proto: onnx.ModelProto, precision: str = "float64") -> None:
         self.precision = precision
+        require_allowed(proto)
         try:
             self.proto = computed_in(precision, proto)
             self._evaluator = ReferenceEvaluator(self.proto, new_ops=_OWN)
