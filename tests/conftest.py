@@ -61,7 +61,7 @@ def as_a_new_process_has_it() -> Iterator[None]:
         return module.partition(".")[0] in names or module.startswith("_portproof_file_")
 
     kept = {name: module for name, module in sys.modules.items() if is_project_s(name)}
-    path, writes = list(sys.path), sys.dont_write_bytecode
+    path, finders, writes = list(sys.path), list(sys.meta_path), sys.dont_write_bytecode
     for name in kept:
         del sys.modules[name]
     importlib.invalidate_caches()
@@ -72,7 +72,7 @@ def as_a_new_process_has_it() -> Iterator[None]:
         for name in [name for name in sys.modules if is_project_s(name)]:
             del sys.modules[name]
         sys.modules.update(kept)
-        sys.path[:], sys.dont_write_bytecode = path, writes
+        sys.path[:], sys.meta_path[:], sys.dont_write_bytecode = path, finders, writes
 
 
 def write_project(folder: Path) -> None:
@@ -87,6 +87,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     write_project(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     for name in [name for name in sys.modules if name == "tiny" or name.startswith("_portproof_file_")]:
         del sys.modules[name]
     return tmp_path

@@ -167,7 +167,7 @@ class Stage:
 def neighbour(busy: bool) -> Iterator[None]:
     """Keep half of the cores busy, at least one, for the time of the block."""
     count = max(1, (os.cpu_count() or 1) // 2) if busy else 0
-    command = [sys.executable, "-c", "while True: pass"]
+    command = [sys.executable, "-P", "-c", "while True: pass"]
     running = [subprocess.Popen(command, stdin=subprocess.DEVNULL) for _ in range(count)]
     try:
         yield

@@ -101,7 +101,9 @@ def _providers() -> dict[str, str]:
         return {}
     if _version("onnx") is None:
         return {"ONNX Runtime's providers": "cannot be tried without onnx: pip install 'portproof[onnx]'"}
-    tried = subprocess.run([sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False)
+    tried = subprocess.run(
+        [sys.executable, "-P", "-c", _PROBE], capture_output=True, text=True, timeout=120, check=False
+    )
     if tried.returncode != 0:
         last = tried.stderr.strip().splitlines()[-1:] or ["no message"]
         return {"ONNX Runtime": f"fails to start: {last[0][:100]}"}
@@ -112,7 +114,7 @@ def _providers() -> dict[str, str]:
 def _interpreter(python: str) -> str:
     try:
         said = subprocess.run(
-            [python, "-c", "import portproof, sys; print(sys.version.split()[0])"],
+            [python, "-P", "-c", "import portproof, sys; print(sys.version.split()[0])"],
             capture_output=True, text=True, timeout=60, check=False,
         )  # fmt: skip
     except OSError as error:

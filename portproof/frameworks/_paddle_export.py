@@ -92,7 +92,7 @@ def _converted(program: Path, target: Path) -> subprocess.CompletedProcess[str]:
     """Run paddle2onnx on ``program`` with ``.json`` and ``.pdiparams``, in a process of its own."""
     arguments = [f"{program}.json", f"{program}.pdiparams", str(target), str(PADDLE_OPSET)]
     return subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _CONVERT, *arguments], capture_output=True, text=True, check=False,
+        [sys.executable, "-P", "-W", "ignore", "-c", _CONVERT, *arguments], capture_output=True, text=True, check=False,
         stdin=subprocess.DEVNULL, errors="replace",
     )  # fmt: skip
 

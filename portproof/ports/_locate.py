@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import os
 import sys
 import tomllib
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._errors import BadInput, one_line, told_with_line
+from portproof.ports._imports import imported_by, name_modules, reach
 from portproof.ports._port import SIDES, Port
 
 
@@ -32,9 +34,9 @@ class Project:
     ship: tuple[str, ...] = ()
 
     def put_on_path(self) -> None:
-        """Make the project's folders importable, before anything of the same name elsewhere."""
-        if self.root is not None and str(self.root) not in sys.path:
-            sys.path.insert(0, str(self.root))
+        """Make the project's modules importable: those of its ports first, the others after all that is installed."""
+        if self.root is not None:
+            reach(self.root, [locator.partition(":")[0] for locator in self.ports])
 
 
 @dataclass(frozen=True)
@@ -68,8 +70,28 @@ def find_project(start: Path | None = None) -> Project:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
             raise BadInput(f"'{file}' cannot be read: {one_line(error)}") from error
         if table is not None:
+            _require_own(file)
             return _project(folder, file, table)
     return Project()
+
+
+#: Folders of other users whose projects may run code, as PATH lists them.
+TRUST_VARIABLE = "PORTPROOF_TRUST"
+
+
+def _require_own(file: Path) -> None:
+    """Check that a project file, which names code and interpreters that run, is this user's own.
+
+    Raises:
+        BadInput: it belongs to somebody else, and nobody said that it may be trusted.
+    """
+    owner = file.stat().st_uid
+    trusted = [Path(entry).resolve() for entry in os.environ.get(TRUST_VARIABLE, "").split(os.pathsep) if entry]
+    if owner != os.geteuid() and file.parent not in trusted:
+        raise BadInput(
+            f"'{file}' belongs to another user (id {owner}), and the ports that it names run code. If you trust it: "
+            f"export {TRUST_VARIABLE}={file.parent}"
+        )
 
 
 def _project(folder: Path, file: Path, table: dict[str, Any]) -> Project:
@@ -132,14 +154,21 @@ def _entry_points() -> list[str]:
 
 def _port_of_module(locator: str) -> Port:
     module, _, attribute = locator.partition(":")
-    return _as_port(import_attribute(module, attribute, f"port '{locator}'"), locator)
+    port = _as_port(import_attribute(module, attribute, f"port '{locator}'"), locator)
+    name_modules(_modules_of(port))
+    return port
+
+
+def _modules_of(port: Port) -> list[str]:
+    """Return the modules that a port names."""
+    named = (port.paddle, port.torch, *port.training.values(), *port.faults)
+    return [name.partition(":")[0] for name in named if isinstance(name, str) and ":" in name]
 
 
 def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     if not path.is_file():
         raise BadInput(f"'{path}': no such file.")
-    if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))
+    reach(path.parent, imported_by(path))
     name = f"_portproof_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -159,7 +188,9 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
         attribute = ports[0]
     if not hasattr(module, attribute):
         raise BadInput(f"'{path}' has no '{attribute}'; its ports are {', '.join(ports) or 'none'}.")
-    return _as_port(getattr(module, attribute), f"{path}:{attribute}"), attribute
+    port = _as_port(getattr(module, attribute), f"{path}:{attribute}")
+    reach(path.parent, _modules_of(port))
+    return port, attribute
 
 
 def _as_port(value: object, locator: str) -> Port:

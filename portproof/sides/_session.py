@@ -128,7 +128,7 @@ class WorkerSession(Session):
         environment |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
         try:
             self._process = subprocess.Popen(
-                [python, "-m", "portproof.sides._worker"],
+                [python, "-P", "-m", "portproof.sides._worker"],  # nothing of the working directory is imported
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
                 text=True, encoding="utf-8", env=environment,
             )  # fmt: skip
