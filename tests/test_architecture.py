@@ -17,6 +17,7 @@ LAYERS = (
     ("replay",),
     ("graphs", "faults", "training"),
     ("lockstep",),
+    ("maps",),
     ("parity", "bench", "agree"),
     ("_api",),
     ("cli", "pytest_plugin", "__init__", "__main__"),

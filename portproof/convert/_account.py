@@ -22,7 +22,9 @@ class TensorRow:
         transform: ``"copy"``, ``"transpose"``, ``"permute"``, ``"reshape"``, ``"split"`` or ``"tied"``.
         axes: the permutation from torch's layout to Paddle's, for a single tensor or for each part.
         axis: where a split cuts.
-        shapes: torch's and Paddle's, of a tensor that is reshaped.
+        shapes: torch's and Paddle's, of a tensor that is reshaped; ``axes`` are put in order before.
+        sizes: of a split's parts along ``axis``; None: they are equal.
+        groups: of a split, in how many groups every part has a share.
     """
 
     torch: tuple[str, ...]
@@ -31,6 +33,8 @@ class TensorRow:
     axes: tuple[int, ...] | None = None
     axis: int = 0
     shapes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    sizes: tuple[int, ...] | None = None
+    groups: int = 1
 
     def names(self, side: str) -> tuple[str, ...]:
         """Return the names on one side."""
@@ -137,7 +141,9 @@ class _Builder:
                 if isinstance(transform, Permute):
                     self.single(wholes.pop(name), tuple(transform.axes))
                 elif isinstance(transform, Reshape):
-                    self.single(wholes.pop(name), reshaped=True)
+                    self.single(
+                        wholes.pop(name), None if transform.axes is None else tuple(transform.axes), reshaped=True
+                    )
                 else:
                     self.split(wholes.pop(name), transform, tuple(fill(part, found[0]) for part in transform.into))
 
@@ -180,14 +186,15 @@ class _Builder:
             return
         parts = [entries.pop(name) for name in names]
         axes = (1, 0) if transform.transpose else None
-        for part in parts:
-            expected = list(whole.shape)
-            expected[transform.axis] //= len(parts)
-            if tuple(_permute(tuple(expected), axes)) != part.shape or whole.shape[transform.axis] % len(parts):
-                text = f"a {len(parts)}th of {_show(whole)} along axis {transform.axis} is not {_show(part)}"
+        sizes = None if transform.sizes is None else tuple(transform.sizes)
+        for part, expected in zip(parts, _parts_of(whole.shape, transform, len(parts)), strict=True):
+            if expected is None or _permute(expected, axes) != part.shape:
+                what = f"a {len(parts)}th" if sizes is None else f"its part of sizes {list(sizes)}"
+                groups = f" in {transform.groups} groups" if transform.groups > 1 else ""
+                text = f"{what} of {_show(whole)} along axis {transform.axis}{groups} is not {_show(part)}"
                 self.problem("shape", part_side, part, text)
         torch, paddle = ((whole.name,), names) if transform.whole == "torch" else (names, (whole.name,))
-        self.rows.append(TensorRow(torch, paddle, "split", axes, transform.axis))
+        self.rows.append(TensorRow(torch, paddle, "split", axes, transform.axis, sizes=sizes, groups=transform.groups))
 
     def _twin(self, entry: Entry) -> str:
         """Return the name that a torch tensor has in Paddle: the author's, else by its layer's type."""
@@ -200,7 +207,7 @@ class _Builder:
     def single(self, entry: Entry, axes: tuple[int, ...] | None = None, *, reshaped: bool = False) -> None:
         """Pair one torch tensor with one Paddle tensor, by name, then check what they hold."""
         rule, leaf = BY_NAME.get(entry.layer), _leaf(entry.name)
-        given = axes is not None
+        given, own = axes is not None or reshaped, axes
         if axes is None and rule is not None and leaf in rule.axes and len(rule.axes[leaf]) == len(entry.shape):
             axes = rule.axes[leaf]
         twin = self.paddle.pop(self._twin(entry), None)
@@ -209,7 +216,7 @@ class _Builder:
             return
         reshaped = reshaped or (rule is not None and leaf in rule.reshaped)
         if reshaped and entry.shape != twin.shape:
-            self._reshaped(entry, twin)
+            self._reshaped(entry, twin, own)
             return
         into_part = rule is not None and "." in rule.names.get(leaf, "")
         known = [one.layer in BY_NAME for one in (entry, twin)]
@@ -243,10 +250,22 @@ class _Builder:
             self.problem("layer", "", entry, text)
         return None if entry.shape == twin.shape else (1, 0)
 
-    def _reshaped(self, entry: Entry, twin: Entry) -> None:
+    def _reshaped(self, entry: Entry, twin: Entry, axes: tuple[int, ...] | None) -> None:
         if math.prod(entry.shape) != math.prod(twin.shape) or entry.dtype != twin.dtype:
             self.problem("shape", "", entry, f"torch has {_show(entry)} and paddle has {_show(twin)} (reshaped)")
-        self.rows.append(TensorRow((entry.name,), (twin.name,), "reshape", shapes=(entry.shape, twin.shape)))
+        elif axes is not None and sorted(axes) != list(range(len(entry.shape))):
+            self.problem("transform", "", entry, f"Reshape of {_show(entry)}: {list(axes)} are not its axes, each once")
+            axes = None
+        self.rows.append(TensorRow((entry.name,), (twin.name,), "reshape", axes, shapes=(entry.shape, twin.shape)))
+
+
+def _parts_of(whole: tuple[int, ...], transform: Split, count: int) -> list[tuple[int, ...] | None]:
+    """Return the shapes of a whole's parts; None for each where it cannot be cut so."""
+    length = whole[transform.axis] if transform.axis < len(whole) else 0
+    sizes = list(transform.sizes) if transform.sizes is not None else [length // count] * count
+    if len(sizes) != count or sum(sizes) != length or any(size % transform.groups for size in sizes):
+        return [None] * count
+    return [(*whole[: transform.axis], size, *whole[transform.axis + 1 :]) for size in sizes]
 
 
 def _leaf(name: str) -> str:

@@ -12,6 +12,7 @@ import io
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from portproof._errors import BadInput
@@ -49,8 +50,9 @@ def _shape(shape: tuple[int, ...]) -> str:
 
 def _transform(row: TensorRow) -> str:
     axes = "" if row.axes is None else " ".join(map(str, row.axes))
-    if row.transform in ("split", "tied"):
-        head = f"split {row.axis}" if row.transform == "split" else "tied"
+    if row.transform in ("split", "tied", "reshape"):
+        groups = f" in {row.groups}" if row.groups > 1 else ""
+        head = f"split {row.axis}{groups}" if row.transform == "split" else row.transform
         return head + (f" permute {axes}" if axes else "")
     return f"permute {axes}" if row.transform == "permute" else row.transform
 
@@ -114,13 +116,16 @@ def _take(
     if not torch or not paddle:
         raise ValueError(f"a tensor without its equal; write '{_LEFT_OUT}' and a reason as its transform")
     shapes_of = {side: [entries[side][name].shape for name in names[side]] for side in names}
-    if transform == "reshape" and len(names["torch"]) == len(names["paddle"]) == 1:
+    head, _, axes = transform.partition(" permute ")
+    if head == "reshape" and len(names["torch"]) == len(names["paddle"]) == 1:
         row = TensorRow(
-            tuple(names["torch"]), tuple(names["paddle"]), transform,
+            tuple(names["torch"]), tuple(names["paddle"]), head, _axes(axes) if axes else None,
             shapes=(shapes_of["torch"][0], shapes_of["paddle"][0]),
         )  # fmt: skip
     else:
         row = _row(tuple(names["torch"]), tuple(names["paddle"]), transform)
+    if row.transform == "split":
+        row = replace(row, sizes=_sizes_of_parts(row, shapes_of))
     _require_shapes(row, shapes_of)
     rows.append(row)
 
@@ -133,9 +138,18 @@ def _sizes(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split("x")))
 
 
+def _sizes_of_parts(row: TensorRow, shapes: Mapping[str, list[tuple[int, ...]]]) -> tuple[int, ...] | None:
+    """Return a split's sizes along the axis of the whole, from the shapes of its parts; None where they are equal."""
+    side = "paddle" if len(row.paddle) > 1 else "torch"
+    axes = row.axes_towards(side)
+    place = row.axis if axes is None or row.axis >= len(axes) else axes.index(row.axis)
+    sizes = tuple(shape[place] if place < len(shape) else 0 for shape in shapes[side])
+    return None if len(set(sizes)) == 1 else sizes
+
+
 def _row(torch: tuple[str, ...], paddle: tuple[str, ...], transform: str) -> TensorRow:
     split, _, rest = transform.partition(" permute ")
-    found = re.fullmatch(r"split (\d+)", split)
+    found = re.fullmatch(r"split (\d+)(?: in (\d+))?", split)
     if split == "tied":
         if (len(torch) > 1) == (len(paddle) > 1):
             raise ValueError("what is tied has one name on one side and several on the other")
@@ -143,7 +157,10 @@ def _row(torch: tuple[str, ...], paddle: tuple[str, ...], transform: str) -> Ten
     if found:
         if (len(torch) > 1) == (len(paddle) > 1):
             raise ValueError("a split has one name on one side and several on the other")
-        return TensorRow(torch, paddle, "split", _axes(rest) if rest else None, int(found[1]))
+        groups = int(found[2] or 1)
+        if groups < 1:
+            raise ValueError("a split has at least one group")
+        return TensorRow(torch, paddle, "split", _axes(rest) if rest else None, int(found[1]), groups=groups)
     if len(torch) > 1 or len(paddle) > 1:
         raise ValueError(f"several names need the transform split or tied, found '{transform}'")
     if transform == "copy":
@@ -153,7 +170,7 @@ def _row(torch: tuple[str, ...], paddle: tuple[str, ...], transform: str) -> Ten
     if transform.startswith("permute "):
         return TensorRow(torch, paddle, "permute", _axes(transform.removeprefix("permute ")))
     raise ValueError(
-        f"a transform is copy, transpose, permute 0 2 1, reshape, split 0, tied or '{_LEFT_OUT}reason', "
+        f"a transform is copy, transpose, permute 0 2 1, reshape, split 0, split 0 in 8, tied or '{_LEFT_OUT}reason', "
         f"found '{transform}'"
     )
 
@@ -185,6 +202,8 @@ def shape_towards(row: TensorRow, side: str, shapes: list[tuple[int, ...]]) -> l
     if row.shapes is not None:
         if math.prod(row.shapes[0]) != math.prod(row.shapes[1]):
             raise ValueError(f"reshape of {_shape(row.shapes[0])} to {_shape(row.shapes[1])}: not as many elements")
+        if row.axes is not None and len(row.axes) != len(row.shapes[0]):
+            raise ValueError(f"{_transform(row)} does not fit a tensor of shape {_shape(row.shapes[0])}")
         return [row.shapes[side == "paddle"]]
     if any(row.axis >= len(shape) or (axes is not None and len(axes) != len(shape)) for shape in shapes) and (
         row.transform != "copy"
@@ -195,11 +214,13 @@ def shape_towards(row: TensorRow, side: str, shapes: list[tuple[int, ...]]) -> l
             raise ValueError(f"one tensor cannot be {' and '.join(sorted(set(map(_shape, shapes))))}")
         return [shapes[0] if axes is None else tuple(shapes[0][axis] for axis in axes)] * count
     if count > 1:
-        whole = list(shapes[0])
-        if whole[row.axis] % count:
+        length = shapes[0][row.axis]
+        if row.sizes is None and length % count:
             raise ValueError(f"{_shape(shapes[0])} is not {count} equal parts along axis {row.axis}")
-        whole[row.axis] //= count
-        shapes = [tuple(whole)] * count
+        sizes = row.sizes or (length // count,) * count
+        if sum(sizes) != length or any(size % row.groups for size in sizes):
+            raise ValueError(f"{_shape(shapes[0])} is not parts of {list(sizes)} along axis {row.axis}")
+        shapes = [(*shapes[0][: row.axis], size, *shapes[0][row.axis + 1 :]) for size in sizes]
     turned = [shape if axes is None else tuple(shape[axis] for axis in axes) for shape in shapes]
     if len(row.names(Side(side).other)) == 1:
         return turned

@@ -50,13 +50,43 @@ class _Made:
                     raise BadInput(f"'{name}' and '{first}' are one tensor in the model, and differ in the file.")
             return np.ascontiguousarray(arrays[0] if axes is None else _turned(arrays[0], axes))
         if row.shapes is not None:
-            return np.ascontiguousarray(arrays[0].reshape(row.shapes[self.target == "paddle"]))
+            return _reshaped(row, self.target, arrays[0])
         if count > 1:
-            arrays = [np.split(arrays[0], count, axis=row.axis)[self.index]]
+            sizes = row.sizes or (arrays[0].shape[row.axis] // count,) * count
+            arrays = [taken_apart(arrays[0], row.axis, sizes, row.groups)[self.index]]
         arrays = [array if axes is None else _turned(array, axes) for array in arrays]
         if len(arrays) > 1:
-            return np.concatenate(arrays, axis=row.axis)
+            return put_together(arrays, row.axis, row.groups)
         return arrays[0] if axes is None and count == 1 else np.ascontiguousarray(arrays[0])
+
+
+def taken_apart(whole: Array, axis: int, sizes: Sequence[int], groups: int = 1) -> list[Array]:
+    """Cut an array along an axis into parts of some sizes, of each of which every group holds its share."""
+    before, length, after = whole.shape[:axis], whole.shape[axis], whole.shape[axis + 1 :]
+    grouped = whole.reshape(*before, groups, length // groups, *after)
+    ends = [sum(sizes[: place + 1]) // groups for place in range(len(sizes) - 1)]
+    parts = np.split(grouped, ends, axis=axis + 1)
+    return [part.reshape(*before, size, *after) for part, size in zip(parts, sizes, strict=True)]
+
+
+def put_together(parts: Sequence[Array], axis: int, groups: int = 1) -> Array:
+    """Join what :func:`taken_apart` cut."""
+    if groups == 1:
+        return np.concatenate(parts, axis=axis)
+    before, after = parts[0].shape[:axis], parts[0].shape[axis + 1 :]
+    grouped = [part.reshape(*before, groups, part.shape[axis] // groups, *after) for part in parts]
+    return np.concatenate(grouped, axis=axis + 1).reshape(*before, -1, *after)
+
+
+def _reshaped(row: TensorRow, target: str, array: Array) -> Array:
+    """Return one tensor in the other side's shape; torch's axes are put in order on its side of the reshape."""
+    assert row.shapes is not None
+    if row.axes is None:
+        return np.ascontiguousarray(array.reshape(row.shapes[target == "paddle"]))
+    if target == "paddle":
+        return np.ascontiguousarray(array.transpose(row.axes)).reshape(row.shapes[1])
+    turned = tuple(row.shapes[0][axis] for axis in row.axes)
+    return np.ascontiguousarray(array.reshape(turned).transpose(row.axes_towards("torch")))
 
 
 def _turned(array: Array, axes: tuple[int, ...]) -> Array:

@@ -102,6 +102,13 @@ class Framework(Protocol):
             where: names what runs at the moment.
         """
 
+    def differentiable(self, model: Any) -> AbstractContextManager[None]:
+        """Let gradients reach all that acts, in evaluation mode and exactly, for the time of the block.
+
+        Recurrent layers that keep nothing for a backward pass in evaluation are run as in training, without dropout,
+        and kernels whose backward pass rounds a scalar are computed as what they stand for.
+        """
+
     def module_by_module(self) -> AbstractContextManager[None]:
         """Call every part as a module, with no fused kernel around several, for the time of the block."""
 

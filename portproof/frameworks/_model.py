@@ -68,7 +68,7 @@ class Model:
 
     def state(self, names: Collection[str] | None = None) -> dict[str, Array]:
         """Copy the state dict, or the tensors named."""
-        kept = {name: t for name, t in self._tensors().items() if names is None or name in names}
+        kept = {name: t for name, t in self.tensors().items() if names is None or name in names}
         return {name: self.framework.to_array(tensor) for name, tensor in kept.items()}
 
     def tables(self) -> dict[str, Array]:
@@ -95,7 +95,7 @@ class Model:
         Raises:
             BadInput: a tensor is missing, surplus or of another shape.
         """
-        tensors = self._tensors()
+        tensors = self.tensors()
         side = self.framework.side
         for name in tensors.keys() ^ state.keys():
             what = "is missing from the weights" if name in tensors else "is not in the model"
@@ -106,7 +106,8 @@ class Model:
                 raise BadInput(f"{side}: tensor '{name}' is {list(tensor.shape)} in the model, {found} in the weights.")
             self.framework.write(tensor, state[name])
 
-    def _tensors(self) -> dict[str, Any]:
+    def tensors(self) -> dict[str, Any]:
+        """Return the framework's own tensors of the state dict, by every name that they have."""
         kept = {entry.name for entry in self.entries()}
         named = {
             (f"{path}.{name}" if path else name): tensor

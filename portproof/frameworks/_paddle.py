@@ -18,7 +18,7 @@ from portproof._errors import Unavailable, require_memory  # noqa: E402
 from portproof._numbers import Array  # noqa: E402
 from portproof.frameworks._entries import Entry, further_names  # noqa: E402
 from portproof.frameworks._layers import layer_type  # noqa: E402
-from portproof.frameworks._paddle_oracle import computing_in_float64  # noqa: E402
+from portproof.frameworks._paddle_oracle import computing_in_float64, exact_backward  # noqa: E402
 
 
 class PaddleFramework:
@@ -163,6 +163,21 @@ class PaddleFramework:
                 yield
         finally:
             paddle.set_default_dtype(before)
+
+    @contextmanager
+    def differentiable(self, model: Any) -> Iterator[None]:
+        found = [
+            layer for layer in model.sublayers(include_self=True) if isinstance(layer, paddle.nn.layer.rnn.RNNBase)
+        ]
+        before = [(layer.training, layer.dropout) for layer in found]
+        for layer in found:
+            layer.training, layer.dropout = True, 0.0
+        try:
+            with exact_backward():
+                yield
+        finally:
+            for layer, (training, dropout) in zip(found, before, strict=True):
+                layer.training, layer.dropout = training, dropout
 
     def module_by_module(self) -> AbstractContextManager[None]:
         return nullcontext()

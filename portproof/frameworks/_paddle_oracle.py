@@ -37,6 +37,18 @@ class _Block:
 
 #: What is computed in float64 at the moment, innermost last.
 _BLOCKS: list[_Block] = []
+#: Whether gradients are to be exact as well; the deviations of a backward pass are else for a person to see.
+_EXACT_BACKWARD = [False]
+
+
+@contextmanager
+def exact_backward() -> Iterator[None]:
+    """Also compute those operators as what they stand for of which only the gradient rounds a scalar."""
+    before, _EXACT_BACKWARD[0] = _EXACT_BACKWARD[0], True
+    try:
+        yield
+    finally:
+        _EXACT_BACKWARD[0] = before
 
 
 @contextmanager
@@ -250,6 +262,38 @@ def _batch_norm(
     return (_affine(made, weight, bias, axis), *rest)
 
 
+def _pooled(
+    x: Any, kernel: Any, strides: Any, paddings: Any, ceil: bool, exclusive: bool, layout: str, kind: str,
+    whole: bool, adaptive: bool, algorithm: str,
+) -> Any:  # fmt: skip
+    """Average windows, axis by axis, by matrices of float64: the kernels' backward has a float32 reciprocal."""
+    axes = list(range(2, x.ndim))
+    plain = kind == "avg" and layout in ("NCHW", "NCDHW") and algorithm == "EXPLICIT" and len(paddings) == len(axes)
+    if not (_EXACT_BACKWARD[0] and plain and isinstance(kernel, (list, tuple)) and not x.stop_gradient):
+        return None
+    out = x
+    for place, axis in enumerate(axes):
+        held, size, pad = x.shape[axis], int(kernel[place]), int(paddings[place])
+        if whole or adaptive:
+            count = 1 if whole else size
+            begins = np.arange(count) * held // count
+            ends = -(-(np.arange(count) + 1) * held // count)
+            lengths = ends - begins
+        else:
+            step, room = int(strides[place]), held + 2 * pad - size
+            count = (-(-room // step) if ceil else room // step) + 1
+            begins = np.arange(count) * step - pad
+            ends = np.minimum(begins + size, held + pad)
+            lengths = (np.minimum(ends, held) - np.maximum(begins, 0)) if exclusive else ends - begins
+        if np.any(lengths <= 0):
+            return None
+        places = np.arange(held)
+        inside = (places >= begins[:, None]) & (places < ends[:, None])
+        weights = paddle.to_tensor(inside / lengths[:, None].astype(np.float64))
+        out = paddle.moveaxis(paddle.matmul(paddle.moveaxis(out, axis, -1), weights, transpose_y=True), -1, axis)
+    return out
+
+
 def _standardised(x: Any, axes: list[int], epsilon: float) -> Any:
     centred = x - x.mean(axes, keepdim=True)
     return centred / paddle.sqrt((centred * centred).mean(axes, keepdim=True) + _scalar(epsilon))
@@ -322,7 +366,8 @@ def _far(distance: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 EXACT: dict[str, Callable[..., Any]] = {
     "addmm": _addmm, "batch_norm": _batch_norm, "celu": _celu, "dropout": _dropout, "elu": _elu,
     "group_norm": _group_norm, "hardsigmoid": _hardsigmoid, "hardtanh": _hardtanh, "instance_norm": _instance_norm,
-    "label_smooth": _label_smooth, "layer_norm": _layer_norm, "p_norm": _p_norm, "pow": _power, "rms_norm": _rms_norm,
+    "label_smooth": _label_smooth, "layer_norm": _layer_norm, "p_norm": _p_norm, "pool2d": _pooled,
+    "pool3d": _pooled, "pow": _power, "rms_norm": _rms_norm,
     "rrelu": _rrelu, "selu": _selu, "softshrink": _softshrink, "stanh": _stanh,
     "thresholded_relu": _thresholded_relu,
     **dict.fromkeys(("linear_interp", "bilinear_interp", "trilinear_interp", "bicubic_interp"), _resized),

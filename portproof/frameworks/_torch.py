@@ -151,6 +151,9 @@ class TorchFramework:
         finally:
             torch.set_default_dtype(before)
 
+    def differentiable(self, model: Any) -> AbstractContextManager[None]:
+        return nullcontext()
+
     @contextmanager
     def module_by_module(self) -> Iterator[None]:
         before = torch.backends.mha.get_fastpath_enabled()

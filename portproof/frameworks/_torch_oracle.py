@@ -58,7 +58,21 @@ def _hardsigmoid(x: torch.Tensor, inplace: bool = False) -> torch.Tensor:
     return x.copy_(made) if inplace else made
 
 
-#: Functions whose kernels round a scalar, to what they stand for.
+def _batch_norm(
+    x: torch.Tensor, mean: Any, variance: Any, weight: Any = None, bias: Any = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> torch.Tensor:  # fmt: skip
+    """BatchNorm as it is written where a gradient of its running statistics is asked for: its kernel has none."""
+    if training or not any(isinstance(t, torch.Tensor) and t.requires_grad for t in (mean, variance)):
+        return torch.nn.functional.batch_norm(x, mean, variance, weight, bias, training, momentum, eps)
+    shape = [1, -1] + [1] * (x.dim() - 2)
+    made = (x - mean.reshape(shape)) / torch.sqrt(variance.reshape(shape) + eps)
+    made = made if weight is None else made * weight.reshape(shape)
+    return made if bias is None else made + bias.reshape(shape)
+
+
+#: Functions whose kernels round a scalar, or leave a gradient out, to what they stand for.
 EXACT: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.nn.functional.celu: _celu, torch.celu: _celu, torch.nn.functional.hardsigmoid: _hardsigmoid,
+    torch.nn.functional.batch_norm: _batch_norm,
 }  # fmt: skip

@@ -17,15 +17,20 @@ class Split:
 
     Args:
         into: names of the parts on the other side, in order. They may use the placeholders of the key.
-        axis: axis of the whole along which it is cut into equal parts.
+        axis: axis of the whole along which it is cut.
         transpose: whether each part (a matrix) is stored transposed.
         whole: the side that holds the tensor in one piece.
+        sizes: of the parts along ``axis``, in order; default: equal parts.
+        groups: in how many groups the whole is first cut, each with its share of every part: a projection that keeps
+            query, key and value of each head together has as many groups as heads.
     """
 
     into: Sequence[str]
     axis: int = 0
     transpose: bool = False
     whole: Literal["paddle", "torch"] = "torch"
+    sizes: Sequence[int] | None = None
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,14 @@ class Permute:
 
 @dataclass(frozen=True)
 class Reshape:
-    """One tensor's elements, in the same order, under another shape."""
+    """One tensor's elements, in the same order, under another shape.
+
+    Args:
+        axes: the order into which torch's axes are put first; default: as they are. A 1x1 convolution that is a Linear
+            in Paddle is ``Reshape((1, 0, 2, 3))``.
+    """
+
+    axes: Sequence[int] | None = None
 
 
 Transform = Split | Permute | Reshape
@@ -82,7 +94,7 @@ class WeightMap:
         for source, target in self.rename.items():
             found = match(source, torch_path, prefix=True)
             rank = (len(source.split(".")), -len(_placeholders(source)))
-            if found is not None and rank > best:
+            if found is not None and rank > best and _counts(target, found[0]):
                 values, rest = found
                 best, renamed = rank, ".".join(filter(None, (fill(target, values), rest)))
         return renamed
@@ -135,8 +147,18 @@ def _nearest(pattern: str, names: Collection[str]) -> str:
     return f"; the nearest name is '{near[0]}'" if near else ""
 
 
+#: A placeholder, and what is added to the number that it stands for.
+_PLACE = re.compile(r"\{(\w+?)([+-]\d+)?\}")
+
+
 def _placeholders(pattern: str) -> list[str]:
-    return re.findall(r"\{(\w+)\}", pattern)
+    return [name for name, _ in _PLACE.findall(pattern)]
+
+
+def _counts(pattern: str, values: Mapping[str, str]) -> bool:
+    """Whether every placeholder that is counted otherwise stands for a number, and gives one."""
+    moved = [(values[name], int(by)) for name, by in _PLACE.findall(pattern) if by]
+    return all(value.isdecimal() and int(value) + by >= 0 for value, by in moved)
 
 
 def match(pattern: str, name: str, *, prefix: bool = False) -> tuple[dict[str, str], str] | None:
@@ -159,4 +181,6 @@ def match(pattern: str, name: str, *, prefix: bool = False) -> tuple[dict[str, s
 
 def fill(pattern: str, values: Mapping[str, str]) -> str:
     """Put the placeholders' values into a pattern."""
-    return re.sub(r"\{(\w+)\}", lambda found: values[found[1]], pattern)
+    return _PLACE.sub(
+        lambda found: str(int(values[found[1]]) + int(found[2])) if found[2] else values[found[1]], pattern
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from portproof.frameworks import Framework
@@ -19,6 +20,9 @@ class Learning(Protocol):
 
     def watched(self, tensor: Any) -> Any:
         """Return a tensor of its own with a gradient to come."""
+
+    def opened(self, tensors: Sequence[Any]) -> AbstractContextManager[None]:
+        """Let gradients reach parameters and buffers, whether they are learned or not, for the time of the block."""
 
     def is_open(self, tensor: Any) -> bool:
         """Whether a gradient can reach a tensor."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import paddle
@@ -29,6 +30,17 @@ class PaddleLearning:
         own = tensor.detach().clone()
         own.stop_gradient = False
         return own
+
+    @contextmanager
+    def opened(self, tensors: Sequence[Any]) -> Iterator[None]:
+        before = [tensor.stop_gradient for tensor in tensors]
+        for tensor in tensors:
+            tensor.stop_gradient = False
+        try:
+            yield
+        finally:
+            for tensor, was in zip(tensors, before, strict=True):
+                tensor.stop_gradient = was
 
     def is_open(self, tensor: Any) -> bool:
         return not tensor.stop_gradient

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -23,6 +24,17 @@ class TorchLearning:
 
     def watched(self, tensor: Any) -> Any:
         return tensor.detach().clone().requires_grad_()
+
+    @contextmanager
+    def opened(self, tensors: Sequence[Any]) -> Iterator[None]:
+        before = [tensor.requires_grad for tensor in tensors]
+        for tensor in tensors:
+            tensor.requires_grad_(True)
+        try:
+            yield
+        finally:
+            for tensor, was in zip(tensors, before, strict=True):
+                tensor.requires_grad_(was)
 
     def is_open(self, tensor: Any) -> bool:
         return bool(tensor.requires_grad)

@@ -1,0 +1,58 @@
+"""What is left where two sides are not one function: likely pairs, guesses, and what reaches no output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from portproof.maps._search import PADDLE, TORCH, Searching
+from portproof.maps._told import Distances, Seen, assigned, by_sizes, distances, mutual, rivals
+from portproof.ports._port import LEADING, Side
+
+#: Independent draws that all have to agree where two functions differ.
+DRAWS = 3
+
+
+def likely(search: Searching) -> None:
+    """Take the pairs on which independent draws agree, then guess the rest by gradients and names."""
+    while True:
+        draws = [search.probing.run(search.fills(draw), seed=draw, again=1) for draw in range(1, DRAWS + 1)]
+        found = 0
+        guesses: list[tuple[list[int], list[int], Distances]] = []
+        for group in search.groups(draws[0]):
+            ours, theirs = group[TORCH], group[PADDLE]
+            told = [distances(draw[TORCH], draw[PADDLE], ours, theirs) for draw in draws]
+            pooled = _pooled(told)
+            sure = set.intersection(*(set(mutual(one.apart)) for one in told))
+            for i, j in sorted(sure, key=lambda at: pooled.apart[at]):
+                rival = rivals(pooled.apart, i, j) / max(pooled.apart[i, j], np.finfo(float).eps)
+                order = search.settled(ours[i], theirs[j], pooled, i, j)
+                search.take(ours[i], theirs[j], order, "likely", rival)
+                found += 1
+            guesses.append((ours, theirs, pooled))
+        found += search.by_module(None, "likely")
+        if not (search.free(TORCH) and search.free(PADDLE)):
+            return
+        if not found:
+            break
+    for ours, theirs, pooled in guesses:
+        unlike = np.array([[1 - search.named(one, other) for other in theirs] for one in ours])
+        for i, j in assigned(pooled.apart + unlike):
+            search.take(ours[i], theirs[j], int(pooled.order[i, j]), "guess")
+    search.by_module(None, "guess")
+
+
+def dead(search: Searching, seen: Mapping[Side, Seen]) -> None:
+    """Pair by name what reaches no output: somebody has to be named."""
+    sizes = {side: [unit.sizes for unit in search.units[side]] for side in LEADING}
+    free = {side: [unit for unit in search.free(side) if seen[side].is_silent(unit)] for side in LEADING}
+    for group in by_sizes(free, sizes):
+        ours, theirs = group[TORCH], group[PADDLE]
+        for i, j in assigned(np.array([[1 - search.named(one, other) for other in theirs] for one in ours])):
+            search.take(ours[i], theirs[j], search.usual(ours[i], theirs[j]), "dead")
+
+
+def _pooled(told: Sequence[Distances]) -> Distances:
+    every = np.mean([np.minimum(one.every, 2.0) for one in told], axis=0)
+    return Distances(every.min(-1), every.argmin(-1), every, np.max([one.within for one in told], axis=0))

@@ -1,0 +1,300 @@
+"""The search: all tensors of one size hold the same values on both sides, so equal gradients are equal roles.
+
+One backward pass of a random projection of the outputs tells every tensor by its gradient. Partners that no other is
+like are taken and get values of their own, and it is repeated, until nothing is left or nothing moves. What no gradient
+reaches goes with its module. What is truly interchangeable is tried. Nothing here is a verdict: that is the proof's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from portproof.judge._floor import FLOOR_MULTIPLE
+from portproof.maps._names import likeness
+from portproof.maps._probing import Probing
+from portproof.maps._tasks import Look
+from portproof.maps._told import Distances, Seen, by_sizes, distances, mutual, outputs_apart, rivals
+from portproof.maps._units import Unit, usual_order
+from portproof.maps._values import Fill, fill_of
+from portproof.ports._port import LEADING, Side
+
+TORCH, PADDLE = LEADING
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Units that hold the same values: one a side, or several of one side where only the other ties them.
+
+    Attributes:
+        torch, paddle: places among the side's units, each with the order of its axes in which it is canonical.
+        how: it was told.
+        rival: how much farther the next candidate was; infinity where there was none.
+    """
+
+    torch: tuple[tuple[int, tuple[int, ...]], ...]
+    paddle: tuple[tuple[int, tuple[int, ...]], ...]
+    how: str
+    rival: float = np.inf
+
+    def of(self, side: Side) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Return the units of one side."""
+        return self.torch if side is TORCH else self.paddle
+
+
+@dataclass
+class Searching:
+    """The state of a search.
+
+    Attributes:
+        units: of each side, in a fixed order.
+        pairs: found so far.
+        same: whether the outputs agree while all that is not told apart holds the same values.
+    """
+
+    probing: Probing
+    units: dict[Side, list[Unit]]
+    looks: dict[Side, Look]
+    pairs: list[Pair] = field(default_factory=list)
+    same: bool = False
+    interchangeable: list[Pair] = field(default_factory=list)
+
+    # What holds which values.
+
+    def free(self, side: Side) -> list[int]:
+        """Return the units that have no partner yet."""
+        taken = {unit for pair in self.pairs for unit, _ in pair.of(side)}
+        return [unit for unit in range(len(self.units[side])) if unit not in taken]
+
+    def fills(self, draw: int = 0, extra: Sequence[Pair] = ()) -> dict[Side, list[Fill]]:
+        """Return what each side is filled with: pairs have values of their own, all others those of their sizes."""
+        found = {}
+        for side in LEADING:
+            own = {
+                unit: (f"pair {number} {draw}", order)
+                for number, pair in enumerate([*self.pairs, *extra])
+                for unit, order in pair.of(side)
+            }
+            found[side] = [
+                fill_of(unit, *own[place]) if place in own
+                else fill_of(unit, "" if unit.table else f"common {draw}", unit.orders[0], symmetric=True)
+                for place, unit in enumerate(self.units[side])
+            ]  # fmt: skip
+        return found
+
+    def take(self, torch: int, paddle: int, order: int, how: str, rival: float = np.inf) -> None:
+        """Make two units partners; ``order``: which of Paddle's."""
+        ours, theirs = self.units[TORCH][torch], self.units[PADDLE][paddle]
+        pair = Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), how, rival)
+        self.pairs.append(pair)
+
+    # Rounds.
+
+    def solve(self) -> dict[Side, Seen]:
+        """Pair all that can be told apart, round by round; returns what was seen last."""
+        looked = False
+        while True:
+            seen = self.probing.run(self.fills(), again=1)
+            self.same = max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=np.inf) <= FLOOR_MULTIPLE
+            steps = (self.told_apart, self.nearest, self.tied, self.tried, self.left_over, self.forced)
+            found = any(step(seen) for step in steps)
+            if not (self.free(TORCH) and self.free(PADDLE)):
+                return seen
+            if not found:
+                if looked:
+                    return seen
+                looked = True  # what no gradient reaches may act all the same: through a table, say, or a detour
+                silent = {s: [u for u in self.free(s) if seen[s].is_silent(u)] for s in LEADING}
+                seen = self.probing.perturbed(self.fills(), seen, silent)
+                if not (self.alike(seen) or self.tried(seen) or self.forced(seen)):
+                    return seen
+
+    def told_apart(self, seen: Mapping[Side, Seen]) -> int:
+        """Take all that the gradients tell, and what goes with it."""
+        return self.alike(seen) + self.by_module(seen)
+
+    def groups(self, seen: Mapping[Side, Seen], *, silent: bool = False) -> list[dict[Side, list[int]]]:
+        """Return the free units of both sides, grouped by sizes; those without a gradient only where asked for."""
+        free = {
+            side: [unit for unit in self.free(side) if silent or not seen[side].is_silent(unit)] for side in LEADING
+        }
+        return by_sizes(free, {side: [unit.sizes for unit in self.units[side]] for side in LEADING})
+
+    def _told(self, seen: Mapping[Side, Seen]) -> list[tuple[list[int], list[int], Distances]]:
+        return [
+            (group[TORCH], group[PADDLE], distances(seen[TORCH], seen[PADDLE], group[TORCH], group[PADDLE]))
+            for group in self.groups(seen)
+        ]
+
+    def alike(self, seen: Mapping[Side, Seen]) -> int:
+        """Take the pairs whose gradients are one to rounding, where no third is like them."""
+        found = 0
+        for ours, theirs, told in self._told(seen):
+            alike = told.alike
+            for i, j in np.argwhere(alike & (alike.sum(1) == 1)[:, None] & (alike.sum(0) == 1)[None, :]):
+                rival = rivals(told.apart, i, j) / max(told.apart[i, j], np.finfo(float).eps)
+                self.take(ours[i], theirs[j], self.settled(ours[i], theirs[j], told, i, j), "gradient", rival)
+                found += 1
+        return found
+
+    def settled(self, torch: int, paddle: int, told: Distances, i: int, j: int) -> int:
+        """Return the order of Paddle's axes: the gradient's, or where it is symmetric, that of the layer's type."""
+        fitting = np.flatnonzero(told.every[i, j] <= told.within[i, j])
+        usual = self.usual(torch, paddle)
+        return usual if usual in fitting else int(told.order[i, j])
+
+    def usual(self, torch: int, paddle: int) -> int:
+        """Return which of Paddle's orders the layer's type would have."""
+        return usual_order(self.units[TORCH][torch], self.units[PADDLE][paddle])
+
+    def nearest(self, seen: Mapping[Side, Seen]) -> int:
+        """Take pairs that are far nearer than any rival, though not one to rounding: a kernel may be less exact."""
+        found = 0
+        for ours, theirs, told in self._told(seen):
+            for i, j in mutual(told.apart):
+                rival = rivals(told.apart, i, j)
+                if np.isfinite(rival) and told.apart[i, j] * FLOOR_MULTIPLE < rival:
+                    order = self.settled(ours[i], theirs[j], told, i, j)
+                    self.take(ours[i], theirs[j], order, "nearest", rival / max(told.apart[i, j], np.finfo(float).eps))
+                    found += 1
+        return found
+
+    def by_module(self, seen: Mapping[Side, Seen] | None, how: str = "module") -> int:
+        """Take what shows nothing by itself with the other tensors of its module; ``seen`` None: whatever it shows."""
+        goes: dict[tuple[str, int], set[tuple[str, int]]] = {}
+        for pair in self.pairs:
+            for one in pair.torch:
+                for other in pair.paddle:
+                    goes.setdefault(_home(self.units[TORCH][one[0]]), set()).add(_home(self.units[PADDLE][other[0]]))
+        free = {
+            side: [unit for unit in self.free(side) if seen is None or seen[side].is_silent(unit)] for side in LEADING
+        }
+        found = 0
+        for unit in free[TORCH]:
+            ours = self.units[TORCH][unit]
+            homes = goes.get(_home(ours), set())
+            fitting = [
+                other for other in free[PADDLE]
+                if len(homes) == 1 and _home(self.units[PADDLE][other]) in homes
+                and self.units[PADDLE][other].sizes == ours.sizes
+            ]  # fmt: skip
+            if len(fitting) > 1:
+                fitting = [other for other in fitting if self.units[PADDLE][other].leaf == ours.leaf]
+            if len(fitting) == 1:
+                self.take(unit, fitting[0], self.usual(unit, fitting[0]), how)
+                free[PADDLE].remove(fitting[0])
+                found += 1
+        return found
+
+    def tied(self, seen: Mapping[Side, Seen]) -> int:
+        """Pair a tensor of several names with as many tensors of the other side, whose gradients add up to its own."""
+        if not self.same:
+            return 0
+        for side in LEADING:
+            for unit in self.free(side):
+                if len(self.units[side][unit].names) == 2 and not seen[side].is_silent(unit):
+                    pair = self._sum(side, unit, seen)
+                    if pair is not None:
+                        self.pairs.append(pair)
+                        return 1
+        return 0
+
+    def _sum(self, side: Side, unit: int, seen: Mapping[Side, Seen]) -> Pair | None:
+        whole, others = self.units[side][unit], self.units[side.other]
+        told = seen[side].told[unit]
+        assert told is not None
+        free = [
+            other for other in self.free(side.other)
+            if others[other].sizes == whole.sizes and not seen[side.other].is_silent(other)
+        ]  # fmt: skip
+        for first, second in ((a, b) for i, a in enumerate(free) for b in free[i + 1 :]):
+            rows = [seen[side.other].told[other] for other in (first, second)]
+            assert rows[0] is not None
+            assert rows[1] is not None
+            noise = max(seen[side].noise[unit], seen[side.other].noise[first], seen[side.other].noise[second])
+            for i, one in enumerate(rows[0]):
+                for j, other in enumerate(rows[1]):
+                    size = max(np.linalg.norm(told[0]), np.linalg.norm(one), np.linalg.norm(other))
+                    if np.linalg.norm(one + other - told[0]) <= FLOOR_MULTIPLE * noise * size:
+                        parts = ((first, others[first].orders[i]), (second, others[second].orders[j]))
+                        own = ((unit, whole.orders[0]),)
+                        return Pair(own, parts, "sum") if side is TORCH else Pair(parts, own, "sum")
+        return None
+
+    def tried(self, seen: Mapping[Side, Seen]) -> int:
+        """Where several are alike, choose by name and see that the outputs still agree; else try one by one."""
+        if not self.same:
+            return 0
+        chosen: list[list[Pair]] = []
+        for ours, theirs, told in self._told(seen):
+            for i, t in enumerate(ours):
+                fitting = [int(j) for j in np.flatnonzero(told.alike[i])]
+                if len(fitting) < 2:
+                    continue
+                name = self.units[TORCH][t].entry.name
+                fitting.sort(key=lambda j: -likeness(name, self.units[PADDLE][theirs[j]].entry.name))
+                options = []
+                for j in fitting:
+                    order = self.settled(t, theirs[j], told, i, j)
+                    unit = self.units[PADDLE][theirs[j]]
+                    options.append(
+                        Pair(
+                            ((t, self.units[TORCH][t].orders[0]),),
+                            ((theirs[j], unit.orders[order]),),
+                            "interchangeable",
+                        )
+                    )
+                chosen.append(options)
+                break  # one of each size: the next round tells what follows from it
+        every = [options[0] for options in chosen]
+        if len(every) > 1 and self._agree(every, seen):
+            self.pairs += every
+            return len(every)
+        for options in chosen:
+            for pair in options:
+                if self._agree([pair], seen):
+                    self.pairs.append(pair)
+                    return 1
+        return 0
+
+    def forced(self, seen: Mapping[Side, Seen]) -> int:
+        """Where gradients say nothing (a maximum of two that are equal), try one tensor with every candidate."""
+        if not self.same:
+            return 0
+        for group in sorted(self.groups(seen), key=lambda group: len(group[PADDLE])):
+            unit = group[TORCH][0]
+            for other in sorted(group[PADDLE], key=lambda other: -self.named(unit, other)):
+                ours, theirs = self.units[TORCH][unit], self.units[PADDLE][other]
+                for order in theirs.orders:
+                    pair = Pair(((unit, ours.orders[0]),), ((other, order),), "tried")
+                    if self._agree([pair], seen):
+                        self.pairs.append(pair)
+                        return 1
+        return 0
+
+    def _agree(self, extra: Sequence[Pair], seen: Mapping[Side, Seen]) -> bool:
+        tried = self.probing.run(self.fills(extra=extra), backward=False)
+        apart = outputs_apart(tried[TORCH], tried[PADDLE], (seen[TORCH], seen[PADDLE]))
+        return max(apart.values(), default=np.inf) <= FLOOR_MULTIPLE
+
+    def named(self, torch: int, paddle: int) -> float:
+        """Return how like two units' names are."""
+        return likeness(self.units[TORCH][torch].entry.name, self.units[PADDLE][paddle].entry.name)
+
+    def left_over(self, _: Mapping[Side, Seen]) -> int:
+        """Pair what alone has its sizes on both sides."""
+        sizes = {side: [unit.sizes for unit in self.units[side]] for side in LEADING}
+        found = 0
+        for group in by_sizes({side: self.free(side) for side in LEADING}, sizes):
+            if len(group[TORCH]) == len(group[PADDLE]) == 1:
+                one, other = group[TORCH][0], group[PADDLE][0]
+                self.take(one, other, self.usual(one, other), "left over")
+                found += 1
+        return found
+
+
+def _home(unit: Unit) -> tuple[str, int]:
+    """Return the module that a unit belongs to, and which part of its tensors it is of."""
+    return unit.entry.module, unit.part

@@ -1,0 +1,160 @@
+"""What a map pairs: the tensors of a side, or the parts of one that the other side holds in pieces."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from portproof.frameworks._entries import Entry
+from portproof.frameworks._layers import BY_NAME, same_layer
+from portproof.ports._port import Side
+
+#: Sizes of a tensor's axes, ascending, without those of one element: what a tensor has whatever its layout.
+Sizes = tuple[int, ...]
+#: Running statistics of a BatchNorm, by both frameworks' names: fed from data, and so no parameters, but they act.
+STATISTICS = ("running_mean", "running_var", "_mean", "_variance")
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a tensor is taken apart along an axis; see :class:`portproof.Split`."""
+
+    axis: int
+    sizes: tuple[int, ...]
+    groups: int = 1
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A tensor, or one part of it.
+
+    Attributes:
+        side: whose.
+        entry: the tensor, by its first name.
+        names: all its names; several where it is tied.
+        shape: of this part.
+        cut: how the whole is taken apart, None for a tensor in one piece.
+        part: which part this is.
+        table: it is no parameter and no statistic: it stays as the model made it until it has a partner.
+    """
+
+    side: Side
+    entry: Entry
+    names: tuple[str, ...]
+    shape: tuple[int, ...]
+    cut: Cut | None = None
+    part: int = 0
+    table: bool = False
+
+    @property
+    def sizes(self) -> Sizes:
+        """What it has whatever its layout."""
+        return sizes_of(self.shape)
+
+    @property
+    def leaf(self) -> str:
+        """The last part of its name, as torch has it."""
+        own = self.entry.name.rpartition(".")[2]
+        rule = BY_NAME.get(self.entry.layer)
+        torch = {theirs: ours for ours, theirs in rule.names.items()} if rule else {}
+        return own if self.side is Side.TORCH else torch.get(own, own)
+
+    @property
+    def orders(self) -> list[tuple[int, ...]]:
+        """Every order of its axes (those of more than one element) that makes their sizes ascend."""
+        return orders_of(tuple(size for size in self.shape if size != 1))
+
+    def __str__(self) -> str:
+        return self.entry.name if self.cut is None else f"{self.entry.name}[{self.part + 1}/{len(self.cut.sizes)}]"
+
+
+def sizes_of(shape: Sequence[int]) -> Sizes:
+    """Return the sizes of a shape in ascending order, without ones; ``(1,)`` for a scalar."""
+    return tuple(sorted(size for size in shape if size != 1)) or (1,)
+
+
+@functools.cache
+def orders_of(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return every order of a shape's axes in which their sizes ascend, first the one that keeps equal ones in place.
+
+    A square matrix has two, its own and its transpose; a scalar has one, of no axes.
+    """
+    first = sorted(range(len(shape)), key=lambda axis: shape[axis])
+    runs = [tuple(run) for _, run in itertools.groupby(first, key=lambda axis: shape[axis])]
+    return [tuple(itertools.chain(*chosen)) for chosen in itertools.product(*map(itertools.permutations, runs))]
+
+
+def units_of(side: Side, entries: Sequence[Entry]) -> list[Unit]:
+    """Return the floating tensors of a state dict, each once under its first name."""
+    further: dict[str, list[str]] = {}
+    for entry in entries:
+        if entry.tied:
+            further.setdefault(entry.tied, []).append(entry.name)
+    return [
+        Unit(side, entry, (entry.name, *further.get(entry.name, [])), entry.shape)
+        for entry in entries
+        if not entry.tied and entry.dtype in FLOATS
+    ]
+
+
+def as_built(units: Mapping[Side, Sequence[Unit]], built: Mapping[Side, Mapping[str, str]]) -> dict[Side, list[Unit]]:
+    """Return both sides' units with those marked as tables that have to stay as the models made them.
+
+    What is not learned stays where the other side holds the same values, or has nothing of these sizes. All else gets
+    values, and the same ones: a buffer that was drawn at random, say.
+
+    Args:
+        units: of both sides.
+        built: side to the digest of every tensor that is not learned.
+    """
+    made: dict[Side, list[Unit]] = {}
+    for side, own in units.items():
+        digests, sizes = set(built[side.other].values()), {unit.sizes for unit in units[side.other]}
+        made[side] = [
+            replace(
+                unit,
+                table=unit.entry.name in built[side] and unit.leaf not in STATISTICS
+                and (built[side][unit.entry.name] in digests or unit.sizes not in sizes),
+            )
+            for unit in own
+        ]  # fmt: skip
+    return made
+
+
+def cut_units(units: Sequence[Unit], sizes: Sizes, along: int, parts: Sequence[int], groups: int) -> list[Unit]:
+    """Return units with those of some sizes taken apart.
+
+    Args:
+        units: of one side.
+        sizes: of the tensors to cut.
+        along: the size of the axis that is cut.
+        parts: sizes of the parts along it.
+        groups: see :class:`Cut`.
+    """
+    made: list[Unit] = []
+    for unit in units:
+        if unit.sizes != sizes or unit.cut is not None or unit.table:
+            made.append(unit)
+            continue
+        axis = unit.shape.index(along)
+        cut = Cut(axis, tuple(parts), groups)
+        for place, size in enumerate(parts):
+            shape = (*unit.shape[:axis], size, *unit.shape[axis + 1 :])
+            made.append(replace(unit, shape=shape, cut=cut, part=place))
+    return made
+
+
+def usual_order(torch: Unit, paddle: Unit) -> int:
+    """Return which order of Paddle's axes the layer's type would have; the first where it has no rule."""
+    rule = BY_NAME.get(torch.entry.layer)
+    if rule is None:
+        return 0
+    known = same_layer(torch.entry.layer, paddle.entry.layer)
+    axes = rule.splits[torch.leaf][1] if torch.leaf in rule.splits else rule.axes.get(torch.leaf) if known else None
+    if axes is None or len(axes) != len(torch.shape) or len(torch.orders[0]) != len(axes):
+        return 0
+    wanted = tuple(axes.index(axis) for axis in torch.orders[0])
+    return paddle.orders.index(wanted) if wanted in paddle.orders else 0

@@ -1,0 +1,150 @@
+"""Values that need no map: the same on both sides for all tensors of the same sizes, whatever their layout.
+
+A tensor's *canonical* form has its axes in the order in which their sizes ascend. Where sizes are equal that order is
+not settled, so the common values are symmetric in those axes: a square matrix is its own transpose. Once a tensor's
+partner and their layouts are known, both get values of their own, which are not.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from portproof._numbers import Array, Arrays
+from portproof.convert._transfer import put_together
+from portproof.maps._units import Cut, Sizes, Unit, orders_of, sizes_of
+
+#: Numbers that a gradient is told by: products with as many fixed random tensors of rank one.
+SKETCH = 16
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What a unit is filled with on its side.
+
+    Attributes:
+        tensor: its first name.
+        shape: of the part.
+        order: of its axes of more than one element, in which it is canonical.
+        key: what its values are drawn from; the same key and sizes give the same values on both sides. "": as built.
+        symmetric: whether they are the same for every order of equal axes.
+        cut, part: where it is one part of a tensor.
+    """
+
+    tensor: str
+    shape: tuple[int, ...]
+    order: tuple[int, ...]
+    key: str
+    symmetric: bool = False
+    cut: Cut | None = None
+    part: int = 0
+
+
+def fill_of(unit: Unit, key: str, order: tuple[int, ...], *, symmetric: bool = False) -> Fill:
+    """Return what a unit is filled with."""
+    return Fill(unit.entry.name, unit.shape, order, key, symmetric, unit.cut, unit.part)
+
+
+def _rng(*key: object) -> np.random.Generator:
+    return np.random.default_rng(zlib.crc32(repr(key).encode()))
+
+
+def _scale(sizes: Sizes) -> float:
+    """Return the standard deviation that keeps a signal's variance about as it is, whichever axis is summed over."""
+    if len(sizes) == 3 and sizes[0] == sizes[1]:
+        return math.sqrt(2 / (sizes[0] * sizes[1]))  # a depthwise convolution: only the window is summed over
+    widest = math.sqrt(sizes[-1] * sizes[-2])
+    gain = 2 if len(sizes) > 2 else 1  # behind most convolutions stands a ReLU
+    return math.sqrt(gain * widest / math.prod(sizes))
+
+
+def canonical(key: str, sizes: Sizes, *, symmetric: bool) -> Array:
+    """Draw a canonical array: of one axis between 0.5 and 1.5, as a variance has to be; else uniform about zero."""
+    rng = _rng(key, sizes)
+    if len(sizes) == 1:
+        return rng.uniform(0.5, 1.5, sizes)
+    half = math.sqrt(3) * _scale(sizes)
+    drawn: Array = rng.uniform(-half, half, sizes)
+    if not symmetric or len(set(sizes)) == len(sizes):
+        return drawn
+    runs = [tuple(run) for _, run in itertools.groupby(range(len(sizes)), key=lambda axis: sizes[axis])]
+    turns = [tuple(itertools.chain(*chosen)) for chosen in itertools.product(*map(itertools.permutations, runs))]
+    return np.asarray(np.sum([drawn.transpose(turn) for turn in turns], axis=0) / math.sqrt(len(turns)))
+
+
+def stored(fill: Fill, values: Array) -> Array:
+    """Return canonical values as a unit's side stores them."""
+    back = np.argsort(fill.order) if fill.order else ()
+    return values.transpose(back).reshape(fill.shape) if fill.order else values.reshape(fill.shape)
+
+
+def drawn(fills: Sequence[Fill], nudged: int = 0) -> Arrays:
+    """Return the arrays of the tensors that some fills make up; what is as built is not among them.
+
+    ``nudged``: above 0, every value is moved by about a unit in the last place, drawn from this number.
+    """
+    common: dict[tuple[str, Sizes, bool], Array] = {}
+    parts: dict[str, list[Array]] = {}
+    cuts: dict[str, Cut] = {}
+    made: Arrays = {}
+    for fill in fills:
+        if not fill.key:
+            continue
+        kind = fill.key, sizes_of(fill.shape), fill.symmetric
+        if kind in common:
+            values = common[kind]
+        else:
+            values = canonical(fill.key, kind[1], symmetric=fill.symmetric)
+            if fill.symmetric:
+                common[kind] = values
+        array = stored(fill, values)
+        if nudged:
+            spread = _rng(nudged, fill.tensor, fill.part).uniform(-1, 1, array.shape)
+            array = array * (1 + np.finfo(np.float64).eps * spread)
+        if fill.cut is None:
+            made[fill.tensor] = array
+        else:
+            parts.setdefault(fill.tensor, []).append(array)
+            cuts[fill.tensor] = fill.cut
+    made |= {name: put_together(arrays, cuts[name].axis, cuts[name].groups) for name, arrays in parts.items()}
+    return made
+
+
+def sketched(array: Array, fill: Fill) -> Array:
+    """Return what a tensor of a unit's shape is told by: ``(orders, SKETCH)``, a row for each order of its axes.
+
+    The first row belongs to the fill's own order, the others to every further one in which sizes ascend.
+    """
+    squeezed = array.reshape(tuple(size for size in fill.shape if size != 1) or (1,)).astype(np.float64, copy=False)
+    sizes = sizes_of(fill.shape)
+    vectors = [_rng("sketch", sizes, axis).standard_normal((SKETCH, size)) for axis, size in enumerate(sizes)]
+    rows = []
+    for order in _orders(fill):
+        turned = squeezed.transpose(order) if order else squeezed
+        # The last axis is the longest: it goes first, by one product of matrices.
+        left = turned.reshape(-1, sizes[-1]) @ vectors[-1].T
+        left = left.reshape(*sizes[:-1], SKETCH)
+        for vector in vectors[:-1]:
+            left = np.einsum("i...k,ki->...k", left, vector)
+        rows.append(left.reshape(SKETCH))
+    return np.stack(rows)
+
+
+def _orders(fill: Fill) -> list[tuple[int, ...]]:
+    every = orders_of(tuple(size for size in fill.shape if size != 1))
+    return [fill.order, *(order for order in every if order != fill.order)]
+
+
+def outputs_sketched(outputs: Mapping[str, Array]) -> Array:
+    """Return what a set of outputs is told by, ``(1, SKETCH)``: few numbers, the same on both sides."""
+    total = np.zeros(SKETCH)
+    for name, array in outputs.items():
+        flat = array.reshape(-1).astype(np.float64)
+        rng = _rng("outputs", name, flat.size)
+        total += np.array([rng.standard_normal(flat.size) @ flat for _ in range(SKETCH)])
+    return total[None]
