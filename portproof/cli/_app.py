@@ -13,6 +13,7 @@ from portproof.cli._agree import agree, plan
 from portproof.cli._bench import bench
 from portproof.cli._convert import account, convert, export
 from portproof.cli._faults import faults
+from portproof.cli._map import map_
 from portproof.cli._parity import capture, compare, match, verify
 from portproof.cli._project import doctor, init, ports, schema
 from portproof.cli._train import train
@@ -39,6 +40,7 @@ app.command()(faults)
 app.command()(match)
 app.command()(ports)
 app.command()(account)
+app.command("map")(map_)
 app.command()(init)
 app.command()(schema)
 app.command()(doctor)

@@ -54,6 +54,9 @@ def verify(
     blockwise: Annotated[
         bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
     ] = False,
+    no_map: Annotated[
+        bool, typer.Option("--no-map", help="Look for no weight map where names do not fit; `portproof map` does.")
+    ] = False,
     json_file: Json = None,
     quiet: Quiet = False,
     report_files: Annotated[
@@ -78,7 +81,7 @@ def verify(
         device=device_named(device), kwargs=settings_of(settings),
         precisions=tuple(precision.split(",")) if precision else (),
         runners=tuple(runners.split(",")) if runners else (), blockwise=blockwise,
-        gradients=gradients, steps=steps, training=settings_of(training, "--with"),
+        find_map=not no_map, gradients=gradients, steps=steps, training=settings_of(training, "--with"),
         pictures=any(target.suffix == ".html" for target in targets),
     )  # fmt: skip
     with watching(enabled=not quiet) as watch:

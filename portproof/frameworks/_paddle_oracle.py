@@ -81,7 +81,8 @@ def _install(functions: Mapping[str, Callable[..., Any]]) -> None:
 
 @functools.cache
 def _wrappers() -> dict[str, Callable[..., Any]]:
-    return {name: _wrapped(name, original, EXACT.get(name)) for name, original in _ORIGINAL.items()}
+    exact = {**EXACT, **BACKWARD}
+    return {name: _wrapped(name, original, exact.get(name)) for name, original in _ORIGINAL.items()}
 
 
 def _wrapped(name: str, original: Callable[..., Any], exact: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -366,9 +367,10 @@ def _far(distance: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 EXACT: dict[str, Callable[..., Any]] = {
     "addmm": _addmm, "batch_norm": _batch_norm, "celu": _celu, "dropout": _dropout, "elu": _elu,
     "group_norm": _group_norm, "hardsigmoid": _hardsigmoid, "hardtanh": _hardtanh, "instance_norm": _instance_norm,
-    "label_smooth": _label_smooth, "layer_norm": _layer_norm, "p_norm": _p_norm, "pool2d": _pooled,
-    "pool3d": _pooled, "pow": _power, "rms_norm": _rms_norm,
+    "label_smooth": _label_smooth, "layer_norm": _layer_norm, "p_norm": _p_norm, "pow": _power, "rms_norm": _rms_norm,
     "rrelu": _rrelu, "selu": _selu, "softshrink": _softshrink, "stanh": _stanh,
     "thresholded_relu": _thresholded_relu,
     **dict.fromkeys(("linear_interp", "bilinear_interp", "trilinear_interp", "bicubic_interp"), _resized),
 }  # fmt: skip
+#: Operators whose gradient alone rounds a scalar; replaced where :func:`exact_backward` asks for it.
+BACKWARD: dict[str, Callable[..., Any]] = {"pool2d": _pooled, "pool3d": _pooled}

@@ -30,14 +30,14 @@ from portproof.ports._weightmap import WeightMap
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
 
-#: Elements of a row up to which eight rows are looked at, and up to which four are; above, two.
-_SMALL, _MIDDLING = 4096, 50_000
+#: Rows that both sides are run on, and those of a model whose rows have few elements.
+_ROWS, _MANY_ROWS, _FEW_ELEMENTS = 2, 8, 4096
 
 
 def write_rows(port: Port, folder: Path, seed: int) -> Path:
     """Write the few rows that both sides are run on."""
     elements = sum(math.prod(declared.concrete(1)) for declared in port.inputs.values())
-    rows = 8 if elements <= _SMALL else 4 if elements <= _MIDDLING else 2
+    rows = _MANY_ROWS if elements <= _FEW_ELEMENTS else _ROWS
     path = folder / "map-inputs.safetensors"
     save_arrays(path, make_batch(port, seed=seed, rows=rows).arrays)
     return path

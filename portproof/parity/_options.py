@@ -35,6 +35,7 @@ class Options:
         training: settings of the port's training.
         strict: another function that reaches no output here is a fault, too.
         pictures: also what a page shows: distributions of every module, and the network as a graph.
+        find_map: look for the weight map where names do not fit and the port has none, and where the port's fails.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
     """
 
@@ -50,6 +51,7 @@ class Options:
     precisions: tuple[str, ...] = ()
     runners: tuple[str, ...] = ()
     blockwise: bool = False
+    find_map: bool = True
     gradients: bool = False
     steps: int = 0
     training: Mapping[str, Any] = field(default_factory=dict)

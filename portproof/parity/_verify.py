@@ -18,8 +18,9 @@ from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
+from portproof.parity._mapped import against_given, match_or_find
 from portproof.parity._options import Options
-from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, unmatched, what_was_run
+from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, what_was_run
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
 from portproof.ports._inputs import make_batch
@@ -79,17 +80,20 @@ def _judge(sides: Sides, options: Options) -> Report:
     rows = Rows.write(port, batch, sides.folder, least=options.quick and not options.gradients)
     if not live:
         findings.add(judge_artefacts(sides, rows))
-    elif problems := sides.match().problems:
-        findings.add(unmatched(problems))
-    elif options.blockwise and options.weights is not None:
+        return findings.report(sides, batch, time.perf_counter() - begun)
+    matched, said = match_or_find(sides, options)
+    findings.add(said)
+    if matched and options.blockwise and options.weights is not None:
         _judge_modules(sides, options.weights, rows, findings)
-    else:
+    elif matched:
         _judge_models(sides, options, rows.quick() if options.quick else rows, findings)
     if findings.modules is not None and not options.blockwise:
         findings.culprits, notes = with_tables(sides, findings.culprits)
         findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
+    if matched:
+        findings.add(against_given(sides, options, findings.hops))
     return findings.report(sides, batch, time.perf_counter() - begun)
 
 

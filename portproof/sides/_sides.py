@@ -18,6 +18,7 @@ from portproof.convert._account import Account, known_parts, match_states
 from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import LEADING, Side
+from portproof.ports._weightmap import WeightMap
 from portproof.sides._pairs import Described, Pairs, pair_modules, require_used
 from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Description, Tasks
@@ -120,6 +121,13 @@ class Sides:
         for side in self.live:
             self._own[side] = own_tensors(self.open[side], self.account, side, self.folder, "float64")
         return self.account
+
+    def use(self, weights: WeightMap) -> Account:
+        """Go on under another map than the port's own, as if it were that."""
+        located = self.sessions.located
+        self.sessions.located = replace(located, port=replace(located.port, weights=weights))
+        self._weights = weights
+        return self.match()
 
     def pairs(self) -> Pairs:
         """Pair the modules of the two sides, once they are matched."""

@@ -1,0 +1,182 @@
+"""Find the map of every published pair and of the zoo with names unread and registration shuffled: docs/map.md's table.
+
+    python -m parity_tests.evidence.maps              all pairs
+    python -m parity_tests.evidence.maps BERT lenet   some
+    SEED=7 RESULTS=maps.json python -m parity_tests.evidence.maps
+
+A pair is *wrong* where the map is called proven and pairs a tensor otherwise than the map that a person wrote, unless
+what it is paired with was found to be interchangeable. Exit code 1 where one is.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from portproof import Input, Port, find_port
+from portproof.ports._locate import Located, Project, resolve_factory
+
+WILD = ("parity_tests.wild.language", "parity_tests.wild.classifiers")
+#: Sides of images: enough for every layer, and cheaper than what the ports are judged on.
+SIZES = {"inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "vit": 32, "deit-distilled": 32, "lenet": 28}
+SMALL = 64
+#: Containers whose order is what they compute.
+_ORDERED = {"Sequential", "ModuleList", "LayerList", "ModuleDict", "LayerDict", "RNNBase", "ParameterList"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one pair.
+
+    Attributes:
+        tensors: that were to be paired. right, other, wrong: against the map that a person wrote; ``other``: paired
+            otherwise where either would do.
+        verdict: in words.
+        rules, by_hand: entries of the map that was found, and of the one that was written.
+        seconds: of the search, both models built.
+    """
+
+    name: str
+    tensors: int
+    verdict: str
+    said: str
+    right: int
+    other: int
+    wrong: int
+    rules: int
+    by_hand: int
+    seconds: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the map was proven."""
+        return self.verdict in ("proven", "proven but")
+
+
+def shuffled(port: Port, seed: int) -> Port:
+    """Return a port whose models register their parts in another order, where no order is computed by."""
+
+    def factory(side: str) -> Any:
+        build = resolve_factory(port, side)
+
+        def made(**kwargs: Any) -> Any:
+            model, rng = build(**kwargs), random.Random(f"{seed}{side}")
+            for module in model.modules() if side == "torch" else model.sublayers(include_self=True):
+                if any(kind.__name__ in _ORDERED for kind in type(module).__mro__):
+                    continue
+                for held in (getattr(module, "_modules" if side == "torch" else "_sub_layers"), module._parameters):
+                    parts = list(held.items())
+                    rng.shuffle(parts)
+                    held.clear()
+                    held.update(parts)
+            return model
+
+        return made
+
+    return replace(port, torch=factory("torch"), paddle=factory("paddle"))
+
+
+def sized(port: Port) -> Port:
+    """Return a port with images of a size that is cheap."""
+    size = SIZES.get(port.name, SMALL)
+    inputs = {
+        name: Input((*i.shape[:2], size, size)) if i.is_image and int(i.shape[2]) > size else i
+        for name, i in port.inputs.items()
+    }
+    return replace(port, inputs=inputs)
+
+
+def judged(locator: str, seed: int) -> Row:
+    """Find one pair's map and hold it against the one that is written."""
+    from portproof.convert._account import known_parts, match_states
+    from portproof.maps._find import find_map
+    from portproof.sides._session import Sessions
+    from portproof.sides._sides import Sides
+
+    port = shuffled(sized(find_port(locator).port), seed)
+    begun = time.monotonic()
+    with Sessions(Located(replace(port, weights=type(port.weights)()), None, Project()), threads=2) as sessions:
+        sides = Sides(sessions)
+        found = find_map(sides, accept_crossed=True)
+        described = sides.described
+    seconds = time.monotonic() - begun
+    weights = known_parts(port.weights, described["torch"].modules)
+    written = match_states(described["torch"].entries, described["paddle"].entries, weights)
+    theirs = {name: row for row in found.account.rows for name in row.torch}
+    shapes = {entry.name: entry.shape for entry in described["torch"].entries}
+    free = {shapes.get(doubt.torch.partition("[")[0]) for doubt in found.doubts}
+    right = other = wrong = 0
+    for row in written.rows:
+        mine = theirs.get(row.torch[0])
+        if mine is None:
+            continue
+        same = set(mine.paddle) & set(row.paddle) and mine.axes == row.axes
+        right += bool(same)
+        other += not same and shapes[row.torch[0]] in free
+        wrong += not same and shapes[row.torch[0]] not in free
+    by_hand = sum(map(len, (port.weights.rename, port.weights.ignore, port.weights.transforms)))
+    return Row(
+        port.name, found.tensors, found.verdict, found.said, right, other, wrong if found.holds else 0,
+        found.rules, by_hand, seconds,
+    )  # fmt: skip
+
+
+def locators() -> list[str]:
+    """Return every pair of the wild suite and of the zoo."""
+    from importlib import import_module
+
+    from parity_tests.evidence.zoo import CLASSIFIERS, OTHERS
+
+    wild = [
+        f"{module}:{name}"
+        for module in WILD
+        for name, value in vars(import_module(module)).items()
+        if isinstance(value, Port)
+    ]
+    return [*wild, "googlenet", *CLASSIFIERS, *OTHERS]
+
+
+def main() -> int:
+    """Print the table."""
+    seed, asked = int(os.environ.get("SEED", "0")), set(sys.argv[1:])
+    rows: list[Row] = []
+    print("| pair | tensors | verdict | right | either | wrong | rules (by hand) | s |")
+    print(f"|{' --- |' * 8}")
+    for locator in locators():
+        if asked and locator not in asked and locator.rpartition(":")[2] not in asked:
+            continue
+        done = subprocess.run(
+            [sys.executable, "-m", "parity_tests.evidence.maps", "--one", locator, str(seed)],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        line = next((line for line in done.stdout.splitlines() if line.startswith("ROW ")), None)
+        if line is None:
+            reason = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+            print(f"| {locator.rpartition(':')[2]} | | error: {reason[:120]} | | | | | |", flush=True)
+            continue
+        row = Row(**json.loads(line[4:]))
+        rows.append(row)
+        print(
+            f"| {row.name} | {row.tensors} | {row.said} | {row.right} | {row.other or ''} | {row.wrong or ''} "
+            f"| {row.rules} ({row.by_hand}) | {row.seconds:.0f} |", flush=True,
+        )  # fmt: skip
+    held = [row for row in rows if row.holds]
+    print(f"\n{len(held)} of {len(rows)} proven; {sum(row.wrong > 0 for row in rows)} proven wrong")
+    kept = os.environ.get("RESULTS")
+    if kept:
+        Path(kept).write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    return 1 if any(row.wrong for row in rows) else 0
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--one"]:
+        print("ROW " + json.dumps(asdict(judged(sys.argv[2], int(sys.argv[3])))))
+    else:
+        raise SystemExit(main())

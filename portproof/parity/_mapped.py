@@ -1,0 +1,108 @@
+"""Where names do not fit and no map is given, the map is found; where a given one fails, it is held against that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from portproof._errors import PortproofError
+from portproof.convert._account import Account, Problem
+from portproof.judge._found import Found
+from portproof.judge._report import Hop
+from portproof.maps._find import FoundMap, find_map
+from portproof.parity._options import Options
+from portproof.parity._outputs import unmatched
+from portproof.ports._weightmap import WeightMap
+from portproof.sides._sides import Sides
+
+#: Differences between two maps that are said.
+_SAID = 3
+
+
+def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
+    """Pair the two state dicts: by the port's map, else, where it has none and names do not fit, by one that is found.
+
+    Returns:
+        Whether they are paired, and what is to be said; where they are not, as a divergence with its culprits.
+    """
+    problems = sides.match().problems
+    if not problems:
+        return True, Found()
+    refused = unmatched(problems)
+    if not _possible(sides, options):
+        return False, refused
+    given = sides.sessions.located.port.weights != WeightMap()
+    try:
+        found = find_map(sides, seed=options.seed)
+    except PortproofError as error:
+        refused.notes.append(f"no map was found either: {error}")
+        return False, refused
+    if given or not (found.holds or found.verdict == "differs"):
+        refused.notes.extend(_beside(problems, found, given=given))
+        return False, refused
+    sides.use(found.weights)
+    said = [f"map found: {found.rules} rules, {found.said}; `portproof map` writes it"]
+    said += [f"the map is not proven for '{d.torch}' and '{d.paddle}': {d.reason}" for d in found.doubts[:_SAID]]
+    if len(found.doubts) > _SAID:
+        said.append(f"nor for {len(found.doubts) - _SAID} more; `portproof map` lists them")
+    return True, Found(notes=said)
+
+
+def against_given(sides: Sides, options: Options, hops: Sequence[Hop]) -> Found:
+    """Where two sides are not one function under the map that the port has, look whether they are under another."""
+    differs = any(hop.kind == "semantics" and hop.verdict == "divergent" and hop.worst is not None for hop in hops)
+    given = sides.sessions.located.port.weights
+    if not differs or given == WeightMap() or not _possible(sides, options):
+        return Found()
+    try:
+        found = find_map(sides, accept_crossed=True, seed=options.seed)
+    except PortproofError:
+        return Found()  # the verdict stands as it is
+    return Found(notes=_compared(sides.account, found.account) if found.holds else [])
+
+
+def _possible(sides: Sides, options: Options) -> bool:
+    return options.find_map and not options.module and not options.blockwise and len(sides.live) == 2
+
+
+def _beside(problems: Sequence[Problem], found: FoundMap, *, given: bool) -> list[str]:
+    """Say what was found beside a map, or names, that leave tensors over."""
+    if found.holds:
+        return [f"a map of {found.rules} rules is {found.said}; `portproof map` writes it"]
+    if found.verdict == "crossed":
+        one = found.crossed[0]
+        return [
+            f"the two are one function only against the names ('{one.torch}' goes to '{one.paddle}'); look at both "
+            "before `portproof map --accept-crossed` takes that"
+        ]
+    what = "the given map leaves" if given else "names leave"
+    return [f"{what} {len(problems)} tensors over, and the map that was looked for is {found.said}"]
+
+
+def _compared(given: Account, found: Account) -> list[str]:
+    """Return where a given map pairs otherwise than one that is proven."""
+    proven = _rows(found)
+    other = {torch: paddle for torch, paddle in _rows(given).items() if proven.get(torch, paddle) != paddle}
+    if not other:
+        return []
+    circle = set(other.values()) == {proven[torch] for torch in other}
+    said = [
+        f"your map pairs '{torch}' with '{paddle}': " + ("crossed; " if circle else "") + f"proven is '{proven[torch]}'"
+        for torch, paddle in list(_modules(other, proven).items())[:_SAID]
+    ]
+    more = f"; {len(other)} tensors in all" if len(other) > 1 else ""
+    return [f"under another map the two are one function: {'; '.join(said)}{more}"]
+
+
+def _rows(account: Account) -> dict[str, str]:
+    return {row.torch[0]: " + ".join(row.paddle) for row in account.rows}
+
+
+def _modules(other: Mapping[str, str], proven: Mapping[str, str]) -> Mapping[str, str]:
+    """Return one tensor of each module that a map pairs otherwise."""
+    seen, kept = set[str](), dict[str, str]()
+    for torch, paddle in other.items():
+        module = torch.rpartition(".")[0]
+        if module not in seen and torch in proven:
+            seen.add(module)
+            kept[torch] = paddle
+    return kept
