@@ -58,7 +58,7 @@ class Probing:
         seen = {
             side: Seen.of(*found[side, 0], [found[side, nudged] for nudged in range(1, again + 1)]) for side in LEADING
         }
-        if wanted and self.backward:
+        if backward and self.backward:
             seen = self.perturbed(fills, seen, {side: range(len(fills[side])) for side in LEADING})
         return seen
 

@@ -52,6 +52,7 @@ class Searching:
         units: of each side, in a fixed order.
         pairs: found so far.
         same: whether the outputs agree while all that is not told apart holds the same values.
+        seen: in the last round.
     """
 
     probing: Probing
@@ -59,7 +60,7 @@ class Searching:
     looks: dict[Side, Look]
     pairs: list[Pair] = field(default_factory=list)
     same: bool = False
-    interchangeable: list[Pair] = field(default_factory=list)
+    seen: dict[Side, Seen] = field(default_factory=dict)
 
     # What holds which values.
 
@@ -96,7 +97,7 @@ class Searching:
         """Pair all that can be told apart, round by round; returns what was seen last."""
         looked = False
         while True:
-            seen = self.probing.run(self.fills(), again=1)
+            seen = self.seen = self.probing.run(self.fills(), again=1)
             self.same = max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=np.inf) <= FLOOR_MULTIPLE
             steps = (self.told_apart, self.nearest, self.tied, self.tried, self.left_over, self.forced)
             found = any(step(seen) for step in steps)
@@ -107,7 +108,7 @@ class Searching:
                     return seen
                 looked = True  # what no gradient reaches may act all the same: through a table, say, or a detour
                 silent = {s: [u for u in self.free(s) if seen[s].is_silent(u)] for s in LEADING}
-                seen = self.probing.perturbed(self.fills(), seen, silent)
+                seen = self.seen = self.probing.perturbed(self.fills(), seen, silent)
                 if not (self.alike(seen) or self.tried(seen) or self.forced(seen)):
                     return seen
 
@@ -140,10 +141,16 @@ class Searching:
         return found
 
     def settled(self, torch: int, paddle: int, told: Distances, i: int, j: int) -> int:
-        """Return the order of Paddle's axes: the gradient's, or where it is symmetric, that of the layer's type."""
-        fitting = np.flatnonzero(told.every[i, j] <= told.within[i, j])
+        """Return the order of Paddle's axes: the gradient's, else the one under which the outputs agree."""
+        fitting = [int(order) for order in np.flatnonzero(told.every[i, j] <= told.within[i, j])]
         usual = self.usual(torch, paddle)
-        return usual if usual in fitting else int(told.order[i, j])
+        if len(fitting) < 2 or not self.same:
+            return usual if usual in fitting else int(told.order[i, j])
+        ours, theirs = self.units[TORCH][torch], self.units[PADDLE][paddle]
+        for order in sorted(fitting, key=lambda order: order != usual):
+            if self._agree([Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), "tried")], self.seen):
+                return order
+        return usual
 
     def usual(self, torch: int, paddle: int) -> int:
         """Return which of Paddle's orders the layer's type would have."""

@@ -19,7 +19,7 @@ from portproof._numbers import EPSILON, Array, Arrays
 from portproof._tree import name_outputs
 from portproof.convert._transfer import taken_apart
 from portproof.frameworks._model import Model, wrapped_forwards
-from portproof.maps._units import FLOATS
+from portproof.maps._units import FLOATS, orders_of
 from portproof.maps._values import Fill, drawn, outputs_sketched, sketched
 from portproof.sides._workplace import Workplace
 from portproof.training._learning import load_learning
@@ -31,7 +31,8 @@ class Look:
 
     Attributes:
         order: module path to its place among the first calls of all modules.
-        built: digest of every tensor that is not learned: equal ones hold equal values, in whatever layout.
+        built: digest of every tensor that is not learned: equal ones hold equal values, in whatever layout; "" for one
+            that is the same all over.
     """
 
     order: dict[str, int]
@@ -116,7 +117,8 @@ class MapTasks:
             after = _floating(model.run(rows))
             told = outputs_sketched({name: after[name] - base[name] for name in base})
             if np.isfinite(told).all():
-                found[f"gradient|{place}"] = told
+                shape = tuple(size for size in fills[place].shape if size != 1)
+                found[f"gradient|{place}"] = np.repeat(told, len(orders_of(shape)), axis=0)  # none is told from others
             self._write(model, before)
         save_arrays(out, found)
 
@@ -189,5 +191,7 @@ def _cotangent(name: str, shape: tuple[int, ...], seed: int, nudged: int) -> Arr
 def _digest(array: Array) -> str:
     """Return what equal values share, in whatever order they lie; floats to single precision."""
     flat = array.reshape(-1)
+    if flat.size and np.all(flat == flat[0]):
+        return ""
     flat = np.sort(flat.astype(np.float32) + np.float32(0) if str(array.dtype) in FLOATS else flat)
     return hashlib.sha256(f"{flat.dtype}{flat.size}".encode() + flat.tobytes()).hexdigest()[:16]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -33,8 +34,7 @@ class Unit:
 
     Attributes:
         side: whose.
-        entry: the tensor, by its first name.
-        names: all its names; several where it is tied.
+        entries: the tensor under each of its names; several where it is tied.
         shape: of this part.
         cut: how the whole is taken apart, None for a tensor in one piece.
         part: which part this is.
@@ -42,12 +42,21 @@ class Unit:
     """
 
     side: Side
-    entry: Entry
-    names: tuple[str, ...]
+    entries: tuple[Entry, ...]
     shape: tuple[int, ...]
     cut: Cut | None = None
     part: int = 0
     table: bool = False
+
+    @property
+    def entry(self) -> Entry:
+        """The tensor, by its first name."""
+        return self.entries[0]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All names of the tensor."""
+        return tuple(entry.name for entry in self.entries)
 
     @property
     def sizes(self) -> Sizes:
@@ -89,12 +98,12 @@ def orders_of(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 def units_of(side: Side, entries: Sequence[Entry]) -> list[Unit]:
     """Return the floating tensors of a state dict, each once under its first name."""
-    further: dict[str, list[str]] = {}
+    further: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.tied:
-            further.setdefault(entry.tied, []).append(entry.name)
+            further.setdefault(entry.tied, []).append(entry)
     return [
-        Unit(side, entry, (entry.name, *further.get(entry.name, [])), entry.shape)
+        Unit(side, (entry, *further.get(entry.name, [])), entry.shape)
         for entry in entries
         if not entry.tied and entry.dtype in FLOATS
     ]
@@ -103,21 +112,23 @@ def units_of(side: Side, entries: Sequence[Entry]) -> list[Unit]:
 def as_built(units: Mapping[Side, Sequence[Unit]], built: Mapping[Side, Mapping[str, str]]) -> dict[Side, list[Unit]]:
     """Return both sides' units with those marked as tables that have to stay as the models made them.
 
-    What is not learned stays where the other side holds the same values, or has nothing of these sizes. All else gets
+    What is not learned stays where the other side holds the same values, or has fewer of these sizes. All else gets
     values, and the same ones: a buffer that was drawn at random, say.
 
     Args:
         units: of both sides.
-        built: side to the digest of every tensor that is not learned.
+        built: side to the digest of every tensor that is not learned; "" for one that is the same all over.
     """
+    counts = {side: Counter(unit.sizes for unit in own) for side, own in units.items()}
     made: dict[Side, list[Unit]] = {}
     for side, own in units.items():
-        digests, sizes = set(built[side.other].values()), {unit.sizes for unit in units[side.other]}
+        digests = set(built[side.other].values()) - {""}
+        more = counts[side] - counts[side.other]
         made[side] = [
             replace(
                 unit,
                 table=unit.entry.name in built[side] and unit.leaf not in STATISTICS
-                and (built[side][unit.entry.name] in digests or unit.sizes not in sizes),
+                and (built[side][unit.entry.name] in digests or unit.sizes in more),
             )
             for unit in own
         ]  # fmt: skip

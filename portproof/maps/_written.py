@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from portproof.convert._account import Account, TensorRow, known_parts, match_states
 from portproof.frameworks._entries import Entry
-from portproof.frameworks._layers import BY_NAME
+from portproof.frameworks._layers import BY_NAME, same_layer
 from portproof.maps._names import likeness
 from portproof.maps._rules import general, rules_of
 from portproof.maps._search import PADDLE, TORCH, Pair, Searching
+from portproof.maps._told import assigned
 from portproof.maps._units import FLOATS, Unit
 from portproof.ports._port import LEADING, Side
 from portproof.ports._weightmap import Permute, Reshape, Split, Transform, WeightMap, fill, match
@@ -88,20 +91,35 @@ def links_of(search: Searching) -> tuple[list[Link], list[str]]:
     return links, odd
 
 
+def _named(torch: Unit, paddle: Unit) -> list[tuple[str, str]]:
+    """Return the names of one tensor in pairs, those of one layer and like name.
+
+    The first names are among them: the further ones of the side that has more go with its first.
+    """
+    return [(one.name, other.name) for one, other in _alike(torch.entries, paddle.entries)]
+
+
+def _alike(torch: Sequence[Entry], paddle: Sequence[Entry]) -> list[tuple[Entry, Entry]]:
+    unlike = np.array(
+        [[2 - same_layer(one.layer, other.layer) - likeness(one.name, other.name) for other in paddle] for one in torch]
+    )
+    if len(torch) != len(paddle):
+        unlike[0], unlike[:, 0] = unlike[0] - 4, unlike[:, 0] - 4
+    return [(torch[i], paddle[j]) for i, j in assigned(unlike)]
+
+
 def _untied(search: Searching, place: int, pair: Pair) -> list[Link]:
-    """Return a link for each name of a tensor that only one side ties, paired as the names are most alike."""
-    side = TORCH if len(pair.torch) == 1 else PADDLE
-    (whole, order), parts = pair.of(side)[0], pair.of(side.other)
-    tied = search.units[side][whole]
-    others = [(search.units[side.other][unit], own) for unit, own in parts]
-    straight = sum(likeness(name, unit.entry.name) for name, (unit, _) in zip(tied.names, others, strict=True))
-    crossed = sum(likeness(name, unit.entry.name) for name, (unit, _) in zip(tied.names, others[::-1], strict=True))
+    """Return a link for each name of a tensor that only one side ties."""
+    orders = {side: {search.units[side][unit].entry.name: order for unit, order in pair.of(side)} for side in LEADING}
+    units = {side: [search.units[side][unit] for unit, _ in pair.of(side)] for side in LEADING}
+    entries = {side: [entry for unit in own for entry in unit.entries] for side, own in units.items()}
     made = []
-    for name, (unit, own) in zip(tied.names, others if straight >= crossed else others[::-1], strict=True):
-        one = replace(tied, entry=replace(tied.entry, name=name))
-        torch, paddle = ((one, order), (unit, own)) if side is TORCH else ((unit, own), (one, order))
-        found = layout(*torch, *paddle)
-        made.append(Link((torch[0].entry.name,), (paddle[0].entry.name,), *found, (place,)))
+    for torch, paddle in _alike(entries[TORCH], entries[PADDLE]):
+        one, other = (replace(units[side][0], entries=(e,)) for side, e in ((TORCH, torch), (PADDLE, paddle)))
+        ours = orders[TORCH].get(torch.name) or next(iter(orders[TORCH].values()))
+        theirs = orders[PADDLE].get(paddle.name) or next(iter(orders[PADDLE].values()))
+        shapes = replace(one, shape=torch.shape), replace(other, shape=paddle.shape)
+        made.append(Link((torch.name,), (paddle.name,), *layout(shapes[0], ours, shapes[1], theirs), (place,)))
     return made
 
 
@@ -175,7 +193,7 @@ def written(
             row = rows.get(name)
             if row is None or not _names_of(row.paddle, entries[PADDLE]) & set(link.paddle):
                 literal[name] = link.paddle[0]
-            elif row.axes != link.axes or (row.transform == "reshape") != link.reshaped or name in unlike:
+            elif _axes(row) != link.axes or (row.transform == "reshape") != link.reshaped or name in unlike:
                 transforms[name] = _transform(link, entries)
         ignored |= _surplus(account, entries, links)
         if before == (len(literal), len(transforms), len(ignored)):
@@ -281,9 +299,14 @@ def _missed(links: Sequence[Link], account: Account, entries: Mapping[Side, Mapp
                 said.append(f"torch '{torch}' has no row")
             elif not _names_of(row.paddle, entries[PADDLE]) >= set(link.paddle):
                 said.append(f"torch '{torch}' goes to '{row.paddle[0]}', not to '{link.paddle[0]}'")
-            elif link.cut is None and row.transform != "tied" and row.axes != link.axes:
+            elif link.cut is None and row.transform != "tied" and _axes(row) != link.axes:
                 said.append(f"torch '{torch}' is turned by {row.axes}, not by {link.axes}")
     return said
+
+
+def _axes(row: TensorRow) -> Axes:
+    """Return a row's permutation, None where it leaves the axes as they are."""
+    return None if row.axes == tuple(range(len(row.axes or ()))) else row.axes
 
 
 def _same(one: Account, other: Account) -> bool:
