@@ -3,6 +3,7 @@
     python -m parity_tests.evidence.maps              all pairs
     python -m parity_tests.evidence.maps BERT lenet   some
     SEED=7 RESULTS=maps.json python -m parity_tests.evidence.maps
+    python -m parity_tests.evidence.maps --faults 20 lenet resnet18    planted in torch's side, the map unknown
 
 A pair is *wrong* where the map is called proven and pairs a tensor otherwise than the map that a person wrote, unless
 what it is paired with was found to be interchangeable. Exit code 1 where one is.
@@ -16,6 +17,8 @@ import random
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,8 @@ WILD = ("parity_tests.wild.language", "parity_tests.wild.classifiers")
 #: Sides of images: enough for every layer, and cheaper than what the ports are judged on.
 SIZES = {"inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "vit": 32, "deit-distilled": 32, "lenet": 28}
 SMALL = 64
+#: What is planted, in turn.
+FAULTS = ("eps", "activation", "roll", "shift", "zero", "sign", "flip", "clip", "scale", "offset")
 #: Containers whose order is what they compute.
 _ORDERED = {"Sequential", "ModuleList", "LayerList", "ModuleDict", "LayerDict", "RNNBase", "ParameterList"}
 
@@ -40,7 +45,7 @@ class Row:
             otherwise where either would do.
         verdict: in words.
         rules, by_hand: entries of the map that was found, and of the one that was written.
-        seconds: of the search, both models built.
+        seconds: of the processor, both models built and both sides run.
     """
 
     name: str
@@ -101,12 +106,12 @@ def judged(locator: str, seed: int) -> Row:
     from portproof.sides._sides import Sides
 
     port = shuffled(sized(find_port(locator).port), seed)
-    begun = time.monotonic()
+    begun = time.process_time()
     with Sessions(Located(replace(port, weights=type(port.weights)()), None, Project()), threads=2) as sessions:
         sides = Sides(sessions)
         found = find_map(sides, accept_crossed=True)
         described = sides.described
-    seconds = time.monotonic() - begun
+    seconds = time.process_time() - begun
     weights = known_parts(port.weights, described["torch"].modules)
     written = match_states(described["torch"].entries, described["paddle"].entries, weights)
     theirs = {name: row for row in found.account.rows for name in row.torch}
@@ -128,6 +133,105 @@ def judged(locator: str, seed: int) -> Row:
     )  # fmt: skip
 
 
+@contextmanager
+def planted(model: Any, number: int) -> Iterator[str]:
+    """Put one fault into torch's live model, through which gradients pass, and say what it is; taken out at the end."""
+    import torch
+
+    from portproof.frameworks._model import wrapped_forwards
+
+    rng = random.Random(number)
+    leaves = [(path, module) for path, module in model.named_modules() if path and not list(module.children())]
+    acts = [(p, m) for p, m in leaves if isinstance(m, torch.nn.ReLU | torch.nn.GELU | torch.nn.SiLU | torch.nn.Tanh)]
+    scaled = [(p, m) for p, m in leaves if isinstance(getattr(m, "eps", None), float)]
+    held = [(p, m) for p, m in leaves if list(m.parameters(recurse=False))]
+    kind = FAULTS[number % len(FAULTS)]
+    if kind == "eps" and scaled:
+        path, module = rng.choice(scaled)
+        before, module.eps = module.eps, module.eps * 100
+        try:
+            yield f"eps of {path} times 100"
+        finally:
+            module.eps = before
+        return
+    path, module = rng.choice(acts if kind == "activation" and acts else held)
+
+    def changed(_: str, forward: Any) -> Any:
+        def faulty(*args: Any, **kwargs: Any) -> Any:
+            out = forward(*args, **kwargs)
+            if not isinstance(out, torch.Tensor):
+                return out
+            channels = 1 if out.dim() == 4 else -1
+            if kind == "activation":
+                return torch.nn.functional.elu(args[0] if acts else out)
+            if kind == "roll":
+                return out.roll(1, channels)
+            if kind == "shift":
+                return out.roll(1, -1 if out.dim() == 4 else max(out.dim() - 2, 0))
+            if kind == "zero":
+                return out * 0
+            if kind == "sign":
+                return -out
+            if kind == "flip":
+                return out.flip(channels)
+            if kind == "clip":
+                return out.clamp(-1, 1)
+            return out * 1.05 if kind == "scale" else out + 0.01
+
+        return faulty
+
+    with wrapped_forwards([(path, module)], changed):
+        yield f"{kind} of {path}"
+
+
+def with_faults(locator: str, count: int, seed: int) -> list[tuple[str, str, bool, bool]]:
+    """Plant faults one at a time while the map is unknown.
+
+    Returns:
+        Of each: what it was, the verdict, whether every tensor was paired as a person wrote it, and whether a map that
+        is not was called proven.
+    """
+    from portproof.convert._account import known_parts, match_states
+    from portproof.maps._find import find_map
+    from portproof.sides._session import LocalSession, Sessions
+    from portproof.sides._sides import Sides
+
+    port = shuffled(sized(find_port(locator).port), seed)
+    told = []
+    with Sessions(Located(replace(port, weights=type(port.weights)()), None, Project()), threads=2) as sessions:
+        sides = Sides(sessions)
+        session = sides.open["torch"]
+        assert isinstance(session, LocalSession)
+        model = session.place.model("float64").root
+        for number in range(count):
+            with planted(model, seed * 1000 + number) as said:
+                found = find_map(sides, accept_crossed=True)
+            weights = known_parts(port.weights, sides.described["torch"].modules)
+            written = match_states(sides.described["torch"].entries, sides.described["paddle"].entries, weights)
+            mine = {name: row for row in found.account.rows for name in row.torch}
+            shapes = {entry.name: entry.shape for entry in sides.described["torch"].entries}
+            free = {shapes.get(doubt.torch.partition("[")[0]) for doubt in found.doubts}
+            off = [
+                row for row in written.rows
+                if row.torch[0] not in mine or not set(mine[row.torch[0]].paddle) & set(row.paddle)
+            ]  # fmt: skip
+            serious = [row for row in off if shapes[row.torch[0]] not in free]
+            told.append((said, found.verdict, not serious, found.holds and bool(serious)))
+            print(port.name, told[-1], [row.torch[0] for row in serious][:3], file=sys.stderr, flush=True)
+    return told
+
+
+def faults(count: int, asked: list[str], seed: int) -> int:
+    """Plant faults into some ports and count what became of the maps."""
+    told = [row for name in asked for row in with_faults(name, count, seed)]
+    verdicts = {verdict: sum(row[1] == verdict for row in told) for verdict in sorted({row[1] for row in told})}
+    said = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
+    print(f"{len(told)} faults: {said}; the right map in {sum(row[2] for row in told)}")
+    wrong = [row for row in told if row[3]]
+    print(f"{len(wrong)} wrong maps called proven", *wrong, sep="\n  ")
+    return 1 if wrong else 0
+
+
 def locators() -> list[str]:
     """Return every pair of the wild suite and of the zoo."""
     from importlib import import_module
@@ -147,7 +251,7 @@ def main() -> int:
     """Print the table."""
     seed, asked = int(os.environ.get("SEED", "0")), set(sys.argv[1:])
     rows: list[Row] = []
-    print("| pair | tensors | verdict | right | either | wrong | rules (by hand) | s |")
+    print("| pair | tensors | verdict | right | either | wrong | rules (by hand) | CPU s |")
     print(f"|{' --- |' * 8}")
     for locator in locators():
         if asked and locator not in asked and locator.rpartition(":")[2] not in asked:
@@ -176,6 +280,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--faults"]:
+        raise SystemExit(faults(int(sys.argv[2]), sys.argv[3:], int(os.environ.get("SEED", "0"))))
     if sys.argv[1:2] == ["--one"]:
         print("ROW " + json.dumps(asdict(judged(sys.argv[2], int(sys.argv[3])))))
     else:

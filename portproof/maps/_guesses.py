@@ -19,7 +19,6 @@ def likely(search: Searching) -> None:
     while True:
         draws = [search.probing.run(search.fills(draw), seed=draw, again=1) for draw in range(1, DRAWS + 1)]
         found = 0
-        guesses: list[tuple[list[int], list[int], Distances]] = []
         for group in search.groups(draws[0]):
             ours, theirs = group[TORCH], group[PADDLE]
             told = [distances(draw[TORCH], draw[PADDLE], ours, theirs) for draw in draws]
@@ -30,17 +29,33 @@ def likely(search: Searching) -> None:
                 order = search.settled(ours[i], theirs[j], pooled, i, j)
                 search.take(ours[i], theirs[j], order, "likely", rival)
                 found += 1
-            guesses.append((ours, theirs, pooled))
         found += search.by_module(None, "likely")
         if not (search.free(TORCH) and search.free(PADDLE)):
             return
         if not found:
             break
-    for ours, theirs, pooled in guesses:
-        unlike = np.array([[1 - search.named(one, other) for other in theirs] for one in ours])
-        for i, j in assigned(pooled.apart + unlike):
-            search.take(ours[i], theirs[j], int(pooled.order[i, j]), "guess")
+    _guess(search, draws)
     search.by_module(None, "guess")
+
+
+def _guess(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> None:
+    """Pair what is left as gradients and names say together; what shows nothing on one side, by names."""
+    for group in search.groups(draws[0], silent=True):
+        ours, theirs = group[TORCH], group[PADDLE]
+        costs = np.array([[2 - search.named(one, other) for other in theirs] for one in ours])
+        orders = np.array([[search.usual(one, other) for other in theirs] for one in ours])
+        loud = [
+            [at for at, unit in enumerate(units) if not any(draw[side].is_silent(unit) for draw in draws)]
+            for side, units in ((TORCH, ours), (PADDLE, theirs))
+        ]
+        if all(loud):
+            told = [
+                distances(draw[TORCH], draw[PADDLE], [ours[i] for i in loud[0]], [theirs[j] for j in loud[1]])
+                for draw in draws
+            ]
+            costs[np.ix_(*loud)] += _pooled(told).apart - 1
+        for i, j in assigned(costs):
+            search.take(ours[i], theirs[j], int(orders[i, j]), "guess")
 
 
 def dead(search: Searching, seen: Mapping[Side, Seen]) -> None:

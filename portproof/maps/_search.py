@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from portproof.frameworks._layers import BY_NAME, same_layer
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.maps._names import likeness
 from portproof.maps._probing import Probing
@@ -144,9 +145,10 @@ class Searching:
         """Return the order of Paddle's axes: the gradient's, else the one under which the outputs agree."""
         fitting = [int(order) for order in np.flatnonzero(told.every[i, j] <= told.within[i, j])]
         usual = self.usual(torch, paddle)
-        if len(fitting) < 2 or not self.same:
-            return usual if usual in fitting else int(told.order[i, j])
         ours, theirs = self.units[TORCH][torch], self.units[PADDLE][paddle]
+        if len(fitting) < 2 or not self.same:
+            known = not fitting and ours.entry.layer in BY_NAME and same_layer(ours.entry.layer, theirs.entry.layer)
+            return usual if known or usual in fitting else int(told.order[i, j])
         for order in sorted(fitting, key=lambda order: order != usual):
             if self._agree([Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), "tried")], self.seen):
                 return order

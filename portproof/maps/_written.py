@@ -77,9 +77,8 @@ def links_of(search: Searching) -> tuple[list[Link], list[str]]:
             apart.setdefault((whole.side, whole.entry.name), []).append((place, pair))
         elif len(units) == 2:
             (torch, ours), (paddle, theirs) = units
-            links.append(
-                Link((torch.entry.name,), (paddle.entry.name,), *layout(torch, ours, paddle, theirs), (place,))
-            )
+            turned = layout(torch, ours, paddle, theirs)
+            links += [Link((one,), (other,), *turned, (place,)) for one, other in _named(torch, paddle)]
         else:
             links += _untied(search, place, pair)
     for (side, name), parts in apart.items():
