@@ -18,10 +18,10 @@ from portproof.maps._guesses import dead, likely
 from portproof.maps._names import Crossed, crossed
 from portproof.maps._probing import Probing
 from portproof.maps._proof import Proof, prove
-from portproof.maps._search import PADDLE, TORCH, Pair, Searching
+from portproof.maps._search import PADDLE, TORCH, Searching
 from portproof.maps._splits import choices, cut_apart, packed
 from portproof.maps._tasks import MapTasks
-from portproof.maps._told import Seen, outputs_apart
+from portproof.maps._told import Pair, Seen, outputs_apart
 from portproof.maps._units import Sizes, Unit, as_built, sizes_of, units_of
 from portproof.maps._written import Link, links_of, written
 from portproof.ports._inputs import make_batch

@@ -9,8 +9,8 @@ import numpy as np
 
 from portproof._numbers import Array
 from portproof.judge._floor import FLOOR_MULTIPLE
-from portproof.maps._search import PADDLE, TORCH, Pair, Searching
-from portproof.maps._told import Seen, outputs_apart, tolerance
+from portproof.maps._search import PADDLE, TORCH, Searching
+from portproof.maps._told import Pair, Seen, outputs_apart, tolerance
 from portproof.ports._port import LEADING, Side
 
 

@@ -7,8 +7,9 @@ reaches goes with its module. What is truly interchangeable is tried. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
@@ -17,32 +18,13 @@ from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.maps._names import likeness
 from portproof.maps._probing import Probing
 from portproof.maps._tasks import Look
-from portproof.maps._told import Distances, Seen, by_sizes, distances, mutual, outputs_apart, rivals
+from portproof.maps._ties import tied_pair
+from portproof.maps._told import Distances, Pair, Seen, by_sizes, distances, mutual, outputs_apart, rivals
 from portproof.maps._units import Unit, usual_order
 from portproof.maps._values import Fill, fill_of
 from portproof.ports._port import LEADING, Side
 
 TORCH, PADDLE = LEADING
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Units that hold the same values: one a side, or several of one side where only the other ties them.
-
-    Attributes:
-        torch, paddle: places among the side's units, each with the order of its axes in which it is canonical.
-        how: it was told.
-        rival: how much farther the next candidate was; infinity where there was none.
-    """
-
-    torch: tuple[tuple[int, tuple[int, ...]], ...]
-    paddle: tuple[tuple[int, tuple[int, ...]], ...]
-    how: str
-    rival: float = np.inf
-
-    def of(self, side: Side) -> tuple[tuple[int, tuple[int, ...]], ...]:
-        """Return the units of one side."""
-        return self.torch if side is TORCH else self.paddle
 
 
 @dataclass
@@ -170,13 +152,18 @@ class Searching:
                     found += 1
         return found
 
-    def by_module(self, seen: Mapping[Side, Seen] | None, how: str = "module") -> int:
-        """Take what shows nothing by itself with the other tensors of its module; ``seen`` None: whatever it shows."""
+    def homes(self) -> dict[tuple[str, int], set[tuple[str, int]]]:
+        """Return where the tensors of each of torch's modules have their partners."""
         goes: dict[tuple[str, int], set[tuple[str, int]]] = {}
         for pair in self.pairs:
             for one in pair.torch:
                 for other in pair.paddle:
                     goes.setdefault(_home(self.units[TORCH][one[0]]), set()).add(_home(self.units[PADDLE][other[0]]))
+        return goes
+
+    def by_module(self, seen: Mapping[Side, Seen] | None, how: str = "module") -> int:
+        """Take what shows nothing by itself with the other tensors of its module; ``seen`` None: whatever it shows."""
+        goes = self.homes()
         free = {
             side: [unit for unit in self.free(side) if seen is None or seen[side].is_silent(unit)] for side in LEADING
         }
@@ -198,52 +185,26 @@ class Searching:
         return found
 
     def tied(self, seen: Mapping[Side, Seen]) -> int:
-        """Pair a tensor of several names with as many tensors of the other side, whose gradients add up to its own."""
-        if not self.same:
-            return 0
-        for side in LEADING:
-            for unit in self.free(side):
-                if len(self.units[side][unit].names) == 2 and not seen[side].is_silent(unit):
-                    pair = self._sum(side, unit, seen)
-                    if pair is not None:
-                        self.pairs.append(pair)
-                        return 1
-        return 0
-
-    def _sum(self, side: Side, unit: int, seen: Mapping[Side, Seen]) -> Pair | None:
-        whole, others = self.units[side][unit], self.units[side.other]
-        told = seen[side].told[unit]
-        assert told is not None
-        free = [
-            other for other in self.free(side.other)
-            if others[other].sizes == whole.sizes and not seen[side.other].is_silent(other)
-        ]  # fmt: skip
-        for first, second in ((a, b) for i, a in enumerate(free) for b in free[i + 1 :]):
-            rows = [seen[side.other].told[other] for other in (first, second)]
-            assert rows[0] is not None
-            assert rows[1] is not None
-            noise = max(seen[side].noise[unit], seen[side.other].noise[first], seen[side.other].noise[second])
-            for i, one in enumerate(rows[0]):
-                for j, other in enumerate(rows[1]):
-                    size = max(np.linalg.norm(told[0]), np.linalg.norm(one), np.linalg.norm(other))
-                    if np.linalg.norm(one + other - told[0]) <= FLOOR_MULTIPLE * noise * size:
-                        parts = ((first, others[first].orders[i]), (second, others[second].orders[j]))
-                        own = ((unit, whole.orders[0]),)
-                        return Pair(own, parts, "sum") if side is TORCH else Pair(parts, own, "sum")
-        return None
+        """Pair a tensor that only one side ties with those of the other that it is."""
+        loud = {side: [unit for unit in self.free(side) if not seen[side].is_silent(unit)] for side in LEADING}
+        pair = tied_pair(self.units, loud, seen) if self.same else None
+        self.pairs += [pair] if pair else []
+        return int(pair is not None)
 
     def tried(self, seen: Mapping[Side, Seen]) -> int:
-        """Where several are alike, choose by name and see that the outputs still agree; else try one by one."""
+        """Where several are alike, choose by module and name and see that the outputs agree; else try one by one."""
         if not self.same:
             return 0
+        goes = self.homes()
         chosen: list[list[Pair]] = []
         for ours, theirs, told in self._told(seen):
             for i, t in enumerate(ours):
                 fitting = [int(j) for j in np.flatnonzero(told.alike[i])]
                 if len(fitting) < 2:
                     continue
-                name = self.units[TORCH][t].entry.name
-                fitting.sort(key=lambda j: -likeness(name, self.units[PADDLE][theirs[j]].entry.name))
+                near = goes.get(_home(self.units[TORCH][t]), set())
+                places = {j: theirs[j] for j in fitting}
+                fitting.sort(key=partial(self._unlikely, t, places, near))
                 options = []
                 for j in fitting:
                     order = self.settled(t, theirs[j], told, i, j)
@@ -267,6 +228,12 @@ class Searching:
                     self.pairs.append(pair)
                     return 1
         return 0
+
+    def _unlikely(
+        self, unit: int, places: Mapping[int, int], near: Collection[tuple[str, int]], j: int
+    ) -> tuple[bool, float]:
+        """Return by what candidates are tried: first those of the modules that a unit's own goes with, then by name."""
+        return _home(self.units[PADDLE][places[j]]) not in near, -self.named(unit, places[j])
 
     def forced(self, seen: Mapping[Side, Seen]) -> int:
         """Where gradients say nothing (a maximum of two that are equal), try one tensor with every candidate."""

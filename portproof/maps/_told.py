@@ -170,3 +170,23 @@ def by_sizes(units: Mapping[Side, Sequence[int]], sizes: Mapping[Side, Sequence[
         for unit in listed:
             groups.setdefault(sizes[side][unit], {}).setdefault(side, []).append(unit)
     return [group for group in groups.values() if len(group) == len(units)]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Units that hold the same values: one a side, or several of one side where only the other ties them.
+
+    Attributes:
+        torch, paddle: places among the side's units, each with the order of its axes in which it is canonical.
+        how: it was told.
+        rival: how much farther the next candidate was; infinity where there was none.
+    """
+
+    torch: tuple[tuple[int, tuple[int, ...]], ...]
+    paddle: tuple[tuple[int, tuple[int, ...]], ...]
+    how: str
+    rival: float = np.inf
+
+    def of(self, side: Side) -> tuple[tuple[int, tuple[int, ...]], ...]:
+        """Return the units of one side."""
+        return self.torch if side is Side.TORCH else self.paddle

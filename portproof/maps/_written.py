@@ -12,8 +12,8 @@ from portproof.frameworks._entries import Entry
 from portproof.frameworks._layers import BY_NAME, same_layer
 from portproof.maps._names import likeness
 from portproof.maps._rules import general, rules_of
-from portproof.maps._search import PADDLE, TORCH, Pair, Searching
-from portproof.maps._told import assigned
+from portproof.maps._search import PADDLE, TORCH, Searching
+from portproof.maps._told import Pair, assigned
 from portproof.maps._units import FLOATS, Unit
 from portproof.ports._port import LEADING, Side
 from portproof.ports._weightmap import Permute, Reshape, Split, Transform, WeightMap, fill, match
