@@ -28,8 +28,11 @@ from portproof.ports._locate import Located, Project, resolve_factory
 
 WILD = ("parity_tests.wild.language", "parity_tests.wild.classifiers")
 #: Sides of images: enough for every layer, and cheaper than what the ports are judged on.
-SIZES = {"inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "vit": 32, "deit-distilled": 32, "lenet": 28}
-SMALL = 64
+SIZES = {
+    "inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "lenet": 28, "alexnet": 64, "vision-alexnet": 64,
+    "squeezenet1_1": 64, "vision-squeezenet1-1": 64,
+}  # fmt: skip
+SMALL = 32
 #: What is planted, in turn.
 FAULTS = ("eps", "activation", "roll", "shift", "zero", "sign", "flip", "clip", "scale", "offset")
 #: Containers whose order is what they compute.

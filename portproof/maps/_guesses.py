@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from portproof.maps._rules import rules_of
 from portproof.maps._search import PADDLE, TORCH, Searching
 from portproof.maps._told import Distances, Seen, assigned, by_sizes, distances, mutual, rivals
+from portproof.maps._units import Unit
 from portproof.ports._port import LEADING, Side
+from portproof.ports._weightmap import WeightMap
 
 #: Independent draws that all have to agree where two functions differ.
 DRAWS = 3
@@ -39,10 +42,21 @@ def likely(search: Searching) -> None:
 
 
 def _guess(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> None:
-    """Pair what is left as gradients and names say together; what shows nothing on one side, by names."""
+    """Pair what is left as gradients and names say together; what shows nothing on one side, by names.
+
+    Names say most where those of the pairs that are sure follow rules: then the rules name the partner.
+    """
+    named = WeightMap(rules_of(_sure_names(search), least=2))
     for group in search.groups(draws[0], silent=True):
         ours, theirs = group[TORCH], group[PADDLE]
-        costs = np.array([[2 - search.named(one, other) for other in theirs] for one in ours])
+        units = search.units[PADDLE]
+        wanted = [named.paddle_path(search.units[TORCH][one].entry.name) for one in ours]
+        costs = np.array(
+            [
+                [2 - search.named(one, other) - (_in_torchs_words(units[other]) == name) for other in theirs]
+                for one, name in zip(ours, wanted, strict=True)
+            ]
+        )
         orders = np.array([[search.usual(one, other) for other in theirs] for one in ours])
         loud = [
             [at for at, unit in enumerate(units) if not any(draw[side].is_silent(unit) for draw in draws)]
@@ -56,6 +70,19 @@ def _guess(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> None:
             costs[np.ix_(*loud)] += _pooled(told).apart - 1
         for i, j in assigned(costs):
             search.take(ours[i], theirs[j], int(orders[i, j]), "guess")
+
+
+def _sure_names(search: Searching) -> list[tuple[str, str]]:
+    """Return the names of the pairs that are not guessed, Paddle's with torch's word for the tensor itself."""
+    units = search.units
+    return [
+        (units[TORCH][pair.torch[0][0]].entry.name, _in_torchs_words(units[PADDLE][pair.paddle[0][0]]))
+        for pair in search.pairs
+    ]
+
+
+def _in_torchs_words(unit: Unit) -> str:
+    return f"{unit.entry.module}.{unit.leaf}" if unit.entry.module else unit.leaf
 
 
 def dead(search: Searching, seen: Mapping[Side, Seen]) -> None:
