@@ -7,9 +7,8 @@ reaches goes with its module. What is truly interchangeable is tried. Nothing he
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 
@@ -19,7 +18,18 @@ from portproof.maps._names import likeness
 from portproof.maps._probing import Probing
 from portproof.maps._tasks import Look
 from portproof.maps._ties import tied_pair
-from portproof.maps._told import Distances, Pair, Seen, by_sizes, distances, mutual, outputs_apart, rivals
+from portproof.maps._told import (
+    Distances,
+    Pair,
+    Seen,
+    assigned,
+    by_sizes,
+    components,
+    distances,
+    mutual,
+    outputs_apart,
+    rivals,
+)
 from portproof.maps._units import Unit, usual_order
 from portproof.maps._values import Fill, fill_of
 from portproof.ports._port import LEADING, Side
@@ -132,7 +142,7 @@ class Searching:
             known = not fitting and ours.entry.layer in BY_NAME and same_layer(ours.entry.layer, theirs.entry.layer)
             return usual if known or usual in fitting else int(told.order[i, j])
         for order in sorted(fitting, key=lambda order: order != usual):
-            if self._agree([Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), "tried")], self.seen):
+            if self._agree([self._pair(torch, paddle, order, "tried")], self.seen):
                 return order
         return usual
 
@@ -192,48 +202,39 @@ class Searching:
         return int(pair is not None)
 
     def tried(self, seen: Mapping[Side, Seen]) -> int:
-        """Where several are alike, choose by module and name and see that the outputs agree; else try one by one."""
+        """Where several are alike, choose by module and name and see that the outputs agree.
+
+        First all of them at once, then one of each kind, then one by one: what is chosen tells the next round more.
+        """
         if not self.same:
             return 0
         goes = self.homes()
-        chosen: list[list[Pair]] = []
+        kinds: list[list[Pair]] = []
         for ours, theirs, told in self._told(seen):
-            for i, t in enumerate(ours):
-                fitting = [int(j) for j in np.flatnonzero(told.alike[i])]
-                if len(fitting) < 2:
-                    continue
-                near = goes.get(_home(self.units[TORCH][t]), set())
-                places = {j: theirs[j] for j in fitting}
-                fitting.sort(key=partial(self._unlikely, t, places, near))
-                options = []
-                for j in fitting:
-                    order = self.settled(t, theirs[j], told, i, j)
-                    unit = self.units[PADDLE][theirs[j]]
-                    options.append(
-                        Pair(
-                            ((t, self.units[TORCH][t].orders[0]),),
-                            ((theirs[j], unit.orders[order]),),
-                            "interchangeable",
-                        )
-                    )
-                chosen.append(options)
-                break  # one of each size: the next round tells what follows from it
-        every = [options[0] for options in chosen]
-        if len(every) > 1 and self._agree(every, seen):
-            self.pairs += every
-            return len(every)
-        for options in chosen:
-            for pair in options:
-                if self._agree([pair], seen):
-                    self.pairs.append(pair)
-                    return 1
+            for rows, columns in components(told.alike):
+                costs = np.array([[self._unlikely(ours[i], theirs[j], goes) for j in columns] for i in rows])
+                kind = []
+                for row, column in assigned(costs):
+                    i, j = rows[row], columns[column]
+                    order = self.settled(ours[i], theirs[j], told, i, j)
+                    kind.append(self._pair(ours[i], theirs[j], order, "interchangeable"))
+                    goes.setdefault(_home(self.units[TORCH][ours[i]]), set()).add(_home(self.units[PADDLE][theirs[j]]))
+                kinds.append(kind)
+        single = [[pair] for kind in kinds for pair in kind]
+        for pairs in ([pair for kind in kinds for pair in kind], [kind[0] for kind in kinds], *single):
+            if pairs and self._agree(pairs, seen):
+                self.pairs += pairs
+                return len(pairs)
         return 0
 
-    def _unlikely(
-        self, unit: int, places: Mapping[int, int], near: Collection[tuple[str, int]], j: int
-    ) -> tuple[bool, float]:
-        """Return by what candidates are tried: first those of the modules that a unit's own goes with, then by name."""
-        return _home(self.units[PADDLE][places[j]]) not in near, -self.named(unit, places[j])
+    def _unlikely(self, torch: int, paddle: int, goes: Mapping[tuple[str, int], set[tuple[str, int]]]) -> float:
+        """Return how unlikely two that are alike are meant for each other: first by their modules, then by name."""
+        near = goes.get(_home(self.units[TORCH][torch]), set())
+        return 2.0 * (_home(self.units[PADDLE][paddle]) not in near) - self.named(torch, paddle)
+
+    def _pair(self, torch: int, paddle: int, order: int, how: str) -> Pair:
+        ours, theirs = self.units[TORCH][torch], self.units[PADDLE][paddle]
+        return Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), how)
 
     def forced(self, seen: Mapping[Side, Seen]) -> int:
         """Where gradients say nothing (a maximum of two that are equal), try one tensor with every candidate."""
@@ -242,9 +243,8 @@ class Searching:
         for group in sorted(self.groups(seen), key=lambda group: len(group[PADDLE])):
             unit = group[TORCH][0]
             for other in sorted(group[PADDLE], key=lambda other: -self.named(unit, other)):
-                ours, theirs = self.units[TORCH][unit], self.units[PADDLE][other]
-                for order in theirs.orders:
-                    pair = Pair(((unit, ours.orders[0]),), ((other, order),), "tried")
+                for order in range(len(self.units[PADDLE][other].orders)):
+                    pair = self._pair(unit, other, order, "tried")
                     if self._agree([pair], seen):
                         self.pairs.append(pair)
                         return 1

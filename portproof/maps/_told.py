@@ -128,6 +128,14 @@ def mutual(costs: Array) -> list[tuple[int, int]]:
     return [(i, int(j)) for i, j in enumerate(rows) if columns[j] == i and np.isfinite(costs[i, j])]
 
 
+def components(alike: Array) -> list[tuple[list[int], list[int]]]:
+    """Return the rows and columns of which every one is like every other: as many of each, and at least two."""
+    kinds: dict[tuple[int, ...], list[int]] = {}
+    for i, row in enumerate(alike):
+        kinds.setdefault(tuple(np.flatnonzero(row).tolist()), []).append(i)
+    return [(rows, list(columns)) for columns, rows in kinds.items() if len(rows) == len(columns) > 1]
+
+
 def rivals(costs: Array, i: int, j: int) -> float:
     """Return the least cost of any other partner of either of a pair; infinity where there is none."""
     others = [*np.delete(costs[i], j), *np.delete(costs[:, j], i)]
