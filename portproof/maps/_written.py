@@ -20,6 +20,8 @@ from portproof.ports._weightmap import Permute, Reshape, Split, Transform, Weigh
 from portproof.sides._tasks import Description
 
 Axes = tuple[int, ...] | None
+#: Columns of a map as it is printed.
+_WIDTH = 100
 
 
 @dataclass(frozen=True)
@@ -371,7 +373,7 @@ def source_of(weights: WeightMap) -> str:
     """Return a map as a person would type it."""
     renames = [f"    {_quoted(k)}: {_quoted(v)}," for k, v in weights.rename.items()]
     more = [
-        (name, [f"    {_quoted(k)}: {_spelt(v)}," for k, v in entries.items()])
+        (name, [_entry(key, value) for key, value in entries.items()])
         for name, entries in (("ignore", weights.ignore), ("transforms", weights.transforms))
         if entries
     ]
@@ -379,6 +381,16 @@ def source_of(weights: WeightMap) -> str:
     for name, lines in more:
         text += f", {name}={{\n" + "\n".join(lines) + "\n}"
     return text + ")"
+
+
+def _entry(key: str, value: str | Transform) -> str:
+    """Return a line of a dictionary; the parts of a split a line each where they are long."""
+    line = f"    {_quoted(key)}: {_spelt(value)},"
+    if len(line) <= _WIDTH or not isinstance(value, Split):
+        return line
+    parts = ", ".join(map(_quoted, value.into))
+    apart = "".join(f"\n        {_quoted(part)}," for part in value.into)
+    return line.replace(f"({parts})", f"({apart}\n    )")
 
 
 def _quoted(text: str) -> str:

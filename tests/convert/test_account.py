@@ -1,10 +1,14 @@
 """The bijection of two state dicts: what corresponds, what is left out and why, what is wrong."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from portproof import BadInput, Permute, Reshape, Split, WeightMap
 from portproof.convert._account import match_states
+from portproof.convert._table import map_csv, read_map
 from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
 from portproof.ports._weightmap import from_json, to_json
@@ -135,3 +139,53 @@ def test_a_weight_map_survives_its_json() -> None:
     weights = WeightMap({"a": "b"}, {"c": "why"}, {"d": Split(("e", "f"), 1), "g": Permute((1, 0))})
     restored = from_json(to_json(weights))
     assert to_json(restored) == to_json(weights)
+
+
+def split_in_groups() -> tuple[list[Entry], list[Entry], WeightMap]:
+    torch = [entry("qkv.weight", 16, 4), entry("qkv.bias", 16)]
+    paddle = [entry("q.weight", 4, 8), entry("k.weight", 4, 4), entry("v.weight", 4, 4)]
+    paddle += [entry("q.bias", 8), entry("k.bias", 4), entry("v.bias", 4)]
+    transforms = {
+        f"qkv.{kind}": Split([f"{n}.{kind}" for n in "qkv"], transpose=kind == "weight", sizes=(8, 4, 4), groups=2)
+        for kind in ("weight", "bias")
+    }
+    return torch, paddle, WeightMap(transforms=transforms)
+
+
+def test_a_split_may_have_parts_of_several_sizes_and_a_share_in_every_group(tmp_path: Path) -> None:
+    torch, paddle, weights = split_in_groups()
+    account = match_states(torch, paddle, weights)
+    assert account.problems == ()
+    given = {"qkv.weight": np.arange(64.0).reshape(16, 4), "qkv.bias": np.arange(16.0)}
+    made = transfer(given, account, "paddle", {})
+    # Two groups of eight rows: four of the query, two of the key, two of the value.
+    assert made["q.bias"].tolist() == [0, 1, 2, 3, 8, 9, 10, 11]
+    assert made["k.bias"].tolist() == [4, 5, 12, 13]
+    assert np.array_equal(made["v.weight"], given["qkv.weight"][[6, 7, 14, 15]].T)
+    back = transfer(made, account, "torch", {})
+    assert all(np.array_equal(back[name], given[name]) for name in given)
+    (tmp_path / "map.csv").write_text(map_csv(account, {"torch": torch, "paddle": paddle}))
+    assert read_map(tmp_path / "map.csv")[0].rows == account.rows
+    assert from_json(to_json(weights)).transforms["qkv.bias"].groups == 2  # type: ignore[union-attr]
+
+
+def test_sizes_that_do_not_make_up_the_whole_are_named() -> None:
+    torch, paddle, weights = split_in_groups()
+    wrong = {name: replace(split, sizes=(8, 4, 2)) for name, split in weights.transforms.items()}  # type: ignore[type-var]
+    assert ("shape", "q.weight") in kinds(torch, paddle, WeightMap(transforms=wrong))
+
+
+def test_a_pointwise_convolution_may_be_a_linear_layer_of_the_other_side(tmp_path: Path) -> None:
+    torch, paddle = [entry("c.weight", 3, 4, 1, 1, layer="Conv2d")], [entry("c.weight", 4, 3)]
+    assert kinds(torch, paddle) == [("layer", "c.weight")]
+    account = match_states(torch, paddle, WeightMap(transforms={"c.weight": Reshape((1, 0, 2, 3))}))
+    assert account.problems == ()
+    given = {"c.weight": np.arange(12.0).reshape(3, 4, 1, 1)}
+    made = transfer(given, account, "paddle", {})
+    assert np.array_equal(made["c.weight"], given["c.weight"][:, :, 0, 0].T)
+    assert np.array_equal(transfer(made, account, "torch", {})["c.weight"], given["c.weight"])
+    (tmp_path / "map.csv").write_text(map_csv(account, {"torch": torch, "paddle": paddle}))
+    assert read_map(tmp_path / "map.csv")[0].rows == account.rows
+    assert kinds(torch, paddle, WeightMap(transforms={"c.weight": Reshape((1, 1, 2, 3))})) == [
+        ("transform", "c.weight")
+    ]

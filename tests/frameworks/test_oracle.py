@@ -1,5 +1,6 @@
 """Paddle's kernels that round a scalar, computed as what they stand for: torch's in float64 say the same."""
 
+import contextlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,8 @@ import paddle
 import pytest
 import torch
 
-from portproof.frameworks._paddle_oracle import EXACT, computing_in_float64
+from portproof.frameworks._paddle_oracle import EXACT, computing_in_float64, exact_backward
+from portproof.frameworks._torch_oracle import ComputingInFloat64
 
 F, G = paddle.nn.functional, torch.nn.functional
 RNG = np.random.default_rng(0)
@@ -86,3 +88,39 @@ def test_nothing_is_left_behind() -> None:
     with pytest.raises(KeyError), computing_in_float64(Counter(), lambda: ""), computing_in_float64(Counter(), str):
         raise KeyError
     assert (paddle._C_ops.cast, paddle.Tensor.__pow__) == before
+
+
+@pytest.mark.parametrize(
+    ("in_paddle", "in_torch"),
+    [
+        (lambda x: F.avg_pool2d(x, 3), lambda x: G.avg_pool2d(x, 3)),
+        (lambda x: F.avg_pool2d(x, 3, 2, 1, exclusive=False), lambda x: G.avg_pool2d(x, 3, 2, 1)),
+        (lambda x: F.avg_pool2d(x, 3, 2, 1), lambda x: G.avg_pool2d(x, 3, 2, 1, count_include_pad=False)),
+        (lambda x: F.avg_pool2d(x, 3, 2, 1, True, False), lambda x: G.avg_pool2d(x, 3, 2, 1, True)),
+        (lambda x: F.adaptive_avg_pool2d(x, 5), lambda x: G.adaptive_avg_pool2d(x, 5)),
+        (lambda x: F.adaptive_avg_pool2d(x, 1), lambda x: G.adaptive_avg_pool2d(x, 1)),
+    ],
+)
+def test_an_average_pool_hands_exact_gradients_back_where_that_is_asked_for(in_paddle: Any, in_torch: Any) -> None:
+    def gradient(exact: bool) -> Any:
+        x = p(np.pad(X, ((0, 0), (0, 0), (0, 1), (0, 1))), stop_gradient=False)
+        with computing_in_float64(Counter(), lambda: ""), exact_backward() if exact else contextlib.nullcontext():
+            made = in_paddle(x)
+            return made.numpy(), paddle.grad((made * made).sum(), x)[0].numpy()
+
+    x = t(np.pad(X, ((0, 0), (0, 0), (0, 1), (0, 1)))).requires_grad_()
+    expected = in_torch(x)
+    (wanted,) = torch.autograd.grad((expected * expected).sum(), x)
+    made, found = gradient(exact=True)
+    assert np.abs(made - expected.detach().numpy()).max() < 64 * np.finfo(float).eps * np.abs(made).max()
+    assert np.abs(found - wanted.numpy()).max() < 64 * np.finfo(float).eps * np.abs(found).max()
+    assert gradient(exact=False)[1].shape == found.shape  # as the kernel has it: some are 2e-8 off
+
+
+def test_running_statistics_have_a_gradient_where_it_is_asked_for() -> None:
+    mean, variance = (t(a.copy()).requires_grad_() for a in (W, np.abs(B) + 0.1))
+    with ComputingInFloat64(Counter(), lambda: ""):
+        made = G.batch_norm(t(X), mean, variance, t(W), t(B), eps=1e-5)
+    plain = G.batch_norm(t(X), mean.detach(), variance.detach(), t(W), t(B), eps=1e-5)
+    assert torch.allclose(made, plain, rtol=1e-13)
+    assert all(g.abs().max() > 0 for g in torch.autograd.grad(made.square().sum(), [mean, variance]))
