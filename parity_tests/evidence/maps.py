@@ -187,7 +187,7 @@ def planted(model: Any, number: int) -> Iterator[str]:
         yield f"{kind} of {path}"
 
 
-def with_faults(locator: str, count: int, seed: int) -> list[tuple[str, str, bool, bool]]:
+def with_faults(port: Port, count: int, seed: int) -> list[tuple[str, str, bool, bool]]:
     """Plant faults one at a time while the map is unknown.
 
     Returns:
@@ -199,7 +199,7 @@ def with_faults(locator: str, count: int, seed: int) -> list[tuple[str, str, boo
     from portproof.sides._session import LocalSession, Sessions
     from portproof.sides._sides import Sides
 
-    port = shuffled(sized(find_port(locator).port), seed)
+    port = shuffled(sized(port), seed)
     told = []
     with Sessions(Located(replace(port, weights=type(port.weights)()), None, Project()), threads=2) as sessions:
         sides = Sides(sessions)
@@ -226,7 +226,7 @@ def with_faults(locator: str, count: int, seed: int) -> list[tuple[str, str, boo
 
 def faults(count: int, asked: list[str], seed: int) -> int:
     """Plant faults into some ports and count what became of the maps."""
-    told = [row for name in asked for row in with_faults(name, count, seed)]
+    told = [row for name in asked for row in with_faults(find_port(name).port, count, seed)]
     verdicts = {verdict: sum(row[1] == verdict for row in told) for verdict in sorted({row[1] for row in told})}
     said = ", ".join(f"{number} {verdict}" for verdict, number in verdicts.items())
     print(f"{len(told)} faults: {said}; the right map in {sum(row[2] for row in told)}")
