@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,23 +112,23 @@ class MapTasks:
             ours = [index for index, fill in enumerate(fills) if fill.tensor == tensor]
             other = [_other(fills[index]) if index == place else fills[index] for index in ours]
             before = model.state([tensor])
-            moved = drawn(other) or {tensor: before[tensor] * 1.5 + 0.5}
-            self._write(model, moved)
+            moved = dict(drawn(other)) or {tensor: before[tensor] * 1.5 + 0.5}
+            self._write(model, moved.items())
             after = _floating(model.run(rows))
             told = outputs_sketched({name: after[name] - base[name] for name in base})
             if np.isfinite(told).all():
                 shape = tuple(size for size in fills[place].shape if size != 1)
                 found[f"gradient|{place}"] = np.repeat(told, len(orders_of(shape)), axis=0)  # none is told from others
-            self._write(model, before)
+            self._write(model, before.items())
         save_arrays(out, found)
 
     def restore(self) -> None:
         """Give back what the model held beside its parameters; these get others anyway."""
-        self._write(self.place.model("float64"), self._kept)
+        self._write(self.place.model("float64"), self._kept.items())
 
-    def _write(self, model: Model, arrays: Mapping[str, Array]) -> None:
+    def _write(self, model: Model, arrays: Iterable[tuple[str, Array]]) -> None:
         tensors = model.tensors()
-        for name, array in arrays.items():
+        for name, array in arrays:
             model.framework.write(tensors[name], array)
 
 

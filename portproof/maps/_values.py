@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import math
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from portproof._numbers import Array, Arrays
+from portproof._numbers import Array
 from portproof.convert._transfer import put_together
 from portproof.maps._units import Cut, Sizes, Unit, orders_of, sizes_of
 
@@ -83,36 +83,35 @@ def stored(fill: Fill, values: Array) -> Array:
     return values.transpose(back).reshape(fill.shape) if fill.order else values.reshape(fill.shape)
 
 
-def drawn(fills: Sequence[Fill], nudged: int = 0) -> Arrays:
-    """Return the arrays of the tensors that some fills make up; what is as built is not among them.
+def drawn(fills: Sequence[Fill], nudged: int = 0) -> Iterator[tuple[str, Array]]:
+    """Yield the arrays of the tensors that some fills make up, one at a time; what is as built is not among them.
 
-    ``nudged``: above 0, every value is moved by about a unit in the last place, drawn from this number.
+    Args:
+        fills: the parts of a tensor follow each other.
+        nudged: above 0, every value is moved by about a unit in the last place, drawn from this number.
     """
-    common: dict[tuple[str, Sizes, bool], Array] = {}
-    parts: dict[str, list[Array]] = {}
-    cuts: dict[str, Cut] = {}
-    made: Arrays = {}
-    for fill in fills:
-        if not fill.key:
+    common: dict[tuple[str, Sizes], Array] = {}
+    for tensor, group in itertools.groupby(fills, key=lambda fill: fill.tensor):
+        parts = list(group)
+        if not parts[0].key:
             continue
-        kind = fill.key, sizes_of(fill.shape), fill.symmetric
-        if kind in common:
-            values = common[kind]
-        else:
-            values = canonical(fill.key, kind[1], symmetric=fill.symmetric)
-            if fill.symmetric:
-                common[kind] = values
-        array = stored(fill, values)
+        arrays = [_of_part(fill, common) for fill in parts]
+        cut = parts[0].cut
+        whole = arrays[0] if cut is None else put_together(arrays, cut.axis, cut.groups)
         if nudged:
-            spread = _rng(nudged, fill.tensor, fill.part).uniform(-1, 1, array.shape)
-            array = array * (1 + np.finfo(np.float64).eps * spread)
-        if fill.cut is None:
-            made[fill.tensor] = array
-        else:
-            parts.setdefault(fill.tensor, []).append(array)
-            cuts[fill.tensor] = fill.cut
-    made |= {name: put_together(arrays, cuts[name].axis, cuts[name].groups) for name, arrays in parts.items()}
-    return made
+            spread = _rng(nudged, tensor).uniform(-1, 1, whole.shape)
+            whole = np.asarray(whole * (1 + np.finfo(np.float64).eps * spread))
+        yield tensor, whole
+
+
+def _of_part(fill: Fill, common: dict[tuple[str, Sizes], Array]) -> Array:
+    """Return one part's array; ``common`` keeps the values that many share."""
+    sizes = sizes_of(fill.shape)
+    if not fill.symmetric:
+        return stored(fill, canonical(fill.key, sizes, symmetric=False))
+    if (fill.key, sizes) not in common:
+        common[fill.key, sizes] = canonical(fill.key, sizes, symmetric=True)
+    return stored(fill, common[fill.key, sizes])
 
 
 def sketched(array: Array, fill: Fill) -> Array:

@@ -23,16 +23,16 @@ def test_common_values_are_the_same_in_every_layout(shape: tuple[int, ...]) -> N
     one = unit(Side.TORCH, "a.weight", *shape)
     axes = tuple(reversed(range(len(shape))))
     other = unit(Side.PADDLE, "b.weight", *(shape[axis] for axis in axes))
-    mine = drawn([fill_of(one, "common", one.orders[0], symmetric=True)])["a.weight"]
-    theirs = drawn([fill_of(other, "common", other.orders[0], symmetric=True)])["b.weight"]
+    mine = dict(drawn([fill_of(one, "common", one.orders[0], symmetric=True)]))["a.weight"]
+    theirs = dict(drawn([fill_of(other, "common", other.orders[0], symmetric=True)]))["b.weight"]
     assert mine.shape == shape
     assert np.allclose(theirs, mine.transpose(axes), rtol=1e-12)
 
 
 def test_values_of_a_pair_are_not_symmetric_and_go_with_its_layout() -> None:
     torch, paddle = unit(Side.TORCH, "a", 4, 4), unit(Side.PADDLE, "b", 4, 4)
-    mine = drawn([fill_of(torch, "pair", torch.orders[0])])["a"]
-    turned = drawn([fill_of(paddle, "pair", paddle.orders[1])])["b"]
+    mine = dict(drawn([fill_of(torch, "pair", torch.orders[0])]))["a"]
+    turned = dict(drawn([fill_of(paddle, "pair", paddle.orders[1])]))["b"]
     assert np.array_equal(turned, mine.T)
     assert not np.allclose(mine, mine.T)
 
