@@ -26,7 +26,8 @@ def likely(search: Searching) -> None:
             ours, theirs = group[TORCH], group[PADDLE]
             told = [distances(draw[TORCH], draw[PADDLE], ours, theirs) for draw in draws]
             pooled = _pooled(told)
-            sure = set.intersection(*(set(mutual(one.apart)) for one in told))
+            # Nearest in every draw, and nearer to each other than to nothing at all.
+            sure = set.intersection(*({(i, j) for i, j in mutual(one.apart) if one.apart[i, j] < 1} for one in told))
             for i, j in sorted(sure, key=lambda at: pooled.apart[at]):
                 rival = rivals(pooled.apart, i, j) / max(pooled.apart[i, j], np.finfo(float).eps)
                 order = search.settled(ours[i], theirs[j], pooled, i, j)
@@ -42,10 +43,11 @@ def likely(search: Searching) -> None:
 
 
 def _guess(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> None:
-    """Pair what is left as gradients and names say together; what shows nothing on one side, by names.
+    """Pair what is left as gradients, names and the order of calls say together; what shows nothing, by the last two.
 
     Names say most where those of the pairs that are sure follow rules: then the rules name the partner.
     """
+    called = {side: _called(search, side) for side in LEADING}
     named = WeightMap(rules_of(_sure_names(search), least=2))
     for group in search.groups(draws[0], silent=True):
         ours, theirs = group[TORCH], group[PADDLE]
@@ -53,10 +55,14 @@ def _guess(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> None:
         wanted = [named.paddle_path(search.units[TORCH][one].entry.name) for one in ours]
         costs = np.array(
             [
-                [2 - search.named(one, other) - (_in_torchs_words(units[other]) == name) for other in theirs]
+                [
+                    2 - search.named(one, other) - (_in_torchs_words(units[other]) == name)
+                    + abs(called[TORCH][one] - called[PADDLE][other])
+                    for other in theirs
+                ]
                 for one, name in zip(ours, wanted, strict=True)
             ]
-        )
+        )  # fmt: skip
         orders = np.array([[search.usual(one, other) for other in theirs] for one in ours])
         loud = [
             [at for at, unit in enumerate(units) if not any(draw[side].is_silent(unit) for draw in draws)]
@@ -70,6 +76,17 @@ def _guess(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> None:
             costs[np.ix_(*loud)] += _pooled(told).apart - 1
         for i, j in assigned(costs):
             search.take(ours[i], theirs[j], int(orders[i, j]), "guess")
+
+
+def _called(search: Searching, side: Side) -> dict[int, float]:
+    """Return when each unit's module is first called, among those of the unit's sizes: 0 the first, 1 the last."""
+    order, units = search.looks[side].order, search.units[side]
+    when: dict[int, float] = {}
+    for sizes in {unit.sizes for unit in units}:
+        places = [place for place, unit in enumerate(units) if unit.sizes == sizes]
+        places.sort(key=lambda place: order.get(units[place].entry.module, len(order)))
+        when |= {place: at / max(1, len(places) - 1) for at, place in enumerate(places)}
+    return when
 
 
 def _sure_names(search: Searching) -> list[tuple[str, str]]:
