@@ -95,7 +95,9 @@ def sized(port: Port) -> Port:
     """Return a port with images of a size that is cheap."""
     size = SIZES.get(port.name, SMALL)
     inputs = {
-        name: Input((*i.shape[:2], size, size)) if i.is_image and int(i.shape[2]) > size else i
+        name: Input((*i.shape[:2], size, size))
+        if i.is_image and isinstance(i.shape[2], int) and i.shape[2] > size
+        else i
         for name, i in port.inputs.items()
     }
     return replace(port, inputs=inputs)
