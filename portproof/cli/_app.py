@@ -8,6 +8,7 @@ from typing import NoReturn
 
 import typer
 
+from portproof._disk import keeping_files
 from portproof._errors import Interrupted, PortproofError, environmental
 from portproof.cli._agree import agree, plan
 from portproof.cli._bench import bench
@@ -48,7 +49,8 @@ def main() -> NoReturn:
     """Run the command line. An error made on purpose is one line on standard error."""
     before = signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(standalone_mode=True)
+        with keeping_files():
+            app(standalone_mode=True)
     except PortproofError as error:
         print(f"portproof: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(error.exit_code)

@@ -18,11 +18,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from portproof._disk import atomic_path, require_writable
+from portproof._disk import atomic_path, require_new
 from portproof._errors import BadInput
 from portproof.checkpoints import Stored, open_checkpoint, reading, write_checkpoint
 from portproof.checkpoints import _paddle as paddle_files
-from portproof.checkpoints._pickle import is_tensor
+from portproof.checkpoints._standins import is_tensor
 from portproof.convert._convert import Plan
 from portproof.convert._transfer import transferred
 from portproof.ports._port import Side
@@ -54,7 +54,7 @@ def convert_optimiser(plan: Plan, source: Path, target: Path, params: Path) -> i
     if sorted(suffixes) != [SUFFIX, ".safetensors"]:
         names = f"'{source.name}' and '{target.name}'"
         raise BadInput(f"an optimiser's state goes from {SUFFIX} to .safetensors or back, found {names}.")
-    require_writable(target)
+    require_new(target)
     own = _parameter_names(params)
     if suffixes[0] == SUFFIX:
         found, rest = _read(source)

@@ -76,7 +76,8 @@ def test_a_tensor_without_its_equal_is_named_and_the_old_file_kept(checkpoint: P
     change(tensors)
     save_file(tensors, "changed.safetensors", {"portproof.side": "torch"})
     Path("out.pdparams").write_text("old")
-    run("convert", "changed.safetensors", "out.pdparams").refused(2, *words)
+    run("convert", "changed.safetensors", "out.pdparams").refused(2, "'out.pdparams' exists and is kept; --force")
+    run("convert", "changed.safetensors", "out.pdparams", "--force").refused(2, *words)
     assert Path("out.pdparams").read_text() == "old"
     assert {p.name for p in Path().iterdir() if p.name.startswith(".out")} == set()
     run("verify", "--quick", "--weights", "changed.safetensors").refused(2, *words)
@@ -102,11 +103,19 @@ def test_truncated_and_foreign_files(checkpoint: Path, run: Run) -> None:
     assert not Path("out.safetensors").exists()
 
 
-def test_a_safetensors_file_that_does_not_say_whose_it_is_needs_from(checkpoint: Path, run: Run) -> None:
+def test_a_safetensors_file_that_does_not_say_whose_it_is_needs_from_where_it_fits_both(
+    checkpoint: Path, run: Run
+) -> None:
     save_file(load_file(checkpoint), "mute.safetensors")
-    run("convert", "mute.safetensors", "a.pdparams").refused(2, "--from")
-    assert run("convert", "mute.safetensors", "a.pdparams", "--from", "torch").code == 0
-    run("convert", checkpoint, "a.pdparams", "--from", "paddle").refused(2, "--from says paddle")
+    answer = run("convert", "mute.safetensors", "a.pdparams")
+    assert answer.code == 0, answer
+    assert "names and shapes are torch's and not the other side's" in answer.out
+    square = {name: np.ones((8, 8) if "weight" in name else 8, np.float32) for name in load_file(checkpoint)}
+    save_file(square, "square.safetensors")
+    both = ("convert", "square.safetensors", "a.pdparams", "--set", "classes=8", "--force")
+    run(*both).refused(2, "does not say whose names and layouts it holds; add --from torch or --from paddle")
+    assert run(*both, "--from", "torch").code == 0
+    run("convert", checkpoint, "b.pdparams", "--from", "paddle").refused(2, "--from says paddle")
 
 
 # Maps ---------------------------------------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ def test_a_port_with_a_map_needs_no_model(checkpoint: Path, mapped: Path, run: R
     broken = file.read_text().replace("return nn.Sequential", "raise RuntimeError; nn.Sequential")
     file.write_text(broken.replace('name="tiny"', 'name="tiny", mapping="map.csv"'))
     assert run("convert", checkpoint, "a.pdparams").code == 0
-    run("convert", checkpoint, "a.pdparams", "--set", "classes=3").refused(2, "RuntimeError")  # other models: built
+    run("convert", checkpoint, "b.pdparams", "--set", "classes=3").refused(2, "RuntimeError")  # other models: built
 
 
 def _sha256(path: Path) -> str:
@@ -247,7 +256,7 @@ def test_batch_norm_s_counter_is_left_out_and_put_back_as_zero(project: Path, ru
         ("a,b,left out: why,2,2,float32", "a name on one side only"),
         ("0.bias,b,copy,2,2,float32", "torch '0.bias' stands in the map twice"),
         ("a,b,copy,2*2,4,float32", "a shape is written as 64x3x7x7"),
-        ("a,b,copy,2,2,complex64", "dtype 'complex64' is none of"),
+        ("a,b,copy,2,2,complex65", "dtype 'complex65' is none of"),
     ],
 )
 def test_a_map_that_says_nonsense_is_refused_by_its_line(mapped: Path, run: Run, line: str, words: str) -> None:
@@ -387,8 +396,8 @@ def test_a_tensor_of_several_names_and_one_of_another_shape_come_back_bit_for_bi
     assert "lstm.weight_ih_l0,lstm.weight_ih_l0 + lstm.0.cell.weight_ih,tied,8x3,8x3 + 8x3,float32" in text
     assert "pair.bias,pair.bias,reshape,4,1x4,float32" in text
     for port in (["--port", "ports.py"], ["--map", "map.csv"]):
-        assert run("convert", "own.pdparams", "there.safetensors", *port).code == 0
-        assert run("convert", "there.safetensors", "back.pdparams", *port).code == 0
+        assert run("convert", "own.pdparams", "there.safetensors", *port, "--force").code == 0
+        assert run("convert", "there.safetensors", "back.pdparams", *port, "--force").code == 0
         names = [f"lstm.{kind}_{where}_l0" for kind in ("weight", "bias") for where in ("ih", "hh")]
         assert set(load_file("there.safetensors")) == {*names, "pair.weight", "pair.bias"}
         back = paddle.load("back.pdparams")
