@@ -109,6 +109,11 @@ class Machine(pickle._Unpickler):
         self._foreign: dict[str, Foreign] = {}
         self._made = 0
 
+    def load(self) -> Any:
+        """Run the next pickle, which remembers nothing of those before it."""
+        self.memo.clear()
+        return super().load()
+
     def tell(self) -> int:
         """Return where in the file the machine is."""
         return self._budgeted.tell()

@@ -432,3 +432,129 @@ def test_the_flagship_s_folder_converts_by_itself(tmp_path: Path) -> None:
     assert {name: stored.read().tobytes() for name, stored in found.items()} == {
         name: array.tobytes() for name, array in there.items()
     }
+
+
+# A second reading, and files that are kept --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pdparams", ".safetensors", ".npz"])
+def test_verify_reads_the_source_by_other_means(
+    checkpoint: Path, mapped: Path, run: Run, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    from portproof.checkpoints import _stored
+
+    source, target = f"own{suffix}", "out.pt" if suffix == ".pdparams" else "out.pdparams"
+    run("convert", checkpoint, "paddle.pdparams", "--map", mapped)
+    if suffix != ".safetensors":
+        same = "paddle" if suffix == ".pdparams" else "torch"
+        assert run("convert", "paddle.pdparams", source, "--to", same, "--map", mapped).code == 0
+    else:
+        Path(source).write_bytes(checkpoint.read_bytes())
+    asked = ("convert", source, target, "--map", mapped, "--verify")
+    readers = {".pt": "torch.load(weights_only=True)", ".pdparams": "Python's unpickler and NumPy"}
+    answer = run(*asked)
+    assert answer.code == 0, answer
+    by = readers.get(suffix, {".npz": "numpy.load", ".safetensors": "safetensors"}.get(suffix))
+    assert f"4 tensors of the source read again by {by}: every bit alike" in answer.out
+    true = _stored.FilePart.map  # a reader that is wrong in itself is wrong both ways, and agrees with itself
+
+    def negated(part: _stored.FilePart) -> np.ndarray:
+        found = np.array(true(part))
+        if part.path.name == source:
+            found[3::4] ^= 128
+        return found
+
+    monkeypatch.setattr(_stored.FilePart, "map", negated)
+    answer = run(*asked, "--force")
+    assert answer.code == 2, answer
+    assert f"is another tensor as {by} reads it; do not use the target" in answer.err
+
+
+def test_verify_says_where_no_second_reading_stands_beside_it(checkpoint: Path, mapped: Path, run: Run) -> None:
+    import pickle
+
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    torch.jit.save(torch.jit.script(net), "script.pt")
+    cut = {f"0.bias@@.{i}": np.ones(4, np.float32) for i in range(2)}
+    table = {"UnpackBigParamInfor@@": {"0.bias": {"OriginShape": (8,), "slices": list(cut)}}}
+    shapes = {"0.weight": (8, 8), "2.weight": (8, 3), "2.bias": (3,)}
+    Path("cut.pdparams").write_bytes(
+        pickle.dumps({**{n: np.ones(s, np.float32) for n, s in shapes.items()}, **cut, **table})
+    )
+    torch.save({"model": net.state_dict(), "odd": torch.distributions.Normal}, "odd.pt")
+    for source, target, reason in (
+        ("script.pt", "a.pdparams", "made up of parts, or named by other files"),
+        ("cut.pdparams", "b.pt", "made up of parts"), ("odd.pt", "c.pdparams", "UnpicklingError"),
+    ):  # fmt: skip
+        answer = run("convert", source, target, "--map", mapped, "--verify")
+        assert answer.code == 0, answer
+        assert "read by portproof alone, and no second reading stands beside it" in answer.out
+        assert reason in answer.out
+
+
+def test_a_file_that_exists_is_kept_unless_a_person_says_force(checkpoint: Path, mapped: Path, run: Run) -> None:
+    trained = Path("trained.pdparams")
+    trained.write_text("weeks of work")
+    for asked in (
+        ("convert", checkpoint, trained, "--map", mapped), ("account", "-o", trained), ("doctor", "--json", trained),
+        ("convert", checkpoint, "--suggest", trained), ("verify", "--json", trained),
+        ("bench", "run", "-o", trained), ("bench", "selfcheck", "-o", trained), ("bench", "recommend", "-o", trained),
+        ("bench", "report", trained, "--html", trained), ("faults", "--json", trained), ("train", "--json", trained),
+        ("agree", "--images", ".", "--json", trained), ("agree", "--images", ".", "--costs", trained),
+        ("compare", "a", "b", "--json", trained),
+    ):  # fmt: skip
+        run(*asked).refused(2, "'trained.pdparams' exists and is kept; --force replaces it")
+        assert trained.read_text() == "weeks of work"
+    Path("e.onnx").write_text("x")
+    run("export", "--from", "torch", "-o", "e.onnx").refused(2, "'e.onnx' exists and is kept")
+    Path("m.safetensors").write_text("x")
+    optimiser = ("convert", "m.pdopt", "m.safetensors", "--params", "m.pdparams", "--map", mapped)
+    run(*optimiser).refused(2, "'m.safetensors' exists and is kept")
+    Path("r.html").write_text("x")
+    run("verify", "--report", "r.html").refused(2, "'r.html' exists and is kept")
+    Path("c").mkdir()
+    Path("c/manifest.json").write_text("x")
+    run("capture", "--runner", "torch-eager", "-o", "c").refused(2, "'c/manifest.json' exists and is kept")
+    assert run("convert", checkpoint, trained, "--map", mapped, "--force").code == 0
+    assert open_checkpoint(trained).tensors
+    Path("empty.pdparams").touch()  # as mktemp makes it
+    assert run("convert", checkpoint, "empty.pdparams", "--map", mapped).code == 0
+    run("convert", checkpoint, checkpoint, "--map", mapped, "--force").refused(2, "are one file; name another DST")
+
+
+def test_what_is_replaced_leaves_its_mode_and_a_link_stays_one(checkpoint: Path, mapped: Path, run: Run) -> None:
+    Path("store").mkdir()
+    real, link = Path("store/real.pdparams"), Path("link.pdparams")
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    run("convert", checkpoint, link, "--map", mapped).refused(2, "exists and is kept")
+    assert run("convert", checkpoint, link, "--map", mapped, "--force").code == 0
+    assert link.is_symlink()
+    assert open_checkpoint(real).tensors
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in Path("store").iterdir()] == ["real.pdparams"]
+    dangling = Path("dangling.pdparams")
+    dangling.symlink_to("store/new.pdparams")
+    assert run("convert", checkpoint, dangling, "--map", mapped).code == 0
+    assert dangling.is_symlink()
+    assert open_checkpoint(Path("store/new.pdparams")).tensors
+
+
+def test_a_device_is_written_to_and_not_replaced(checkpoint: Path, run: Run) -> None:
+    import os
+    import stat
+    import threading
+
+    os.mkfifo("pipe")
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(Path("pipe").read_text()))
+    reader.start()
+    assert run("doctor", "--json", "pipe").code == 0
+    reader.join(10)
+    assert said[0].startswith("{")
+    assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
+    assert run("doctor", "--json", "/dev/null").code == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
