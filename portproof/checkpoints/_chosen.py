@@ -103,10 +103,12 @@ def _candidates(tree: Any) -> Iterator[tuple[Path_, Mapping[Any, Any]]]:
             ]
         else:
             inner = list(enumerate(value)) if isinstance(value, list | tuple) else []
-        deeper = [((*at, key), item) for key, item in inner if isinstance(item, dict | list | tuple)]
-        left += deeper if len(at) < _DEEPEST else []
-        if len(left) > _MOST_PLACES:
+        if len(at) == _DEEPEST:
+            continue
+        inner = [(key, item) for key, item in inner if isinstance(item, dict | list | tuple)]
+        if len(left) + len(inner) > _MOST_PLACES:
             raise BadInput(f"it holds more than {_MOST_PLACES} dictionaries and lists inside each other")
+        left += [((*at, key), item) for key, item in inner]
 
 
 def _other(key: Any) -> bool:

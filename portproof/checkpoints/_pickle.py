@@ -43,37 +43,35 @@ class _Budgeted:
     """A part of a file of which no more than a limit is read; the rest can only be passed over."""
 
     def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
-        self._file, self._end, self.used = file, end, 0
+        self._file, self._end, self.at, self.used = file, end, begin, 0
         file.seek(begin)
 
     def read(self, count: int) -> bytes:
-        self._spend(count)
-        return self._file.read(min(count, self._end - self._file.tell()))
-
-    def readinto(self, buffer: Any) -> int:
-        self._spend(len(buffer))
-        return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
-
-    def readline(self) -> bytes:
-        line = self._file.readline(LIMIT - self.used + 1)
-        self._spend(len(line))
-        return line
-
-    def _spend(self, count: int) -> None:
         self.used += count
         if self.used > LIMIT:
             raise BadInput(f"it holds more than {LIMIT >> 20} MiB beside its tensors; that is no checkpoint")
+        if count > self._end - self.at:
+            raise BadInput("it is cut short")
+        self.at += count
+        return self._file.read(count)
 
-    def tell(self) -> int:
-        return self._file.tell()
+    def readline(self) -> bytes:
+        line = self._file.readline(min(LIMIT - self.used, self._end - self.at) + 1)
+        self._file.seek(self.at)
+        return self.read(len(line))
 
     def pass_over(self, count: int) -> int:
         """Go past some bytes; returns where they begin."""
-        begin = self._file.tell()
+        begin = self.at
         if count > self._end - begin:
             raise BadInput("it is cut short")
-        self._file.seek(count, 1)
+        self.at += count
+        self._file.seek(self.at)
         return begin
+
+
+class _Stop(Exception):
+    """A pickle has ended; carries what it made."""
 
 
 class Machine(pickle._Unpickler):
@@ -91,7 +89,9 @@ class Machine(pickle._Unpickler):
     # Python's machine makes these when it starts.
     stack: list[Any]
     append: Callable[[Any], None]
+    metastack: list[list[Any]]
     read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
     pop_mark: Callable[[], list[Any]]
     memo: dict[int, Any]
 
@@ -111,12 +111,19 @@ class Machine(pickle._Unpickler):
 
     def load(self) -> Any:
         """Run the next pickle, which remembers nothing of those before it."""
-        self.memo.clear()
-        return super().load()
+        self.memo, self.metastack, self.stack = {}, [], []
+        self.append = self.stack.append
+        self.read, self.readline = self._budgeted.read, self._budgeted.readline
+        read, dispatch = self.read, self.dispatch
+        try:
+            while True:
+                dispatch[read(1)[0]](self)
+        except _Stop as stop:
+            return stop.args[0]
 
     def tell(self) -> int:
         """Return where in the file the machine is."""
-        return self._budgeted.tell()
+        return self._budgeted.at
 
     def make(self, size: int) -> None:
         """Count bytes that are made of the file's.
@@ -168,7 +175,7 @@ class Machine(pickle._Unpickler):
         self.append(self._call(what, tuple(arguments)))
 
     def _instance(self) -> None:
-        module, name = (self._budgeted.readline()[:-1].decode("ascii") for _ in range(2))
+        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
         self.append(self._call(self.find_class(module, name), tuple(self.pop_mark())))
 
     def _build(self) -> None:
@@ -252,6 +259,9 @@ class Machine(pickle._Unpickler):
         else:
             self._bytes(length)
 
+    def _stop(self) -> None:
+        raise _Stop(self.stack.pop())
+
     def _frame(self) -> None:
         self.read(8)  # frames only say how much could be read ahead
 
@@ -272,7 +282,7 @@ _OWN = {
     pickle.EMPTY_SET: Machine._list_of_set, pickle.FROZENSET: Machine._list_of_frozen,
     pickle.BINBYTES: Machine._bytes4, pickle.BINBYTES8: Machine._bytes8, pickle.BYTEARRAY8: Machine._bytes8,
     pickle.BINUNICODE: Machine._text4, pickle.BINUNICODE8: Machine._text8, pickle.BINSTRING: Machine._old_text,
-    pickle.FRAME: Machine._frame,
+    pickle.FRAME: Machine._frame, pickle.STOP: Machine._stop,
 }  # fmt: skip
 #: What makes much more than it takes in the file, in bytes: it is counted before it is made.
 _COUNTED = dict.fromkeys((

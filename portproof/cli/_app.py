@@ -27,6 +27,16 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+@app.callback()
+def _bound(context: typer.Context) -> None:
+    from portproof._machine import bound_memory
+
+    if context.invoked_subcommand != "doctor":  # reads nobody's files, and tries GPUs, which map terabytes
+        bound_memory()  # whatever a command reads may come from a stranger
+
+
 app.add_typer(bench, name="bench")
 app.command()(train)
 app.command()(agree)

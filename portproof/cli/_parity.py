@@ -161,12 +161,10 @@ def match(
     ] = False,
 ) -> None:
     """Match two graphs node by node, attributes and weights bit by bit."""
-    from portproof._machine import bound_memory
     from portproof.graphs._interpret import load_graph
     from portproof.graphs._match import fixed_rows, match_graphs, renamed
     from portproof.ports._inputs import make_batch, take_rows
 
-    bound_memory()  # a stranger's graph is run here
     located = find_port_named(port)
     names = dict(pair_of("--rename", "OLD=NEW", text) for text in rename or [])
     protos = [load_graph(path) for path in (first, second)]
