@@ -67,6 +67,8 @@ def _joined(content: dict[Any, Any], cuts: Any) -> dict[Any, Any]:
         plain = isinstance(names, list) and names and all(isinstance(one, str) for one in names)
         if not plain or not all(is_tensor(content.get(one)) for one in names) or name in content:
             raise BadInput(f"it says that {said(name)} was cut into slices which it does not hold")
+        if len({id(content[one]) for one in names}) < len(names):
+            raise BadInput(f"its {said(name)} is one slice, again and again")
         content[name] = _Joined([content.pop(one) for one in names], cut.get("OriginShape"))
     return content
 

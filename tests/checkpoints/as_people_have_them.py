@@ -178,13 +178,13 @@ def make_paddle(folder: Path) -> dict[str, np.ndarray[Any, Any]]:
     paddle.jit.save(model, str(folder / "infer"), input_spec=spec)
     # A program before Paddle 3 needs a process of its own to be written: the same parameters, and names beside them.
     (folder / "old.pdiparams").write_bytes((folder / "infer.pdiparams").read_bytes())
-    (folder / "old.pdmodel").write_bytes(_program({tensor.name: tensor.shape for tensor in state.values()}))
+    (folder / "old.pdmodel").write_bytes(program({tensor.name: tensor.shape for tensor in state.values()}))
     info = {tensor.name: {"structured_name": name, "stop_gradient": False} for name, tensor in state.items()}
     (folder / "old.pdiparams.info").write_bytes(pickle.dumps(info, 2))
     return arrays
 
 
-def _program(shapes: dict[str, list[int]]) -> bytes:
+def program(shapes: dict[str, list[int]]) -> bytes:
     """Return a ProgramDesc with these parameters and what every program has beside them: feed, fetch, a result."""
 
     def field(number: int, content: bytes) -> bytes:

@@ -294,8 +294,8 @@ def test_a_safetensors_file_is_what_its_header_says(tmp_path: Path, content: byt
 
 @pytest.mark.parametrize("reader", READERS)
 def test_damaged_files_are_refused_or_read_and_nothing_else(tmp_path: Path, reader: str) -> None:
-    found = fuzz(reader, 800, tmp_path, seed=0)
-    assert found.refused > 150
+    found = fuzz(reader, 500, tmp_path, seed=0)
+    assert found.refused > 100
     assert found.failures == []
 
 
