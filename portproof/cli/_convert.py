@@ -8,7 +8,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, and_more, visible
 from portproof._machine import size_of
 from portproof.cli._options import Force, PortName, RequiredPort, Setting, Weights, find_port_named, settings_of
 
@@ -25,6 +25,13 @@ Key = Annotated[
 ]
 Cast = Annotated[
     str | None, typer.Option("--dtype", help="float32, float16 or bfloat16: of all floats; rounding is counted.")
+]
+
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        "--like", metavar="FILE", help="Pair with a checkpoint of the other side by names and shapes: unproven."
+    ),
 ]
 
 
@@ -44,6 +51,7 @@ def convert(
     params: Annotated[
         Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
     ] = None,
+    like: Like = None,
     key: Key = None,
     keep_dtype: Annotated[
         bool, typer.Option("--keep-dtype", help="Carry floats wider than the model's as they are.")
@@ -73,11 +81,15 @@ def convert(
             raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
     if dtype not in (None, *CASTS):
         raise BadInput(f"--dtype takes {', '.join(CASTS)}, found '{dtype}'.")
-    located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
-    python = None if located is None else located.project.python.get("torch")
     options = ConvertOptions(
-        source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard), key, dtype, python
+        source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard), key, dtype
     )
+    if like is not None:
+        _convert_like(source, target, like, options, suggest)
+        return
+    located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
+    if located is not None:
+        options = replace(options, python=located.project.python.get("torch"))
     chosen, kwargs = None if located is None else located.port, settings_of(settings)
     if kwargs and chosen is not None:
         chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
@@ -99,11 +111,35 @@ def convert(
         _judge(located, done.written, kwargs)
 
 
+def _convert_like(source: Path, target: Path | None, like: Path, options: Any, suggest: Path | None) -> None:
+    """Convert by what a file of the other side has in common with the source, or write that as a map."""
+    from portproof._disk import require_new, write_text
+    from portproof.convert._convert import convert, require_files
+    from portproof.convert._like import likeness
+    from portproof.convert._table import map_csv
+
+    found = likeness(source, like, options)
+    if suggest is not None:
+        require_new(suggest)
+        write_text(suggest, map_csv(found.plan.account, found.plan.entries))
+        typer.echo("\n".join(map(visible, (*found.said, *found.unsure))))
+        typer.echo(f"wrote {suggest}: look through it, then convert with --map {suggest}")
+        return
+    require_files(source, target, options)
+    assert target is not None
+    if found.unsure:
+        raise BadInput(
+            f"not certain: {and_more(found.unsure)}; --suggest FILE writes the map, to look through and give to --map."
+        )
+    done = convert(found.plan, source, target, replace(options, unproven=found.said[0]), lambda _: None)
+    _print_converted(replace(done, said=(*done.said, *found.said)))
+
+
 def _suggest(plan: Any, source: Path, options: Any, out: Path) -> None:
     from portproof.convert._convert import suggest
 
     for name, other in suggest(plan, source, options, out).items():
-        typer.echo(f"'{other}' in place of '{name}'?")
+        typer.echo(visible(f"'{other}' in place of '{name}'?"))
     typer.echo(f"wrote {out}: look through it, then convert with --map {out}")
 
 
@@ -149,7 +185,7 @@ def _print_converted(done: Any) -> None:
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         typer.echo(f"left out: {side} '{names[0]}'{more}: {reason}")
     for line in done.said:
-        typer.echo(line)
+        typer.echo(visible(line))
     if done.constants:
         typer.echo(f"left out: {', '.join(done.constants)}: integers of the graph, no weights")
     if done.verified is not None:

@@ -51,6 +51,7 @@ class ConvertOptions:
         key: of the weights among what the source holds.
         dtype: of all floating tensors of the target; None leaves them as they are.
         python: the interpreter that reads the source a second time, where that is another than this.
+        unproven: how the map was found, where evidence had to do; kept in the target.
     """
 
     source_side: str | None = None
@@ -62,6 +63,7 @@ class ConvertOptions:
     key: str | None = None
     dtype: str | None = None
     python: str | None = None
+    unproven: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def convert(plan: Plan, source: Path, target: Path, options: ConvertOptions, pro
     progress("hashing the source")
     version = package_versions("portproof").get("portproof", "")
     about = {"source_sha256": _hash(checkpoint.path), "map_sha256": plan.sha256, "version": version}
-    about |= {"unproven": fit.unproven} if fit.unproven else {}
+    unproven = fit.unproven or options.unproven
+    about |= {"unproven": unproven} if unproven else {}
     write_checkpoint(target, _followed(tensors, progress), towards, about, options.shard)
     said = (*checkpoint.said, *lines())
     verified = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from portproof.ports._port import SIDES, Port
 from portproof.sides._pairs import require_used
 from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Tasks
+
+_log = logging.getLogger("portproof")
 
 
 def account_of(sessions: Sessions) -> Plan:
@@ -116,6 +119,8 @@ def settle(
         )
     side = whole[0] if whole else asked[0]
     found = fits[side].required()
+    for line in found.said:
+        _log.info("%s: %s", path.name, line)
     tensors = found.tensors if keep_dtype else widened(found.tensors, entries[side])
     lacking = {name: stored.read() for name, stored in own[side].items() if name not in tensors}
     return replace(found, tensors=tensors), lacking
