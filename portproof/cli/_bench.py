@@ -14,6 +14,7 @@ from portproof.cli._options import (
     Force,
     PortName,
     Setting,
+    Weights,
     device_named,
     duration,
     find_port_named,
@@ -54,6 +55,7 @@ def run(
     suite: Annotated[
         str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
     ] = None,
+    weights: Weights = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the file of -o.")] = False,
     settings: Setting = None,
@@ -80,7 +82,7 @@ def run(
             threads=None if threads == "auto" else numbers_of("--threads", threads)[0], device=device_named(device),
             precisions=tuple(precision.split(",")), scenario=scenario, rate=rate, boundary=boundary,
             objective=objective, budget_s=None if budget is None else duration("--budget", budget),
-            kwargs=settings_of(settings),
+            kwargs=settings_of(settings), weights=None if weights is None else str(weights),
         )  # fmt: skip
     if out is not None and not resume:
         require_new(out)

@@ -559,3 +559,42 @@ def test_a_device_is_written_to_and_not_replaced(checkpoint: Path, run: Run) -> 
     assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
     assert run("doctor", "--json", "/dev/null").code == 0
     assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_weights_are_taken_in_the_forms_that_people_have_by_every_command(project: Path, run: Run) -> None:
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    half = {f"module.{name}": tensor.half() for name, tensor in net.state_dict().items()}
+    torch.save({"state_dict": half, "epoch": 3}, "c.pth.tar")
+    said = (
+        "portproof: c.pth.tar: weights under 'state_dict'",
+        "portproof: c.pth.tar: beginning 'module.' of names taken off",
+    )
+    for asked in (
+        ("verify", "--quick", "--weights", "c.pth.tar"),
+        ("capture", "--runner", "torch-eager", "--weights", "c.pth.tar", "-o", "a"),
+    ):
+        answer = run(*asked)
+        assert answer.code == 0, answer
+        for line in said:
+            assert line in answer.err
+    taken = load_file("a/weights.safetensors")
+    np.testing.assert_array_equal(taken["0.bias"], half["module.0.bias"].float().numpy())
+
+
+def test_names_from_a_file_obey_no_terminal(checkpoint: Path, mapped: Path, run: Run) -> None:
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    hostile = "\x1b]52;c;aGk=\x07\u202e"
+    torch.save({"model": net.state_dict(), hostile: 1, "epoch": 2}, "c.pt")
+    answer = run("convert", "c.pt", "a.pdparams", "--map", mapped)
+    assert answer.code == 0, answer
+    torch.save({f"{hostile}.{name}": tensor for name, tensor in net.state_dict().items()}, "c.pt")
+    other = run("convert", "c.pt", "b.pdparams", "--map", mapped)
+    torch.save({**net.state_dict(), hostile: torch.ones(2)}, "c.pt")
+    refused = run("convert", "c.pt", "c.pdparams", "--map", mapped)
+    assert refused.code == 2
+    for text in (answer.out, answer.err, other.out, other.err, refused.err):
+        assert not set("\x1b\x07\u202e") & set(text)
