@@ -17,7 +17,7 @@ from portproof.checkpoints._chosen import Content, choose, under
 from portproof.checkpoints._stored import DTYPES, Checkpoint, Stored, dtype_of, is_floating
 
 __all__ = [
-    "DTYPES", "FORMATS", "Checkpoint", "Stored", "dtype_of", "format_of", "is_floating", "open_checkpoint",
+    "DTYPES", "FORMATS", "Checkpoint", "Stored", "dtype_of", "files_of", "format_of", "is_floating", "open_checkpoint",
     "reading", "unheld", "write_checkpoint",
 ]  # fmt: skip
 
@@ -39,11 +39,17 @@ FORMATS: dict[str, tuple[str, str | None]] = {
     ".pdmodel": ("a Paddle program", "paddle"), ".json": ("a Paddle program", "paddle"),
     _FOLDER: ("a folder with a checkpoint", None),
 }  # fmt: skip
+
+
+def _read_torch_index(path: Path) -> Checkpoint:
+    return _safetensors.read_index(path, ".bin", lambda file: choose(file, _torch.read(file)))
+
+
 _READERS: dict[str, Callable[[Path], Checkpoint | Content]] = {
     ".pdparams": _paddle.read, ".pt": _torch.read, ".pth": _torch.read, ".pth.tar": _torch.read, ".bin": _torch.read,
     ".ckpt": _torch.read, ".pkl": _torch.read, ".safetensors": _safetensors.read, _INDEX: _safetensors.read_index,
     ".npz": _npz.read, ".onnx": _onnx.read, ".pdiparams": _program.read, ".pdmodel": _program.read,
-    ".json": _program.read,
+    ".json": _program.read, ".bin.index.json": _read_torch_index,
 }  # fmt: skip
 _WRITERS = {
     ".pdparams": _paddle.write, ".pt": _torch.write, ".pth": _torch.write, ".bin": _torch.write,
@@ -84,6 +90,17 @@ def format_of(path: Path, *, written: bool = False) -> str:
         found = path.suffix or "no suffix, and no folder that exists"
         raise BadInput(f"'{path}': expected one of {', '.join(known)}, or a folder, found '{found}'.")
     return suffix
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files that a checkpoint consists of, its own first; it has been read, and they are there."""
+    suffix, stem = format_of(path), path.name.rpartition(".")[0]
+    if suffix.endswith(".index.json"):
+        placed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
+        return [path, *(path.parent / file for file in sorted(set(placed.values())))]
+    beside = [path.with_name(stem + end) for end in (".pdiparams", ".json", ".pdmodel", ".pdiparams.info")]
+    programs = suffix in (".json", ".pdmodel", ".pdiparams")
+    return [path, *(file for file in beside if programs and file.is_file() and file != path)]
 
 
 def unheld(path: Path) -> tuple[str, ...]:

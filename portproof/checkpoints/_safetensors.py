@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -108,8 +108,13 @@ def write(file: BinaryIO, tensors: Mapping[str, Stored], about: Mapping[str, str
         file.write(tensors[name].bytes())
 
 
-def read_index(path: Path) -> Checkpoint:
+def read_index(path: Path, suffix: str = ".safetensors", read: Callable[[Path], Checkpoint] = read) -> Checkpoint:
     """Read a checkpoint of several files by its index.
+
+    Args:
+        path: of the index.
+        suffix: of its files.
+        read: reads one of them.
 
     Raises:
         BadInput: a file is missing or lies elsewhere, or its tensors are not those that the index names.
@@ -122,8 +127,8 @@ def read_index(path: Path) -> Checkpoint:
         raise BadInput("it has no weight_map of tensors to files")
     shards: dict[str, Checkpoint] = {}
     for file in sorted(set(placed.values())):
-        if Path(file).name != file or not file.endswith(".safetensors"):
-            raise BadInput(f"its weight_map names '{file[:60]}'; files lie beside the index and end in .safetensors")
+        if Path(file).name != file or not file.endswith(suffix):
+            raise BadInput(f"its weight_map names '{file[:60]}'; files lie beside the index and end in {suffix}")
         if not (path.parent / file).is_file():
             raise BadInput(f"its file '{file}' is missing")
         try:

@@ -14,6 +14,8 @@ from portproof._numbers import Array
 from portproof.checkpoints import Stored, dtype_of, is_floating, unheld
 from portproof.frameworks._entries import Entry
 
+#: Numbers that are looked at at a time, in float64.
+_AT_ONCE = 1 << 20
 #: What ``--dtype`` takes.
 CASTS = ("float64", "float32", "float16", "bfloat16")
 
@@ -31,21 +33,21 @@ class _Rounded:
         Raises:
             BadInput: a finite number became infinite.
         """
-        wide, back = before.astype(np.float64).ravel(), after.astype(np.float64).ravel()
+        flat, turned = before.reshape(-1), after.reshape(-1)
+        for at in range(0, flat.size, _AT_ONCE):
+            self._add(name, flat[at : at + _AT_ONCE], turned[at : at + _AT_ONCE])
+
+    def _add(self, name: str, before: Array, after: Array) -> None:
+        wide, back = before.astype(np.float64), after.astype(np.float64)
         finite = np.isfinite(wide)
-        if np.isinf(back[finite]).any():
-            largest = np.abs(wide[finite]).max()
-            raise BadInput(
-                f"'{name}' holds {largest:.3g}, which is infinite in {after.dtype.name}; choose bfloat16 or float32."
-            )
-        off = np.abs(back - wide, where=finite, out=np.zeros_like(wide))
-        self.seen += off.size
+        wide, back = wide[finite], back[finite]
+        if np.isinf(back).any():
+            largest, dtype = np.abs(wide).max(), after.dtype.name
+            raise BadInput(f"'{name}' holds {largest:.3g}, which is infinite in {dtype}; choose bfloat16 or float32.")
+        off = np.abs(back - wide)
+        self.seen += before.size
         self.changed += int(np.count_nonzero(off))
-        relative = float(
-            (off / np.maximum(np.abs(wide), np.finfo(np.float64).tiny, where=finite, out=np.ones_like(wide))).max(
-                initial=0
-            )
-        )
+        relative = float((off / np.maximum(np.abs(wide), np.finfo(np.float64).tiny)).max(initial=0))
         if relative > self.worst:
             self.worst, self.where = relative, name
 

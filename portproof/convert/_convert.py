@@ -6,7 +6,6 @@ Where the port has its map on disk, no framework is loaded; tensors go through m
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from portproof.checkpoints import (
     SHARD,
     Checkpoint,
     Stored,
+    files_of,
     format_of,
     is_floating,
     open_checkpoint,
@@ -290,12 +290,11 @@ def _turned_back(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: 
 
 def _hash(path: Path) -> str:
     """Return the SHA-256 of a checkpoint: of its file or, for one of several files, of the list of their hashes."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if format_of(path) != ".safetensors.index.json":
-        return found
-    files = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-    return hashlib.sha256("".join([found, *(_hash(path.parent / file) for file in files)]).encode()).hexdigest()
+    found = []
+    for one in files_of(path):
+        with one.open("rb") as file:
+            found.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def _renamed(row: TensorRow, side: str, names: Mapping[str, str]) -> TensorRow:

@@ -1,5 +1,6 @@
 """Checkpoints in the forms that people have: converted from the command line alone, and what was chosen is said."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -116,3 +117,23 @@ def test_dtypes_are_widened_exactly_and_rounding_is_counted(
         "convert", "big.npz", "big.pt", "--from", "torch", "--to", "torch", "--map", mapped, "--dtype", "float16"
     ).refused(2, "'4.bias' holds 1e+06, which is infinite in float16")
     assert not Path("big.pt").exists()
+
+
+def test_shards_of_pytorch_s_own_behind_an_index(made: tuple[Path, Arrays, Arrays], mapped: Path, run: Run) -> None:
+    """As save_pretrained wrote them before safetensors."""
+    import torch
+
+    state = torch.load(made[0] / "legacy.pt", weights_only=True)
+    Path("hub").mkdir()
+    placed = {name: f"pytorch_model-0000{1 + (name > '1')}-of-00002.bin" for name in state}
+    for file in set(placed.values()):
+        torch.save({name: state[name] for name in state if placed[name] == file}, f"hub/{file}")
+    Path("hub/pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": placed}))
+    answer = run("convert", "hub", "out.pdparams", "--map", mapped)
+    assert answer.code == 0, answer
+    found = open_checkpoint(Path("out.pdparams")).arrays()
+    assert all(found[name].tobytes() == array.tobytes() for name, array in _side("paddle", made[1]).items())
+    Path("hub/pytorch_model-00002-of-00002.bin").unlink()
+    run("convert", "hub", "other.pdparams", "--map", mapped).refused(
+        2, "its file 'pytorch_model-00002-of-00002.bin' is missing"
+    )
