@@ -60,14 +60,19 @@ class _Made:
         return arrays[0] if axes is None and count == 1 else np.ascontiguousarray(arrays[0])
 
 
+#: Rows and columns that are turned at a time: of float32, 64 KiB on either side.
+_SQUARE = 128
+
+
 def _turned(array: Array, axes: tuple[int, ...]) -> Array:
-    """Return an array with its axes permuted; a matrix by cache lines, which is five times as fast as NumPy's copy."""
+    """Return an array with its axes permuted; a matrix by squares that fit a cache, faster than NumPy's copy."""
     if axes != (1, 0) or not array.size:
         return array.transpose(axes)
     turned = np.empty(array.shape[::-1], array.dtype)
-    step = max(1, 64 // array.itemsize)
-    for row in range(0, len(array), step):
-        turned[:, row : row + step] = array[row : row + step].T
+    for row in range(0, array.shape[0], _SQUARE):
+        for column in range(0, array.shape[1], _SQUARE):
+            rows, columns = slice(row, row + _SQUARE), slice(column, column + _SQUARE)
+            turned[columns, rows] = array[rows, columns].T
     return turned
 
 
