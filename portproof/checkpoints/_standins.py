@@ -232,5 +232,6 @@ def checked_key(key: Any) -> Any:
 
 def cost(function: Callable[..., Any], arguments: tuple[Any, ...]) -> int:
     """Return about how many bytes a call makes at most."""
-    longest = max((len(value) for value in arguments if isinstance(value, str | bytes | list | tuple)), default=0)
-    return 256 + (128 * longest if function in (_pairs, _list, _tuple) else longest)
+    longest = max((len(value) for value in arguments if isinstance(value, list | tuple)), default=0)
+    text = max((len(value) for value in arguments if isinstance(value, str | bytes)), default=0)
+    return 256 + text + (128 if function is _pairs else 8) * longest

@@ -61,6 +61,12 @@ PICKLES: dict[str, tuple[bytes, str]] = {
         ),
         "times of its own size",
     ),
+    "a size that is copied again and again": (
+        _pickled(
+            b"](" + b"K\x01" * 20_000 + b"e\x940cbuiltins\ntuple\n\x940" + b"h\x01h\x00\x85R" * 500_000
+        ),
+        "times of its own size",
+    ),
     "a name of 5,000 letters": (_key(b"X\x88\x13\x00\x00" + b"x" * 5000), "a Text and no flat value"),
     "a name of 4,090 bytes and a long number": (_key(b"\x8b\xf0\x0f\x00\x00" + b"\x7f" * 4080), "no flat value"),
     "a shape of tuples that double": (_pickled(b"}X\x01\0\0\0w" + _array(_DOUBLED) + b"s"), "a tensor of shape"),
