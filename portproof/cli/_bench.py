@@ -28,6 +28,9 @@ bench = typer.Typer(
 )
 
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="The file to write.")]
+Declared = Annotated[
+    str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
+]
 File = Annotated[Path, typer.Argument(help="A result of `portproof bench run`.")]
 
 
@@ -52,9 +55,7 @@ def run(
     boundary: Annotated[str, typer.Option("--boundary", help="host or device.")] = "host",
     objective: Annotated[str, typer.Option("--objective", help="latency, throughput or contended.")] = "latency",
     budget: Annotated[str | None, typer.Option("--budget", help="Time for all rounds, such as 120s or 5m.")] = None,
-    suite: Annotated[
-        str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
-    ] = None,
+    suite: Declared = None,
     weights: Weights = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the file of -o.")] = False,
