@@ -87,7 +87,8 @@ def convert_state(
     """
     from portproof.checkpoints import Checkpoint, Stored
     from portproof.convert._convert import towards_side
-    from portproof.convert._transfer import require_fit, ties, under_all_names
+    from portproof.convert._fitted import fitted
+    from portproof.convert._transfer import ties
     from portproof.sides._given import plan_of
     from portproof.sides._session import Sessions
 
@@ -97,9 +98,9 @@ def convert_state(
     chosen = dict(kwargs or {})
     plan = plan_of(found.port, None, lambda: Sessions(found, chosen))
     given = {name: Stored.of(_array(name, value)) for name, value in state.items()}
-    tensors = under_all_names(given, ties(plan.account.rows, source))
     ignored = {name for side, name, _ in plan.account.ignored if side == source}
-    require_fit(Checkpoint(Path("state"), tensors, source, {}), plan.entries[source], ignored)
+    held = Checkpoint(Path("state"), given, source, {})
+    tensors = fitted(held, plan.entries[source], ignored, ties(plan.account.rows, source)).required().tensors
     return {name: np.array(stored.read()) for name, stored in towards_side(plan, tensors, source, to).items()}
 
 
@@ -142,7 +143,7 @@ def export(
         BadInput: the exporter refuses, or an argument is wrong; an older file is left as it was.
         Unavailable: a package that the export needs is not there.
     """
-    from portproof._disk import require_writable, save_arrays
+    from portproof._disk import require_new, save_arrays
     from portproof.ports._inputs import make_batch
     from portproof.sides._given import given_weights
     from portproof.sides._session import Sessions
@@ -152,7 +153,7 @@ def export(
     if side not in found.port.sides:
         raise BadInput(f"port '{found.port.name}' exports from {' or '.join(found.port.sides)}, found '{side}'.")
     path = Path(target)
-    require_writable(path)
+    require_new(path)
     with Sessions(found, dict(kwargs or {})) as sessions:
         session = sessions.open(side)
         inputs, state = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"

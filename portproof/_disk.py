@@ -8,18 +8,19 @@ import hashlib
 import json
 import math
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
+from typing import TYPE_CHECKING, Any
 
 from portproof._errors import BadInput, one_line
-from portproof._numbers import Array
+
+if TYPE_CHECKING:
+    from portproof._numbers import Array
 
 #: A document is held in memory several times over while it is read.
 _LONGEST_JSON = 256 << 20
@@ -29,34 +30,86 @@ _LONGEST_JSON = 256 << 20
 def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``target`` that takes its place when the block ends well.
 
+    A file that was there leaves its mode and owner to the new one; of a link the target is replaced, not the link; a
+    device or a pipe is written to.
+
     Raises:
         BadInput: the folder does not exist or cannot be written. The old file is left as it was.
     """
     path = Path(target)
     require_writable(path)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=path.parent)
+    place = path.resolve() if path.is_symlink() else path
+    special = place.exists() and not place.is_file()
+    folder = Path(tempfile.gettempdir()) if special else place.parent
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_umask())
-        temporary.replace(path)
+            if special:
+                with place.open("wb") as device:
+                    shutil.copyfileobj(written, device)
+        if not special:
+            _as_before(temporary, place)
+            temporary.replace(place)
     except OSError as error:
         raise BadInput(f"cannot write '{path}': {error.strerror or error}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def _as_before(temporary: Path, place: Path) -> None:
+    """Give a new file the mode and, as far as this user may, the owner of the one that it replaces."""
+    if not place.exists():
+        temporary.chmod(0o666 & ~_umask())
+        return
+    before = place.stat()
+    with suppress(PermissionError):
+        os.chown(temporary, before.st_uid, before.st_gid)
+    temporary.chmod(stat.S_IMODE(before.st_mode))
+
+
 def require_writable(path: Path) -> None:
     """Raise :class:`BadInput` where a file cannot be made at ``path``, before any work is spent on it."""
     if path.is_dir():
         raise BadInput(f"cannot write '{path}': it is a folder; give the name of a file.")
-    if not path.parent.is_dir():
-        raise BadInput(f"cannot write '{path}': the folder '{path.parent}' does not exist; make it first.")
-    if not os.access(path.parent, os.W_OK):
-        raise BadInput(f"cannot write '{path}': no permission to write in '{path.parent}'.")
+    folder = path.resolve().parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise BadInput(f"cannot write '{path}': the folder '{folder}' does not exist; make it first.")
+    special = path.exists() and not path.is_file()
+    if not os.access(path if special else folder, os.W_OK):
+        raise BadInput(f"cannot write '{path}': no permission to write in '{folder}'.")
+
+
+#: Whether files that exist are kept: the command line's rule. In Python, a path that is given means what it says.
+_keeps: ContextVar[bool] = ContextVar("keeps", default=False)
+
+
+@contextmanager
+def keeping_files() -> Iterator[None]:
+    """Keep files that exist, in the block, until :func:`replace_files` is called."""
+    token = _keeps.set(True)
+    try:
+        yield
+    finally:
+        _keeps.reset(token)
+
+
+def replace_files() -> None:
+    """From now on let files that exist be replaced: a person said --force."""
+    _keeps.set(False)
+
+
+def require_new(path: Path) -> None:
+    """Raise :class:`BadInput` where a file cannot be made at ``path``, or would replace one that a person may want.
+
+    A file without a byte is nothing to keep.
+    """
+    require_writable(path)
+    if _keeps.get() and path.is_file() and path.stat().st_size:
+        raise BadInput(f"'{path}' exists and is kept; --force replaces it, or name another file.")
 
 
 def write_text(target: str | os.PathLike[str], text: str) -> None:
@@ -126,6 +179,10 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     Raises:
         BadInput: they cannot be written, for instance because the disk is full.
     """
+    import numpy as np
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
     except SafetensorError as error:
@@ -134,6 +191,8 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
 
 def hash_arrays(arrays: Mapping[str, Array]) -> str:
     """Hash names, shapes, dtypes and bytes, independent of the order of names."""
+    import numpy as np
+
     digest = hashlib.sha256()
     for name in sorted(arrays):
         array = np.asarray(arrays[name], order="C")

@@ -157,6 +157,11 @@ def told_with_line(error: BaseException) -> str:
 _NOBODYS = re.compile(r"importlib|^<|-packages/(torch|paddle)/")
 
 
+def visible(text: str) -> str:
+    """Return text on one line in which nothing obeys a terminal: controls and marks of direction are written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+
+
 def and_more(messages: Sequence[str]) -> str:
     """Return the first of some messages and, where there are others, how many."""
     return messages[0] + (f" (and {len(messages) - 1} more)" if len(messages) > 1 else "")

@@ -115,6 +115,15 @@ def bound_memory() -> int | None:
     return limit
 
 
+def unbound_memory() -> None:
+    """Lift what :func:`bound_memory` set in a parent of this process, which drives a GPU."""
+    import resource
+
+    if sys.platform == "linux":
+        _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
+
+
 def trim_memory() -> None:
     """Give back what this process has freed: kept, it is faster, and breaks into pieces over thousands of forwards."""
     with contextlib.suppress(OSError, AttributeError):  # not glibc

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import resource
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -100,8 +101,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     def call(*arguments: object) -> Answer:
         monkeypatch.setattr(sys, "argv", ["portproof", *map(str, arguments)])
         capsys.readouterr()
-        with as_a_new_process_has_it(), pytest.raises(SystemExit) as ended:
-            main()
+        bound = resource.getrlimit(resource.RLIMIT_DATA)  # a command bounds its process's memory; this one goes on
+        try:
+            with as_a_new_process_has_it(), pytest.raises(SystemExit) as ended:
+                main()
+        finally:
+            resource.setrlimit(resource.RLIMIT_DATA, bound)
         said = capsys.readouterr()
         return Answer(int(ended.value.code or 0), said.out, said.err)
 

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import pickle
 import resource
 import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,18 @@ import numpy as np
 
 from portproof import BadInput
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
+from tests.checkpoints.as_people_have_them import program
+
+Arrays = dict[str, np.ndarray[Any, Any]]
 
 #: Reader to the suffix of its files.
 READERS = {
-    "paddle": ".pdparams", "torch": ".pt", "torch-legacy": ".pth", "safetensors": ".safetensors",
-    "sharded": ".safetensors.index.json", "onnx": ".onnx",
+    "paddle": ".pdparams", "torch": ".pt", "torch-legacy": ".pth", "torchscript": ".pt", "training": ".ckpt",
+    "pickle": ".pkl", "safetensors": ".safetensors", "sharded": ".safetensors.index.json", "npz": ".npz",
+    "onnx": ".onnx", "program": ".pdmodel", "program-json": ".json", "parameters": ".pdiparams",
 }  # fmt: skip
-#: Memory that reading a damaged file may take beside what the process has, and seconds.
-MEMORY, SECONDS = 1 << 30, 20
+#: Memory that reading a damaged file may take beside what the process has, and seconds of its own.
+MEMORY, SECONDS = 512 << 20, 2
 _FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect", "shutil.rmtree")
 
 
@@ -51,26 +56,109 @@ def seeds(reader: str, folder: Path) -> list[bytes]:
         "n": np.array(3), "flag": np.array([True, False]),
     }  # fmt: skip
     made = folder / f"seed{READERS[reader]}"
-    if reader == "onnx":
-        import onnx
-        from onnx import helper, numpy_helper
-
-        initialisers = [numpy_helper.from_array(array, name) for name, array in tensors.items()]
-        onnx.save(helper.make_model(helper.make_graph([], "g", [], [], initialisers)), made)
-        return [made.read_bytes()]
-    if reader == "torch-legacy":
-        import torch
-
-        state = {name: torch.from_numpy(array) for name, array in tensors.items()}
-        buffer = io.BytesIO()
-        torch.save(state, buffer, _use_new_zipfile_serialization=False)
-        return [buffer.getvalue()]
+    if reader in _MADE:
+        return _MADE[reader](tensors, folder)
     side = "paddle" if reader == "paddle" else "torch"
     write_checkpoint(made, {name: Stored.of(array) for name, array in tensors.items()}, side, {"source": "x"})
     found = [made.read_bytes()]
     if reader == "paddle":
-        found += [pickle.dumps(tensors, protocol) for protocol in (2, 3, 4, 5)]
+        cut = {"w@@.0": tensors["a.bias"], "w@@.1": tensors["a.bias"] + 1}
+        table = {"UnpackBigParamInfor@@": {"w": {"OriginShape": (30, 20), "slices": list(cut)}}}
+        found += [
+            pickle.dumps(content, protocol) for protocol in (2, 3, 4, 5) for content in (tensors, {**cut, **table})
+        ]
     return found
+
+
+def _onnx(tensors: Arrays, folder: Path) -> list[bytes]:
+    from onnx import helper, numpy_helper
+
+    initialisers = [numpy_helper.from_array(array, name) for name, array in tensors.items()]
+    model: Any = helper.make_model(helper.make_graph([], "g", [], [], initialisers))
+    return [model.SerializeToString()]
+
+
+def _saved(content: Any, *, zipped: bool, protocol: int = 2) -> bytes:
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(content, buffer, _use_new_zipfile_serialization=zipped, pickle_protocol=protocol)
+    return buffer.getvalue()
+
+
+def _legacy(tensors: Arrays, folder: Path) -> list[bytes]:
+    import torch
+
+    state = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    return [_saved(state, zipped=False), _saved(state, zipped=False, protocol=4)]
+
+
+def _training(tensors: Arrays, folder: Path) -> list[bytes]:
+    """Return what a training script keeps: tensors with bits and dtypes of their own, an average, objects, arrays."""
+    import argparse
+
+    import torch
+
+    state = {name: torch.from_numpy(array) for name, array in tensors.items()}
+    odd = [torch.complex(torch.ones(3), torch.ones(3)).conj() for _ in range(2)]
+    state |= {"i": odd[0].imag, "c": odd[1], "f": torch.ones(3).to(torch.float8_e5m2), "t": torch.ones(3, 2).t()}
+    content = {
+        "model": {f"module.{name}": tensor for name, tensor in state.items()}, "ema": dict(tensors), "epoch": 3,
+        "args": argparse.Namespace(lr=0.1), "best": np.float64(1),
+        "optimizer": {"state": {0: state}, "param_groups": []},
+        "names": [("a", {"b"}), bytearray(b"c")],
+    }  # fmt: skip
+    return [_saved(content, zipped=zipped, protocol=protocol) for zipped in (True, False) for protocol in (2, 4)]
+
+
+def _script(tensors: Arrays, folder: Path) -> list[bytes]:
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.Sequential(torch.nn.BatchNorm1d(4)))
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.script(net), buffer)
+    return [buffer.getvalue()]
+
+
+def _pickles(tensors: Arrays, folder: Path) -> list[bytes]:
+    return [pickle.dumps({"params": tensors, "n": 1}, protocol) for protocol in range(6)]
+
+
+def _arrays(tensors: Arrays, folder: Path) -> list[bytes]:
+    buffer = io.BytesIO()
+    np.savez(buffer, **tensors)
+    return [buffer.getvalue()]
+
+
+def _parameters(tensors: Arrays, folder: Path) -> list[bytes]:
+    """Return a program's parameters, and leave both kinds of program beside where the damaged file will be."""
+    content, names = b"", sorted(tensors)
+    for name in names:
+        array = tensors[name]
+        code = {"float32": 5, "float16": 4, "int64": 3, "bool": 0}[array.dtype.name]
+        described = bytes((8, code)) + b"".join(b"\x10" + bytes((size & 127 | 128, size >> 7)) for size in array.shape)
+        content += bytes(12) + bytes(4) + len(described).to_bytes(4, "little") + described + array.tobytes()
+    (folder / "x.pdiparams").write_bytes(content)
+    (folder / "x.pdmodel").write_bytes(program({name: list(tensors[name].shape) for name in names}))
+    operations = [{"#": "p", "A": [0, 1, 1, name]} for name in names]
+    document = {"program": {"regions": [{"blocks": [{"ops": [*operations, {"#": "1.relu"}]}]}]}}
+    (folder / "x.json").write_text(json.dumps(document))
+    return [content]
+
+
+def _of_program(suffix: str) -> Callable[[Arrays, Path], list[bytes]]:
+    def made(tensors: Arrays, folder: Path) -> list[bytes]:
+        _parameters(tensors, folder)
+        return [(folder / f"x{suffix}").read_bytes()]
+
+    return made
+
+
+_MADE: dict[str, Callable[[Arrays, Path], list[bytes]]] = {
+    "onnx": _onnx, "torch-legacy": _legacy, "training": _training, "torchscript": _script, "pickle": _pickles,
+    "npz": _arrays, "parameters": _parameters, "program": _of_program(".pdmodel"),
+    "program-json": _of_program(".json"),
+}  # fmt: skip
 
 
 def damaged(rng: np.random.Generator, seed: bytes) -> bytes:
@@ -115,13 +203,16 @@ def fuzz(reader: str, count: int, folder: Path, seed: int) -> Found:
     """
     rng, found = np.random.default_rng([seed, list(READERS).index(reader)]), Found()
     whole, path = seeds(reader, folder), folder / f"x{READERS[reader]}"
-    beside = sum(file.stat().st_size for file in folder.glob("*.safetensors")) if reader == "sharded" else 0
+    if reader == "program":
+        (folder / "x.json").unlink()
+    others = [file for pattern in ("*.safetensors", "*.pdiparams") for file in folder.glob(pattern) if file != path]
+    beside = sum(file.stat().st_size for file in others) if reader not in ("safetensors", "parameters") else 0
     with _watched(), _limited():
         for number in range(count):
             content = damaged(rng, whole[int(rng.integers(len(whole)))])
             path.write_bytes(content)
-            signal.alarm(SECONDS)
-            begun = time.perf_counter()
+            signal.setitimer(signal.ITIMER_PROF, SECONDS)
+            begun = time.process_time()
             try:
                 for stored in open_checkpoint(path).tensors.values():
                     if stored.nbytes > len(content) + beside:
@@ -134,7 +225,7 @@ def fuzz(reader: str, count: int, folder: Path, seed: int) -> Found:
                     found.failures.append(f"{number}: {error}")
             except BaseException as error:  # whatever it is, it is a failure
                 found.failures.append(f"{number}: {type(error).__name__}: {error}")
-            found.slowest_s = max(found.slowest_s, time.perf_counter() - begun)
+            found.slowest_s = max(found.slowest_s, time.process_time() - begun)
     return found
 
 
@@ -156,14 +247,14 @@ def _watched() -> Iterator[None]:
     def late(*_: object) -> None:
         raise TimeoutError(f"a file took longer than {SECONDS} s")
 
-    kept = signal.signal(signal.SIGALRM, late)
+    kept = signal.signal(signal.SIGPROF, late)
     _WATCHING.append(True)
     try:
         yield
     finally:
         _WATCHING.pop()
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, kept)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, kept)
 
 
 @contextlib.contextmanager

@@ -211,7 +211,8 @@ class Run:
         environment = {**os.environ, "PORTPROOF_PATIENCE": str(PATIENCE_S), "COLUMNS": "100", **(variables or {})}
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in end
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "portproof", *command.arguments(folder), *more], cwd=ROOT, env=environment,
+            [sys.executable, "-m", "portproof", *command.arguments(folder), "--force", *more],
+            cwd=ROOT, env=environment,
             stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True, preexec_fn=begin,
         )  # fmt: skip
 

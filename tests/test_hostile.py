@@ -254,3 +254,23 @@ def test_costs_from_a_stranger(tmp_path: Path, run: Run) -> None:
     for document in ([], {"schema_version": 1}, {"schema_version": 1, "runners": {"a": -1}}, {"schema_version": 2}):
         file.write_text(json.dumps(document))
         run("plan", file).refused(2, "costs.json")
+
+
+def test_a_member_of_a_shard_that_is_larger_than_any_picture(tmp_path: Path) -> None:
+    """A header may declare 2^40 bytes: cut off it is no whole shard, and as a hole in the disk it is all there."""
+    import tarfile
+
+    from portproof.agree._images import Images, read_bytes
+
+    member = tarfile.TarInfo("a.jpg")
+    member.size = 2**40
+    header = member.tobuf(tarfile.GNU_FORMAT)
+    (tmp_path / "cut.tar").write_bytes(header + b"x" * 1024)
+    with pytest.raises(BadInput, match=r"no whole tar file .*unexpected end"):
+        list(Images(str(tmp_path / "cut.tar")))
+    with (tmp_path / "hole.tar").open("wb") as file:
+        file.write(header)
+        file.truncate(len(header) + 2**40 + 1024)
+    (found,) = list(Images(str(tmp_path / "hole.tar")))
+    with pytest.raises(BadInput, match="has 1099511627776 bytes in its shard; at most 300 MiB are read"):
+        read_bytes(found)

@@ -74,7 +74,8 @@ def agree(images: Path, store: Path, runners: str, out: Path, *more: object) -> 
     """Run it; returns the images a second, and memory at a tenth of the way and later."""
     samples: list[tuple[float, int]] = []
     process = subprocess.Popen(
-        command("agree", PORT, "--images", images, "--store", store, "--runners", runners, "--json", out, *more),
+        command("agree", PORT, "--images", images, "--store", store, "--runners", runners, "--json", out, "--force",
+                *more),
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     with sampled(process.pid, samples):
@@ -125,7 +126,8 @@ def disturbed(images: Path, store: Path, out: Path, kills: int, seconds: float) 
 
     def start() -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            command("agree", PORT, "--images", images, "--store", store, "--runners", ",".join(RUNNERS), "--json", out),
+            command("agree", PORT, "--images", images, "--store", store, "--runners", ",".join(RUNNERS), "--json", out,
+                    "--force"),
             stdout=subprocess.DEVNULL,
         )  # fmt: skip
 

@@ -20,6 +20,8 @@ _LISTS, _SHARD = {".txt", ".lst"}, ".tar"
 #: A tar header says how long it is. One that says more is not read: names are short.
 _LONGEST_HEADER = 2**20
 _LONGEST_LABEL = 32
+#: Bytes of a picture in a shard; a raw one of a hundred million pixels has as many.
+_LONGEST_IMAGE = 300 << 20
 
 
 @dataclass(frozen=True)
@@ -196,6 +198,9 @@ def read_bytes(picture: DataImage) -> bytes:
     Raises:
         BadInput: the file is gone or cannot be read.
     """
+    if picture.size is not None and picture.size > _LONGEST_IMAGE:
+        most = f"at most {_LONGEST_IMAGE >> 20} MiB are read"
+        raise BadInput(f"'{picture.name}' has {picture.size} bytes in its shard; {most}.")
     try:
         system, _ = system_of(picture.where)  # a file's name is no URL: what it says is not followed
         end = None if picture.size is None else picture.offset + picture.size

@@ -23,7 +23,7 @@ from portproof.replay._oracle import Measuring
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
-from portproof.sides._weights import load_weights
+from portproof.sides._weights import given, given_label, load_weights
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,7 @@ class PreparedPort:
         floors: by output.
         batched: names of the inputs that have rows.
         work_gflop: of one row; None where it cannot be counted.
+        label: of the weights.
     """
 
     folder: Path
@@ -49,6 +50,7 @@ class PreparedPort:
     floors: Mapping[str, Floor]
     batched: frozenset[str]
     work_gflop: float | None
+    label: str = "sensitised"
 
     def request(self, size: int, number: int) -> Path:
         """Write one request of some rows, others for each number, and return its file."""
@@ -79,20 +81,26 @@ class PreparedPort:
         expected = {name: array[chosen] if self.batched else array for name, array in self.oracle.items()}
         return [
             judge_outputs(
-                "numerics", "oracle", f"{title}, {when}", precision, "sensitised",
+                "numerics", "oracle", f"{title}, {when}", precision, self.label,
                 load_file(f"{self.out}-{when}.safetensors"), expected, self.floors,
             )
             for when in ("before", "after")
         ]  # fmt: skip
 
 
-def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]]) -> PreparedPort:
+def prepare(
+    sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]], checkpoint: Path | None = None
+) -> PreparedPort:  # fmt: skip
     """Make weights, exports, the oracle and the floors, as ``verify`` does.
 
     Args:
         sessions: closed by the caller, so that no model is held while others are timed.
         folder: outlives them.
         wanted: kinds and sides of the artefacts to make.
+        checkpoint: with the weights; None for sensitised ones.
+
+    Raises:
+        BadInput: the checkpoint is none, or does not fit.
     """
     port = sessions.located.port
     sides = Sides(sessions)
@@ -100,7 +108,10 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
     inputs = folder / "inputs.safetensors"
     save_arrays(inputs, batch.arrays)
     sides.require_match()
-    made = sides.spread(*sides.sensitise(inputs, seed=0))
+    label, made = "sensitised", None
+    if checkpoint is not None:
+        label, made = given_label(checkpoint), given(sides, checkpoint).files
+    made = made or sides.spread(*sides.sensitise(inputs, seed=0))
     weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in made.items()}
     load_weights(sides, weights)
     measuring = Measuring(sides, inputs, folder)
@@ -125,5 +136,5 @@ def prepare(sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
     return PreparedPort(
-        folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None
+        folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None, label
     )  # fmt: skip

@@ -213,6 +213,7 @@ class Suite:
         objective: ``latency``, ``throughput`` or ``contended`` (beside a busy neighbour that is planted).
         budget_s: seconds for all rounds; None for no limit.
         kwargs: of the port's factories.
+        weights: path of a checkpoint; None for sensitised weights.
 
     Raises:
         BadInput: a number is not positive, or a word is none of those above.
@@ -232,6 +233,7 @@ class Suite:
     objective: Objective = "latency"
     budget_s: float | None = None
     kwargs: dict[str, Any] = field(default_factory=dict)
+    weights: str | None = None
 
     def __post_init__(self) -> None:
         numbers = {

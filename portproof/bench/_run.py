@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as Late
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -147,7 +148,8 @@ class Stage:
             watch("preparing", "weights, oracle and exports")
             wanted = {(c.info.artefact, c.info.side) for c in choices if c.info.artefact != "model"}
             with Sessions(located, suite.kwargs, suite.device, threads) as preparing:
-                prepared = prepare(preparing, sessions.folder, wanted)
+                weights = None if suite.weights is None else Path(suite.weights)
+                prepared = prepare(preparing, sessions.folder, wanted, weights)
             watch("preparing", None)
             yield cls(located, sessions, prepared, time.perf_counter() - begun, watch)
 
@@ -256,7 +258,7 @@ class _Rounds:
                 continue
             entry.processes = [process for process in row.processes if process.round < done]
             if entry.processes and row.ratio is not None:
-                entry.hops = [_hop_again(row)]
+                entry.hops = [_hop_again(row, self.prepared.label)]
         self.seconds |= {key: value for key, value in resumed.seconds.items() if key != "prepare"}
 
     def run(self) -> None:
@@ -398,10 +400,10 @@ def _process(number: int, answer: Mapping[str, Any], claims: tuple[Claim, ...]) 
     return Process(round=number, claims=claims, **taken)
 
 
-def _hop_again(row: TimedRow) -> Hop:
+def _hop_again(row: TimedRow, weights: str) -> Hop:
     """Return a row's verdict as the hop that it was made from."""
     from portproof.judge._report import Worst
 
     worst = Worst("", row.ratio, None, None, None)
     verdict: Any = "equivalent" if row.verdict == "refuted" else row.verdict
-    return Hop("numerics", "oracle", row.title, row.precision, "sensitised", verdict, worst)
+    return Hop("numerics", "oracle", row.title, row.precision, weights, verdict, worst)

@@ -1,65 +1,77 @@
-"""A pickle machine for files from strangers: it builds containers, numbers and strings, and stand-ins for tensors.
+"""A pickle machine for files from strangers: it builds containers, numbers and strings, and stand-ins for the rest.
 
 It is Python's own machine (``pickle._Unpickler``, the reference of ``pickle.loads``) with every name that a file may
-ask for replaced by a stand-in that only describes a tensor. Long byte strings are not read: their place in the file is
-kept. A file may have at most ``LIMIT`` bytes beside those, which bounds what it can make this process hold.
+ask for replaced by a stand-in. Long byte strings are not read: their place in the file is kept. A file may have at most
+``LIMIT`` bytes beside those, and what is made of them is counted: it stays below a small multiple of them.
 """
 
 from __future__ import annotations
 
-import math
 import pickle
 import struct
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar
 
-import numpy as np
-
 from portproof._errors import BadInput
-from portproof.checkpoints._stored import FilePart, Stored, dtype_of
+from portproof.checkpoints._standins import Described, Foreign, Text, checked_key, cost, said
+from portproof.checkpoints._stored import FilePart
 
-#: Bytes of a pickle beside its tensors: enough for some 50,000. Each makes an object of some hundred bytes at most.
+#: Bytes of a pickle beside its tensors: enough for some 50,000.
 LIMIT = 8 << 20
-_LONG = 256
+#: Bytes that a pickle may make this process hold: some, and so many for each of its own beside the tensors.
+#: torch.save's take about ten, and 28 where a tensor has next to nothing of its own.
+_ROOM, _MULTIPLE = 4 << 20, 32
+#: Byte strings and texts from this length on stay in the file.
+_LONG, _LONG_TEXT = 256, 4096
+#: About what CPython takes for a container, for what a mark begins, and for an entry of the memo or a dictionary.
+_CONTAINER, _MARK, _ENTRY = 64, 136, 104
+#: Modules whose names a file asks for only to run something; it is not read any further, whatever else it holds.
+_RUNS = frozenset((
+    "os", "posix", "nt", "subprocess", "sys", "socket", "shutil", "importlib", "runpy", "pty", "ctypes", "code",
+    "codeop", "commands", "webbrowser", "pdb", "bdb", "timeit", "profile", "cProfile", "marshal", "pickle", "dill",
+    "cloudpickle", "pip", "http", "urllib", "requests", "ftplib", "telnetlib", "asyncio", "multiprocessing",
+))  # fmt: skip
+#: What of the builtins is a kind of value, and runs nothing.
+_BUILTINS = frozenset((
+    "set", "frozenset", "list", "dict", "tuple", "int", "float", "complex", "bool", "str", "bytes", "bytearray",
+    "object", "range", "xrange", "slice", "unicode", "long", "type", "NoneType", "Ellipsis",
+))  # fmt: skip
 
 
 class _Budgeted:
-    """A file of which no more than a limit is read; the rest can only be passed over."""
+    """A part of a file of which no more than a limit is read; the rest can only be passed over."""
 
-    def __init__(self, file: BinaryIO, limit: int) -> None:
-        self._file, self._left = file, limit
-        self.size = file.seek(0, 2)
-        file.seek(0)
+    def __init__(self, file: BinaryIO, begin: int, end: int) -> None:
+        self._file, self._end, self.at, self.used = file, end, begin, 0
+        file.seek(begin)
 
     def read(self, count: int) -> bytes:
-        self._spend(count)
+        self.used += count
+        if self.used > LIMIT:
+            raise BadInput(f"it holds more than {LIMIT >> 20} MiB beside its tensors; that is no checkpoint")
+        if count > self._end - self.at:
+            raise BadInput("it is cut short")
+        self.at += count
         return self._file.read(count)
 
-    def readinto(self, buffer: Any) -> int:
-        self._spend(len(buffer))
-        return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
-
     def readline(self) -> bytes:
-        line = self._file.readline(self._left + 1)
-        self._spend(len(line))
-        return line
-
-    def _spend(self, count: int) -> None:
-        self._left -= count
-        if self._left < 0:
-            raise BadInput(f"it holds more than {LIMIT >> 20} MiB beside its tensors; that is no checkpoint")
-
-    def tell(self) -> int:
-        return self._file.tell()
+        line = self._file.readline(min(LIMIT - self.used, self._end - self.at) + 1)
+        self._file.seek(self.at)
+        return self.read(len(line))
 
     def pass_over(self, count: int) -> int:
         """Go past some bytes; returns where they begin."""
-        begin = self._file.tell()
-        if count > self.size - begin:
+        begin = self.at
+        if count > self._end - begin:
             raise BadInput("it is cut short")
-        self._file.seek(count, 1)
+        self.at += count
+        self._file.seek(self.at)
         return begin
+
+
+class _Stop(Exception):
+    """A pickle has ended; carries what it made."""
 
 
 class Machine(pickle._Unpickler):
@@ -67,16 +79,21 @@ class Machine(pickle._Unpickler):
 
     Args:
         path: of the file, for the places of its tensors.
-        file: open, at its beginning.
-        names: module and name to the stand-in that a file gets for it; every other name is refused.
+        file: open.
+        names: module and name to the stand-in that a file gets for it; of every other name it gets a :class:`Foreign`.
         storage: answers a persistent identifier; None refuses them.
+        span: where in the file the pickles are; default: all of it.
     """
 
     dispatch: ClassVar[dict[int, Callable[..., None]]] = dict(pickle._Unpickler.dispatch)
     # Python's machine makes these when it starts.
     stack: list[Any]
     append: Callable[[Any], None]
+    metastack: list[list[Any]]
     read: Callable[[int], bytes]
+    readline: Callable[[], bytes]
+    pop_mark: Callable[[], list[Any]]
+    memo: dict[int, Any]
 
     def __init__(
         self,
@@ -84,31 +101,132 @@ class Machine(pickle._Unpickler):
         file: BinaryIO,
         names: Mapping[tuple[str, str], Any],
         storage: Callable[[Any], Any] | None = None,
+        span: tuple[int, int] | None = None,
     ) -> None:
-        self._budgeted = _Budgeted(file, LIMIT)
+        self._budgeted = _Budgeted(file, *(span or (0, file.seek(0, 2))))
         super().__init__(self._budgeted, encoding="latin1")
         self._path, self._names, self._storage = path, names, storage
+        self._foreign: dict[str, Foreign] = {}
+        self._made = 0
+
+    def load(self) -> Any:
+        """Run the next pickle, which remembers nothing of those before it."""
+        self.memo, self.metastack, self.stack = {}, [], []
+        self.append = self.stack.append
+        self.read, self.readline = self._budgeted.read, self._budgeted.readline
+        read, dispatch = self.read, self.dispatch
+        try:
+            while True:
+                dispatch[read(1)[0]](self)
+        except _Stop as stop:
+            return stop.args[0]
 
     def tell(self) -> int:
         """Return where in the file the machine is."""
-        return self._budgeted.tell()
+        return self._budgeted.at
+
+    def make(self, size: int) -> None:
+        """Count bytes that are made of the file's.
+
+        Raises:
+            BadInput: they are more than a checkpoint's become.
+        """
+        self._made += size
+        if self._made > _ROOM + _MULTIPLE * self._budgeted.used:
+            raise BadInput(f"its pickle makes more than {_MULTIPLE} times of its own size; that is no checkpoint")
 
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self._names:
-            raise BadInput(f"it asks for '{module}.{name}'; weights need arrays only, and nothing in the file is run")
-        return self._names[module, name]
+        found = self._names.get((module, name))
+        if found is not None:
+            return found
+        root = module.partition(".")[0]
+        builtin = root in ("builtins", "__builtin__")
+        if root in _RUNS or (builtin and name not in _BUILTINS):
+            asked = f"it asks for '{module[:60]}.{name[:60]}'"
+            raise BadInput(f"{asked}; weights need arrays only, and nothing in the file is run")
+        self.make(4 * _ENTRY)
+        known = f"{module[:60]}.{name[:60]}"
+        return self._foreign.setdefault(known, Foreign(known))
 
     def persistent_load(self, identifier: Any) -> Any:
         if self._storage is None:
             raise BadInput("it refers to storage outside of itself")
+        self.make(_ENTRY)
         return self._storage(identifier)
+
+    def _call(self, function: Any, arguments: Any) -> Any:
+        if isinstance(function, Foreign):
+            return function
+        if not callable(function) or not isinstance(arguments, tuple):
+            raise BadInput(f"it calls {said(function)}")
+        self.make(cost(function, arguments))
+        return function(*arguments)
+
+    def _reduce(self) -> None:
+        arguments = self.stack.pop()
+        self.stack[-1] = self._call(self.stack[-1], arguments)
+
+    def _new_with_names(self) -> None:
+        self.stack.pop()  # arguments by name: nothing that weights need takes any
+        self._reduce()
+
+    def _object(self) -> None:
+        what, *arguments = self.pop_mark()
+        self.append(self._call(what, tuple(arguments)))
+
+    def _instance(self) -> None:
+        module, name = (self.readline()[:-1].decode("ascii") for _ in range(2))
+        self.append(self._call(self.find_class(module, name), tuple(self.pop_mark())))
 
     def _build(self) -> None:
         state, made = self.stack.pop(), self.stack[-1]
         if isinstance(made, Described):
             made.set(state)
         elif not isinstance(made, dict):  # a dictionary's own attributes (torch's _metadata) are of no use here
-            raise BadInput(f"it gives a state to a {type(made).__name__}")
+            raise BadInput(f"it gives a state to {said(made)}")
+
+    def _extend(self, items: list[Any]) -> None:
+        made = self.stack[-1]
+        if isinstance(made, list):
+            self.make(8 * len(items))
+            made.extend(items)
+        elif not isinstance(made, Foreign):
+            raise BadInput(f"it appends to {said(made)}")
+
+    def _append_one(self) -> None:
+        self._extend([self.stack.pop()])
+
+    def _append_all(self) -> None:
+        self._extend(self.pop_mark())
+
+    def _enter(self, items: list[Any]) -> None:
+        made = self.stack[-1]
+        if len(items) % 2:
+            raise BadInput("it has a name without a value")
+        if isinstance(made, dict):
+            self.make(_ENTRY * len(items) // 2)
+            for name, value in zip(items[::2], items[1::2], strict=True):
+                made[checked_key(name)] = value
+        elif not isinstance(made, Foreign):
+            raise BadInput(f"it gives items to {said(made)}")
+
+    def _enter_one(self) -> None:
+        value, name = self.stack.pop(), self.stack.pop()
+        self._enter([name, value])
+
+    def _enter_all(self) -> None:
+        self._enter(self.pop_mark())
+
+    def _dictionary(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        self._enter(items)
+
+    def _list_of_set(self) -> None:
+        self.append([])  # nothing asks whether it is a set, and hashing what is in it might take for ever
+
+    def _list_of_frozen(self) -> None:
+        self.append(self.pop_mark())
 
     def _bytes(self, length: int) -> None:
         if length < _LONG:
@@ -116,148 +234,65 @@ class Machine(pickle._Unpickler):
         else:
             self.append(FilePart(self._path, self._budgeted.pass_over(length), length))
 
+    def _text(self, length: int) -> None:
+        if length < _LONG_TEXT:
+            self.append(self.read(length).decode("utf-8", "surrogatepass"))
+        else:
+            self.append(Text(FilePart(self._path, self._budgeted.pass_over(length), length)))
+
     def _bytes4(self) -> None:
         self._bytes(int.from_bytes(self.read(4), "little"))
 
     def _bytes8(self) -> None:
         self._bytes(int.from_bytes(self.read(8), "little"))
 
+    def _text4(self) -> None:
+        self._text(int.from_bytes(self.read(4), "little"))
+
+    def _text8(self) -> None:
+        self._text(int.from_bytes(self.read(8), "little"))
+
+    def _old_text(self) -> None:
+        length = int.from_bytes(self.read(4), "little")
+        if length < _LONG:  # Python 2 wrote names so, and the bytes of arrays
+            self.append(self.read(length).decode("latin1"))
+        else:
+            self._bytes(length)
+
+    def _stop(self) -> None:
+        raise _Stop(self.stack.pop())
+
     def _frame(self) -> None:
         self.read(8)  # frames only say how much could be read ahead
 
-    dispatch[pickle.BUILD[0]] = _build
-    dispatch[pickle.BINBYTES[0]] = _bytes4
-    dispatch[pickle.BINBYTES8[0]] = _bytes8
-    dispatch[pickle.BYTEARRAY8[0]] = _bytes8
-    dispatch[pickle.FRAME[0]] = _frame
+
+def _counted(does: Callable[[Any], None], size: int) -> Callable[[Any], None]:
+    def counted(machine: Machine) -> None:
+        machine.make(size)
+        does(machine)
+
+    return counted
 
 
-class Described:
-    """Stands for an object that a pickle would build."""
-
-    def set(self, state: Any) -> None:
-        """Take what the pickle gives as its state."""
-        raise BadInput(f"it gives a state to a {type(self).__name__.lower()}")
-
-
-class NumpyDtype(Described):
-    """Stands for ``numpy.dtype``: a plain number's, in little-endian order."""
-
-    def __init__(self, name: Any, *_: Any) -> None:
-        plain = isinstance(name, str) and name.lstrip("<|") in _NUMPY_DTYPES
-        if not plain:
-            raise BadInput(f"it holds a dtype {str(name)[:20]!r}; expected plain numbers")
-        self.dtype = np.dtype(name)
-
-    def set(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) < 2 or state[1] not in ("<", "|", "="):
-            raise BadInput("it holds numbers in big-endian order, or a structured dtype")
-
-
-_NUMPY_DTYPES = frozenset(("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "b1"))
-
-
-class NumpyArray(Described):
-    """Stands for ``numpy.ndarray``."""
-
-    shape: tuple[int, ...] = ()
-    dtype: np.dtype[Any] | None = None
-    raw: FilePart | bytes | None = None
-    order = "C"
-
-    def set(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise BadInput("it holds an array of an unknown layout")
-        _, shape, dtype, fortran, raw = state
-        self.fill(raw, dtype, shape, "F" if fortran else "C")
-
-    def fill(self, raw: Any, dtype: Any, shape: Any, order: str) -> NumpyArray:
-        """Take the parts of an array."""
-        if isinstance(raw, str):  # protocol 2 has no bytes
-            raw = raw.encode("latin1")
-        if not isinstance(raw, FilePart | bytes | bytearray) or not isinstance(dtype, NumpyDtype):
-            raise BadInput("it holds an array of objects, or of an unknown layout")
-        self.raw = bytes(raw) if isinstance(raw, bytearray) else raw
-        self.dtype, self.shape, self.order = dtype.dtype, checked_shape(shape), order
-        return self
-
-    def stored(self) -> Stored:
-        """Return the tensor.
-
-        Raises:
-            BadInput: it was never filled, or its bytes are not as many as its shape needs.
-        """
-        if self.raw is None or self.dtype is None:
-            raise BadInput("it holds an array without content")
-        # Paddle hands bfloat16 to NumPy as uint16, and has no uint16 of its own.
-        dtype = dtype_of("bfloat16") if self.dtype.name == "uint16" else self.dtype
-        if isinstance(self.raw, FilePart):
-            return Stored.in_file(self.raw, dtype, self.shape, self.order)
-        if math.prod(self.shape) * dtype.itemsize != len(self.raw):
-            raise BadInput(f"an array of shape {list(self.shape)} has {len(self.raw)} bytes")
-        order: Any = self.order
-        return Stored.of(np.frombuffer(self.raw, dtype).reshape(self.shape, order=order))
-
-
-def checked_shape(shape: Any) -> tuple[int, ...]:
-    """Return a shape that a file names.
-
-    Raises:
-        BadInput: it is none.
-    """
-    if not isinstance(shape, tuple) or not all(type(size) is int and 0 <= size < 2**48 for size in shape):
-        raise BadInput(f"it holds a tensor of shape {str(shape)[:60]}")
-    if len(shape) > 32:
-        raise BadInput(f"it holds a tensor of {len(shape)} dimensions")
-    return shape
-
-
-def is_tensor(value: object) -> bool:
-    """Whether a stand-in describes a tensor."""
-    return hasattr(value, "stored")
-
-
-def only_tensors(content: Mapping[Any, Any]) -> dict[str, Stored]:
-    """Check that a file holds tensors by name, and nothing else.
-
-    Raises:
-        BadInput: it holds something else.
-    """
-    for name, value in content.items():
-        if not isinstance(name, str) or not is_tensor(value):
-            what = "an array" if is_tensor(value) else type(value).__name__
-            raise BadInput(
-                f"expected tensors by name, found {what} under {str(name)[:60]!r}; "
-                "is it an optimiser's state or a whole training checkpoint?"
-            )
-    return {name: value.stored() for name, value in content.items()}
-
-
-def _scalar(dtype: Any, raw: Any = b"") -> NumpyArray:
-    return NumpyArray().fill(raw, dtype, (), "C")
-
-
-def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any) -> NumpyArray:
-    return NumpyArray().fill(raw, dtype, shape, "F" if order == "F" else "C")
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
-        raise BadInput("it encodes a text")
-    return text.encode("latin1")
-
-
-def numpy_names() -> dict[tuple[str, str], Any]:
-    """Return the stand-ins of what NumPy's own pickles ask for."""
-    names: dict[tuple[str, str], Any] = {
-        ("numpy", "ndarray"): "ndarray", ("numpy", "dtype"): NumpyDtype, ("_codecs", "encode"): _encode,
-        ("collections", "OrderedDict"): dict,
-    }  # fmt: skip
-    for core in ("numpy.core", "numpy._core"):
-        names[f"{core}.multiarray", "_reconstruct"] = lambda *_: NumpyArray()
-        names[f"{core}.multiarray", "scalar"] = _scalar
-        names[f"{core}.numeric", "_frombuffer"] = _from_buffer
-    return names
+_OWN = {
+    pickle.BUILD: Machine._build, pickle.REDUCE: Machine._reduce, pickle.NEWOBJ: Machine._reduce,
+    pickle.NEWOBJ_EX: Machine._new_with_names, pickle.OBJ: Machine._object, pickle.INST: Machine._instance,
+    pickle.APPEND: Machine._append_one, pickle.APPENDS: Machine._append_all, pickle.ADDITEMS: Machine._append_all,
+    pickle.SETITEM: Machine._enter_one, pickle.SETITEMS: Machine._enter_all, pickle.DICT: Machine._dictionary,
+    pickle.EMPTY_SET: Machine._list_of_set, pickle.FROZENSET: Machine._list_of_frozen,
+    pickle.BINBYTES: Machine._bytes4, pickle.BINBYTES8: Machine._bytes8, pickle.BYTEARRAY8: Machine._bytes8,
+    pickle.BINUNICODE: Machine._text4, pickle.BINUNICODE8: Machine._text8, pickle.BINSTRING: Machine._old_text,
+    pickle.FRAME: Machine._frame, pickle.STOP: Machine._stop,
+}  # fmt: skip
+#: What makes much more than it takes in the file, in bytes: it is counted before it is made.
+_COUNTED = dict.fromkeys((
+    pickle.EMPTY_DICT, pickle.EMPTY_LIST, pickle.EMPTY_SET, pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3,
+    pickle.LIST, pickle.DICT, pickle.FROZENSET,
+), _CONTAINER) | dict.fromkeys((
+    pickle.MEMOIZE, pickle.PUT, pickle.BINPUT, pickle.LONG_BINPUT
+), _ENTRY) | {pickle.MARK: _MARK}  # fmt: skip
+Machine.dispatch.update({code[0]: does for code, does in _OWN.items()})
+Machine.dispatch.update({code[0]: _counted(Machine.dispatch[code[0]], size) for code, size in _COUNTED.items()})
 
 
 def piece(value: object, protocol: int = 3) -> bytes:

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from portproof._errors import BadInput
+from portproof.checkpoints._standins import checked_shape
 from portproof.checkpoints._stored import Checkpoint, FilePart, Stored, dtype_of
 
 _NAMES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
-    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+    "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool", "U16": "uint16", "U32": "uint32", "U64": "uint64",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "C64": "complex64",
 }  # fmt: skip
 _CODES = {name: code for code, name in _NAMES.items()}
 #: The longest header or index: more than 100,000 tensors'. What it can make this process hold is bounded by it.
@@ -39,7 +41,7 @@ def read(path: Path) -> Checkpoint:
             raise BadInput(f"its header declares {length} bytes, more than the file has; it is cut short")
         if length > _LONGEST:
             raise BadInput(f"its header is {length} bytes long; at most {_LONGEST >> 20} MiB are read")
-        header = json.loads(file.read(length).decode("utf-8"))
+        header = json.loads(file.read(length).decode("utf-8"), object_pairs_hook=_once)
     if not isinstance(header, dict):
         raise BadInput("its header is no object")
     about = header.pop("__metadata__", {})
@@ -51,7 +53,7 @@ def read(path: Path) -> Checkpoint:
         begin, end = _span(name, entry)
         spans.append((begin, end))
         part = FilePart(path, 8 + length + begin, end - begin)
-        tensors[name] = Stored.in_file(part, dtype_of(_NAMES[entry["dtype"]]), tuple(entry["shape"]))
+        tensors[name] = Stored.in_file(part, dtype_of(_NAMES[entry["dtype"]]), checked_shape(tuple(entry["shape"])))
     reached = 0
     for begin, end in sorted(spans):
         if begin != reached:
@@ -75,6 +77,13 @@ def _span(name: str, entry: Any) -> tuple[int, int]:
     return begin, end
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise BadInput("a name stands in its header twice; readers differ in which one they take")
+    return found
+
+
 def _counts(value: Any) -> bool:
     return isinstance(value, list) and all(type(size) is int and 0 <= size < 2**48 for size in value)
 
@@ -82,7 +91,10 @@ def _counts(value: Any) -> bool:
 def write(file: BinaryIO, tensors: Mapping[str, Stored], about: Mapping[str, str]) -> None:
     """Write a file, tensor by tensor, in the reference writer's order: wide dtypes first, so that each is aligned."""
     names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
-    entries: dict[str, Any] = {"__metadata__": {f"{_KEY}{key}": value for key, value in sorted(about.items())}}
+    said = {f"{_KEY}{key}": value for key, value in sorted(about.items())}
+    if about.get("side") == "torch":
+        said["format"] = "pt"  # transformers reads no file without it
+    entries: dict[str, Any] = {"__metadata__": said}
     reached = 0
     for name in names:
         stored = tensors[name]
@@ -96,8 +108,13 @@ def write(file: BinaryIO, tensors: Mapping[str, Stored], about: Mapping[str, str
         file.write(tensors[name].bytes())
 
 
-def read_index(path: Path) -> Checkpoint:
+def read_index(path: Path, suffix: str = ".safetensors", read: Callable[[Path], Checkpoint] = read) -> Checkpoint:
     """Read a checkpoint of several files by its index.
+
+    Args:
+        path: of the index.
+        suffix: of its files.
+        read: reads one of them.
 
     Raises:
         BadInput: a file is missing or lies elsewhere, or its tensors are not those that the index names.
@@ -110,8 +127,8 @@ def read_index(path: Path) -> Checkpoint:
         raise BadInput("it has no weight_map of tensors to files")
     shards: dict[str, Checkpoint] = {}
     for file in sorted(set(placed.values())):
-        if Path(file).name != file or not file.endswith(".safetensors"):
-            raise BadInput(f"its weight_map names '{file[:60]}'; files lie beside the index and end in .safetensors")
+        if Path(file).name != file or not file.endswith(suffix):
+            raise BadInput(f"its weight_map names '{file[:60]}'; files lie beside the index and end in {suffix}")
         if not (path.parent / file).is_file():
             raise BadInput(f"its file '{file}' is missing")
         try:

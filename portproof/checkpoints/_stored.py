@@ -14,18 +14,20 @@ import numpy as np
 from portproof._errors import BadInput
 from portproof._numbers import Array
 
-#: The dtypes that are read and written, as NumPy and ml_dtypes name them.
+#: The dtypes that are read, as NumPy and ml_dtypes name them. The first ten every format holds; see :func:`unheld`.
 DTYPES = (
     "float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool",
+    "float8_e4m3fn", "float8_e5m2", "complex64", "complex128", "uint16", "uint32", "uint64",
 )  # fmt: skip
+_OF_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 
 
 def dtype_of(name: str) -> np.dtype[Any]:
-    """Return one of :data:`DTYPES`; NumPy itself has no bfloat16."""
-    if name == "bfloat16":
+    """Return one of :data:`DTYPES`; NumPy itself has no bfloat16 and no float8."""
+    if name in _OF_ML_DTYPES:
         import ml_dtypes
 
-        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        found: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
         return found
     return np.dtype(name)
 
@@ -41,8 +43,8 @@ def notes(text: bytes) -> dict[str, str]:
 
 
 def is_floating(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype holds floating point numbers, bfloat16 included."""
-    return dtype.kind == "f" or dtype.name == "bfloat16"
+    """Whether a dtype holds floating point numbers, bfloat16 and float8 included."""
+    return dtype.kind == "f" or dtype.name in _OF_ML_DTYPES
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,37 @@ class FilePart:
 
 
 @dataclass(frozen=True)
+class EncodedPart:
+    """Bytes that protocol 2 of pickle wrote as a text: each a letter of Latin-1, in UTF-8.
+
+    Attributes:
+        part: the text's bytes.
+    """
+
+    part: FilePart
+
+    def fits(self, size: int) -> bool:
+        """Whether the text may stand for so many bytes: a letter takes one or two."""
+        return size <= self.part.length <= 2 * size
+
+    def map(self) -> Array:
+        """Return the bytes, in memory.
+
+        Raises:
+            BadInput: it is no such text.
+        """
+        text = self.part.map()
+        lead, follows = text & 0xFE == 0xC2, text & 0xC0 == 0x80
+        whole = not follows[0] and not lead[-1] and bool((follows[1:] == lead[:-1]).all())
+        if not whole or ((text >= 0x80) & ~lead & ~follows).any():
+            raise BadInput("it holds a text that stands for no bytes")
+        found: Array = text[~follows]
+        two = found >= 0x80
+        found[two] = (found[two] << 6) | (text[follows] & 0x3F)  # C2 or C3, and the lower six bits
+        return found
+
+
+@dataclass(frozen=True)
 class Stored:
     """A tensor of a checkpoint; nothing of it is in memory until it is read.
 
@@ -68,11 +101,13 @@ class Stored:
         dtype: one of :data:`DTYPES`.
         shape: of the tensor.
         read: returns it, mapped where the file allows it; do not write to it.
+        place: the keys that lead to it in its file; empty where it is no single thing of one.
     """
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
     read: Callable[[], Array]
+    place: tuple[str | int, ...] = ()
 
     @property
     def nbytes(self) -> int:
@@ -90,16 +125,27 @@ class Stored:
         return f"{list(self.shape)} {self.dtype.name}"
 
     @classmethod
-    def in_file(cls, part: FilePart, dtype: np.dtype[Any], shape: tuple[int, ...], order: str = "C") -> Stored:
+    def in_file(
+        cls, part: FilePart | EncodedPart, dtype: np.dtype[Any], shape: tuple[int, ...], order: str = "C"
+    ) -> Stored:
         """Describe a contiguous tensor.
 
         Raises:
-            BadInput: the bytes are not as many as the shape needs.
+            BadInput: the bytes are not as many as the shape needs; of a text this may show when it is read.
         """
-        found = cls(dtype, shape, lambda: part.map().view(dtype).reshape(shape, order=order))  # type: ignore[call-overload]
-        if found.nbytes != part.length:
-            raise BadInput(f"a tensor of {found} needs {found.nbytes} bytes and has {part.length}")
-        return found
+        size = math.prod(shape) * dtype.itemsize
+
+        def read() -> Array:
+            found = part.map()
+            if found.size != size:
+                raise BadInput(f"a tensor of {list(shape)} {dtype.name} needs {size} bytes and has {found.size}")
+            return found.view(dtype).reshape(shape, order=order)  # type: ignore[call-overload, no-any-return]
+
+        fits = part.fits(size) if isinstance(part, EncodedPart) else part.length == size
+        if not fits:
+            held = part.part.length if isinstance(part, EncodedPart) else part.length
+            raise BadInput(f"a tensor of {list(shape)} {dtype.name} needs {size} bytes and has {held}")
+        return cls(dtype, shape, read)
 
     @classmethod
     def of(cls, array: Array) -> Stored:
@@ -117,12 +163,14 @@ class Checkpoint:
         side: whose names and layouts they have, None where the file does not say.
         about: what the file says of where it comes from: of one that ``convert`` wrote, the hashes of its source and
             of the map, and portproof's version.
+        said: what was chosen of what the file holds, a line each, for a person to read.
     """
 
     path: Path
     tensors: Mapping[str, Stored]
     side: str | None
     about: Mapping[str, str]
+    said: tuple[str, ...] = ()
 
     def arrays(self) -> dict[str, Array]:
         """Return all tensors."""

@@ -13,6 +13,7 @@ import typer
 from portproof._errors import BadInput
 from portproof.cli._options import (
     Device,
+    Force,
     Json,
     PortName,
     Quiet,
@@ -86,6 +87,7 @@ def agree(
     seed: Seed = 0,
     device: Device = "cpu",
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Hold runners against a side's float64 run over a whole data set: who flips, how far out, and the bound on it."""
     from portproof.agree._prepare import AgreeOptions
@@ -119,11 +121,11 @@ def agree(
 
 def _require_targets(costs: Path | None, report: Path | None) -> None:
     """See that what is to be written can be, before anything runs for hours."""
-    from portproof._disk import require_writable
+    from portproof._disk import require_new
     from portproof.render._page import require_jinja
 
     for target in filter(None, (report, costs)):
-        require_writable(target)
+        require_new(target)
     if report is not None:
         if report.suffix != ".html":
             raise BadInput(f"--report writes a page, .html, found '{report.name}'.")

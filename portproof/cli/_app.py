@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import signal
 import sys
 from typing import NoReturn
 
 import typer
 
-from portproof._errors import Interrupted, PortproofError, environmental
+from portproof._disk import keeping_files
+from portproof._errors import Interrupted, PortproofError, environmental, visible
 from portproof.cli._agree import agree, plan
 from portproof.cli._bench import bench
 from portproof.cli._convert import account, convert, export
@@ -27,6 +29,28 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+
+class _Visible(logging.Formatter):
+    """What was chosen of a file that a person named, on the terminal: its names are a stranger's."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
+@app.callback()
+def _bound(context: typer.Context) -> None:
+    from portproof._machine import bound_memory
+
+    notes = logging.StreamHandler()
+    notes.setFormatter(_Visible("portproof: %(message)s"))
+    logger = logging.getLogger("portproof")
+    logger.handlers, logger.propagate = [notes], False
+    logger.setLevel(logging.INFO)
+    if context.invoked_subcommand != "doctor":  # reads nobody's files, and tries GPUs, which map terabytes
+        bound_memory()  # whatever a command reads may come from a stranger
+
+
 app.add_typer(bench, name="bench")
 app.command()(train)
 app.command()(agree)
@@ -50,9 +74,10 @@ def main() -> NoReturn:
     """Run the command line. An error made on purpose is one line on standard error."""
     before = signal.signal(signal.SIGINT, _interrupt)
     try:
-        app(standalone_mode=True)
+        with keeping_files():
+            app(standalone_mode=True)
     except PortproofError as error:
-        print(f"portproof: {' '.join(str(error).split())}", file=sys.stderr)
+        print(f"portproof: {visible(str(error))}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Interrupted:
         print("portproof: interrupted", file=sys.stderr)

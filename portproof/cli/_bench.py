@@ -11,8 +11,10 @@ import typer
 from portproof._errors import BadInput
 from portproof.cli._options import (
     Device,
+    Force,
     PortName,
     Setting,
+    Weights,
     device_named,
     duration,
     find_port_named,
@@ -26,6 +28,9 @@ bench = typer.Typer(
 )
 
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="The file to write.")]
+Declared = Annotated[
+    str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
+]
 File = Annotated[Path, typer.Argument(help="A result of `portproof bench run`.")]
 
 
@@ -50,15 +55,15 @@ def run(
     boundary: Annotated[str, typer.Option("--boundary", help="host or device.")] = "host",
     objective: Annotated[str, typer.Option("--objective", help="latency, throughput or contended.")] = "latency",
     budget: Annotated[str | None, typer.Option("--budget", help="Time for all rounds, such as 120s or 5m.")] = None,
-    suite: Annotated[
-        str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
-    ] = None,
+    suite: Declared = None,
+    weights: Weights = None,
     out: Out = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the file of -o.")] = False,
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Time runners on what has just passed parity: fresh processes, interleaved in random order."""
-    from portproof._disk import require_writable, write_text
+    from portproof._disk import require_new, write_text
     from portproof.bench._choose import sweep
     from portproof.bench._print import print_result
     from portproof.bench._result import BenchResult
@@ -78,10 +83,10 @@ def run(
             threads=None if threads == "auto" else numbers_of("--threads", threads)[0], device=device_named(device),
             precisions=tuple(precision.split(",")), scenario=scenario, rate=rate, boundary=boundary,
             objective=objective, budget_s=None if budget is None else duration("--budget", budget),
-            kwargs=settings_of(settings),
+            kwargs=settings_of(settings), weights=None if weights is None else str(weights),
         )  # fmt: skip
-    if out is not None:
-        require_writable(out)
+    if out is not None and not resume:
+        require_new(out)
     resumed = _resumed(out, declared) if resume else None
 
     def keep(result: BenchResult) -> None:
@@ -184,15 +189,16 @@ def selfcheck(
     ] = "same,slower,quiet,neighbour",
     threads: Annotated[int, typer.Option("--threads", help="Of each process.")] = 1,
     out: Out = None,
+    force: Force = False,
 ) -> None:
     """Measure on this machine how often equal runners are called different, and what change can be told."""
-    from portproof._disk import require_writable, write_text
+    from portproof._disk import require_new, write_text
     from portproof.bench._print import print_selfcheck
     from portproof.bench._selfcheck import SelfCheck, run_selfcheck
     from portproof.render._terminal import output, watching
 
     if out is not None:
-        require_writable(out)
+        require_new(out)
     asked = SelfCheck(
         runner, comparisons, pairs, seconds, share("--slowdown", slowdown), tuple(kinds.split(",")), threads
     )
@@ -219,9 +225,10 @@ def recommend(
     runners: Annotated[str | None, typer.Option("--runners", help="To choose among, with commas.")] = None,
     device: Device = "cpu",
     out: Out = None,
+    force: Force = False,
 ) -> None:
     """Name the runner and settings to deploy, and why; races them where no result is given."""
-    from portproof._disk import require_writable, write_text
+    from portproof._disk import require_new, write_text
     from portproof.bench._print import print_choice
     from portproof.bench._recommend import Slo, recommend_from
     from portproof.bench._result import read_result
@@ -235,7 +242,7 @@ def recommend(
     from portproof.bench._race import race
 
     if out is not None:
-        require_writable(out)
+        require_new(out)
     named = tuple(runners.split(",")) if runners else ()
     with watching() as watch:
         raced = race(find_port_named(port), named, batch, device_named(device), objective, watch)  # type: ignore[arg-type]
@@ -253,14 +260,15 @@ def report(
     contended: Annotated[
         Path | None, typer.Option("--contended", help="A result of the same suite beside a busy neighbour.")
     ] = None,
+    force: Force = False,
 ) -> None:
     """Draw a result as one page that needs no network: distributions, shares of the peak, batches, break-even."""
-    from portproof._disk import require_writable, write_text
+    from portproof._disk import require_new, write_text
     from portproof.bench._html import page
     from portproof.bench._result import read_result
 
     target = html or result.with_suffix(".html")
-    require_writable(target)
+    require_new(target)
     write_text(target, page(read_result(result), None if contended is None else read_result(contended)))
     typer.echo(f"wrote {target}")
 

@@ -4,24 +4,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, and_more, visible
 from portproof._machine import size_of
-from portproof.cli._options import PortName, RequiredPort, Setting, Weights, find_port_named, settings_of
+from portproof.cli._options import Force, PortName, RequiredPort, Setting, Weights, find_port_named, settings_of
+
+Source = Annotated[
+    Path,
+    typer.Argument(
+        metavar="SRC",
+        help="A checkpoint: .pdparams, .pt, .pth, .bin, .ckpt, .safetensors or its index, .npz, .pkl, .onnx, "
+        ".pdiparams with its program, or a folder with one.",
+    ),
+]
+Key = Annotated[
+    str | None, typer.Option("--key", help="Where in SRC the weights are: state_dict, model.ema, or names' beginning.")
+]
+Cast = Annotated[
+    str | None, typer.Option("--dtype", help="float32, float16 or bfloat16: of all floats; rounding is counted.")
+]
+
+Like = Annotated[
+    Path | None,
+    typer.Option(
+        "--like", metavar="FILE", help="Pair with a checkpoint of the other side by names and shapes: unproven."
+    ),
+]
 
 
 def convert(
-    source: Annotated[
-        Path,
-        typer.Argument(
-            metavar="SRC",
-            help="A checkpoint: .pdparams, .pt, .pth, .safetensors, .safetensors.index.json, or an .onnx file.",
-        ),
-    ],
-    target: Annotated[Path | None, typer.Argument(metavar="DST", help="The checkpoint to write.")] = None,
+    source: Source,
+    target: Annotated[Path | None, typer.Argument(metavar="DST", help="The checkpoint to write, or a folder.")] = None,
     port: RequiredPort = None,
     source_side: Annotated[str | None, typer.Option("--from", help="torch or paddle: whose layouts SRC holds.")] = None,
     target_side: Annotated[str | None, typer.Option("--to", help="torch or paddle: whose layouts DST gets.")] = None,
@@ -35,20 +51,26 @@ def convert(
     params: Annotated[
         Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
     ] = None,
+    like: Like = None,
+    key: Key = None,
     keep_dtype: Annotated[
-        bool, typer.Option("--keep-dtype", help="Carry floats of another width as they are.")
+        bool, typer.Option("--keep-dtype", help="Carry floats wider than the model's as they are.")
     ] = False,
+    dtype: Cast = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
     check: Annotated[
         bool, typer.Option("--verify", help="Prove the round trip bit by bit and, with a port, the outputs.")
     ] = False,
-    shard: Annotated[str, typer.Option("--shard", help="Size of each file behind a .safetensors.index.json.")] = "5GB",
+    shard: Annotated[
+        str, typer.Option("--shard", "--shard-size", help="Size of each file behind a .safetensors.index.json.")
+    ] = "5GB",
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time."""
-    from portproof.convert._convert import ConvertOptions
+    from portproof.convert._cast import CASTS
+    from portproof.convert._convert import ConvertOptions, require_files
     from portproof.convert._convert import convert as run
-    from portproof.convert._convert import suggest as write_suggestions
     from portproof.ports._port import SIDES
     from portproof.render._terminal import watching
     from portproof.sides._given import plan_of
@@ -57,34 +79,77 @@ def convert(
     for option, side in (("--from", source_side), ("--to", target_side)):
         if side not in (None, *SIDES):
             raise BadInput(f"{option} takes torch or paddle, found '{side}'.")
-    options = ConvertOptions(source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard))
+    if dtype not in (None, *CASTS):
+        raise BadInput(f"--dtype takes {', '.join(CASTS)}, found '{dtype}'.")
+    options = ConvertOptions(
+        source_side, target_side, keep_dtype, dry_run, check, size_of("--shard", shard), key, dtype
+    )
+    if like is not None:
+        _convert_like(source, target, like, options, suggest)
+        return
     located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
+    if located is not None:
+        options = replace(options, python=located.project.python.get("torch"))
     chosen, kwargs = None if located is None else located.port, settings_of(settings)
     if kwargs and chosen is not None:
         chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
+    if suggest is None:
+        require_files(source, target, options)  # before two models are built for nothing
     with watching() as watch:
         watch("convert", "what corresponds")
         plan = plan_of(chosen, table, lambda: Sessions(find_port_named(port), kwargs))
         if suggest is not None:
-            like = write_suggestions(plan, source, options, suggest)
-            for name, other in like.items():
-                typer.echo(f"'{other}' in place of '{name}'?")
-            typer.echo(f"wrote {suggest}: look through it, then convert with --map {suggest}")
+            _suggest(plan, source, options, suggest)
             return
-        if target is None:
-            raise BadInput("DST is missing; name the checkpoint to write.")
+        assert target is not None
         if params is not None or ".pdopt" in (source.suffix.lower(), target.suffix.lower()):
             _convert_optimiser(plan, source, target, params)
             return
         done = run(plan, source, target, options, lambda said: watch("convert", said))
     _print_converted(done)
-    if not check or done.written is None or located is None:
+    if check and done.written is not None and located is not None:
+        _judge(located, done.written, kwargs)
+
+
+def _convert_like(source: Path, target: Path | None, like: Path, options: Any, suggest: Path | None) -> None:
+    """Convert by what a file of the other side has in common with the source, or write that as a map."""
+    from portproof._disk import require_new, write_text
+    from portproof.convert._convert import convert, require_files
+    from portproof.convert._like import likeness
+    from portproof.convert._table import map_csv
+
+    found = likeness(source, like, options)
+    if suggest is not None:
+        require_new(suggest)
+        write_text(suggest, map_csv(found.plan.account, found.plan.entries))
+        typer.echo("\n".join(map(visible, (*found.said, *found.unsure))))
+        typer.echo(f"wrote {suggest}: look through it, then convert with --map {suggest}")
         return
+    require_files(source, target, options)
+    assert target is not None
+    if found.unsure:
+        raise BadInput(
+            f"not certain: {and_more(found.unsure)}; --suggest FILE writes the map, to look through and give to --map."
+        )
+    done = convert(found.plan, source, target, replace(options, unproven=found.said[0]), lambda _: None)
+    _print_converted(replace(done, said=(*done.said, *found.said)))
+
+
+def _suggest(plan: Any, source: Path, options: Any, out: Path) -> None:
+    from portproof.convert._convert import suggest
+
+    for name, other in suggest(plan, source, options, out).items():
+        typer.echo(visible(f"'{other}' in place of '{name}'?"))
+    typer.echo(f"wrote {out}: look through it, then convert with --map {out}")
+
+
+def _judge(located: Any, weights: Path, kwargs: dict[str, Any]) -> NoReturn:
+    """Judge both models on weights that were just converted."""
     from portproof.parity._verify import verify as judge
-    from portproof.render._terminal import output, print_report
+    from portproof.render._terminal import output, print_report, watching
 
     with watching() as watch:
-        report = judge(located, watch=watch, weights=done.written, kwargs=kwargs, quick=True)
+        report = judge(located, watch=watch, weights=weights, kwargs=kwargs, quick=True)
     print_report(report, output())
     raise typer.Exit(report.exit_code)
 
@@ -119,6 +184,8 @@ def _print_converted(done: Any) -> None:
     for (side, reason), names in left_out.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         typer.echo(f"left out: {side} '{names[0]}'{more}: {reason}")
+    for line in done.said:
+        typer.echo(visible(line))
     if done.constants:
         typer.echo(f"left out: {', '.join(done.constants)}: integers of the graph, no weights")
     if done.verified is not None:
@@ -132,6 +199,7 @@ def export(
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The .onnx file.")] = None,
     weights: Weights = None,
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Export one side to ONNX, with a dynamic batch and the port's input and output names."""
     from portproof._api import export as run
@@ -159,13 +227,16 @@ def account(
     port: PortName = None,
     out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table to this file.")] = None,
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Print how the two state dicts correspond, a row a tensor, as CSV."""
-    from portproof._disk import write_text
+    from portproof._disk import require_new, write_text
     from portproof.convert._table import map_csv
     from portproof.sides._given import account_of
     from portproof.sides._session import Sessions
 
+    if out is not None:
+        require_new(out)
     with Sessions(find_port_named(port), settings_of(settings)) as sessions:
         plan = account_of(sessions)
     found, entries = plan.account, plan.entries

@@ -8,6 +8,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from portproof.cli._options import (
+    Force,
     Json,
     PortName,
     Setting,
@@ -33,6 +34,7 @@ def faults(
     with_settings: Training = None,
     json_file: Json = None,
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Plant faults on either side of a right port, and count what the check sees of them."""
     if training:

@@ -32,6 +32,17 @@ Json = Annotated[
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.")]
+
+
+def _forced(value: bool) -> None:
+    if value:
+        from portproof._disk import replace_files
+
+        replace_files()
+
+
+#: Read before a command runs; no command is told.
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.", callback=_forced, expose_value=False)]
 Weights = Annotated[Path | None, typer.Option("--weights", help="A checkpoint: .safetensors, .pdparams, .pt.")]
 Images = Annotated[Path | None, typer.Option("--images", help="A folder of photographs.")]
 
@@ -101,9 +112,9 @@ def pair_of(option: str, form: str, text: str) -> tuple[str, str]:
 def check_json(target: str | None) -> None:
     """Refuse a file that cannot be written before anything is run."""
     if target not in (None, "-"):
-        from portproof._disk import require_writable
+        from portproof._disk import require_new
 
-        require_writable(Path(str(target)))
+        require_new(Path(str(target)))
 
 
 def write_json(target: str | None, document: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import typer
 from portproof._errors import BadInput
 from portproof.cli._options import (
     Device,
+    Force,
     Images,
     Json,
     PortName,
@@ -66,6 +67,7 @@ def verify(
     seed: Seed = 0,
     device: Device = "cpu",
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Judge a port: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop."""
     from portproof.parity._options import Options
@@ -104,8 +106,10 @@ def capture(
     seed: Seed = 0,
     device: Device = "cpu",
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Run one side, in its own environment, and keep what it put out."""
+    from portproof._disk import require_new
     from portproof._machine import thread_budget
     from portproof.parity._captures import CaptureOptions
     from portproof.parity._captures import capture as run
@@ -117,6 +121,8 @@ def capture(
         raise BadInput(f"--runner is missing; there are {', '.join(runners())}.")
     if out is None:
         raise BadInput("-o is missing; name the folder that the capture goes to.")
+    if out.is_dir():
+        require_new(out / "manifest.json")
     with (
         Sessions(find_port_named(port), settings_of(settings), device_named(device), thread_budget()) as sessions,
         watching() as watch,
@@ -132,6 +138,7 @@ def compare(
     second: Annotated[Path, typer.Argument(help="Another capture of the same port.")],
     json_file: Json = None,
     quiet: Quiet = False,
+    force: Force = False,
 ) -> None:
     """Judge two captures, offline."""
     from portproof.parity._captures import compare_captures
@@ -157,12 +164,10 @@ def match(
     ] = False,
 ) -> None:
     """Match two graphs node by node, attributes and weights bit by bit."""
-    from portproof._machine import bound_memory
     from portproof.graphs._interpret import load_graph
     from portproof.graphs._match import fixed_rows, match_graphs, renamed
     from portproof.ports._inputs import make_batch, take_rows
 
-    bound_memory()  # a stranger's graph is run here
     located = find_port_named(port)
     names = dict(pair_of("--rename", "OLD=NEW", text) for text in rename or [])
     protos = [load_graph(path) for path in (first, second)]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from portproof.cli._options import Json, check_json, write_json
+from portproof.cli._options import Force, Json, check_json, write_json
 
 
 def ports() -> None:
@@ -44,7 +44,7 @@ def schema(
     typer.echo(json.dumps(schema_of(document), indent=1))
 
 
-def doctor(json_file: Json = None) -> None:
+def doctor(json_file: Json = None, force: Force = False) -> None:
     """Say what is installed, which providers truly load, and what installs the rest."""
     from portproof.cli._doctor import examine
     from portproof.cli._print import print_findings

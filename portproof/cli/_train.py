@@ -10,6 +10,7 @@ import typer
 from portproof._errors import BadInput, Interrupted
 from portproof.cli._options import (
     Device,
+    Force,
     Json,
     PortName,
     Setting,
@@ -54,6 +55,7 @@ def train(
     json_file: Json = None,
     device: Device = "cpu",
     kwargs: Setting = None,
+    force: Force = False,
 ) -> None:
     """Train a port's models on either side, from one start; stop and go on at will."""
     from portproof.render._terminal import output

@@ -6,13 +6,12 @@ Where the port has its map on disk, no framework is loaded; tensors go through m
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portproof._disk import require_writable, write_text
+from portproof._disk import require_new, write_text
 from portproof._errors import BadInput
 from portproof._machine import package_versions
 from portproof.checkpoints import (
@@ -20,14 +19,18 @@ from portproof.checkpoints import (
     SHARD,
     Checkpoint,
     Stored,
+    files_of,
     format_of,
     is_floating,
     open_checkpoint,
     write_checkpoint,
 )
 from portproof.convert._account import Account, TensorRow
+from portproof.convert._cast import cast
+from portproof.convert._check import read_again, read_back
+from portproof.convert._fitted import Fitted, fitted
 from portproof.convert._table import map_csv, near_misses, read_map
-from portproof.convert._transfer import counters, require_fit, ties, transferred, under_all_names
+from portproof.convert._transfer import counters, ties, transferred, under_all_names
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import Side
 
@@ -45,6 +48,10 @@ class ConvertOptions:
         dry_run: check everything and write nothing.
         verify: read the target back and hold every bit of it against the source.
         shard: bytes of each file of a target of several.
+        key: of the weights among what the source holds.
+        dtype: of all floating tensors of the target; None leaves them as they are.
+        python: the interpreter that reads the source a second time, where that is another than this.
+        unproven: how the map was found, where evidence had to do; kept in the target.
     """
 
     source_side: str | None = None
@@ -53,6 +60,10 @@ class ConvertOptions:
     dry_run: bool = False
     verify: bool = False
     shard: int = SHARD
+    key: str | None = None
+    dtype: str | None = None
+    python: str | None = None
+    unproven: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,7 @@ class Converted:
         written: the file, None for a dry run.
         about: what the target says of where it comes from: the source's hash, the map's, and the version.
         verified: tensors that were read back and found equal, None where that was not asked for.
+        said: lines on what was chosen and done, for a person.
     """
 
     source: str
@@ -97,6 +109,7 @@ class Converted:
     written: Path | None
     about: Mapping[str, str]
     verified: int | None
+    said: tuple[str, ...] = ()
 
 
 def read_plan(table: Path) -> Plan:
@@ -124,30 +137,99 @@ def convert(plan: Plan, source: Path, target: Path, options: ConvertOptions, pro
         BadInput: a file is not what it has to be, or a tensor has no equal; nothing is written.
     """
     target_format = format_of(target, written=True)
-    require_writable(target)
-    checkpoint = open_checkpoint(source)
-    side = _source_side(checkpoint, options)
-    towards = options.target_side or FORMATS[target_format][1] or Side(side).other
+    checkpoint = open_checkpoint(source, options.key)
+    fit = _fit(plan, checkpoint, options)
+    checkpoint, side = fit.required(), str(fit.checkpoint.side)
     owner = FORMATS[target_format][1]
+    towards = options.target_side or owner or Side(side).other
     if owner not in (None, towards):
         raise BadInput(f"'{target}': {FORMATS[target_format][0]} holds {owner}'s layouts, and --to says {towards}.")
-    ignored = {name for ignored_side, name, _ in plan.account.ignored if ignored_side == side}
-    constants = _constants(checkpoint, plan.entries[side])
-    if constants:
-        kept = {name: stored for name, stored in checkpoint.tensors.items() if name not in constants}
-        checkpoint = replace(checkpoint, tensors=kept)
-    whole = under_all_names(checkpoint.tensors, ties(plan.account.rows, side))
-    checkpoint = replace(checkpoint, tensors=whole)
-    require_fit(checkpoint, plan.entries[side], ignored, keep_dtype=options.keep_dtype)
-    tensors = towards_side(plan, checkpoint.tensors, side, towards)
+    constants = _constants(open_checkpoint(source, options.key), plan.entries[side])
+    plan = without(plan, side, fit.absent)
+    made = towards_side(plan, checkpoint.tensors, side, towards)
+    tensors, lines = cast(made, plan.entries[towards], options.dtype, target)
+    if target.is_dir():
+        tensors = {name: tensors[name] for name in tensors if name not in _further_names(plan, towards)}
     if options.dry_run:
-        return Converted(side, towards, plan, constants, None, {}, None)
+        return Converted(side, towards, plan, constants, None, {}, None, (*checkpoint.said, *lines()))
     progress("hashing the source")
     version = package_versions("portproof").get("portproof", "")
-    about = {"source_sha256": _hash(source), "map_sha256": plan.sha256, "version": version}
+    about = {"source_sha256": _hash(checkpoint.path), "map_sha256": plan.sha256, "version": version}
+    unproven = fit.unproven or options.unproven
+    about |= {"unproven": unproven} if unproven else {}
     write_checkpoint(target, _followed(tensors, progress), towards, about, options.shard)
-    verified = _read_back(checkpoint, target, plan, side, towards, progress) if options.verify else None
-    return Converted(side, towards, plan, constants, target, about, verified)
+    said = (*checkpoint.said, *lines())
+    verified = None
+    if options.verify:
+        back = _followed(open_checkpoint(target).tensors, progress)
+        if any(stored.dtype.name != made[name].dtype.name for name, stored in tensors.items()):
+            verified = read_back(target, back, tensors, source)  # what was rounded does not come back
+        else:
+            back = under_all_names(back, ties(plan.account.rows, towards))
+            verified = read_back(target, _turned_back(plan, back, side, towards), checkpoint.tensors, source)
+        said = (*said, read_again(checkpoint, options.python))
+    return Converted(side, towards, plan, constants, target, about, verified, said)
+
+
+def require_files(source: Path, target: Path | None, options: ConvertOptions) -> None:
+    """See that a source can be read, and a target written that is not the source, which is read meanwhile.
+
+    Raises:
+        BadInput: it is otherwise.
+    """
+    if target is None:
+        raise BadInput("DST is missing; name the checkpoint to write.")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BadInput(f"'{source}' and '{target}' are one file; name another DST.")
+    if ".pdopt" in (source.suffix.lower(), target.suffix.lower()):
+        return
+    format_of(target, written=True)
+    for file in target.glob("model*.safetensors*") if target.is_dir() else [target]:
+        require_new(file)
+    open_checkpoint(source, options.key)
+
+
+def _fit(plan: Plan, checkpoint: Checkpoint, options: ConvertOptions) -> Fitted:
+    """Bring a checkpoint to the names of its side, which is the only one that it fits where it does not say.
+
+    Raises:
+        BadInput: it does not say, and fits both or none.
+    """
+    side = options.source_side or checkpoint.side
+    if checkpoint.side not in (None, side):
+        raise BadInput(f"'{checkpoint.path}' holds {checkpoint.side} weights, and --from says {side}.")
+    fits = {one: _fit_side(plan, checkpoint, one, options) for one in ((side,) if side else plan.entries)}
+    whole = [fit for fit in fits.values() if not fit.problems]
+    if side is not None:
+        return fits[side]
+    if len(whole) != 1:
+        raise BadInput(
+            f"'{checkpoint.path}' does not say whose names and layouts it holds; add --from torch or --from paddle."
+        )
+    line = f"names and shapes are {whole[0].checkpoint.side}'s and not the other side's"
+    return replace(whole[0], checkpoint=replace(whole[0].checkpoint, said=(*whole[0].checkpoint.said, line)))
+
+
+def _fit_side(plan: Plan, checkpoint: Checkpoint, side: str, options: ConvertOptions) -> Fitted:
+    entries = plan.entries[side]
+    constants = _constants(checkpoint, entries)
+    kept = {name: stored for name, stored in checkpoint.tensors.items() if name not in constants}
+    ignored = {name for ignored_side, name, _ in plan.account.ignored if ignored_side == side}
+    checkpoint = replace(checkpoint, tensors=kept, side=side)
+    keep = options.keep_dtype or options.dtype is not None
+    return fitted(checkpoint, entries, ignored, ties(plan.account.rows, side), keep_dtype=keep, partial=True)
+
+
+def without(plan: Plan, side: str, absent: Container[str]) -> Plan:
+    """Return what corresponds without the tensors that a side's file does not have."""
+    rows = tuple(row for row in plan.account.rows if not any(name in absent for name in row.names(side)))
+    own = plan.own and without(plan.own, side, absent)
+    return replace(plan, account=replace(plan.account, rows=rows), own=own)
+
+
+def _further_names(plan: Plan, side: str) -> set[str]:
+    """Return every name but the first of tensors that have several."""
+    return {name for names in ties(plan.account.rows, side) for name in names[1:]}
 
 
 def _constants(checkpoint: Checkpoint, entries: Sequence[Entry]) -> tuple[str, ...]:
@@ -177,8 +259,6 @@ def _source_side(checkpoint: Checkpoint, options: ConvertOptions) -> str:
         raise BadInput(
             f"'{checkpoint.path}' does not say whose names and layouts it holds; add --from torch or --from paddle."
         )
-    if checkpoint.side not in (None, side):
-        raise BadInput(f"'{checkpoint.path}' holds {checkpoint.side} weights, and --from says {side}.")
     return side
 
 
@@ -199,34 +279,22 @@ def _followed(tensors: Mapping[str, Stored], progress: Progress) -> dict[str, St
     return {name: followed(stored) for name, stored in tensors.items()}
 
 
-def _read_back(source: Checkpoint, target: Path, plan: Plan, side: str, towards: str, progress: Progress) -> int:
-    """Bring what was written back into the source's layouts and compare every bit; returns the number of tensors.
-
-    Raises:
-        BadInput: a tensor differs.
-    """
-    back: Mapping[str, Stored] = open_checkpoint(target).tensors
-    if towards == side and plan.own is not None:
-        back = transferred(back, plan.own.account.rows, Side(side).other)
-    if towards != side or plan.own is not None:
-        back = transferred(back, plan.account.rows, side)
-    for name, stored in _followed(back, progress).items():
-        before = source.tensors[name]
-        if (before.dtype, before.shape) != (stored.dtype, stored.shape) or before.bytes() != stored.bytes():
-            raise BadInput(
-                f"'{target}': '{name}' does not come back as it was in '{source.path}'; do not use the file."
-            )
-    return len(back)
+def _turned_back(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: str) -> Mapping[str, Stored]:
+    """Return what was written in the source's names and layouts."""
+    if towards == side:
+        if plan.own is None:
+            return tensors
+        tensors = transferred(tensors, plan.own.account.rows, Side(side).other)
+    return transferred(tensors, plan.account.rows, side)
 
 
 def _hash(path: Path) -> str:
     """Return the SHA-256 of a checkpoint: of its file or, for one of several files, of the list of their hashes."""
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if format_of(path) != ".safetensors.index.json":
-        return found
-    files = sorted(set(json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()))
-    return hashlib.sha256("".join([found, *(_hash(path.parent / file) for file in files)]).encode()).hexdigest()
+    found = []
+    for one in files_of(path):
+        with one.open("rb") as file:
+            found.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def _renamed(row: TensorRow, side: str, names: Mapping[str, str]) -> TensorRow:
@@ -240,6 +308,7 @@ def suggest(plan: Plan, source: Path, options: ConvertOptions, out: Path) -> dic
     Returns:
         Each name that was replaced, and the file's name that was put in its place because it is like it.
     """
+    require_new(out)
     checkpoint = open_checkpoint(source)
     side = _source_side(checkpoint, options)
     wanted = {entry.name: entry.shape for entry in plan.entries[side]}

@@ -18,16 +18,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from portproof._disk import atomic_path, require_writable
+from portproof._disk import atomic_path, require_new
 from portproof._errors import BadInput
 from portproof.checkpoints import Stored, open_checkpoint, reading, write_checkpoint
 from portproof.checkpoints import _paddle as paddle_files
-from portproof.checkpoints._pickle import is_tensor
+from portproof.checkpoints._standins import is_tensor
 from portproof.convert._convert import Plan
 from portproof.convert._transfer import transferred
 from portproof.ports._port import Side
 
 SUFFIX = ".pdopt"
+#: Values beside the tensors of an optimiser's state, and how deep they nest.
+_MOST_BESIDE, _DEEPEST_BESIDE = 100_000, 16
 #: Paddle's name of a state to torch's, where both have it.
 _SLOTS = {
     "velocity_0": "momentum_buffer", "moment1_0": "exp_avg", "moment2_0": "exp_avg_sq",
@@ -54,7 +56,7 @@ def convert_optimiser(plan: Plan, source: Path, target: Path, params: Path) -> i
     if sorted(suffixes) != [SUFFIX, ".safetensors"]:
         names = f"'{source.name}' and '{target.name}'"
         raise BadInput(f"an optimiser's state goes from {SUFFIX} to .safetensors or back, found {names}.")
-    require_writable(target)
+    require_new(target)
     own = _parameter_names(params)
     if suffixes[0] == SUFFIX:
         found, rest = _read(source)
@@ -95,10 +97,26 @@ def _read(path: Path) -> tuple[dict[str, Stored], dict[str, Any]]:
         for name, value in rest.items():
             if isinstance(value, dict) and any(map(is_tensor, value.values())):
                 raise BadInput(f"it holds tensors inside '{name}', which are not converted")
-        json.dumps(rest)
+        _require_small(rest)
     if not tensors:
         raise BadInput(f"'{path}' holds no state; was it saved before the first step?")
     return tensors, rest
+
+
+def _require_small(rest: Any) -> None:
+    """See that what stands beside tensors is short when it is written out: what is named twice is written twice.
+
+    Raises:
+        BadInput: it is not.
+    """
+    left, seen = [(0, rest)], 0
+    while left:
+        depth, value = left.pop()
+        inner = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        seen += 1 + len(inner)
+        if seen > _MOST_BESIDE or depth > _DEEPEST_BESIDE:
+            raise BadInput("it holds more beside its tensors than a schedule and its settings")
+        left += [(depth + 1, item) for item in inner]
 
 
 def _plain(path: Path, text: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from portproof.checkpoints import open_checkpoint
 from portproof.judge._report import Hop, Modules, Verdict, Worst
 from portproof.replay._replay import Replay, Replayed
 from portproof.replay._tasks import ReplayTasks
-from portproof.sides._given import settle_side
+from portproof.sides._given import settle
 from portproof.sides._sides import Sides
 
 
@@ -25,13 +25,15 @@ def stream_replay(sides: Sides, weights: Path, few: Path) -> Replayed:
     Raises:
         BadInput: the file is none, or does not fit; or the side that leads raised.
     """
-    source, counters = settle_side(open_checkpoint(weights), sides.open, keep_dtype=True)
+    settled, counters = settle(open_checkpoint(weights), sides.open, keep_dtype=True)
+    source = str(settled.side)
+    names = {name: str(stored.place[-1]) if stored.place else name for name, stored in settled.tensors.items()}
     for side in sides.live:
         own = sides.own(side) | (counters if side == source else {})
         file = sides.folder / f"own-{side}.safetensors"
         save_arrays(file, own)
         sides.do(
-            side, "opening weights", ReplayTasks.stream, weights=weights.absolute(), source=source,
+            side, "opening weights", ReplayTasks.stream, weights=weights.absolute(), source=source, names=names,
             rows=sides.account.rows, own=file, folder=sides.folder / f"stash-{side}",
         )  # fmt: skip
     lead, follower = sides.live

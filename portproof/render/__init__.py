@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from portproof._disk import require_writable, write_text
+from portproof._disk import require_new, write_text
 from portproof._errors import BadInput
 from portproof.judge._report import Report
 
@@ -41,7 +41,7 @@ def check_target(target: Path) -> Path:
     """
     if target.suffix not in FORMATS:
         raise BadInput(f"--report takes a file ending in {', '.join(FORMATS)}, found '{target}'.")
-    require_writable(target)
+    require_new(target)
     if target.suffix == ".html":
         from portproof.render._page import require_jinja
 

@@ -35,13 +35,17 @@ class StreamedWeights:
         target: the side that reads.
         source: the side whose names and layouts the file has.
         rows: how the two state dicts correspond; needed where the two differ.
+        names: in the model to those in the file, where they differ.
 
     Attributes:
         reads: how often each tensor of the file was read.
     """
 
-    def __init__(self, path: Path, target: str, source: str, rows: Sequence[TensorRow] = ()) -> None:
-        self._checkpoint, self._target, self._source = open_checkpoint(path), target, source
+    def __init__(
+        self, path: Path, target: str, source: str, rows: Sequence[TensorRow] = (),
+        names: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        self._checkpoint, self._target, self._source, self._names = open_checkpoint(path), target, source, names or {}
         self._rows = {name: row for row in rows for name in row.names(target)} if source != target else {}
         self._parts: dict[str, Array] = {}
         self.reads: dict[str, int] = defaultdict(int)
@@ -58,7 +62,9 @@ class StreamedWeights:
 
     def _load(self, name: str) -> Array:
         self.reads[name] += 1
-        return np.array(self._checkpoint.tensors[name].read())  # a copy: pages that stay mapped count as memory
+        return np.array(
+            self._checkpoint.tensors[self._names.get(name, name)].read()
+        )  # a copy: pages that stay mapped count as memory
 
 
 class Streaming:

@@ -36,9 +36,12 @@ class ReplayTasks:
         self.place.job = replace(self.place.job, hollow=True)
         return_memory()  # what a layer makes and drops while it is built leaves holes, and they count as held
 
-    def stream(self, weights: Path, source: str, rows: Sequence[TensorRow], own: Path | None, folder: Path) -> None:
+    def stream(
+        self, weights: Path, source: str, names: dict[str, str], rows: Sequence[TensorRow], own: Path | None,
+        folder: Path,
+    ) -> None:  # fmt: skip
         """Read weights module by module from a file; see :mod:`portproof.replay._stream`."""
-        self._weights = StreamedWeights(weights, self.place.job.side, source, rows)
+        self._weights = StreamedWeights(weights, self.place.job.side, source, rows, names)
         self._streaming = Streaming(self._weights, load_file(own) if own else {}, folder)
 
     def streamed(self) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,12 +13,17 @@ from portproof._errors import BadInput, and_more
 from portproof._numbers import Arrays
 from portproof.checkpoints import Checkpoint, open_checkpoint
 from portproof.convert._account import known_parts, match_states
+from portproof.convert._cast import widened
 from portproof.convert._convert import Plan, read_plan
-from portproof.convert._transfer import counters, require_fit, under_all_names
+from portproof.convert._fitted import fitted
+from portproof.convert._transfer import counters
+from portproof.frameworks._entries import Entry
 from portproof.ports._port import SIDES, Port
 from portproof.sides._pairs import require_used
 from portproof.sides._session import Session, Sessions
 from portproof.sides._tasks import Tasks
+
+_log = logging.getLogger("portproof")
 
 
 def account_of(sessions: Sessions) -> Plan:
@@ -77,35 +83,48 @@ def given_weights(path: Path, sides: Mapping[str, Session]) -> tuple[Arrays, str
     Raises:
         BadInput: it cannot be read, fits no model, or does not say whose layouts it holds.
     """
-    checkpoint = open_checkpoint(path)
-    side, own = settle_side(checkpoint, sides)
-    return {**{name: np.array(stored.read()) for name, stored in checkpoint.tensors.items()}, **own}, side
+    settled, own = settle(open_checkpoint(path), sides)
+    return {**{name: np.array(stored.read()) for name, stored in settled.tensors.items()}, **own}, str(settled.side)
 
 
-def settle_side(
+def settle(
     checkpoint: Checkpoint, sides: Mapping[str, Session], *, keep_dtype: bool = False
-) -> tuple[str, Arrays]:
-    """Say whose layouts a checkpoint holds, and check that it fits that side's model.
+) -> tuple[Checkpoint, Arrays]:
+    """Say whose layouts a checkpoint holds, and bring it to the names and dtypes of that side's model.
 
     Returns:
-        The side, and zeros for the counters that the file lacks.
+        The checkpoint, which says its side and what was done, and zeros for the counters that it lacks.
 
     Raises:
-        BadInput: it fits no model, or does not say whose layouts it holds.
+        BadInput: it fits no model, or both and does not say whose layouts it holds.
     """
-    path, side = checkpoint.path, checkpoint.side
-    if side is None:
-        if len(sides) > 1:
-            raise BadInput(
-                f"'{path}' does not say whether it holds torch's or Paddle's layouts; "
-                "run `portproof convert` on it with --from, which writes a file that says so."
-            )
-        side = next(iter(sides))
-    if side not in sides:
+    path = checkpoint.path
+    if checkpoint.side not in (None, *sides):
+        side = checkpoint.side
         raise BadInput(f"'{path}' holds {side} weights and this port has no {side} side; convert it first.")
-    entries = list(sides[side].call(Tasks.describe).entries)
-    own = counters(entries)
-    tied = [(entry.tied, *(e.name for e in entries if e.tied == entry.tied)) for entry in entries if entry.tied]
-    whole = under_all_names(checkpoint.tensors, tied)
-    require_fit(replace(checkpoint, tensors=whole), entries, set(own), keep_dtype=keep_dtype)
-    return side, {name: stored.read() for name, stored in (own | whole).items() if name not in checkpoint.tensors}
+    asked = list(sides) if checkpoint.side is None else [checkpoint.side]
+    entries = {side: list(sides[side].call(Tasks.describe).entries) for side in asked}
+    own = {side: counters(listed) for side, listed in entries.items()}
+    fits = {
+        side: fitted(
+            replace(checkpoint, side=side), listed, set(own[side]), _tied(listed), keep_dtype=keep_dtype
+        )
+        for side, listed in entries.items()
+    }  # fmt: skip
+    whole = [side for side, fit in fits.items() if not fit.problems]
+    if len(asked) > 1 and len(whole) != 1:
+        raise BadInput(
+            f"'{path}' does not say whether it holds torch's or Paddle's layouts; "
+            "run `portproof convert` on it with --from, which writes a file that says so."
+        )
+    side = whole[0] if whole else asked[0]
+    found = fits[side].required()
+    for line in found.said:
+        _log.info("%s: %s", path.name, line)
+    tensors = found.tensors if keep_dtype else widened(found.tensors, entries[side])
+    lacking = {name: stored.read() for name, stored in own[side].items() if name not in tensors}
+    return replace(found, tensors=tensors), lacking
+
+
+def _tied(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    return [(entry.tied, *(e.name for e in entries if e.tied == entry.tied)) for entry in entries if entry.tied]

@@ -39,12 +39,14 @@ def main() -> None:
 
 
 def _open(opening: Opening) -> Workplace:
-    from portproof._machine import bound_memory
+    from portproof._machine import bound_memory, unbound_memory
     from portproof.ports._locate import Project, find_port
     from portproof.sides._workplace import Workplace
 
-    if opening.device == "cpu":  # CUDA's driver maps address space by the terabyte
+    if opening.device == "cpu":
         bound_memory()
+    else:  # CUDA's driver maps address space by the terabyte
+        unbound_memory()
     located = find_port(opening.locator, Project(opening.root))
     port = replace(located.port, kwargs=opening.kwargs)
     port = port if opening.part is None else opening.part.of(port)

@@ -57,6 +57,21 @@ def timed(project: Path, once: Path) -> Path:
     return Path(shutil.copy(once, project / "r.json"))
 
 
+def test_the_weights_of_a_checkpoint_are_timed_and_judged(project: Path, run: Run) -> None:
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    torch.save({"state_dict": {f"module.{n}": tensor for n, tensor in net.state_dict().items()}}, "c.ckpt")
+    asked = ("bench", "run", "--runners", "torch-eager", "--processes", 1, "--seconds", 0.05, "--threads", 1)
+    answer = run(*asked, "--weights", "c.ckpt", "-o", "r.json")
+    assert answer.code in (0, 3), answer
+    assert "c.ckpt: beginning 'module.' of names taken off" in answer.err
+    document = json.loads(Path("r.json").read_text())
+    assert document["suite"]["weights"] == "c.ckpt"
+    assert document["rows"][0]["verdict"] == "equivalent"
+    run(*asked, "--weights", "none.pt").refused(2, "'none.pt': no such file")
+
+
 def test_every_runner_is_timed_in_fresh_processes_and_samples_are_kept(project: Path, run: Run) -> None:
     answer = run("bench", "run", *QUICK, "--runners", RUNNERS, "-o", "r.json")
     assert answer.code in (0, 3), answer  # 3 where the host is contended: the label says so

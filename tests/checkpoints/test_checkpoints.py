@@ -15,7 +15,7 @@ import pytest
 
 from portproof import BadInput
 from portproof._disk import atomic_path
-from portproof.checkpoints import DTYPES, Stored, dtype_of, open_checkpoint, write_checkpoint
+from portproof.checkpoints import DTYPES, Stored, dtype_of, open_checkpoint, unheld, write_checkpoint
 from portproof.checkpoints._pickle import LIMIT
 from tests.fuzz_checkpoints import READERS, fuzz
 
@@ -38,6 +38,11 @@ def test_every_dtype_survives_every_format(tmp_path: Path, dtype: str, name: str
         "matrix": np.arange(6).reshape(2, 3).astype(dtype_of(dtype)), "scalar": np.array(1, dtype_of(dtype)),
         "empty": np.zeros((0, 4), dtype_of(dtype)), "long.name.of.a.tensor": np.ones(1000, dtype_of(dtype)),
     }  # fmt: skip
+    if dtype in unheld(tmp_path / name):  # the framework's own tools make something else of it, in silence
+        with pytest.raises(BadInput, match=f"cannot hold 'matrix', which is {dtype}"):
+            write(tmp_path / name, tensors)
+        assert list(tmp_path.iterdir()) == []
+        return
     found = open_checkpoint(write(tmp_path / name, tensors, about={"source": "here"}))
     assert found.side == WRITTEN[name]
     assert found.about["source"] == "here"
@@ -193,7 +198,7 @@ def test_nothing_but_arrays_is_admitted(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     "content",
     [[1, 2], {"w": "text"}, {1: np.zeros(2)}, {"w": np.array([None])}, {}, {"w": np.zeros(2, ">f4")},
-     {"w": np.zeros(2, "f4,f4")}, {"w": np.zeros(2, "c8")}, {"w": np.array(["a"])}],
+     {"w": np.zeros(2, "f4,f4")}, {"w": np.zeros(2, "m8[s]")}, {"w": np.array(["a"])}],
 )  # fmt: skip
 def test_what_is_no_dictionary_of_plain_arrays_is_refused(tmp_path: Path, content: object) -> None:
     file = tmp_path / "x.pdparams"
@@ -209,8 +214,9 @@ def _pickled(body: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (_pickled(pickle.EMPTY_LIST * (LIMIT + 9)), "more than 8 MiB beside its tensors"),
-        (_pickled(pickle.BINUNICODE8 + struct.pack("<Q", 2**60)), "more than 8 MiB"),
+        (_pickled(pickle.NONE * (LIMIT + 9)), "more than 8 MiB beside its tensors"),
+        (_pickled(pickle.EMPTY_LIST * LIMIT), "makes more than 32 times of its own size"),
+        (_pickled(pickle.BINUNICODE8 + struct.pack("<Q", 2**60)), "cut short"),
         (_pickled(pickle.BINBYTES8 + struct.pack("<Q", 2**60)), "cut short"),
         (_pickled(pickle.LONG4 + struct.pack("<i", 2**31 - 1)), "more than 8 MiB"),
         (_pickled(pickle.EMPTY_LIST + pickle.EMPTY_DICT + pickle.BUILD), "gives a state to a list"),
@@ -243,14 +249,20 @@ def test_an_archive_that_is_none_of_torch_s_is_refused(tmp_path: Path) -> None:
     for words, members, compression in (
         ("is packed", {"a/data.pkl": pickle.dumps({"a": 1}, 2) * 9}, zipfile.ZIP_DEFLATED),
         ("without a data.pkl", {"a/b": b""}, zipfile.ZIP_STORED),
-        ("TorchScript", {"a/data.pkl": b"", "a/code/x": b""}, zipfile.ZIP_STORED),
+        ("TorchScript archive of something that is no module", {"a/data.pkl": b"N.", "a/code/x": b""}, 0),
+        ("lie in 2 folders", {"a/data.pkl": b"", "b/data.pkl": b""}, zipfile.ZIP_STORED),
+        ("'a/Data.pkl' twice", {"a/data.pkl": b"", "a/Data.pkl": b""}, zipfile.ZIP_STORED),
         ("big-endian", {"a/data.pkl": b"", "a/byteorder": b"big"}, zipfile.ZIP_STORED),
     ):
         with pytest.raises(BadInput, match=words):
             open_checkpoint(archive(members, compression))
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), str(tmp_path / "script.pt"))
-    with pytest.raises(BadInput, match="TorchScript"):
-        open_checkpoint(tmp_path / "script.pt")
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    torch.jit.save(torch.jit.script(net), str(tmp_path / "script.pt"))
+    found = open_checkpoint(tmp_path / "script.pt")
+    assert {name: stored.read().tolist() for name, stored in found.tensors.items()} == {
+        name: tensor.tolist() for name, tensor in net.state_dict().items()
+    }
+    assert found.said == ("tensors of a TorchScript archive, whose code was not run",)
 
 
 def _safetensors(header: object, data: bytes) -> bytes:
@@ -282,8 +294,8 @@ def test_a_safetensors_file_is_what_its_header_says(tmp_path: Path, content: byt
 
 @pytest.mark.parametrize("reader", READERS)
 def test_damaged_files_are_refused_or_read_and_nothing_else(tmp_path: Path, reader: str) -> None:
-    found = fuzz(reader, 800, tmp_path, seed=0)
-    assert found.refused > 150
+    found = fuzz(reader, 500, tmp_path, seed=0)
+    assert found.refused > 100
     assert found.failures == []
 
 

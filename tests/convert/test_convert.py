@@ -76,7 +76,8 @@ def test_a_tensor_without_its_equal_is_named_and_the_old_file_kept(checkpoint: P
     change(tensors)
     save_file(tensors, "changed.safetensors", {"portproof.side": "torch"})
     Path("out.pdparams").write_text("old")
-    run("convert", "changed.safetensors", "out.pdparams").refused(2, *words)
+    run("convert", "changed.safetensors", "out.pdparams").refused(2, "'out.pdparams' exists and is kept; --force")
+    run("convert", "changed.safetensors", "out.pdparams", "--force").refused(2, *words)
     assert Path("out.pdparams").read_text() == "old"
     assert {p.name for p in Path().iterdir() if p.name.startswith(".out")} == set()
     run("verify", "--quick", "--weights", "changed.safetensors").refused(2, *words)
@@ -102,11 +103,19 @@ def test_truncated_and_foreign_files(checkpoint: Path, run: Run) -> None:
     assert not Path("out.safetensors").exists()
 
 
-def test_a_safetensors_file_that_does_not_say_whose_it_is_needs_from(checkpoint: Path, run: Run) -> None:
+def test_a_safetensors_file_that_does_not_say_whose_it_is_needs_from_where_it_fits_both(
+    checkpoint: Path, run: Run
+) -> None:
     save_file(load_file(checkpoint), "mute.safetensors")
-    run("convert", "mute.safetensors", "a.pdparams").refused(2, "--from")
-    assert run("convert", "mute.safetensors", "a.pdparams", "--from", "torch").code == 0
-    run("convert", checkpoint, "a.pdparams", "--from", "paddle").refused(2, "--from says paddle")
+    answer = run("convert", "mute.safetensors", "a.pdparams")
+    assert answer.code == 0, answer
+    assert "names and shapes are torch's and not the other side's" in answer.out
+    square = {name: np.ones((8, 8) if "weight" in name else 8, np.float32) for name in load_file(checkpoint)}
+    save_file(square, "square.safetensors")
+    both = ("convert", "square.safetensors", "a.pdparams", "--set", "classes=8", "--force")
+    run(*both).refused(2, "does not say whose names and layouts it holds; add --from torch or --from paddle")
+    assert run(*both, "--from", "torch").code == 0
+    run("convert", checkpoint, "b.pdparams", "--from", "paddle").refused(2, "--from says paddle")
 
 
 # Maps ---------------------------------------------------------------------------------------------------------------
@@ -137,7 +146,7 @@ def test_a_port_with_a_map_needs_no_model(checkpoint: Path, mapped: Path, run: R
     broken = file.read_text().replace("return nn.Sequential", "raise RuntimeError; nn.Sequential")
     file.write_text(broken.replace('name="tiny"', 'name="tiny", mapping="map.csv"'))
     assert run("convert", checkpoint, "a.pdparams").code == 0
-    run("convert", checkpoint, "a.pdparams", "--set", "classes=3").refused(2, "RuntimeError")  # other models: built
+    run("convert", checkpoint, "b.pdparams", "--set", "classes=3").refused(2, "RuntimeError")  # other models: built
 
 
 def _sha256(path: Path) -> str:
@@ -247,7 +256,7 @@ def test_batch_norm_s_counter_is_left_out_and_put_back_as_zero(project: Path, ru
         ("a,b,left out: why,2,2,float32", "a name on one side only"),
         ("0.bias,b,copy,2,2,float32", "torch '0.bias' stands in the map twice"),
         ("a,b,copy,2*2,4,float32", "a shape is written as 64x3x7x7"),
-        ("a,b,copy,2,2,complex64", "dtype 'complex64' is none of"),
+        ("a,b,copy,2,2,complex65", "dtype 'complex65' is none of"),
     ],
 )
 def test_a_map_that_says_nonsense_is_refused_by_its_line(mapped: Path, run: Run, line: str, words: str) -> None:
@@ -387,8 +396,8 @@ def test_a_tensor_of_several_names_and_one_of_another_shape_come_back_bit_for_bi
     assert "lstm.weight_ih_l0,lstm.weight_ih_l0 + lstm.0.cell.weight_ih,tied,8x3,8x3 + 8x3,float32" in text
     assert "pair.bias,pair.bias,reshape,4,1x4,float32" in text
     for port in (["--port", "ports.py"], ["--map", "map.csv"]):
-        assert run("convert", "own.pdparams", "there.safetensors", *port).code == 0
-        assert run("convert", "there.safetensors", "back.pdparams", *port).code == 0
+        assert run("convert", "own.pdparams", "there.safetensors", *port, "--force").code == 0
+        assert run("convert", "there.safetensors", "back.pdparams", *port, "--force").code == 0
         names = [f"lstm.{kind}_{where}_l0" for kind in ("weight", "bias") for where in ("ih", "hh")]
         assert set(load_file("there.safetensors")) == {*names, "pair.weight", "pair.bias"}
         back = paddle.load("back.pdparams")
@@ -423,3 +432,169 @@ def test_the_flagship_s_folder_converts_by_itself(tmp_path: Path) -> None:
     assert {name: stored.read().tobytes() for name, stored in found.items()} == {
         name: array.tobytes() for name, array in there.items()
     }
+
+
+# A second reading, and files that are kept --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pdparams", ".safetensors", ".npz"])
+def test_verify_reads_the_source_by_other_means(
+    checkpoint: Path, mapped: Path, run: Run, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    from portproof.checkpoints import _stored
+
+    source, target = f"own{suffix}", "out.pt" if suffix == ".pdparams" else "out.pdparams"
+    run("convert", checkpoint, "paddle.pdparams", "--map", mapped)
+    if suffix != ".safetensors":
+        same = "paddle" if suffix == ".pdparams" else "torch"
+        assert run("convert", "paddle.pdparams", source, "--to", same, "--map", mapped).code == 0
+    else:
+        Path(source).write_bytes(checkpoint.read_bytes())
+    asked = ("convert", source, target, "--map", mapped, "--verify")
+    readers = {".pt": "torch.load(weights_only=True)", ".pdparams": "Python's unpickler and NumPy"}
+    answer = run(*asked)
+    assert answer.code == 0, answer
+    by = readers.get(suffix, {".npz": "numpy.load", ".safetensors": "safetensors"}.get(suffix))
+    assert f"4 tensors of the source read again by {by}: every bit alike" in answer.out
+    true = _stored.FilePart.map  # a reader that is wrong in itself is wrong both ways, and agrees with itself
+
+    def negated(part: _stored.FilePart) -> np.ndarray:
+        found = np.array(true(part))
+        if part.path.name == source:
+            found[3::4] ^= 128
+        return found
+
+    monkeypatch.setattr(_stored.FilePart, "map", negated)
+    answer = run(*asked, "--force")
+    assert answer.code == 2, answer
+    assert f"is another tensor as {by} reads it; do not use the target" in answer.err
+
+
+def test_verify_says_where_no_second_reading_stands_beside_it(checkpoint: Path, mapped: Path, run: Run) -> None:
+    import pickle
+
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    torch.jit.save(torch.jit.script(net), "script.pt")
+    cut = {f"0.bias@@.{i}": np.ones(4, np.float32) for i in range(2)}
+    table = {"UnpackBigParamInfor@@": {"0.bias": {"OriginShape": (8,), "slices": list(cut)}}}
+    shapes = {"0.weight": (8, 8), "2.weight": (8, 3), "2.bias": (3,)}
+    Path("cut.pdparams").write_bytes(
+        pickle.dumps({**{n: np.ones(s, np.float32) for n, s in shapes.items()}, **cut, **table})
+    )
+    torch.save({"model": net.state_dict(), "odd": torch.distributions.Normal}, "odd.pt")
+    for source, target, reason in (
+        ("script.pt", "a.pdparams", "made up of parts, or named by other files"),
+        ("cut.pdparams", "b.pt", "made up of parts"), ("odd.pt", "c.pdparams", "UnpicklingError"),
+    ):  # fmt: skip
+        answer = run("convert", source, target, "--map", mapped, "--verify")
+        assert answer.code == 0, answer
+        assert "read by portproof alone, and no second reading stands beside it" in answer.out
+        assert reason in answer.out
+
+
+def test_a_file_that_exists_is_kept_unless_a_person_says_force(checkpoint: Path, mapped: Path, run: Run) -> None:
+    trained = Path("trained.pdparams")
+    trained.write_text("weeks of work")
+    for asked in (
+        ("convert", checkpoint, trained, "--map", mapped), ("account", "-o", trained), ("doctor", "--json", trained),
+        ("convert", checkpoint, "--suggest", trained), ("verify", "--json", trained),
+        ("bench", "run", "-o", trained), ("bench", "selfcheck", "-o", trained), ("bench", "recommend", "-o", trained),
+        ("bench", "report", trained, "--html", trained), ("faults", "--json", trained),
+        ("train", "--data", "digits", "-o", "t", "--json", trained),
+        ("agree", "--images", ".", "--json", trained), ("agree", "--images", ".", "--costs", trained),
+        ("compare", "a", "b", "--json", trained),
+    ):  # fmt: skip
+        run(*asked).refused(2, "'trained.pdparams' exists and is kept; --force replaces it")
+        assert trained.read_text() == "weeks of work"
+    Path("e.onnx").write_text("x")
+    run("export", "--from", "torch", "-o", "e.onnx").refused(2, "'e.onnx' exists and is kept")
+    Path("m.safetensors").write_text("x")
+    optimiser = ("convert", "m.pdopt", "m.safetensors", "--params", "m.pdparams", "--map", mapped)
+    run(*optimiser).refused(2, "'m.safetensors' exists and is kept")
+    Path("r.html").write_text("x")
+    run("verify", "--report", "r.html").refused(2, "'r.html' exists and is kept")
+    Path("c").mkdir()
+    Path("c/manifest.json").write_text("x")
+    run("capture", "--runner", "torch-eager", "-o", "c").refused(2, "'c/manifest.json' exists and is kept")
+    assert run("convert", checkpoint, trained, "--map", mapped, "--force").code == 0
+    assert open_checkpoint(trained).tensors
+    Path("empty.pdparams").touch()  # as mktemp makes it
+    assert run("convert", checkpoint, "empty.pdparams", "--map", mapped).code == 0
+    run("convert", checkpoint, checkpoint, "--map", mapped, "--force").refused(2, "are one file; name another DST")
+
+
+def test_what_is_replaced_leaves_its_mode_and_a_link_stays_one(checkpoint: Path, mapped: Path, run: Run) -> None:
+    Path("store").mkdir()
+    real, link = Path("store/real.pdparams"), Path("link.pdparams")
+    real.write_text("old")
+    real.chmod(0o640)
+    link.symlink_to(real)
+    run("convert", checkpoint, link, "--map", mapped).refused(2, "exists and is kept")
+    assert run("convert", checkpoint, link, "--map", mapped, "--force").code == 0
+    assert link.is_symlink()
+    assert open_checkpoint(real).tensors
+    assert real.stat().st_mode & 0o777 == 0o640
+    assert [file.name for file in Path("store").iterdir()] == ["real.pdparams"]
+    dangling = Path("dangling.pdparams")
+    dangling.symlink_to("store/new.pdparams")
+    assert run("convert", checkpoint, dangling, "--map", mapped).code == 0
+    assert dangling.is_symlink()
+    assert open_checkpoint(Path("store/new.pdparams")).tensors
+
+
+def test_a_device_is_written_to_and_not_replaced(checkpoint: Path, run: Run) -> None:
+    import os
+    import stat
+    import threading
+
+    os.mkfifo("pipe")
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.append(Path("pipe").read_text()))
+    reader.start()
+    assert run("doctor", "--json", "pipe").code == 0
+    reader.join(10)
+    assert said[0].startswith("{")
+    assert stat.S_ISFIFO(Path("pipe").stat().st_mode)
+    assert run("doctor", "--json", "/dev/null").code == 0
+    assert stat.S_ISCHR(Path("/dev/null").stat().st_mode)
+
+
+def test_weights_are_taken_in_the_forms_that_people_have_by_every_command(project: Path, run: Run) -> None:
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    half = {f"module.{name}": tensor.half() for name, tensor in net.state_dict().items()}
+    torch.save({"state_dict": half, "epoch": 3}, "c.pth.tar")
+    said = (
+        "portproof: c.pth.tar: weights under 'state_dict'",
+        "portproof: c.pth.tar: beginning 'module.' of names taken off",
+    )
+    for asked in (
+        ("verify", "--quick", "--weights", "c.pth.tar"),
+        ("capture", "--runner", "torch-eager", "--weights", "c.pth.tar", "-o", "a"),
+    ):
+        answer = run(*asked)
+        assert answer.code == 0, answer
+        for line in said:
+            assert line in answer.err
+    taken = load_file("a/weights.safetensors")
+    np.testing.assert_array_equal(taken["0.bias"], half["module.0.bias"].float().numpy())
+
+
+def test_names_from_a_file_obey_no_terminal(checkpoint: Path, mapped: Path, run: Run) -> None:
+    import torch
+
+    net = torch.nn.Sequential(torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+    hostile = "\x1b]52;c;aGk=\x07\u202e"
+    torch.save({"model": net.state_dict(), hostile: 1, "epoch": 2}, "c.pt")
+    answer = run("convert", "c.pt", "a.pdparams", "--map", mapped)
+    assert answer.code == 0, answer
+    torch.save({f"{hostile}.{name}": tensor for name, tensor in net.state_dict().items()}, "c.pt")
+    other = run("convert", "c.pt", "b.pdparams", "--map", mapped)
+    torch.save({**net.state_dict(), hostile: torch.ones(2)}, "c.pt")
+    refused = run("convert", "c.pt", "c.pdparams", "--map", mapped)
+    assert refused.code == 2
+    for text in (answer.out, answer.err, other.out, other.err, refused.err):
+        assert not set("\x1b\x07\u202e") & set(text)

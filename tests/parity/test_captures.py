@@ -95,7 +95,7 @@ def test_an_export_is_captured_and_compared(captures: Path, run: Run) -> None:
 def test_a_fault_in_one_side_is_seen_offline(captures: Path, run: Run) -> None:
     file = captures / "tiny.py"
     file.write_text(file.read_text().replace("nn.ReLU()", "nn.GELU()"))
-    assert run("capture", "--runner", "paddle-dygraph", "--like", "a", "-o", "b").code == 0
+    assert run("capture", "--runner", "paddle-dygraph", "--like", "a", "-o", "b", "--force").code == 0
     answer = run("compare", "a", "b")
     assert answer.code == 1
     assert "verdict: divergent" in answer.out
