@@ -403,31 +403,40 @@ def test_a_layer_that_computes_in_less_than_float32_is_named_even_where_both_sid
 
 
 def test_a_buffer_that_one_side_has_alone_keeps_the_model_s_own_value() -> None:
-    def torch_scaled() -> Any:
+    """Noise on a mask of infinities would be no number, and with it every weight behind the mask."""
+    masked = [0.0] * 7 + [-float("inf")]
+
+    def torch_masked() -> Any:
         import torch
         from torch import nn
 
-        class Scaled(nn.Linear):
+        class Masked(nn.Module):
             def __init__(self) -> None:
-                super().__init__(8, 3)
-                self.register_buffer("scale", torch.tensor(2.5))
+                super().__init__()
+                self.fc = nn.Linear(8, 8)
+                self.register_buffer("mask", torch.tensor(masked))
 
             def forward(self, x: Any) -> Any:
-                return super().forward(x) * self.scale
+                return torch.softmax(self.fc(x) + self.mask, -1)
 
-        return nn.Sequential(Scaled())
+        return nn.Sequential(Masked(), nn.Linear(8, 3))
 
-    def paddle_scaled() -> Any:
+    def paddle_masked() -> Any:
+        import paddle
         from paddle import nn
 
-        class Scaled(nn.Linear):
+        class Masked(nn.Layer):
+            def __init__(self) -> None:
+                super().__init__()
+                self.fc = nn.Linear(8, 8)
+
             def forward(self, x: Any) -> Any:
-                return super().forward(x) * 2.5
+                return nn.functional.softmax(self.fc(x) + paddle.to_tensor(masked).astype(x.dtype), -1)
 
-        return nn.Sequential(Scaled(8, 3))
+        return nn.Sequential(Masked(), nn.Linear(8, 3))
 
-    weights = WeightMap(ignore={"0.scale": "Paddle's side writes the number out"})
-    assert verify(replace(small_ports.MLP, torch=torch_scaled, paddle=paddle_scaled, weights=weights), quick=True)
+    weights = WeightMap(ignore={"0.mask": "Paddle's side writes the numbers out"})
+    assert verify(replace(small_ports.MLP, torch=torch_masked, paddle=paddle_masked, weights=weights), quick=True)
 
 
 def test_taps_pair_modules_whose_paths_differ() -> None:
