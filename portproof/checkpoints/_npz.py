@@ -5,6 +5,7 @@ Format: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html.
 
 from __future__ import annotations
 
+import io
 import shlex
 import zipfile
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ from portproof._errors import BadInput
 from portproof.checkpoints._standins import checked_shape
 from portproof.checkpoints._stored import DTYPES, Checkpoint, FilePart, Stored
 from portproof.checkpoints._zip import aligned, members_of, place
+
+#: Bytes before an array's numbers.
+_LONGEST_HEADER = 4096
 
 
 def read(path: Path) -> Checkpoint:
@@ -43,14 +47,15 @@ def read(path: Path) -> Checkpoint:
 
 def _array(path: Path, file: BinaryIO, name: str, part: FilePart) -> Stored:
     file.seek(part.offset)
-    version = np.lib.format.read_magic(file)
+    head = io.BytesIO(file.read(min(part.length, _LONGEST_HEADER)))  # a header may say that it has 4 GiB
+    version = np.lib.format.read_magic(head)
     if version not in ((1, 0), (2, 0)):
         raise BadInput(f"its {name[:60]!r} is of version {version}")
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, fortran, dtype = reader(file, max_header_size=4096)
+    shape, fortran, dtype = reader(head, max_header_size=_LONGEST_HEADER)
     if dtype.name not in DTYPES or dtype.byteorder == ">":
         raise BadInput(f"its {name[:60]!r} holds {str(dtype)[:20]!r}; expected plain numbers")
-    begin = file.tell()
+    begin = part.offset + head.tell()
     held = FilePart(path, begin, part.offset + part.length - begin)
     return Stored.in_file(held, dtype, checked_shape(tuple(map(int, shape))), "F" if fortran else "C")
 

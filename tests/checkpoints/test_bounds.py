@@ -153,6 +153,7 @@ FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     ),
     "an array of tuples": ("x.npz", _npz("<f4", "(" * 60), "x.npz"),
     "an array of 2^60": ("x.npz", _npz("<f4", f"({2**60},)"), "of shape"),
+    "a header of 4 GiB": ("x.npz", _zip({"w.npy": b"\x93NUMPY\x02\x00\xff\xff\xff\xff{}"}), "EOF|expected"),
     "an array of objects": ("x.npz", _npz("|O", "(1,)"), "expected plain numbers"),
     "a program that nests": ("x.json", lambda f: f.write_bytes(b"[" * 900_000), "ecursion"),
     "a program without parameters": ("y.pdmodel", lambda f: f.write_bytes(b"\x0a\xff\xff\xff\xff\xff\x0f"), "missing"),
