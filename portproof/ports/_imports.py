@@ -14,7 +14,7 @@ from typing import Any
 _BROUGHT = {"portproof", "numpy", "safetensors", "torch", "paddle", "onnx", "onnxruntime", "openvino", "PIL", "jinja2"}
 
 
-def reach(folder: Path, modules: Iterable[str]) -> None:
+def reach(folder: Path, modules: Iterable[str] = ()) -> None:
     """Make a folder's modules importable: those that are named before all others, the rest after what is installed.
 
     A folder that came from elsewhere may hold a ``numpy.py``, and nobody asked for that one.

@@ -154,21 +154,14 @@ def _entry_points() -> list[str]:
 
 def _port_of_module(locator: str) -> Port:
     module, _, attribute = locator.partition(":")
-    port = _as_port(import_attribute(module, attribute, f"port '{locator}'"), locator)
-    name_modules(_modules_of(port))
-    return port
-
-
-def _modules_of(port: Port) -> list[str]:
-    """Return the modules that a port names."""
-    named = (port.paddle, port.torch, *port.training.values(), *port.faults)
-    return [name.partition(":")[0] for name in named if isinstance(name, str) and ":" in name]
+    return _as_port(import_attribute(module, attribute, f"port '{locator}'"), locator)
 
 
 def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     if not path.is_file():
         raise BadInput(f"'{path}': no such file.")
-    reach(path.parent, imported_by(path))
+    reach(path.parent)
+    name_modules(imported_by(path))
     name = f"_portproof_file_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -189,7 +182,6 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     if not hasattr(module, attribute):
         raise BadInput(f"'{path}' has no '{attribute}'; its ports are {', '.join(ports) or 'none'}.")
     port = _as_port(getattr(module, attribute), f"{path}:{attribute}")
-    reach(path.parent, _modules_of(port))
     return port, attribute
 
 
@@ -205,6 +197,7 @@ def import_attribute(module: str, attribute: str, what: str) -> Any:
     Raises:
         BadInput: either is not there, or the import raises.
     """
+    name_modules([module])
     try:
         imported = importlib.import_module(module)
     except Exception as error:

@@ -76,6 +76,26 @@ def test_a_module_that_is_named_wins_over_one_that_is_installed(tmp_path: Path) 
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_file_of_a_project_names_modules_of_the_project_s_folder(tmp_path: Path) -> None:
+    """As in a clone of this project beside an installed one: both have a ``torch_impl``."""
+    installed = tmp_path / "site"
+    for folder in (installed, tmp_path / "mine"):
+        (folder / "models").mkdir(parents=True)
+        (folder / "models" / "__init__.py").write_text("")
+    (installed / "models" / "net.py").write_text("def Torch(): ...\n")
+    (tmp_path / "mine" / "models" / "net.py").write_text(MODELS)
+    (tmp_path / "mine" / "ports").mkdir()
+    (tmp_path / "mine" / "pyproject.toml").write_text('[tool.portproof]\nports = ["ports.my_port:PORT"]\n')
+    named = PORT.replace("from models import Paddle, Torch\n", "").replace(
+        "Paddle, Torch,", '"models.net:Paddle", "models.net:Torch",'
+    )
+    (tmp_path / "mine" / "ports" / "my_port.py").write_text(named)
+    path = os.pathsep.join(filter(None, (str(installed), os.environ.get("PYTHONPATH"), str(Path.cwd()))))
+    for port in ("ports/my_port.py", "mine"):
+        done = run(tmp_path / "mine", "verify", port, "--quick", "--quiet", PYTHONPATH=path)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
 def test_another_user_s_project_is_refused_until_it_is_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "pyproject.toml"
