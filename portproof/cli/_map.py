@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from portproof.cli._options import PortName, Quiet, Seed, Setting, find_port_named, settings_of
+from portproof.cli._options import Force, PortName, Quiet, Seed, Setting, find_port_named, settings_of
 
 
 def map_(
@@ -22,9 +22,10 @@ def map_(
     quiet: Quiet = False,
     seed: Seed = 0,
     settings: Setting = None,
+    force: Force = False,
 ) -> None:
     """Find which tensor of one side is which of the other, without reading a name, and prove it."""
-    from portproof._disk import require_writable, write_text
+    from portproof._disk import require_new, write_text
     from portproof._machine import thread_budget
     from portproof.convert._table import map_csv
     from portproof.maps._edit import port_file, write_into
@@ -37,7 +38,7 @@ def map_(
 
     located = find_port_named(port)
     if out is not None:
-        require_writable(out)
+        require_new(out)
     if write:
         port_file(located)
     threads = max(1, thread_budget() // 2)

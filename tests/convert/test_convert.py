@@ -504,7 +504,7 @@ def test_a_file_that_exists_is_kept_unless_a_person_says_force(checkpoint: Path,
         ("bench", "report", trained, "--html", trained), ("faults", "--json", trained),
         ("train", "--data", "digits", "-o", "t", "--json", trained),
         ("agree", "--images", ".", "--json", trained), ("agree", "--images", ".", "--costs", trained),
-        ("compare", "a", "b", "--json", trained),
+        ("compare", "a", "b", "--json", trained), ("map", "-o", trained),
     ):  # fmt: skip
         run(*asked).refused(2, "'trained.pdparams' exists and is kept; --force replaces it")
         assert trained.read_text() == "weeks of work"
