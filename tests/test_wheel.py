@@ -152,7 +152,7 @@ def test_folders_of_the_same_names_do_not_clash(tool: Tool, tmp_path: Path) -> N
     assert tool("verify", "port.py", "--quick").returncode == 0
 
 
-@pytest.mark.parametrize("missing", ["paddle", "torch"])
+@pytest.mark.parametrize("missing", [pytest.param("paddle", marks=pytest.mark.slow), "torch"])
 def test_an_environment_with_one_framework_runs_what_it_can(tool: Tool, tmp_path: Path, missing: str) -> None:
     """The other framework is hidden from every process, as in an environment that never had it."""
     (tmp_path / "sitecustomize.py").write_text(

@@ -287,6 +287,7 @@ def test_a_name_is_no_url_and_no_pattern(tmp_path: Path) -> None:
     assert [read_bytes(picture) for picture in found] == [jpeg(number) for number in range(len(names))]
 
 
+@pytest.mark.slow  # a benchmark that is interrupted is in the fast suite
 def test_a_run_that_is_interrupted_says_so_and_goes_on(folder: Path, tmp_path: Path) -> None:
     store, target = tmp_path / "store", tmp_path / "agree.json"
     command = [sys.executable, "-m", "portproof", "agree", PORT, "--images", str(folder), "--store", str(store)]

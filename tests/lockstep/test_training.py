@@ -218,8 +218,8 @@ def test_masks_are_shared_and_not_merely_left_out(trajectories: Trajectories) ->
     assert runs[0].losses["torch"][0] != runs[1].losses["torch"][0]
 
 
-#: Both sides and both families of rules in the fast suite; all of it is slow.
-_WRONG = [("torch", "sgd"), ("paddle", "adamw")]
+#: One in the fast suite; all of it is slow.
+_WRONG = [("torch", "sgd")]
 _ALL_WRONG = [(side, optimizer) for side in ("torch", "paddle") for optimizer in ("sgd", "adamw", "adam")]
 
 
