@@ -16,7 +16,8 @@ from portproof.faults._effect import CleanRun, Effect
 from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.frameworks._model import Model
 from portproof.frameworks._settings import describe_module
-from portproof.replay._taps import Shape, TapDifference, TapStore, end_to_end, force
+from portproof.replay._force import Shape, end_to_end, force
+from portproof.replay._taps import TapDifference, TapStore
 from portproof.runners import RunnerJob
 from portproof.sides._workplace import Workplace
 

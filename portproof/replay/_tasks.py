@@ -18,9 +18,10 @@ from portproof._tree import leaves
 from portproof.convert._account import TensorRow
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Part
+from portproof.replay._force import force, record
 from portproof.replay._rounding import adding_term_by_term, averages
 from portproof.replay._stream import StreamedWeights, Streaming
-from portproof.replay._taps import TapDifference, TapStore, force, record
+from portproof.replay._taps import TapDifference, TapStore
 from portproof.sides._workplace import Workplace
 
 

@@ -323,14 +323,14 @@ def test_a_file_may_hold_a_tied_tensor_under_one_of_its_names(held: str) -> None
 
 
 def test_an_error_of_the_engine_s_own_is_no_word_about_a_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    from portproof.replay import _taps
+    from portproof.replay import _force
 
     # Compiled as if it stood in the engine's own file.
     found: dict[str, Any] = {}
-    exec(compile("def matched(own, recorded): return own[99]", _taps.__file__, "exec"), found)
-    monkeypatch.setattr(_taps, "matched", found["matched"])
+    exec(compile("def matched(own, recorded): return own[99]", _force.__file__, "exec"), found)
+    monkeypatch.setattr(_force, "matched", found["matched"])
     port = Port("own", lambda: _paddle().nn.Linear(6, 3), lambda: _torch().nn.Linear(6, 3), ROW)
-    with pytest.raises(RuntimeError, match=r"(?s)replay/_taps.py.*IndexError"):
+    with pytest.raises(RuntimeError, match=r"(?s)replay/_force.py.*IndexError"):
         verify(port, quick=True)
 
 
