@@ -36,9 +36,10 @@ class Probing:
         return {side: future.result() for side, future in asked.items()}
 
     def run(
-        self, fills: Mapping[Side, Sequence[Fill]], seed: int = 0, again: int = 0, *, backward: bool = True
-    ) -> dict[Side, Seen]:
-        """Run both sides, and ``again`` so many times with every value nudged."""
+        self, fills: Mapping[Side, Sequence[Fill]], seed: int = 0, again: int = 0, *, backward: bool = True,
+        like: Mapping[Side, Seen] | None = None,
+    ) -> dict[Side, Seen]:  # fmt: skip
+        """Run both sides, and ``again`` so many times with every value nudged; ``like``: whose noise is taken over."""
         wanted = backward and not self.backward
         made: dict[tuple[Side, int], Path] = {}
         asked = {}
@@ -56,7 +57,10 @@ class Probing:
             self.backward = reasons[0]
         found = {key: _read(path, len(fills[key[0]])) for key, path in made.items()}
         seen = {
-            side: Seen.of(*found[side, 0], [found[side, nudged] for nudged in range(1, again + 1)]) for side in LEADING
+            side: like[side].on(*found[side, 0])
+            if like
+            else Seen.of(*found[side, 0], [found[side, nudged] for nudged in range(1, again + 1)])
+            for side in LEADING
         }
         if backward and self.backward:
             seen = self.perturbed(fills, seen, {side: range(len(fills[side])) for side in LEADING})

@@ -88,17 +88,24 @@ class Searching:
 
     def solve(self) -> dict[Side, Seen]:
         """Pair all that can be told apart, round by round; returns what was seen last."""
-        looked = False
+        looked, measured = False, True
         while True:
-            seen = self.seen = self.probing.run(self.fills(), again=1)
+            # What rounding does to each is measured in the first round, and again before anything is given up.
+            measured = measured or not self.seen or bool(self.probing.backward)
+            like = None if measured else self.seen
+            seen = self.seen = self.probing.run(self.fills(), again=int(measured), like=like)
             self.same = max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=np.inf) <= FLOOR_MULTIPLE
             steps = (self.told_apart, self.nearest, self.tied, self.tried, self.left_over, self.forced)
             found = any(step(seen) for step in steps)
+            if found and self.same and self._nothing_open():
+                self.left_over(seen)
             if not (self.free(TORCH) and self.free(PADDLE)):
                 return seen
-            if not found:
-                if looked:
-                    return seen
+            if found or not measured:
+                measured = not found
+            elif looked:
+                return seen
+            else:
                 looked = True  # what no gradient reaches may act all the same: through a table, say, or a detour
                 silent = {s: [u for u in self.free(s) if seen[s].is_silent(u)] for s in LEADING}
                 seen = self.seen = self.probing.perturbed(self.fills(), seen, silent)
@@ -124,19 +131,28 @@ class Searching:
 
     def alike(self, seen: Mapping[Side, Seen]) -> int:
         """Take the pairs whose gradients are one to rounding, where no third is like them."""
-        found = 0
-        for ours, theirs, told in self._told(seen):
-            alike = told.alike
-            for i, j in np.argwhere(alike & (alike.sum(1) == 1)[:, None] & (alike.sum(0) == 1)[None, :]):
-                rival = rivals(told.apart, i, j) / max(told.apart[i, j], np.finfo(float).eps)
-                self.take(ours[i], theirs[j], self.settled(ours[i], theirs[j], told, i, j), "gradient", rival)
-                found += 1
-        return found
+        only = [
+            (ours[i], theirs[j], told, i, j)
+            for ours, theirs, told in self._told(seen)
+            for i, j in np.argwhere(told.alike & (told.alike.sum(1) == 1)[:, None] & (told.alike.sum(0) == 1)[None, :])
+        ]
+        # Where a gradient leaves the order open, the usual ones are tried all at once: they nearly always fit.
+        usual = [
+            self._pair(torch, paddle, self.usual(torch, paddle), "tried")
+            for torch, paddle, told, i, j in only
+            if len(told.fitting(i, j)) > 1
+        ]
+        fit = len(usual) > 1 and self.same and self._agree(usual, seen)
+        for torch, paddle, told, i, j in only:
+            rival = rivals(told.apart, i, j) / max(told.apart[i, j], np.finfo(float).eps)
+            known = fit and len(told.fitting(i, j)) > 1
+            order = self.usual(torch, paddle) if known else self.settled(torch, paddle, told, i, j)
+            self.take(torch, paddle, order, "gradient", rival)
+        return len(only)
 
     def settled(self, torch: int, paddle: int, told: Distances, i: int, j: int) -> int:
         """Return the order of Paddle's axes: the gradient's, else the one under which the outputs agree."""
-        fitting = [int(order) for order in np.flatnonzero(told.every[i, j] <= told.within[i, j])]
-        usual = self.usual(torch, paddle)
+        fitting, usual = told.fitting(i, j), self.usual(torch, paddle)
         ours, theirs = self.units[TORCH][torch], self.units[PADDLE][paddle]
         if len(fitting) < 2 or not self.same:
             known = not fitting and ours.entry.layer in BY_NAME and same_layer(ours.entry.layer, theirs.entry.layer)
@@ -258,6 +274,13 @@ class Searching:
     def named(self, torch: int, paddle: int) -> float:
         """Return how like two units' names are."""
         return likeness(self.units[TORCH][torch].entry.name, self.units[PADDLE][paddle].entry.name)
+
+    def _nothing_open(self) -> bool:
+        """Whether all that is left has one partner that it can have, and one order."""
+        units, free = self.units, {side: self.free(side) for side in LEADING}
+        sizes = {side: sorted(units[side][unit].sizes for unit in free[side]) for side in LEADING}
+        alone = len(set(sizes[TORCH])) == len(sizes[TORCH]) and sizes[TORCH] == sizes[PADDLE]
+        return alone and all(len(units[TORCH][unit].orders) == 1 for unit in free[TORCH])
 
     def left_over(self, _: Mapping[Side, Seen]) -> int:
         """Pair what alone has its sizes on both sides."""

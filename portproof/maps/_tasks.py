@@ -75,7 +75,8 @@ class MapTasks:
         Args:
             fills: of all tensors that get values; see :mod:`portproof.maps._values`.
             inputs: a few rows.
-            out: file to write; a tensor that no gradient reaches is not in it.
+            out: file to write; a tensor that no gradient reaches is not in it. Further orders of axes are told of what
+                has no values of its own yet.
             seed: of what the outputs are projected on.
             nudged: above 0: move every value, and what is pulled back, by about a unit in the last place.
             backward: whether to ask for gradients.
@@ -175,7 +176,7 @@ def _differentiated(model: Model, rows: Mapping[str, Array], fills: Sequence[Fil
             whole, parts = fill.tensor, [framework.to_array(gradient)]
             if fill.cut is not None:
                 parts = taken_apart(parts[0], fill.cut.axis, fill.cut.sizes, fill.cut.groups)
-        found[f"gradient|{place}"] = sketched(parts[fill.part], fill)
+        found[f"gradient|{place}"] = sketched(parts[fill.part], fill, every=fill.symmetric and not nudged)
     return found
 
 

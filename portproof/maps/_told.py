@@ -47,6 +47,11 @@ class Seen:
         noise = [_noise(own, [told[unit] for _, told in again]) for unit, own in enumerate(told)]
         return cls(outputs, spreads, told, noise, [other for other, _ in again])
 
+    def on(self, outputs: Arrays, told: Sequence[Array | None]) -> Seen:
+        """Return what another run of the side showed, with the noise of this one."""
+        noise = [np.inf if own is None else known for own, known in zip(told, self.noise, strict=True)]
+        return Seen(outputs, self.spreads, told, noise)
+
     def is_silent(self, unit: int) -> bool:
         """Whether a unit's gradient is nothing but rounding."""
         return not self.noise[unit] * FLOOR_MULTIPLE < 1
@@ -102,6 +107,10 @@ class Distances:
     def alike(self) -> Array:
         """Which are one as far as rounding lets us see."""
         return np.asarray(self.apart <= self.within)
+
+    def fitting(self, i: int, j: int) -> list[int]:
+        """Return the orders of Paddle's axes in which two are one as far as rounding lets us see."""
+        return [int(order) for order in np.flatnonzero(self.every[i, j] <= self.within[i, j])]
 
 
 def distances(torch: Seen, paddle: Seen, ours: Sequence[int], theirs: Sequence[int]) -> Distances:

@@ -7,6 +7,7 @@ partner and their layouts are known, both get values of their own, which are not
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import zlib
@@ -99,9 +100,16 @@ def drawn(fills: Sequence[Fill], nudged: int = 0) -> Iterator[tuple[str, Array]]
         cut = parts[0].cut
         whole = arrays[0] if cut is None else put_together(arrays, cut.axis, cut.groups)
         if nudged:
-            spread = _rng(nudged, tensor).uniform(-1, 1, whole.shape)
-            whole = np.asarray(whole * (1 + np.finfo(np.float64).eps * spread))
+            whole = whole * _nudges(_rng(nudged, tensor), whole.shape)
         yield tensor, whole
+
+
+def _nudges(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    """Draw factors that move a value by a unit in the last place, up or down."""
+    size = math.prod(shape)
+    up = np.unpackbits(np.frombuffer(rng.bytes(size // 8 + 1), np.uint8), count=size).reshape(shape)
+    eps = np.finfo(np.float64).eps
+    return np.array([1 - eps, 1 + eps])[up]
 
 
 def _of_part(fill: Fill, common: dict[tuple[str, Sizes], Array]) -> Array:
@@ -114,16 +122,17 @@ def _of_part(fill: Fill, common: dict[tuple[str, Sizes], Array]) -> Array:
     return stored(fill, common[fill.key, sizes])
 
 
-def sketched(array: Array, fill: Fill) -> Array:
+def sketched(array: Array, fill: Fill, *, every: bool) -> Array:
     """Return what a tensor of a unit's shape is told by: ``(orders, SKETCH)``, a row for each order of its axes.
 
-    The first row belongs to the fill's own order, the others to every further one in which sizes ascend.
+    The first row belongs to the fill's own order, the others, if ``every`` one is asked for, to each further order in
+    which sizes ascend.
     """
     squeezed = array.reshape(tuple(size for size in fill.shape if size != 1) or (1,)).astype(np.float64, copy=False)
     sizes = sizes_of(fill.shape)
-    vectors = [_rng("sketch", sizes, axis).standard_normal((SKETCH, size)) for axis, size in enumerate(sizes)]
+    vectors = _told_by(sizes)
     rows = []
-    for order in _orders(fill):
+    for order in _orders(fill) if every else [fill.order]:
         turned = squeezed.transpose(order) if order else squeezed
         # The last axis is the longest: it goes first, by one product of matrices.
         left = turned.reshape(-1, sizes[-1]) @ vectors[-1].T
@@ -132,6 +141,11 @@ def sketched(array: Array, fill: Fill) -> Array:
             left = np.einsum("i...k,ki->...k", left, vector)
         rows.append(left.reshape(SKETCH))
     return np.stack(rows)
+
+
+@functools.lru_cache(maxsize=256)
+def _told_by(sizes: Sizes) -> list[Array]:
+    return [_rng("sketch", sizes, axis).standard_normal((SKETCH, size)) for axis, size in enumerate(sizes)]
 
 
 def _orders(fill: Fill) -> list[tuple[int, ...]]:
