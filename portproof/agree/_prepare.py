@@ -25,7 +25,7 @@ from portproof.agree._work import PACKAGES, Contender, Job
 from portproof.judge._floor import is_blind
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, artefact_path
-from portproof.ports._port import Port, Side
+from portproof.ports._port import PROGRAMS, Port, Side
 from portproof.replay._oracle import Measuring
 from portproof.runners._choice import Choice, parse
 from portproof.sides._given import given_weights
@@ -291,7 +291,7 @@ class Preparing:
         return tuple((name, key) for name, key in found)
 
     def _keep_files(self, path: Path) -> tuple[tuple[str, str], ...]:
-        paths = [path, path.with_suffix(".pdiparams")] if path.suffix == ".json" else [path]
+        paths = [path, path.with_suffix(".pdiparams")] if path.suffix in PROGRAMS else [path]
         return tuple((f"model{file.suffix}", self.store.keep(file.read_bytes())) for file in paths)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from portproof._errors import BadInput
 from portproof.ports._locate import Located, Project, artefact_path
+from portproof.ports._port import PROGRAMS
 
 _SKIPPED = {"build", "dist", "node_modules", "site-packages", "__pycache__"}
 #: A project's code is small. More is a sign that the wrong folder was taken for it.
@@ -86,7 +87,7 @@ def _named(root: Path, patterns: tuple[str, ...]) -> list[Path]:
 
 def _sides(root: Path, located: Located) -> list[Path]:
     paths = [artefact_path(located, side) for side in located.port.sides if located.port.artefact(side)]
-    paths += [path.with_suffix(".pdiparams") for path in paths if path.suffix == ".json"]
+    paths += [path.with_suffix(".pdiparams") for path in paths if path.suffix in PROGRAMS]
     for path in paths:
         if not path.resolve().is_relative_to(root.resolve()):
             raise BadInput(

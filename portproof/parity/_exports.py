@@ -206,10 +206,12 @@ class FileJudge:
         Raises:
             BadInput: the side that it runs is no model.
         """
+        located = self.sides.sessions.located
+        own = located.port.artefact(info.side) if info.side in located.port.sides else None
+        if own and info.artefact == ("onnx" if own.endswith(".onnx") else "program"):
+            return artefact_path(located, info.side)
         if info.side not in self.sides.live:
-            raise BadInput(
-                f"runner '{info.name}' has nothing to run in port '{self.sides.sessions.located.port.name}'."
-            )
+            raise BadInput(f"runner '{info.name}' has nothing to run in port '{located.port.name}'.")
         do = self.sides.do
         if info.artefact == "onnx":
             path = _exported(self.sides, self.weights, info.side)

@@ -120,8 +120,15 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
                 f"the given weights hide faults: some output hardly depends on the input ({path.name}); "
                 "the verdict on sensitised weights below is the one to trust"
             )
-    if any(rows.port.artefact(side) for side in rows.port.sides):
-        _judge_weights(sides, options, factory(sides), rows, findings, exports=False)
+    files = [file for side in rows.port.sides if (file := rows.port.artefact(side))]
+    if files:
+        if path is None:
+            _judge_weights(sides, options, factory(sides), rows, findings, exports=False)
+            if any(hop.verdict == "divergent" for hop in findings.hops):
+                findings.notes.append(
+                    f"{files[0]} holds weights of its own, and the model had those of its factory: are they the same? "
+                    "--weights FILE gives it others (`portproof convert` makes one of a program's .pdiparams)"
+                )
         return
     weights = sensitised(sides, rows.all, options.seed)
     _judge_weights(sides, options, weights, rows, findings, exports=path is None and not options.quick)

@@ -46,6 +46,8 @@ class Side(StrEnum):
 SIDES = tuple(Side)
 #: In the order in which they lead: where both run, torch's float64 run is the oracle.
 LEADING = (Side.TORCH, Side.PADDLE)
+#: How Paddle's programs end: since version 3, and before.
+PROGRAMS = (".json", ".pdmodel")
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ class Port:
     Args:
         name: what the port is called on the command line.
         paddle: a factory that returns a ``paddle.nn.Layer``: a callable, ``"module:name"``, or the path of an
-            artefact on disk (``.onnx``, or Paddle's ``.json`` program with its ``.pdiparams``). None: no such side.
+            artefact on disk (``.onnx``, or Paddle's ``.json`` or ``.pdmodel`` program with its
+            ``.pdiparams``). None: no such side.
         torch: the same for a ``torch.nn.Module``.
         inputs: name to :class:`Input`, in the order of the models' arguments.
         outputs: names of the outputs, in the order in which the models return them, or the keys of the dictionary.
@@ -232,7 +235,7 @@ class Port:
     def artefact(self, side: str) -> str | None:
         """Return the path of a side that is an artefact on disk, else None."""
         factory = self.factory(side)
-        return factory if isinstance(factory, str) and factory.endswith((".onnx", ".json")) else None
+        return factory if isinstance(factory, str) and factory.endswith((".onnx", *PROGRAMS)) else None
 
     def require_interface(self, title: str, inputs: Collection[str], outputs: Collection[str]) -> None:
         """Check the names of a file's inputs and outputs; nothing is paired by position or by guess.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +47,17 @@ def program_of(job: RunnerJob) -> Path:
     return job.artefact.with_suffix("")
 
 
+@contextlib.contextmanager
+def _old_representation() -> Iterator[None]:
+    """Let programs be loaded that were written before Paddle 3: they stand in another representation (protobuf)."""
+    with paddle.pir_utils.OldIrGuard():
+        paddle.disable_static()  # the guard enters static mode, and programs are loaded in the other
+        try:
+            yield
+        finally:
+            paddle.enable_static()
+
+
 class Program:
     """Runs a program that ``paddle.jit.save`` wrote, without the code that it was traced from."""
 
@@ -59,8 +71,10 @@ class Program:
         self.framework.use_device(self.job.device)
         self.framework.set_threads(self.job.threads)
         paddle.set_flags(_SERIAL)
+        is_old = self.job.artefact is not None and self.job.artefact.suffix == ".pdmodel"
         try:
-            self.layer = paddle.jit.load(str(self.path))
+            with _old_representation() if is_old else contextlib.nullcontext():
+                self.layer = paddle.jit.load(str(self.path))
         except Exception as error:  # the loader raises whatever the damaged part of the file trips over
             require_memory(error)
             raise BadInput(f"'{self.job.artefact}' is no Paddle program ({one_line(error, 120)}).") from error
@@ -95,7 +109,7 @@ class Inference:
 
         job = self.job
         self.framework.use_device(job.device)
-        config = inference.Config(f"{self.path}.json", f"{self.path}.pdiparams")
+        config = inference.Config(str(job.artefact), f"{self.path}.pdiparams")
         config.disable_glog_info()
         # A program of the new representation is optimised only by the new executor, and before its memory is.
         config.enable_new_executor(True)

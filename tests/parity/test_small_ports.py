@@ -1,5 +1,8 @@
 """Every kind of port that the contract promises runs through the whole chain."""
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,24 +64,54 @@ def test_a_side_may_be_an_onnx_file(tmp_path: Path) -> None:
     assert {hop.weights for hop in report.hops} == {"factory"}
 
 
-def test_a_side_may_be_a_paddle_program(tmp_path: Path) -> None:
-    import paddle
+@pytest.mark.parametrize("program", ["inference.json", "inference.pdmodel"])
+def test_a_side_may_be_a_paddle_program(tmp_path: Path, program: str) -> None:
     import torch
 
-    layer = small_ports.paddle_mlp()
-    paddle.jit.save(layer, str(tmp_path / "inference"), input_spec=[paddle.static.InputSpec([-1, 8], "float32", "x")])
+    file, state = tmp_path / program, _saved_program(tmp_path / program)
 
     def torch_with_the_same_weights() -> Any:
         model = small_ports.torch_mlp()
-        for name, tensor in layer.state_dict().items():
-            array = tensor.numpy()
+        for name, array in state.items():
             model.state_dict()[name].copy_(torch.tensor(array.T if array.ndim == 2 else array))
         return model
 
-    port = replace(small_ports.MLP, torch=torch_with_the_same_weights, paddle=str(tmp_path / "inference.json"))
-    report = verify(port)
+    port = replace(small_ports.MLP, torch=torch_with_the_same_weights, paddle=str(file))
+    report = verify(port, quick=True, runners=["paddle-inference"])
     assert report
-    assert hops(report)["numerics inference.json, Paddle program"] in HOLDS
+    assert hops(report)["numerics Paddle Inference, float32"] in HOLDS
+    assert hops(report)[f"numerics {program}, Paddle program"] in HOLDS
+    assert {hop.weights for hop in report.hops} == {"factory"}
+    report = verify(replace(small_ports.MLP, paddle=str(file)), quick=True)
+    assert report.verdict == "divergent"
+    assert any(f"{program} holds weights of its own" in note for note in report.notes)
+
+
+def test_weights_given_to_the_model_beside_a_program_are_judged_once(tmp_path: Path) -> None:
+    import torch
+
+    state = _saved_program(tmp_path / "inference.json")
+    torch.save({n: torch.tensor(a.T if a.ndim == 2 else a) for n, a in state.items()}, tmp_path / "same.pt")
+    port = replace(small_ports.MLP, paddle=str(tmp_path / "inference.json"))
+    report = verify(port, weights=tmp_path / "same.pt", quick=True)
+    assert report
+    assert {hop.weights for hop in report.hops} == {"given (same.pt)"}
+
+
+def _saved_program(file: Path) -> dict[str, Any]:
+    """Save Paddle's perceptron as a program in the representation of its suffix; returns its weights."""
+    import paddle
+
+    old = "FLAGS_enable_pir_api=0" if file.suffix == ".pdmodel" else "FLAGS_enable_pir_api=1"
+    code = (
+        "import sys, paddle; from tests import small_ports; paddle.seed(0); layer = small_ports.paddle_mlp(); "
+        "paddle.jit.save(layer, sys.argv[1], input_spec=[paddle.static.InputSpec([-1, 8], 'float32', 'x')]); "
+        "paddle.save(layer.state_dict(), sys.argv[1] + '.pdparams')"
+    )
+    stem = file.with_suffix("")
+    environment = os.environ | dict([old.split("=")])
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, str(stem)], check=True, env=environment)
+    return {name: tensor.numpy() for name, tensor in paddle.load(f"{stem}.pdparams").items()}
 
 
 def test_an_onnx_file_with_other_weights_is_divergent(tmp_path: Path) -> None:
