@@ -92,6 +92,11 @@ def _json(folder: Path) -> Any:
     return json.loads((folder / "out.json").read_text())
 
 
+def _mapped(folder: Path) -> Any:
+    document = _json(folder)
+    return document["verdict"], document["weights"], (folder / "out.csv").read_text()
+
+
 def _verified(folder: Path) -> Any:
     document = _json(folder)
     assert (folder / "out.html").read_text().rstrip().endswith("</html>")
@@ -168,6 +173,10 @@ COMMANDS = {
         Command(
             "convert", lambda f: ["convert", f"{f}/in.safetensors", f"{f}/out.pdparams", "--port", PORT],
             ("out.pdparams",), _converted, prepare=_checkpoint,
+        ),
+        Command(
+            "map", lambda f: ["map", PORT, "--json", f"{f}/out.json", "-o", f"{f}/out.csv"],
+            ("out.json", "out.csv"), _mapped,
         ),
         Command(
             "export", lambda f: ["export", PORT, "--from", "torch", "-o", f"{f}/out.onnx"], ("out.onnx",), _exported

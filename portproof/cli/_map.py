@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from portproof.cli._options import Force, PortName, Quiet, Seed, Setting, find_port_named, settings_of
+from portproof.cli._options import (
+    Force,
+    Json,
+    PortName,
+    Quiet,
+    Seed,
+    Setting,
+    check_json,
+    find_port_named,
+    settings_of,
+    write_json,
+)
+
+if TYPE_CHECKING:
+    from portproof.maps._find import FoundMap
 
 
 def map_(
@@ -19,6 +33,7 @@ def map_(
     accept_crossed: Annotated[
         bool, typer.Option("--accept-crossed", help="Take a map that pairs q with k, say, against their names.")
     ] = False,
+    json_file: Json = None,
     quiet: Quiet = False,
     seed: Seed = 0,
     settings: Setting = None,
@@ -30,12 +45,12 @@ def map_(
     from portproof.convert._table import map_csv
     from portproof.maps._edit import port_file, write_into
     from portproof.maps._find import find_map
-    from portproof.maps._print import lines_of, map_source
     from portproof.maps._written import source_of
-    from portproof.render._terminal import output, watching
+    from portproof.render._terminal import watching
     from portproof.sides._session import Sessions
     from portproof.sides._sides import Sides
 
+    check_json(json_file)
     located = find_port_named(port)
     if out is not None:
         require_new(out)
@@ -49,15 +64,10 @@ def map_(
         sides = Sides(sessions, watch)
         found = find_map(sides, accept_crossed=accept_crossed, seed=seed)
         entries = {side: list(described.entries) for side, described in sides.described.items()}
-    console = output()
-    if not quiet:
-        console.print(f"port {located.port.name}")
-    for line in ["map: " + found.said] if quiet else lines_of(found):
-        console.print(line, overflow="fold")
+    write_json(json_file, found.to_json())
+    if json_file != "-":
+        _print(located.port.name, found, quiet=quiet)
     taken = found.holds or found.verdict == "differs"
-    if not quiet and found.verdict != "crossed":
-        console.print("")
-        typer.echo(map_source(found))
     if taken and out is not None:
         write_text(out, map_csv(found.account, entries))
         typer.echo(f"wrote {out}", err=True)
@@ -67,3 +77,17 @@ def map_(
         why = "give --accept-crossed to take it" if found.verdict == "crossed" else "a map with guesses helps nobody"
         typer.echo(f"nothing was written: {found.said}; {why}", err=True)
     raise typer.Exit(found.exit_code)
+
+
+def _print(port: str, found: FoundMap, *, quiet: bool) -> None:
+    from portproof.maps._print import lines_of, map_source
+    from portproof.render._terminal import output
+
+    console = output()
+    if not quiet:
+        console.print(f"port {port}")
+    for line in ["map: " + found.said] if quiet else lines_of(found):
+        console.print(line, overflow="fold")
+    if not quiet and found.verdict != "crossed":
+        console.print("")
+        typer.echo(map_source(found))

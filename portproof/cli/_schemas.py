@@ -19,6 +19,7 @@ DOCUMENTS = {
     "faults-training": "portproof.lockstep._campaign:TrainingFaults",
     "train": "portproof.training._trained:Trained",
     "doctor": "portproof.cli._doctor:Findings",
+    "map": "portproof.maps._find:FoundMap",
     "bench": "portproof.bench._result:BenchResult",
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from portproof._disk import save_arrays
+from portproof._disk import finite, save_arrays
 from portproof._errors import BadInput
 from portproof.convert._account import Account
 from portproof.frameworks._entries import Entry
@@ -24,6 +24,7 @@ from portproof.maps._tasks import MapTasks
 from portproof.maps._told import Pair, Seen, outputs_apart
 from portproof.maps._units import Sizes, Unit, as_built, sizes_of, units_of
 from portproof.maps._written import Link, links_of, written
+from portproof.ports import _weightmap as weightmap
 from portproof.ports._inputs import make_batch
 from portproof.ports._port import LEADING, Port, Side
 from portproof.ports._weightmap import WeightMap
@@ -107,6 +108,13 @@ class FoundMap:
     def exit_code(self) -> int:
         """What ``portproof map`` ends with."""
         return {"proven": 0, "proven but": 0, "differs": 1, "crossed": 3, "undecided": 3}[self.verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document, with null for what is no number; its map is read back by ``_weightmap.from_json``."""
+        cleaned: dict[str, Any] = finite(
+            {"schema_version": 1, **asdict(self), "weights": weightmap.to_json(self.weights)}
+        )
+        return cleaned
 
     @property
     def holds(self) -> bool:

@@ -143,7 +143,7 @@ def test_no_color_leaves_a_terminal_without_escapes(project: Path) -> None:
     assert "\x1b[3" in seen["colour"]
 
 
-@pytest.mark.parametrize("document", ["verify", "doctor"])
+@pytest.mark.parametrize("document", ["verify", "doctor", "map"])
 def test_documents_are_what_their_schema_says(document: str, project: Path, run: Run, healthy: Report) -> None:
     schema = json.loads(run("schema", document).out)
     jsonschema.Draft202012Validator.check_schema(schema)
@@ -153,7 +153,7 @@ def test_documents_are_what_their_schema_says(document: str, project: Path, run:
         jsonschema.validate(json.loads(json.dumps(healthy.to_json())), schema)
 
 
-@pytest.mark.parametrize("name", ["verify", "train", "faults-training", "doctor", "bench"])
+@pytest.mark.parametrize("name", ["verify", "train", "faults-training", "doctor", "agree", "map", "bench"])
 def test_published_schemas_are_those_of_the_code(name: str, run: Run) -> None:
     """A field that goes away or changes shows up as a change of these files, which is a change of the schema."""
     published = Path(__file__).parents[2] / "docs" / "schema" / f"{name}.schema.json"
