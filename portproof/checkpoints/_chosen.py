@@ -78,7 +78,7 @@ def choose(path: Path, content: Content, key: str | None = None) -> Checkpoint:
         lines.insert(0, f"weights under '{_shown(at)}'")
     chosen = found[at]
     others = [
-        f"{_quoted(place)} ({len(_tensors(held))} tensors; --key takes it)"
+        f"{_quoted(place)} ({len(_tensors(held))} tensors; convert --key takes it)"
         for place, held in found.items()
         if place not in (at, ())
     ]
@@ -128,7 +128,7 @@ def _preferred(found: Mapping[Path_, Mapping[Any, Any]]) -> Path_:
     if () in own or len(own) == 1:
         return () if () in own else own[0]
     places = ", ".join(f"{_quoted(at)} ({len(_tensors(found[at]))} tensors)" for at in own[:_MOST_SAID])
-    raise BadInput(f"it holds tensors in {len(own)} places: {places}; say which with --key")
+    raise BadInput(f"it holds tensors in {len(own)} places: {places}; say which with convert --key")
 
 
 def is_copy(name: str) -> bool:

@@ -119,7 +119,9 @@ def _without_lead(
         own = known if len(known) == 1 else own
     if len(own) > 1:
         names = ", ".join(f"'{lead}'" for lead in own[:4])
-        raise BadInput(f"the file holds the model under {len(own)} beginnings of names: {names}; say which with --key")
+        raise BadInput(
+            f"the file holds the model under {len(own)} beginnings of names: {names}; say which with convert --key"
+        )
     if not own:
         return found, []
     lead = own[0]
@@ -128,7 +130,7 @@ def _without_lead(
     said = [f"beginning '{lead}' of names taken off"]
     if others:
         said.append(
-            f"left: {', '.join(f'{other!r}' for other in others)} ({len(found) - len(kept)} tensors; --key takes it)"
+            f"left: {', '.join(f'{other!r}' for other in others)} ({len(found) - len(kept)} tensors; convert --key takes it)"
         )
     return {name.removeprefix(lead): stored for name, stored in kept.items()}, said
 

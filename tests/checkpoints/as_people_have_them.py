@@ -38,11 +38,14 @@ TORCH = (
     Case("imagenet.pth.tar", ("weights under 'state_dict'", "'optimizer' (dict)", "'best_acc1' (a tensor)")),
     Case("nested_module.pth", ("weights under 'state_dict'", "beginning 'module.' of names taken off")),
     Case("compiled.pt", ("beginning '_orig_mod.' of names taken off",)),
-    Case("ema_namespace.pth", ("weights under 'model'", "'ema' (9 tensors; --key takes it)", "(argparse.Namespace)")),
-    Case("basicsr.pth", ("weights under 'params'", "left: 'params_ema' (9 tensors; --key takes it)")),
+    Case(
+        "ema_namespace.pth",
+        ("weights under 'model'", "'ema' (9 tensors; convert --key takes it)", "(argparse.Namespace)"),
+    ),
+    Case("basicsr.pth", ("weights under 'params'", "left: 'params_ema' (9 tensors; convert --key takes it)")),
     Case("tutorial.pt", ("weights under 'model_state_dict'", "left: 'loss' (float)")),
     Case("numpy_scalar.pth", ("weights under 'net'", "left: 'acc' (a NumPy scalar)")),
-    Case("dino.pth", ("weights under 'student'", "left: 'teacher' (9 tensors; --key takes it)")),
+    Case("dino.pth", ("weights under 'student'", "left: 'teacher' (9 tensors; convert --key takes it)")),
     Case(
         "lightning.ckpt", ("weights under 'state_dict'", "beginning 'model.' of names taken off", "'callbacks' (dict)")
     ),
