@@ -130,7 +130,8 @@ def _without_lead(
     said = [f"beginning '{lead}' of names taken off"]
     if others:
         said.append(
-            f"left: {', '.join(f'{other!r}' for other in others)} ({len(found) - len(kept)} tensors; convert --key takes it)"
+            f"left: {', '.join(f'{other!r}' for other in others)} "
+            f"({len(found) - len(kept)} tensors; convert --key takes it)"
         )
     return {name.removeprefix(lead): stored for name, stored in kept.items()}, said
 
