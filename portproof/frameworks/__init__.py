@@ -73,6 +73,9 @@ class Framework(Protocol):
     def version(self, tensor: Any) -> int:
         """Count the writes into a tensor and into what shares its memory."""
 
+    def random_state(self) -> bytes:
+        """Return what changes as soon as a random number is drawn."""
+
     def is_tensor(self, value: object) -> bool:
         """Whether a value is one of the framework's tensors."""
 

@@ -60,7 +60,7 @@ class Model:
             if module not in modules:
                 raise BadInput(unknown_module(framework.side, module, list(modules)))
             self.root = modules[module]
-        self._made = set(self._outside_the_state())
+        self._made = self._outside_the_state()
 
     def entries(self) -> list[Entry]:
         """Describe the state dict."""
@@ -75,7 +75,7 @@ class Model:
         """Copy the tensors that the factory made and the state dict has not; complex ones as a pair."""
         found = dict[str, Array]()
         for name, tensor in self._outside_the_state().items():
-            if name in self._made:  # what a forward keeps for itself is no table
+            if tensor is self._made.get(name):  # what a forward keeps for itself, or makes anew, is no table
                 array = np.ascontiguousarray(self.framework.to_array(tensor))
                 found[name] = np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
         return found

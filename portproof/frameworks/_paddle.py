@@ -144,6 +144,11 @@ class PaddleFramework:
         copied: Array = np.array(tensor.numpy(), order="C")
         return copied
 
+    def random_state(self) -> bytes:
+        # Where the state lies in memory is no state.
+        words = [word for state in paddle.get_rng_state() for word in str(state).split()]
+        return " ".join(word for word in words if not word.startswith("0x")).encode()
+
     def no_grad(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = paddle.no_grad()
         return context

@@ -130,6 +130,10 @@ class TorchFramework:
         copied: Array = np.array(tensor.numpy(), order="C")
         return copied
 
+    def random_state(self) -> bytes:
+        states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [])]
+        return b"".join(state.numpy().tobytes() for state in states)
+
     def no_grad(self) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = torch.no_grad()
         return context

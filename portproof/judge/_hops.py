@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from portproof._numbers import Array, Difference, compare
 from portproof.judge._floor import Floor, ratio, verdict_of
 from portproof.judge._report import Hop, Verdict, Worst, gravest
@@ -93,7 +95,9 @@ def judge_outputs(
         floor = floors[name]
         value, verdict = ratio(difference, floor, precision), verdict_of(difference, floor, precision)
         note = difference.mismatch
-        if verdict == "inconclusive":
+        if verdict == "inconclusive" and expected[name].dtype.kind == "f" and not np.isfinite(expected[name]).any():
+            note = f"'{name}' holds no number but NaN and infinity"
+        elif verdict == "inconclusive":
             note = f"'{name}' moves by {difference.spread:.0e} of its scale over all inputs, less than rounding does"
         judged.append((value, verdict, _worst(name, difference, value, floor.at(precision), note)))
     verdict = gravest([verdict for _, verdict, _ in judged])

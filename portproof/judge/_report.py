@@ -133,7 +133,8 @@ class Culprit:
             ``weights`` (a tensor without an equal), ``setting`` (built otherwise in a way that acts in training
             only), ``graph`` (two files differ here, node by node), ``export`` (the exporter's nodes compute something
             else), ``runtime`` (the runtime does, or its optimiser), ``precision`` (computes in less than the run's
-            precision), ``training`` (the two trainings part, and why) or ``accepted`` (a stale acceptance).
+            precision), ``unsteady`` (two runs on the same rows differ), ``training`` (the two trainings part, and why)
+            or ``accepted`` (a stale acceptance).
         direction: ``forward`` or ``backward``.
         message: what differs, for people.
         ratio: in noise floors, None where it cannot be counted.

@@ -80,9 +80,7 @@ class Searching:
 
     def take(self, torch: int, paddle: int, order: int, how: str, rival: float = np.inf) -> None:
         """Make two units partners; ``order``: which of Paddle's."""
-        ours, theirs = self.units[TORCH][torch], self.units[PADDLE][paddle]
-        pair = Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), how, rival)
-        self.pairs.append(pair)
+        self.pairs.append(self._pair(torch, paddle, order, how, rival))
 
     # Rounds.
 
@@ -248,9 +246,9 @@ class Searching:
         near = goes.get(_home(self.units[TORCH][torch]), set())
         return 2.0 * (_home(self.units[PADDLE][paddle]) not in near) - self.named(torch, paddle)
 
-    def _pair(self, torch: int, paddle: int, order: int, how: str) -> Pair:
+    def _pair(self, torch: int, paddle: int, order: int, how: str, rival: float = np.inf) -> Pair:
         ours, theirs = self.units[TORCH][torch], self.units[PADDLE][paddle]
-        return Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), how)
+        return Pair(((torch, ours.orders[0]),), ((paddle, theirs.orders[order]),), how, rival)
 
     def forced(self, seen: Mapping[Side, Seen]) -> int:
         """Where gradients say nothing (a maximum of two that are equal), try one tensor with every candidate."""
@@ -277,21 +275,19 @@ class Searching:
 
     def _nothing_open(self) -> bool:
         """Whether all that is left has one partner that it can have, and one order."""
-        units, free = self.units, {side: self.free(side) for side in LEADING}
-        sizes = {side: sorted(units[side][unit].sizes for unit in free[side]) for side in LEADING}
+        left = {side: [self.units[side][unit] for unit in self.free(side)] for side in LEADING}
+        sizes = {side: sorted(unit.sizes for unit in left[side]) for side in LEADING}
         alone = len(set(sizes[TORCH])) == len(sizes[TORCH]) and sizes[TORCH] == sizes[PADDLE]
-        return alone and all(len(units[TORCH][unit].orders) == 1 for unit in free[TORCH])
+        return alone and all(len(unit.orders) == 1 for unit in left[TORCH])
 
     def left_over(self, _: Mapping[Side, Seen]) -> int:
         """Pair what alone has its sizes on both sides."""
         sizes = {side: [unit.sizes for unit in self.units[side]] for side in LEADING}
-        found = 0
-        for group in by_sizes({side: self.free(side) for side in LEADING}, sizes):
-            if len(group[TORCH]) == len(group[PADDLE]) == 1:
-                one, other = group[TORCH][0], group[PADDLE][0]
-                self.take(one, other, self.usual(one, other), "left over")
-                found += 1
-        return found
+        groups = by_sizes({side: self.free(side) for side in LEADING}, sizes)
+        alone = [(g[TORCH][0], g[PADDLE][0]) for g in groups if len(g[TORCH]) == len(g[PADDLE]) == 1]
+        for one, other in alone:
+            self.take(one, other, self.usual(one, other), "left over")
+        return len(alone)
 
 
 def _home(unit: Unit) -> tuple[str, int]:

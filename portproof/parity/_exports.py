@@ -123,15 +123,16 @@ class FileJudge:
     def interpret(self, title: str, path: Path) -> Hop:
         """Judge an export's own meaning: the graph interpreted in float64, without any runtime."""
         out, target = self.sides.folder / f"{path.stem}-interpreted.safetensors", f"{title}, interpreted"
+        inputs, expected = self.rows.few_of(self.oracle.outputs)
         try:
             self.sides.do(
                 "runtime", f"interpreting {title}", GraphTasks.interpret,
-                artefact=path, inputs=self.rows.few, out=out,
+                artefact=path, inputs=inputs, out=out,
             ).result()  # fmt: skip
         except PortproofError as error:
             return self.unavailable("graph", target, error)
         # Exporters fold BatchNorm into weights and write attributes in float32: those constants are rounded, honestly.
-        return self._hop("graph", self.oracle.source, target, load_file(out), self.rows.few_of(self.oracle.outputs))
+        return self._hop("graph", self.oracle.source, target, load_file(out), expected)
 
     def blame(self, side: str, title: str, path: Path, hops: Sequence[Hop]) -> list[Culprit]:
         """Where a hop of an export is divergent, name the node, the pass or the runtime that is wrong."""

@@ -145,6 +145,7 @@ class Findings:
 
 def _settled(hop: Hop, kept: list[Culprit], accepted: list[AcceptedDeviation]) -> Hop:
     """Return the hop of the two sides' outputs as it stands once their modules are judged."""
+    kept = [culprit for culprit in kept if culprit.kind != "precision"]  # float32's hops show it, and not float64's
     if kept and hop.verdict != "divergent":
         module, acts = kept[0].module or "(root)", kept[0].kind == "setting"
         reason = f"module '{module}' " + ("differs in training" if acts else "differs, though no output shows it here")

@@ -73,10 +73,14 @@ class Rows:
         said = ", ".join(dict.fromkeys(self.families[row] for row in rows))
         return f"left out: {said}; float32 cannot follow float64 there, the network amplifies rounding so much"
 
-    def few_of(self, outputs: Arrays) -> Arrays:
-        """Return the few rows of outputs that were computed on all."""
-        count, chosen = len(self.families), list(self.chosen)
-        return {name: array[chosen] if array.shape[:1] == (count,) else array for name, array in outputs.items()}
+    def few_of(self, outputs: Arrays) -> tuple[Path, Arrays]:
+        """Return a file of few rows and their outputs, of those that were computed on all rows.
+
+        All of them where an output has no rows: a mean over the batch is another one over a part of it.
+        """
+        if any(array.shape[:1] != (len(self.families),) for array in outputs.values()):
+            return self.judged, outputs
+        return self.few, {name: array[list(self.chosen)] for name, array in outputs.items()}
 
 
 def chaotic_rows(rows: Rows, measuring: Measuring, lead: Side) -> list[int]:
@@ -96,7 +100,7 @@ def chaotic_rows(rows: Rows, measuring: Measuring, lead: Side) -> list[int]:
     slow, count = measuring.slow(), len(rows.families)
     gone: set[int] = set()
     for name, wide in own["float64"].items():
-        if rows.port.batch_axes.get(name, 0) is None or len(wide) != count or wide.dtype.kind != "f":
+        if rows.port.batch_axes.get(name, 0) is None or wide.shape[:1] != (count,) or wide.dtype.kind != "f":
             continue
         scale = _row_scales(wide)
         for narrow in (own["float32"], *([slow] if slow is not None else [])):

@@ -23,6 +23,7 @@ from portproof.parity._options import Options
 from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, what_was_run
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
+from portproof.parity._steady import not_functions
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
 from portproof.ports._port import Port
@@ -143,6 +144,9 @@ def _judge_weights(
     replay = _replay(sides, options, weights, rows)
     measuring = Measuring(sides, rows.judged, sides.folder / weights.kind, single=0 if options.quick else 2)
     chaotic = chaotic_rows(rows, measuring, lead)
+    if chaotic and (found := not_functions(sides, weights, rows, measuring)) is not None:
+        findings.add(found)
+        return rows
     if chaotic:
         findings.notes.append(rows.left_out(chaotic))
         return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
@@ -161,6 +165,11 @@ def _judge_weights(
         return rows
     oracle = measuring.oracle(outputs)
     judged = judge_sides(outputs, weights, oracle)
+    if any(hop.verdict in ("divergent", "inconclusive") for hop in judged.hops):
+        unsteady = not_functions(sides, weights, rows, measuring)
+        if unsteady is not None:
+            findings.add(unsteady)
+            return rows
     findings.add(judged)
     findings.add(what_was_run(sides))
     between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]

@@ -125,7 +125,8 @@ def _print_modules(report: Report, console: Console) -> None:
             ("constant over the inputs, so blind", modules.blind),
         ):
             if paths:
-                shown = ", ".join(paths[:6]) + (f" and {len(paths) - 6} more" if len(paths) > 6 else "")
+                more = f" and {len(paths) - 6} more" if len(paths) > 6 else ""
+                shown = ", ".join(path or "(root)" for path in paths[:6]) + more
                 console.print(Text(f"  {title}: {shown}", style="yellow"))
         if modules.organised:
             wholes = ", ".join(f"'{path}'" if path else "the whole model" for path in modules.recut[:6])

@@ -22,6 +22,7 @@ from portproof.frameworks._entries import Entry
 from portproof.frameworks._export import export
 from portproof.frameworks._model import whole_layers, written_at
 from portproof.frameworks._settings import describe_module
+from portproof.frameworks._steady import run_twice
 from portproof.ports._port import Port
 from portproof.ports._weightmap import to_json
 from portproof.runners import find_runner
@@ -96,6 +97,21 @@ class Tasks:
         for where in model.lifted:
             found[names.get(where, where)] += 1
         return dict(found)
+
+    def run_twice(self, inputs: Path, out: Path) -> tuple[str, bool]:
+        """Run the float64 model twice; writes ``first|NAME`` and ``second|NAME``.
+
+        Returns:
+            The path of the module where the two runs part, and whether a run draws random numbers.
+        """
+        found = run_twice(self.place.model("float64"), load_file(inputs))
+        both = {"first": found.first, "second": found.second}
+        port = self.place.job.port
+        save_arrays(
+            out,
+            {f"{which}|{name}": array for which, run in both.items() for name, array in port.rows_first(run).items()},
+        )
+        return found.path, found.draws
 
     def save_state(self, out: Path, names: list[str] | None = None, precision: str = "float32") -> None:
         """Write the model's own weights, all or those named, as they are built in a precision."""
@@ -211,7 +227,7 @@ def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:
     ]
     joined: Arrays = {}
     for name, array in results[0].items():
-        if port.batch_axes.get(name, 0) is None:
+        if port.batch_axes.get(name, 0) is None or array.ndim == 0:
             continue
         axis = port.batch_axes.get(name) or 0
         if array.ndim <= axis or array.shape[axis] != 1:

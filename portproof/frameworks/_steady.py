@@ -1,0 +1,85 @@
+"""Whether a model is a function: two runs on the same rows put out the same."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from portproof._numbers import Array, Arrays
+from portproof._tree import leaves
+from portproof.frameworks._model import Model, wrapped_forwards
+
+
+@dataclass(frozen=True)
+class Twice:
+    """What two runs of one model on the same rows showed.
+
+    Attributes:
+        first, second: outputs.
+        path: of the innermost module that returned something else for the same input; "" for the model, or none.
+        draws: whether a run draws random numbers.
+    """
+
+    first: Arrays
+    second: Arrays
+    path: str
+    draws: bool
+
+
+def run_twice(model: Model, inputs: Mapping[str, Array]) -> Twice:
+    """Run a model twice and find where the two runs part.
+
+    Raises:
+        ModelRaised: the forward raised.
+    """
+    runs = [_Run(model), _Run(model)]
+    before = _random_state(model)
+    outputs = []
+    for run in runs:
+        with run.followed():
+            outputs.append(model.run(dict(inputs)))
+    parted = (
+        path for (path, given, made), (other, same, again) in zip(*(run.calls for run in runs), strict=False)
+        if path == other and given == same and made != again
+    )  # fmt: skip
+    return Twice(outputs[0], outputs[1], next(parted, ""), _random_state(model) != before)
+
+
+@dataclass
+class _Run:
+    """One run: every call of a module with digests of what it received and returned, the innermost first."""
+
+    model: Model
+    calls: list[tuple[str, bytes, bytes]] = field(default_factory=list)
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        def follow(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+            def called(*args: Any, **kwargs: Any) -> Any:
+                received = self._digest((args, kwargs))
+                result = forward(*args, **kwargs)
+                self.calls.append((path, received, self._digest(result)))
+                return result
+
+            return called
+
+        with wrapped_forwards(self.model.framework.modules(self.model.root), follow):
+            yield
+
+    def _digest(self, tree: Any) -> bytes:
+        framework, told = self.model.framework, hashlib.blake2b(digest_size=16)
+        for tensor in leaves(tree, framework.is_tensor):
+            told.update(np.ascontiguousarray(framework.to_array(tensor)).tobytes())
+        return told.digest()
+
+
+def _random_state(model: Model) -> Sequence[Any]:
+    """Return what changes as soon as a forward draws a number, from the framework, from Python or from NumPy."""
+    numpys = np.random.get_state(legacy=False)["state"]
+    return model.framework.random_state(), random.getstate(), numpys["pos"], numpys["key"].tobytes()

@@ -1,0 +1,48 @@
+"""What follows for the verdict where a side is no function: it draws random numbers, or keeps something."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from portproof.judge._found import Found
+from portproof.judge._report import Culprit
+from portproof.parity._outputs import collect, judge_sides
+from portproof.parity._rows import Rows
+from portproof.replay._oracle import Measuring
+from portproof.sides._sides import Sides
+from portproof.sides._steady import unsteady
+from portproof.sides._weights import Weights
+
+_REASON = "two runs on the same rows differ"
+_ADVICE = "switch that off in evaluation (`self.training`), or make it an input of the port"
+
+
+def not_functions(sides: Sides, weights: Weights, rows: Rows, measuring: Measuring) -> Found | None:
+    """See whether the sides put out the same twice, where something has turned up that this may explain.
+
+    Where no side does, nothing can be told; where one does not, that is the finding.
+
+    Returns:
+        None where every side puts out the same twice.
+
+    Raises:
+        BadInput: every side raises.
+    """
+    reasons = unsteady(sides, rows.few)
+    if not reasons:
+        return None
+    outputs, found = collect(sides, weights, measuring)
+    judged = judge_sides(outputs, weights, measuring.oracle(outputs)) if sides.live[0] in outputs else found
+    if len(reasons) < len(sides.live):
+        keys = sides.pairs().keys
+        culprits = [
+            Culprit(
+                side, keys[side].get(path, path), "unsteady", "forward",
+                f"it {what}: {_REASON}, and not those of {side.other.title}",
+            )
+            for side, (path, what) in reasons.items()
+        ]  # fmt: skip
+        return Found(hops=judged.hops, culprits=culprits)
+    said = [f"{side.title} {what} in '{path or '(root)'}'" for side, (path, what) in reasons.items()]
+    undecided = [replace(hop, verdict="inconclusive", reason=_REASON) for hop in judged.hops]
+    return Found(hops=undecided, notes=[f"{' and '.join(said)}, so {_REASON}: {_ADVICE}"])

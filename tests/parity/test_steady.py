@@ -1,0 +1,121 @@
+"""Models that are no functions, or whose outputs are of an unusual form."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from portproof import BadInput, Input, Port, verify
+from portproof.judge._report import HOLDS
+from portproof.maps._find import find_map
+from portproof.ports._locate import Located, Project
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides
+
+ROW = {"x": Input(("batch", 6))}
+Forward = Callable[[Any, Any, Any], Any]
+
+
+def _net(side: str, forward: Forward, prepare: Callable[[Any, Any], None] | None = None) -> Callable[[], Any]:
+    """Return a factory of a model of two Linear layers; ``forward``: of the model, its input and the framework."""
+
+    def make() -> Any:
+        framework = __import__(side)
+        base = framework.nn.Module if side == "torch" else framework.nn.Layer
+
+        class Net(base):  # type: ignore[misc, valid-type]
+            def __init__(self) -> None:
+                super().__init__()
+                self.first, self.last, self.calls = framework.nn.Linear(6, 6), framework.nn.Linear(6, 3), 0
+                if prepare is not None:
+                    prepare(self, framework)
+
+            def forward(self, x: Any) -> Any:
+                return forward(self, x, framework)
+
+        return Net()
+
+    return make
+
+
+def _port(torch: Forward, paddle: Forward | None = None, outputs: tuple[str, ...] = ("out",), **fields: Any) -> Port:
+    return Port("net", _net("paddle", paddle or torch), _net("torch", torch), ROW, outputs, **fields)
+
+
+def _plain(net: Any, x: Any, _: Any) -> Any:
+    return net.last(net.first(x))
+
+
+def _dropping(net: Any, x: Any, framework: Any) -> Any:
+    return net.last(framework.nn.functional.dropout(net.first(x), 0.5))  # training=True is what both default to
+
+
+def _counting(net: Any, x: Any, _: Any) -> Any:
+    net.calls += 1
+    return net.last(net.first(x)) * net.calls
+
+
+@pytest.mark.parametrize(
+    ("forward", "said"), [(_dropping, "draws random numbers"), (_counting, "keeps something from one call to the next")]
+)
+def test_two_models_that_are_no_functions_are_not_told_apart(forward: Forward, said: str) -> None:
+    report = verify(_port(forward), quick=True)
+    assert report.verdict == "inconclusive"
+    assert not report.culprits
+    assert any(f"torch {said} in '(root)' and Paddle {said}" in note for note in report.notes)
+
+
+def test_one_side_that_draws_random_numbers_is_the_finding() -> None:
+    report = verify(_port(_plain, _dropping), quick=True)
+    assert report.verdict == "divergent"
+    assert [(c.side, c.kind) for c in report.culprits] == [("paddle", "unsteady")]
+    assert "draws random numbers" in report.culprits[0].message
+
+
+def test_the_map_of_a_model_that_draws_random_numbers_is_refused() -> None:
+    """Its noise would be taken for rounding, and every map proven."""
+    with Sessions(Located(_port(_dropping), None, Project())) as sessions, pytest.raises(BadInput, match="random numb"):
+        find_map(Sides(sessions))
+
+
+def _with_loss(net: Any, x: Any, _: Any) -> Any:
+    out = _plain(net, x, _)
+    return out.mean(), out
+
+
+def test_an_output_without_an_axis_has_no_rows() -> None:
+    """Its export is interpreted on all rows: the mean of a part of the batch is another one."""
+    port = _port(_with_loss, outputs=("loss", "out"))
+    assert verify(port, quick=True)
+    report = verify(replace(port, paddle=None))
+    assert report
+    assert any(hop.kind == "graph" for hop in report.hops)
+
+
+def test_what_holds_no_number_is_said_so() -> None:
+    report = verify(_port(lambda net, x, _: _plain(net, x, _) * float("nan")), quick=True)
+    assert report.verdict == "inconclusive"
+    assert report.hops[0].reason == "'out' holds no number but NaN and infinity"
+
+
+def test_a_weight_that_a_forward_makes_anew_is_no_table() -> None:
+    def normed(net: Any, framework: Any) -> None:
+        axis = {"dim": 1} if framework.__name__ == "paddle" else {}  # Paddle's matrix is turned
+        net.first = framework.nn.utils.weight_norm(net.first, **axis)
+
+    report = verify(Port("normed", _net("paddle", _plain, normed), _net("torch", _plain, normed), ROW), quick=True)
+    assert report
+    assert not any("table" in note for note in report.notes)
+
+
+def test_what_computes_in_less_in_float32_alone_leaves_the_float64_hop_alone() -> None:
+    def autocast(net: Any, x: Any, framework: Any) -> Any:
+        with framework.autocast("cpu", dtype=framework.bfloat16):
+            hidden = net.first(x)
+        return net.last(hidden.float())
+
+    report = verify(_port(autocast, _plain), quick=True)
+    assert report.verdict == "divergent"
+    assert [c.kind for c in report.culprits] == ["precision"]
+    assert {hop.kind: hop.verdict for hop in report.hops}["semantics"] in HOLDS
