@@ -23,7 +23,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from portproof import Input, Port, find_port
+from parity_tests.evidence.written_maps import WRITTEN
+from portproof import Input, Port, WeightMap, find_port
 from portproof.ports._locate import Located, Project, resolve_factory
 
 WILD = ("parity_tests.wild.language", "parity_tests.wild.classifiers")
@@ -66,6 +67,11 @@ class Row:
     def holds(self) -> bool:
         """Whether the map was proven."""
         return self.verdict in ("proven", "proven but")
+
+
+def hand_written(port: Port) -> WeightMap:
+    """Return the map that a person wrote for a port."""
+    return WRITTEN.get(port.name, port.weights)
 
 
 def shuffled(port: Port, seed: int) -> Port:
@@ -117,7 +123,7 @@ def judged(locator: str, seed: int) -> Row:
         found = find_map(sides, accept_crossed=True)
         described = sides.described
     seconds = time.process_time() - begun
-    weights = known_parts(port.weights, described["torch"].modules)
+    weights = known_parts(hand_written(port), described["torch"].modules)
     written = match_states(described["torch"].entries, described["paddle"].entries, weights)
     theirs = {name: row for row in found.account.rows for name in row.torch}
     shapes = {entry.name: entry.shape for entry in described["torch"].entries}
@@ -131,7 +137,8 @@ def judged(locator: str, seed: int) -> Row:
         right += bool(same)
         other += not same and shapes[row.torch[0]] in free
         wrong += not same and shapes[row.torch[0]] not in free
-    by_hand = sum(map(len, (port.weights.rename, port.weights.ignore, port.weights.transforms)))
+    hand = hand_written(port)
+    by_hand = sum(map(len, (hand.rename, hand.ignore, hand.transforms)))
     return Row(
         port.name, found.tensors, found.verdict, found.said, right, other, wrong if found.holds else 0,
         found.rules, by_hand, seconds,
@@ -211,7 +218,7 @@ def with_faults(port: Port, count: int, seed: int) -> list[tuple[str, str, bool,
         for number in range(count):
             with planted(model, seed * 1000 + number) as said:
                 found = find_map(sides, accept_crossed=True)
-            weights = known_parts(port.weights, sides.described["torch"].modules)
+            weights = known_parts(hand_written(port), sides.described["torch"].modules)
             written = match_states(sides.described["torch"].entries, sides.described["paddle"].entries, weights)
             mine = {name: row for row in found.account.rows for name in row.torch}
             shapes = {entry.name: entry.shape for entry in sides.described["torch"].entries}
