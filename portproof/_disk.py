@@ -186,6 +186,8 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     try:
         save_file({name: np.asarray(array, order="C") for name, array in arrays.items()}, path)
     except SafetensorError as error:
+        if "os error" not in str(error):
+            raise
         raise BadInput(f"cannot write '{path}' ({one_line(error, 120)}); make room, or set TMPDIR.") from error
 
 

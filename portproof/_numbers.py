@@ -54,6 +54,11 @@ class Difference:
     mismatch: str | None = None
 
 
+def as_pairs(array: Array) -> Array:
+    """Return complex numbers as pairs of real and imaginary part, along a last axis of their own."""
+    return np.stack([array.real, array.imag], -1) if array.dtype.kind == "c" else array
+
+
 def compare(found: Array, expected: Array, precision: str, *, detail: bool = True) -> Difference:
     """Measure how far ``found`` lies from ``expected``. The first axis is the batch.
 
@@ -65,6 +70,7 @@ def compare(found: Array, expected: Array, precision: str, *, detail: bool = Tru
     Returns:
         The difference. Shapes, kinds, and the places of NaN and infinity must agree: else ``mismatch`` says how.
     """
+    found, expected = as_pairs(found), as_pairs(expected)
     if found.shape != expected.shape:
         return _mismatch(f"shape {list(found.shape)} where {list(expected.shape)} was expected")
     if found.dtype.kind != expected.dtype.kind:

@@ -117,8 +117,7 @@ class CleanRun:
         return Effect(most > EFFECTIVE_ULP, tap, most, outputs)
 
     def _named(self, outputs: Mapping[str, Any]) -> dict[str, Array]:
-        arrays = {id(tensor): self._model.framework.to_array(tensor) for tensor in outputs.values()}
-        return {name: arrays[id(tensor)] for name, tensor in outputs.items()}
+        return self._model.arrays(outputs)
 
     def _arrays(self, tree: Any) -> list[Array]:
         framework = self._model.framework

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import BadInput, ModelRaised, is_own, require_kernel, require_memory, told_with_line
-from portproof._numbers import Array
+from portproof._numbers import Array, as_pairs
 from portproof._tree import name_outputs, unnamed_outputs
 from portproof.frameworks import Framework
 from portproof.frameworks._entries import Entry
@@ -76,8 +76,7 @@ class Model:
         found = dict[str, Array]()
         for name, tensor in self._outside_the_state().items():
             if tensor is self._made.get(name):  # what a forward keeps for itself, or makes anew, is no table
-                array = np.ascontiguousarray(self.framework.to_array(tensor))
-                found[name] = np.stack([array.real, array.imag]) if array.dtype.kind == "c" else array
+                found[name] = as_pairs(np.ascontiguousarray(self.framework.to_array(tensor)))
         return found
 
     def _outside_the_state(self) -> dict[str, Any]:
@@ -136,8 +135,12 @@ class Model:
         Raises:
             ModelRaised: the forward raised; names the innermost module that was running.
         """
-        result = self.call(inputs)
-        return {name: self.framework.to_array(tensor) for name, tensor in result.items()}
+        return self.arrays(self.call(inputs))
+
+    def arrays(self, outputs: Mapping[str, Any]) -> dict[str, Array]:
+        """Copy outputs to arrays, complex ones as pairs; one that has several names is copied once."""
+        made = {id(tensor): as_pairs(self.framework.to_array(tensor)) for tensor in outputs.values()}
+        return {name: made[id(tensor)] for name, tensor in outputs.items()}
 
     def call(self, inputs: Arrays) -> dict[str, Any]:
         """Run the model and return its own tensors by output name. Raises what :meth:`run` raises."""

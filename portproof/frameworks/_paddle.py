@@ -136,6 +136,8 @@ class PaddleFramework:
     def to_tensor(self, array: Array, precision: str | None = None) -> Any:
         if precision == "bfloat16" and array.dtype.kind == "f":
             return paddle.to_tensor(array).astype(precision)
+        if precision is not None and array.dtype.kind == "c":
+            return paddle.to_tensor(array.astype(np.complex128 if precision == "float64" else np.complex64))
         return paddle.to_tensor(array if precision is None or array.dtype.kind != "f" else array.astype(precision))
 
     def to_array(self, tensor: Any) -> Array:

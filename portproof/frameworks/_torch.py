@@ -121,6 +121,8 @@ class TorchFramework:
 
     def to_tensor(self, array: Array, precision: str | None = None) -> Any:
         dtype = getattr(torch, precision) if precision is not None and array.dtype.kind == "f" else None
+        if array.dtype.kind == "c" and precision is not None:
+            dtype = torch.complex128 if precision == "float64" else torch.complex64
         return torch.tensor(array, dtype=dtype, device=self.device)
 
     def to_array(self, tensor: Any) -> Array:

@@ -88,6 +88,8 @@ def verdict_of(difference: Difference, floor: Floor, precision: str) -> Verdict:
     value = ratio(difference, floor, precision)
     if value > multiple(precision):
         return "divergent"
+    if not difference.count:
+        return "identical"  # there is no element that could differ
     if is_blind(difference, floor, precision):
         return "inconclusive"
     return "identical" if value == 0.0 else "equivalent"

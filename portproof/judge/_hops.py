@@ -95,7 +95,7 @@ def judge_outputs(
         floor = floors[name]
         value, verdict = ratio(difference, floor, precision), verdict_of(difference, floor, precision)
         note = difference.mismatch
-        if verdict == "inconclusive" and expected[name].dtype.kind == "f" and not np.isfinite(expected[name]).any():
+        if verdict == "inconclusive" and not np.isfinite(expected[name]).any():
             note = f"'{name}' holds no number but NaN and infinity"
         elif verdict == "inconclusive":
             note = f"'{name}' moves by {difference.spread:.0e} of its scale over all inputs, less than rounding does"

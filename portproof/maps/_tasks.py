@@ -164,7 +164,7 @@ def _differentiated(model: Model, rows: Mapping[str, Array], fills: Sequence[Fil
             for name, tensor in heads.items()
         ]
         pulled = learning.pull_back(list(heads.values()), cotangents, tensors)
-    found = {f"output|{name}": framework.to_array(tensor) for name, tensor in result.items()}
+    found = {f"output|{name}": array for name, array in model.arrays(result).items()}
     gradients = dict(zip(names, pulled, strict=True))
     del heads, cotangents, result, pulled  # and with them the graph
     whole, parts = "", list[Array]()

@@ -100,7 +100,8 @@ def chaotic_rows(rows: Rows, measuring: Measuring, lead: Side) -> list[int]:
     slow, count = measuring.slow(), len(rows.families)
     gone: set[int] = set()
     for name, wide in own["float64"].items():
-        if rows.port.batch_axes.get(name, 0) is None or wide.shape[:1] != (count,) or wide.dtype.kind != "f":
+        rowwise = rows.port.batch_axes.get(name, 0) is not None and wide.shape[:1] == (count,)
+        if not rowwise or wide.dtype.kind != "f" or not wide.size:
             continue
         scale = _row_scales(wide)
         for narrow in (own["float32"], *([slow] if slow is not None else [])):

@@ -241,7 +241,8 @@ class _Forced:
         outputs = _returned(model, path, layer, result)
         cap = rounding_bound(model, module, received, put_out[0], forward) if self.bounds and put_out else None
         mine = _arrays(model, outputs)
-        if model.precision == "float32" and len(received) == len(mine) == len(put_out) == 1:
+        single = len(received) == len(mine) == len(put_out) == 1
+        if model.precision == "float32" and single and received[0].dtype.kind == "f":
             mine = [_farther(mine[0], term_by_term(layer, received[0].astype(np.float32), mine[0]), put_out[0])]
         self._note(key, call, RETURNED, mine, put_out, cap=cap)
         if loud and is_whole:
@@ -409,13 +410,13 @@ def _fitted(array: Array, shape: tuple[int, ...]) -> Array:
         alike = array[tuple(slice(0, 1) if size == 1 else slice(None) for size in shape)]
         if np.array_equal(np.broadcast_to(alike, array.shape), array):
             return np.broadcast_to(alike, shape)
-    return array.reshape(shape) if array.dtype.kind == "f" and array.size == math.prod(shape) else array
+    return array.reshape(shape) if array.dtype.kind in "fc" and array.size == math.prod(shape) else array
 
 
 def _tensor(model: Model, array: Array) -> Any:
-    if array.dtype.kind == "f":
+    if array.dtype.kind in "fc":
         with np.errstate(over="ignore"):
-            array = array.astype(np.float32)
+            array = array.astype(np.float32 if array.dtype.kind == "f" else np.complex64)
     return model.framework.to_tensor(array, model.precision)
 
 

@@ -46,6 +46,8 @@ def rounding_bound(
     tensors = framework.own_tensors(module)
     if rule is None or rule.out_axis is None or "weight" not in tensors or len(received) != 1 or not returned.size:
         return None
+    if returned.dtype.kind == "c":
+        return None
     before = {name: framework.to_array(tensor) for name, tensor in tensors.items()}
     terms = before["weight"].size / max(1, min(before["weight"].shape[:2]))
     try:

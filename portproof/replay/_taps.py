@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._numbers import Array, Difference
+from portproof._numbers import Array, Difference, as_pairs
 
 #: Roles of a tap. ``LOUD``: what a layer without weights returns where its input is ``LOUDNESS`` times as large, so
 #: that saturation shows (ReLU6 beside ReLU, a clip), which unit variance hardly reaches.
@@ -20,6 +20,8 @@ RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
 #: Role of what is no tensor: that only one side writes into an argument, which others may read.
 WROTE = "wrote"
 LOUDNESS = 16.0
+#: How the name of a complex tensor ends in a file, which holds it as pairs.
+_COMPLEX = ".complex"
 #: How a difference begins that is only another number of tensors.
 OTHER_COUNT = " tensors where "
 #: How one begins that is another shape.
@@ -76,7 +78,11 @@ class TapStore:
     ) -> None:
         """Add one call of a module: role to tensors, the names of its arguments, and whether it wrote into them."""
         name = f"{len(self._files):05d}.safetensors"
-        tensors = {f"{role}.{i}": _shrink(array) for role, arrays in taps.items() for i, array in enumerate(arrays)}
+        tensors = {
+            f"{role}.{i}{_COMPLEX if array.dtype.kind == 'c' else ''}": _shrink(as_pairs(array))
+            for role, arrays in taps.items()
+            for i, array in enumerate(arrays)
+        }
         save_arrays(self.folder / name, tensors)
         self._files[f"{key}#{call}"] = name
         self._names[f"{key}#{call}"] = list(names)
@@ -101,7 +107,10 @@ class TapStore:
         name = self._files.get(f"{key}#{call}")
         if name is None:
             return None
-        tensors = load_file(self.folder / name)
+        tensors = {
+            tap.removesuffix(_COMPLEX): _as_complex(array) if tap.endswith(_COMPLEX) else array
+            for tap, array in load_file(self.folder / name).items()
+        }
         received, returned, loud = (
             [tensors[f"{role}.{i}"] for i in range(sum(key.startswith(f"{role}.") for key in tensors))]
             for role in (RECEIVED, RETURNED, LOUD)
@@ -112,6 +121,10 @@ class TapStore:
         """Return every recorded call."""
         split = (name.rpartition("#") for name in self._files)
         return [(key, int(call)) for key, _, call in split]
+
+
+def _as_complex(pairs: Array) -> Array:
+    return np.asarray(pairs[..., 0] + 1j * pairs[..., 1])
 
 
 def _shrink(array: Array) -> Array:

@@ -53,7 +53,8 @@ def write_back(
         if copy is tensor or framework.version(copy) == version or array.shape != tuple(copy.shape):
             continue
         after = framework.to_array(copy)
-        if np.array_equal(after, array.astype(np.float32) if array.dtype.kind == "f" else array):
+        narrow = {"f": np.float32, "c": np.complex64}.get(array.dtype.kind)
+        if np.array_equal(after, array if narrow is None else array.astype(narrow)):
             continue
         wrote = True
         alias = next((i for i, output in enumerate(outputs) if framework.shares_memory(output, copy)), None)

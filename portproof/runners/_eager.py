@@ -54,7 +54,7 @@ class Eager:
         with self.framework.inference():
             result = self.callable(*self.arguments(inputs))()
         named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)
-        return {name: self.framework.to_array(tensor) for name, tensor in named.items()}
+        return self.model.arrays(named)
 
     def enqueue(self, inputs: Mapping[str, Array]) -> Callable[[], None]:
         """Return one call on inputs that are on the device already; on a GPU it may return before it is finished."""

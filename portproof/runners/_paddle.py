@@ -11,7 +11,7 @@ import numpy as np
 import paddle
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
-from portproof._numbers import Array
+from portproof._numbers import Array, as_pairs
 from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
 from portproof.runners import RunnerJob
@@ -89,7 +89,7 @@ class Program:
         with self.framework.no_grad():
             result = self.layer(*tensors)
         named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)
-        return {name: self.framework.to_array(tensor) for name, tensor in named.items()}
+        return {name: as_pairs(self.framework.to_array(tensor)) for name, tensor in named.items()}
 
     def evidence(self) -> dict[str, Any]:
         return {"versions": self.framework.versions(), "threads": self.job.threads, "device": self.job.device}

@@ -119,3 +119,55 @@ def test_what_computes_in_less_in_float32_alone_leaves_the_float64_hop_alone() -
     assert report.verdict == "divergent"
     assert [c.kind for c in report.culprits] == ["precision"]
     assert {hop.kind: hop.verdict for hop in report.hops}["semantics"] in HOLDS
+
+
+def test_an_output_without_elements_agrees() -> None:
+    report = verify(
+        _port(lambda net, x, _: (_plain(net, x, _), net.first(x)[:, :0]), outputs=("out", "none")), quick=True
+    )
+    assert report
+
+
+def _turned(net: Any, x: Any, framework: Any, sign: float = 1.0) -> Any:
+    pairs = net.turn(net.first(x).reshape([-1, 3, 2]), net.angles(framework.arange(3), sign))
+    return net.last(pairs.reshape([-1, 6]))
+
+
+def _turning(net: Any, framework: Any) -> None:
+    """Rotary embeddings as the original LLaMA has them: a module makes complex numbers, another multiplies by them."""
+    base = framework.nn.Module if framework.__name__ == "torch" else framework.nn.Layer
+    to, back = (
+        (framework.view_as_complex, framework.view_as_real)
+        if framework.__name__ == "torch"
+        else (framework.as_complex, framework.as_real)
+    )
+
+    class Angles(base):  # type: ignore[misc, valid-type]
+        def forward(self, steps: Any, sign: float) -> Any:
+            angles = steps.astype("float32") if framework.__name__ == "paddle" else steps.float()
+            return framework.complex(framework.cos(angles), framework.sin(angles) * sign)
+
+    class Turn(base):  # type: ignore[misc, valid-type]
+        def forward(self, pairs: Any, angles: Any) -> Any:
+            return back(to(pairs) * angles)
+
+    net.angles, net.turn = Angles(), Turn()
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_complex_numbers_pass_between_modules(sign: float) -> None:
+    def other(net: Any, x: Any, framework: Any) -> Any:
+        return _turned(net, x, framework, sign)
+
+    report = verify(Port("net", _net("paddle", other, _turning), _net("torch", _turned, _turning), ROW), quick=True)
+    assert bool(report) == (sign == 1.0)
+    assert [c.module for c in report.culprits] == ([] if report else ["angles"])
+
+
+def test_complex_outputs_are_compared() -> None:
+    def spectrum(net: Any, x: Any, framework: Any) -> Any:
+        return framework.fft.fft(net.first(x))
+
+    assert verify(_port(spectrum), quick=True)
+    report = verify(_port(spectrum, lambda net, x, framework: spectrum(net, x, framework).conj()), quick=True)
+    assert report.verdict == "divergent"
