@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from parity_tests.evidence.written_maps import WRITTEN
+from parity_tests.wild.written_maps import WRITTEN
 from portproof import Input, Port, WeightMap, find_port
 from portproof.ports._locate import Located, Project, resolve_factory
 

@@ -1,0 +1,148 @@
+"""The maps of the published pairs as a person wrote them, to hold the found ones against."""
+
+from __future__ import annotations
+
+from convert import zoo
+from portproof import Permute, Reshape, Split, WeightMap
+
+#: paddlenlp builds its encoders of Paddle's own ``TransformerEncoderLayer``; transformers writes them out.
+ENCODER = {
+    "embeddings.LayerNorm": "embeddings.layer_norm",
+    "encoder.layer.{n}.attention.self.query": "encoder.layers.{n}.self_attn.q_proj",
+    "encoder.layer.{n}.attention.self.key": "encoder.layers.{n}.self_attn.k_proj",
+    "encoder.layer.{n}.attention.self.value": "encoder.layers.{n}.self_attn.v_proj",
+    "encoder.layer.{n}.attention.self": "encoder.layers.{n}.self_attn",
+    "encoder.layer.{n}.attention.output.dense": "encoder.layers.{n}.self_attn.out_proj",
+    "encoder.layer.{n}.attention.output.LayerNorm": "encoder.layers.{n}.norm1",
+    "encoder.layer.{n}.intermediate.dense": "encoder.layers.{n}.linear1",
+    "encoder.layer.{n}.output.dense": "encoder.layers.{n}.linear2",
+    "encoder.layer.{n}.output.LayerNorm": "encoder.layers.{n}.norm2",
+    "encoder.layer.{n}": "encoder.layers.{n}",
+}
+POSITIONS = {"embeddings.position_ids": "counts from 0; transformers does not keep it"}
+_BOTTLENECK = {
+    "conv1": "conv0.conv", "bn1": "conv0.bn", "conv2": "conv1.conv", "bn2": "conv1.bn", "conv3": "conv2.conv",
+    "bn3": "conv2.bn", "downsample.1": "short.conv", "downsample.2": "short.bn",
+}  # fmt: skip
+#: By the port's name; every other pair has the same names on both sides.
+WRITTEN = {
+    "bert": WeightMap(ENCODER),
+    "ernie": WeightMap(ENCODER),
+    "roberta": WeightMap(ENCODER),
+    "electra": WeightMap(ENCODER),
+    "layoutlm": WeightMap(ENCODER, ignore=POSITIONS),
+    "convbert": WeightMap(ENCODER, ignore={"pooler": "transformers has none"},
+                      transforms={"encoder.layer.{n}.attention.self.key_conv_attn_layer.bias": Reshape()}),
+    "distilbert": WeightMap({
+        "embeddings.LayerNorm": "embeddings.layer_norm",
+        "transformer.layer.{n}.attention.{p}_lin": "encoder.layers.{n}.self_attn.{p}_proj",
+        "transformer.layer.{n}.attention": "encoder.layers.{n}.self_attn",
+        "transformer.layer.{n}.sa_layer_norm": "encoder.layers.{n}.norm1",
+        "transformer.layer.{n}.ffn.lin{k}": "encoder.layers.{n}.linear{k}",
+        "transformer.layer.{n}.output_layer_norm": "encoder.layers.{n}.norm2",
+        "transformer.layer.{n}": "encoder.layers.{n}",
+        "transformer": "encoder",
+    }),
+    "mpnet": WeightMap({
+        "embeddings.LayerNorm": "embeddings.layer_norm",
+        "encoder.layer.{n}.attention.attn.{p}": "encoder.layer.{n}.attention.{p}",
+        "encoder.layer.{n}.attention.LayerNorm": "encoder.layer.{n}.attention.layer_norm",
+        "encoder.layer.{n}.intermediate.dense": "encoder.layer.{n}.ffn",
+        "encoder.layer.{n}.output.dense": "encoder.layer.{n}.ffn_output",
+        "encoder.layer.{n}.output.LayerNorm": "encoder.layer.{n}.layer_norm",
+    }),
+    "albert": WeightMap({
+        "embeddings.LayerNorm": "embeddings.layer_norm",
+        "encoder.albert_layer_groups.{n}.albert_layers.{k}.attention.LayerNorm":
+            "encoder.albert_layer_groups.{n}.albert_layers.{k}.attention.layer_norm",
+    }, ignore=POSITIONS),
+    "megatron-bert": WeightMap({
+        "encoder.layer.{n}.attention.ln": "encoder.layer.{n}.attention.layer_norm",
+        "encoder.layer.{n}.ln": "encoder.layer.{n}.layer_norm",
+        "encoder.ln": "encoder.layer_norm",
+    }, ignore=POSITIONS),
+    "fnet": WeightMap({
+        "embeddings.LayerNorm": "embeddings.layer_norm",
+        "encoder.layer.{n}.fourier.output.LayerNorm": "encoder.layers.{n}.fourier.output.layer_norm",
+        "encoder.layer.{n}.output.LayerNorm": "encoder.layers.{n}.output.layer_norm",
+        "encoder.layer.{n}": "encoder.layers.{n}",
+    }, ignore=POSITIONS),
+    "roformer": WeightMap(
+        ENCODER,
+        ignore={"encoder.embed_positions": "the rotary table, which paddlenlp does not keep",
+                "pooler": "transformers has none"},
+    ),
+    "gpt2": WeightMap({
+        "wte": "embeddings.word_embeddings", "wpe": "embeddings.position_embeddings", "ln_f": "decoder.norm",
+        "h.{n}.ln_1": "decoder.layers.{n}.norm1", "h.{n}.ln_2": "decoder.layers.{n}.norm2",
+        "h.{n}.attn.c_proj": "decoder.layers.{n}.self_attn.out_proj",
+        "h.{n}.mlp.c_fc": "decoder.layers.{n}.linear1", "h.{n}.mlp.c_proj": "decoder.layers.{n}.linear2",
+        "h.{n}.attn": "decoder.layers.{n}.self_attn", "h.{n}": "decoder.layers.{n}", "h": "decoder.layers",
+    }, transforms={
+        f"h.{{n}}.attn.c_attn.{kind}": Split(
+            [f"decoder.layers.{{n}}.self_attn.{p}_proj.{kind}" for p in "qkv"], axis=axis
+        )
+        for kind, axis in (("weight", 1), ("bias", 0))
+    } | {"h.{n}.attn.c_proj.weight": Permute((0, 1))}),
+    "clip-text": WeightMap({
+        "text_model.embeddings.token_embedding": "text_model.token_embedding",
+        "text_model.embeddings.position_embedding": "text_model.positional_embedding",
+        "text_model.encoder.layers.{n}.layer_norm{k}": "text_model.transformer.layers.{n}.norm{k}",
+        "text_model.encoder.layers.{n}.mlp.fc{k}": "text_model.transformer.layers.{n}.linear{k}",
+        "text_model.encoder": "text_model.transformer",
+        "text_model.final_layer_norm": "text_model.ln_final",
+    }),
+    "convnext": WeightMap({
+        "stem": "downsample_layers.0", "head.norm": "norm", "head.fc": "head",
+        **{f"stages.{stage}.downsample": f"downsample_layers.{stage}" for stage in (1, 2, 3)},
+        "stages.{s}.blocks.{b}.conv_dw": "stages.{s}.{b}.dwconv",
+        "stages.{s}.blocks.{b}.mlp.fc{k}": "stages.{s}.{b}.pwconv{k}",
+        "stages.{s}.blocks.{b}": "stages.{s}.{b}",
+    }),
+    "pvt-v2-b0": WeightMap({
+        "patch_embed": "patch_embed1",
+        **{f"stages.{i}.blocks": f"block{i + 1}" for i in range(4)},
+        **{f"stages.{i}.blocks.{{b}}.mlp.dwconv": f"block{i + 1}.{{b}}.mlp.dwconv.dwconv" for i in range(4)},
+        **{f"stages.{i}.norm": f"norm{i + 1}" for i in range(4)},
+        **{f"stages.{i}.downsample": f"patch_embed{i + 1}" for i in (1, 2, 3)},
+    }),
+    "fasternet-t0": WeightMap({
+        **{f"stages.{i}": f"stages.{2 * i}" for i in range(4)},
+        **{f"stages.{i}.downsample": f"stages.{2 * i - 1}" for i in (1, 2, 3)},
+        "conv_head": "avgpool_pre_head.1", "classifier": "head",
+    }),
+    "pp-hgnet-tiny": WeightMap({
+        "stem.stem": "stem", "head.last_conv.0": "last_conv", "head.fc": "fc",
+        "stages.{s}.blocks.{b}.aggregation.0": "stages.{s}.blocks.{b}.aggregation_conv",
+        "stages.{s}.blocks.{b}.aggregation.1": "stages.{s}.blocks.{b}.att",
+    }),
+    "resnet50-vd": WeightMap({
+        "conv1.0": "stem.0.conv", "conv1.1": "stem.0.bn", "conv1.3": "stem.1.conv", "conv1.4": "stem.1.bn",
+        "conv1.6": "stem.2.conv", "bn1": "stem.2.bn",
+        **{
+            f"layer{layer}.{block}.{torch}": f"blocks.{first + block}.{paddle}"
+            for layer, first, count in ((1, 0, 3), (2, 3, 4), (3, 7, 6), (4, 13, 3))
+            for block in range(count)
+            for torch, paddle in _BOTTLENECK.items()
+            if block == 0 or not torch.startswith("downsample")
+        },
+    }),
+    "repvgg-a0": WeightMap({
+        "stem": "stage0", **{f"stages.{i}": f"stage{i + 1}" for i in range(4)}, "head.fc": "linear",
+        **{
+            f"{torch}.{part}": f"{paddle}.{own}"
+            for torch, paddle in (("stem", "stage0"), *((f"stages.{i}.{{b}}", f"stage{i + 1}.{{b}}") for i in range(4)))
+            for part, own in (("conv_kxk", "rbr_dense"), ("conv_1x1", "rbr_1x1"))
+        },
+        **{f"stages.{i}.{{b}}.identity": f"stage{i + 1}.{{b}}.rbr_identity" for i in range(3)},
+    }),
+}  # fmt: skip
+#: paddle.vision's models beside torchvision's: the zoo's maps serve the whole family.
+_VISION = {
+    "resnet18": zoo.RESNET50, "resnet34": zoo.RESNET50, "resnext50-32x4d": zoo.RESNEXT50,
+    "wide-resnet50-2": zoo.WIDE_RESNET50, "vgg11": zoo.VGG16, "mobilenet-v2": zoo.MOBILENET_V2,
+    "mobilenet-v3-small": zoo.MOBILENET_V3_SMALL, "mobilenet-v3-large": zoo.MOBILENET_V3_LARGE,
+    "densenet121": zoo.DENSENET121, "shufflenet-v2-x1-0": zoo.SHUFFLENET_V2, "shufflenet-v2-x0-5": zoo.SHUFFLENET_V2,
+    "alexnet": zoo.ALEXNET_NAMESAKE, "squeezenet1-1": zoo.SQUEEZENET_NAMESAKE,
+}  # fmt: skip
+WRITTEN |= {f"vision-{name}": port.weights for name, port in _VISION.items()}
