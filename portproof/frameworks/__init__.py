@@ -73,6 +73,9 @@ class Framework(Protocol):
     def version(self, tensor: Any) -> int:
         """Count the writes into a tensor and into what shares its memory."""
 
+    def in_pairs(self, tensor: Any) -> Any:
+        """Return a complex tensor as pairs of real and imaginary part, along a last axis; any other as it is."""
+
     def random_state(self) -> bytes:
         """Return what changes as soon as a random number is drawn."""
 

@@ -146,6 +146,9 @@ class PaddleFramework:
         copied: Array = np.array(tensor.numpy(), order="C")
         return copied
 
+    def in_pairs(self, tensor: Any) -> Any:
+        return paddle.as_real(tensor) if tensor.is_complex() else tensor
+
     def random_state(self) -> bytes:
         # Where the state lies in memory is no state.
         words = [word for state in paddle.get_rng_state() for word in str(state).split()]

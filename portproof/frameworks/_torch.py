@@ -132,6 +132,9 @@ class TorchFramework:
         copied: Array = np.array(tensor.numpy(), order="C")
         return copied
 
+    def in_pairs(self, tensor: Any) -> Any:
+        return torch.view_as_real(tensor) if tensor.is_complex() else tensor
+
     def random_state(self) -> bytes:
         states = [torch.get_rng_state(), *(torch.cuda.get_rng_state_all() if self.device.type == "cuda" else [])]
         return b"".join(state.numpy().tobytes() for state in states)

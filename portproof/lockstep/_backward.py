@@ -21,7 +21,8 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._numbers import EPSILON, Array
+from portproof._errors import Unavailable
+from portproof._numbers import EPSILON, Array, as_pairs
 from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._layers import is_whole
 from portproof.frameworks._model import wrapped_forwards
@@ -87,7 +88,7 @@ def record_backward(
     def rounded(tensor: Any, key: str, call: int, name: str) -> Any:
         array = model.framework.to_array(tensor)
         if array.dtype.kind != "f":
-            crossed.append((key, call, name, array))
+            crossed.append((key, call, name, as_pairs(array)))  # complex: what leads there is judged end to end
             return tensor
         narrow = _narrow(array)
         if not learning.is_open(tensor):  # what a module would hand back is recorded even where nobody takes it
@@ -116,9 +117,12 @@ def record_backward(
 
     with learner.in_training(), model.framework.module_by_module(), wrapped_forwards(paired, wrap):
         outputs = learner.forward(inputs)
-    cotangents = draw_cotangents(outputs, model, seed)
+    heads = {name: tensor for name, tensor in outputs.items() if learning.is_open(tensor)}
+    if not heads:
+        raise Unavailable("no gradient reaches any output of the port")
+    cotangents = draw_cotangents(heads, model, seed)
     tensors = [tensor for _, _, _, tensor in crossed if model.framework.is_tensor(tensor) and learning.is_open(tensor)]
-    pulled = learning.pull_back(list(outputs.values()), [cotangents[name] for name in outputs], tensors)
+    pulled = learning.pull_back(list(heads.values()), [cotangents[name] for name in heads], tensors)
     back = {id(tensor): gradient for tensor, gradient in zip(tensors, pulled, strict=True)}
     calls: dict[tuple[str, int], dict[str, Array]] = defaultdict(dict)
     for key, call, name, tensor in crossed:

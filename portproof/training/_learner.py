@@ -131,7 +131,7 @@ class Learner:
             self.model.root.eval()
 
     def forward(self, inputs: Mapping[str, Array]) -> dict[str, Any]:
-        """Run the model with gradients, of its inputs too; returns its own tensors by output name.
+        """Run the model with gradients, of its inputs too; returns its tensors by output name, complex ones in pairs.
 
         Raises:
             ModelRaised: it raised.
@@ -142,8 +142,8 @@ class Learner:
         self.inputs = {n: self.learning.watched(t) if n in floats else t for n, t in self.inputs.items()}
         args, kwargs = rebuild((args, kwargs), self.framework.is_tensor, iter(self.inputs.values()))
         try:
-            result = self.model.root(*args, **kwargs)
-            return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
+            result = name_outputs(self.model.root(*args, **kwargs), tuple(self.port.outputs), self.framework.is_tensor)
+            return {name: self.framework.in_pairs(tensor) for name, tensor in result.items()}
         except Exception as error:
             require_memory(error)
             require_kernel(error, self.side, self.model.precision)

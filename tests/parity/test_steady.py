@@ -1,4 +1,4 @@
-"""Models that are no functions, or whose outputs are of an unusual form."""
+"""Models that are no functions, and outputs and tensors of an unusual form."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -171,3 +171,27 @@ def test_complex_outputs_are_compared() -> None:
     assert verify(_port(spectrum), quick=True)
     report = verify(_port(spectrum, lambda net, x, framework: spectrum(net, x, framework).conj()), quick=True)
     assert report.verdict == "divergent"
+
+
+def test_gradients_are_pulled_back_from_the_outputs_that_have_any() -> None:
+    def classified(net: Any, x: Any, _: Any) -> Any:
+        out = _plain(net, x, _)
+        return out, out.argmax(-1)
+
+    report = verify(_port(classified, outputs=("out", "class")), quick=True, gradients=True)
+    assert report
+    assert [hop.target for hop in report.hops if hop.kind == "gradients"][1:] == ["Paddle gradients of out"]
+
+
+def test_gradients_where_no_output_has_any_are_unavailable() -> None:
+    report = verify(_port(lambda net, x, _: _plain(net, x, _).argmax(-1)), quick=True, gradients=True)
+    hops = [hop for hop in report.hops if hop.kind == "gradients"]
+    assert [(hop.verdict, hop.reason) for hop in hops] == [
+        ("unavailable", "no gradient reaches any output of the port")
+    ]
+
+
+def test_gradients_pass_through_complex_numbers() -> None:
+    port = Port("net", _net("paddle", _turned, _turning), _net("torch", _turned, _turning), ROW)
+    assert verify(port, quick=True, gradients=True)
+    assert verify(_port(lambda net, x, framework: framework.fft.fft(net.first(x))), quick=True, gradients=True)
