@@ -85,21 +85,29 @@ def require_writable(path: Path) -> None:
 
 #: Whether files that exist are kept: the command line's rule. In Python, a path that is given means what it says.
 _keeps: ContextVar[bool] = ContextVar("keeps", default=False)
+#: Whether a person named a file that is written.
+_named: ContextVar[bool] = ContextVar("named", default=False)
 
 
 @contextmanager
 def keeping_files() -> Iterator[None]:
     """Keep files that exist, in the block, until :func:`replace_files` is called."""
-    token = _keeps.set(True)
+    tokens = _keeps.set(True), _named.set(False)
     try:
         yield
     finally:
-        _keeps.reset(token)
+        _keeps.reset(tokens[0])
+        _named.reset(tokens[1])
 
 
 def replace_files() -> None:
     """From now on let files that exist be replaced: a person said --force."""
     _keeps.set(False)
+
+
+def files_named() -> bool:
+    """Whether :func:`require_new` was asked for a file since :func:`keeping_files`: what is written goes there too."""
+    return _named.get()
 
 
 def require_new(path: Path) -> None:
@@ -108,6 +116,7 @@ def require_new(path: Path) -> None:
     A file without a byte is nothing to keep.
     """
     require_writable(path)
+    _named.set(True)
     if _keeps.get() and path.is_file() and path.stat().st_size:
         raise BadInput(f"'{path}' exists and is kept; --force replaces it, or name another file.")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import re
+import signal
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,11 @@ class OutOfMemory(Unavailable):
 
 
 class Interrupted(BaseException):
-    """A person pressed Ctrl-C. Exit code 130."""
+    """A person pressed Ctrl-C, or the system asks the process to end. Exit code 130 (Ctrl-C), 143 (TERM), 129 (HUP)."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
 
 
 class ModelRaised(PortproofError):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, Interrupted
 from portproof.cli._options import (
     Device,
     Force,
@@ -94,6 +94,7 @@ def run(
             write_text(out, json.dumps(result.to_json(), indent=1) + "\n")
 
     last: list[BenchResult] = []
+    code = 0
     with _live() as (watch, show):
 
         def seen(result: BenchResult) -> None:
@@ -103,16 +104,16 @@ def run(
 
         try:
             result = run_suite(located, declared, watch, seen, resumed)
-        except KeyboardInterrupt:
+        except Interrupted as interrupted:
             if not last:
                 raise
-            result = last[0]
+            result, code = last[0], interrupted.exit_code
     keep(result)
     print_result(result, output())
     if not result.complete:
         where = f"; go on with --resume -o {out}" if out is not None else "; with -o, what was measured is kept"
         typer.echo(f"interrupted after {len({m.round for m in result.marks if m.when == 'after'})} rounds{where}")
-        raise typer.Exit(130)
+        raise typer.Exit(code)
     raise typer.Exit(result.exit_code)
 
 

@@ -170,7 +170,7 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise BadInput(f"'{path}' cannot be imported: {told_with_line(error)}") from error
     ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
@@ -200,7 +200,7 @@ def import_attribute(module: str, attribute: str, what: str) -> Any:
     name_modules([module])
     try:
         imported = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"{what}: '{module}' cannot be imported: {told_with_line(error)}") from error
     value: Any = imported
     for part in attribute.split("."):
