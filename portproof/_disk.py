@@ -150,6 +150,36 @@ def read_json(path: Path, what: str) -> Any:
         ) from error
 
 
+def beneath(document: Path, name: str) -> Path:
+    """Return where a file lies that a document names: in the document's folder or below it, once links are followed.
+
+    A file and its folder may come from a stranger. Hugging Face's cache makes folders of links, into its ``blobs``.
+
+    Args:
+        document: the file that names another.
+        name: of the other, from the document's folder.
+
+    Raises:
+        BadInput: there is no such file, or it lies elsewhere.
+    """
+    try:
+        folder = document.absolute().parent.resolve()
+        place = (folder / name).resolve()
+        if place.is_file() and (place.is_relative_to(folder) or place.parent == _blobs(folder)):
+            return place
+    except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
+        pass
+    raise BadInput(f"'{name[:60]}' is no file of its folder; links that lead out of it are not followed.")
+
+
+def _blobs(folder: Path) -> Path | None:
+    """Return the folder that links of Hugging Face's cache lead to, of a folder in it."""
+    for inner in (folder, *folder.parents):
+        if inner.parent.name == "snapshots" and inner.parents[1].name.startswith(("models--", "datasets--")):
+            return inner.parents[1] / "blobs"
+    return None
+
+
 def hash_json(document: Mapping[str, Any]) -> str:
     """Return the hash of a JSON document, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
