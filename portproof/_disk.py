@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: A document is held in memory several times over while it is read.
 _LONGEST_JSON = 256 << 20
+_MOST_LINKS = 40
 
 
 @contextmanager
@@ -39,9 +40,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(target)
     require_writable(path)
     place = path.resolve() if path.is_symlink() else path
-    special = place.exists() and not place.is_file()
+    special = is_special(path)
     folder = Path(tempfile.gettempdir()) if special else place.parent
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=folder)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix[:20], dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -49,7 +50,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
             if special:
-                with place.open("wb") as device:
+                number = _open_file(path)
+                with path.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as device:
                     shutil.copyfileobj(written, device)
         if not special:
             _as_before(temporary, place)
@@ -73,14 +75,43 @@ def _as_before(temporary: Path, place: Path) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise :class:`BadInput` where a file cannot be made at ``path``, before any work is spent on it."""
+    try:
+        reason = _unwritable(path)
+    except OSError as error:  # a name that no file can have, a number of no open file
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise BadInput(f"cannot write '{path}': {reason}.")
+
+
+def _unwritable(path: Path) -> str | None:
+    number = _open_file(path)
+    if number is not None:
+        reads = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        return "it is open to be read only" if reads else None
     if path.is_dir():
-        raise BadInput(f"cannot write '{path}': it is a folder; give the name of a file.")
+        return "it is a folder; give the name of a file"
     folder = path.resolve().parent if path.is_symlink() else path.parent
     if not folder.is_dir():
-        raise BadInput(f"cannot write '{path}': the folder '{folder}' does not exist; make it first.")
-    special = path.exists() and not path.is_file()
-    if not os.access(path if special else folder, os.W_OK):
-        raise BadInput(f"cannot write '{path}': no permission to write in '{folder}'.")
+        return f"the folder '{folder}' does not exist; make it first"
+    return None if os.access(path if is_special(path) else folder, os.W_OK) else f"no permission to write in '{folder}'"
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a device or a pipe, or leads to an open file of this process: it is written to, not replaced."""
+    return _open_file(path) is not None or (path.exists() and not path.is_file())
+
+
+def _open_file(path: Path) -> int | None:
+    """Return the number of the open file of this process that a path leads to: /dev/stdout, bash's >(…)."""
+    own = Path(f"/proc/{os.getpid()}/fd")
+    for _ in range(_MOST_LINKS):
+        folder = path.absolute().parent.resolve()
+        if folder == own and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = folder / path.readlink()
+    return None
 
 
 #: Whether files that exist are kept: the command line's rule. In Python, a path that is given means what it says.
@@ -117,7 +148,7 @@ def require_new(path: Path) -> None:
     """
     require_writable(path)
     _named.set(True)
-    if _keeps.get() and path.is_file() and path.stat().st_size:
+    if _keeps.get() and _open_file(path) is None and path.is_file() and path.stat().st_size:
         raise BadInput(f"'{path}' exists and is kept; --force replaces it, or name another file.")
 
 
@@ -190,10 +221,12 @@ def exclusive(path: Path) -> Iterator[None]:
     """Hold a file or folder that is written to bit by bit for this process alone; a killed one lets go by itself.
 
     Raises:
-        BadInput: another process holds it.
+        BadInput: another process holds it, or it is a device or a pipe.
     """
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
+        if not path.is_file() and not path.is_dir():
+            raise BadInput(f"'{path}' is no file; results that are kept bit by bit need one.")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
