@@ -97,7 +97,7 @@ def _unwritable(path: Path) -> str | None:
 
 
 def is_special(path: Path) -> bool:
-    """Whether a path is a device or a pipe, or leads to an open file of this process: it is written to, not replaced."""
+    """Whether a path is a device or a pipe, or an open file of this process: it is written to, not replaced."""
     return _open_file(path) is not None or (path.exists() and not path.is_file())
 
 

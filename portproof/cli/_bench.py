@@ -19,6 +19,7 @@ from portproof.cli._options import (
     duration,
     find_port_named,
     numbers_of,
+    say_interpreters,
     settings_of,
     share,
 )
@@ -306,6 +307,7 @@ def _declared(name: str) -> tuple[Any, Any]:
     declared = import_attribute(module, attribute or "SHORT", f"suite '{name}'")
     if not isinstance(declared, Suite):
         raise BadInput(f"suite '{name}' is a {type(declared).__name__}, expected a portproof.bench.Suite.")
+    say_interpreters(project)
     return find_port(declared.port, project), declared
 
 
