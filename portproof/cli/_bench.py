@@ -64,7 +64,7 @@ def run(
     force: Force = False,
 ) -> None:
     """Time runners on what has just passed parity: fresh processes, interleaved in random order."""
-    from portproof._disk import require_new, write_text
+    from portproof._disk import is_special, require_new, write_text
     from portproof.bench._choose import sweep
     from portproof.bench._print import print_result
     from portproof.bench._result import BenchResult
@@ -101,7 +101,8 @@ def run(
         def seen(result: BenchResult) -> None:
             last[:] = [result]
             show(result)
-            keep(result)
+            if out is not None and not is_special(out):  # a pipe takes one result, the last
+                keep(result)
 
         try:
             result = run_suite(located, declared, watch, seen, resumed)

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +86,11 @@ def test_standard_output_that_is_closed_or_full(project: Path) -> None:
 
 
 @pytest.mark.processes
+@pytest.mark.parametrize("send", [os.kill, os.killpg])
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_what_ends_a_command_from_outside_leaves_nothing(project: Path, sent: signal.Signals) -> None:
+def test_what_ends_a_command_from_outside_leaves_nothing(
+    project: Path, sent: signal.Signals, send: Callable[[int, int], None]
+) -> None:
     """A model that never is built keeps the command, its side's process and its folder waiting."""
     Path("tiny.py").write_text(Path("tiny.py").read_text().replace("from torch import nn", "while True: pass"))
     scratch = project / "scratch"
@@ -99,7 +102,7 @@ def test_what_ends_a_command_from_outside_leaves_nothing(project: Path, sent: si
     ) as running:  # fmt: skip
         wait_for(lambda: children_of(running.pid) and list(scratch.glob("portproof-*/in-use")))
         below = children_of(running.pid)
-        running.send_signal(sent)
+        send(running.pid, sent)
         out, err = running.communicate(timeout=60)
     assert (running.returncode, out) == (128 + sent, "")
     assert err == "portproof: interrupted\n"
@@ -107,6 +110,27 @@ def test_what_ends_a_command_from_outside_leaves_nothing(project: Path, sent: si
     assert not Path("out.json").exists()
     wait_for(lambda: not [child for child in below if Path(f"/proc/{child}").exists()])
     assert children_of(os.getpid()) == before
+
+
+@pytest.mark.processes
+def test_a_side_s_process_leaves_it_to_its_parent_what_a_signal_means() -> None:
+    """`timeout` and a closing terminal signal all processes at once; a training keeps what it has learned first."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "portproof.sides._worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as worker:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        for sent in (None, signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if sent is not None:
+                worker.send_signal(sent)
+            worker.stdin.write('{"task": "nothing", "arguments": {}}\n')
+            worker.stdin.flush()
+            assert "error" in worker.stdout.readline()
+        worker.stdin.close()
+        assert worker.wait(60) == 0
 
 
 @pytest.mark.processes
