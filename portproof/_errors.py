@@ -126,8 +126,14 @@ def is_own(error: BaseException) -> bool:
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
+#: What it says of a path that somebody named.
+_PATHS = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
+
+
 def environmental(error: BaseException) -> PortproofError | None:
-    """Return what an exception means if it comes from the machine: memory ran out, or a disk is full."""
+    """Return what an exception means if it comes from the machine: memory ran out, a disk is full, a file is closed."""
+    if isinstance(error, OSError) and error.errno in _PATHS and error.filename:
+        return BadInput(f"cannot use '{str(error.filename)[:200]}': {error.strerror}; name another, or see to it.")
     if isinstance(error, OSError) and error.errno in _MACHINE:
         where = f" '{error.filename}'" if error.filename else ""
         return BadInput(f"cannot write{where}: {error.strerror}; make room, or write elsewhere (TMPDIR, -o).")

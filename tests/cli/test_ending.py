@@ -1,5 +1,6 @@
 """How a command ends: exit 1 says "does not hold" and nothing else, and what ends it from outside leaves nothing."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -42,6 +43,35 @@ def test_an_unexpected_exception_is_70_in_every_command(run: Run, monkeypatch: p
             assert "\x1b" not in answer.err
             tried += 1
     assert tried > 20 + len(UNFORESEEN)
+
+
+@pytest.mark.parametrize("command", [["plan"], ["bench", "validate"], ["convert", "a.npz"], ["verify"], ["init"]])
+def test_a_name_that_no_file_can_have_is_no_bug(project: Path, run: Run, command: list[str]) -> None:
+    run(*command, f"{'x' * 300}.py").refused(2, "xxx")
+
+
+def as_anybody() -> None:
+    """Give away what lets root read files that are closed to it (PR_CAPBSET_DROP of prctl)."""
+    if os.geteuid() == 0:
+        for right in (1, 2):
+            ctypes.CDLL(None).prctl(24, right)
+
+
+@pytest.mark.processes
+def test_a_file_that_cannot_be_read_is_no_bug(project: Path) -> None:
+    for name in ("a.json", "a.safetensors", "a.onnx", "a.jpg", "map.csv"):
+        Path(name).write_bytes(b"x")
+        Path(name).chmod(0)
+    Path("closed").mkdir(0)
+    for command in (["plan", "a.json"], ["bench", "validate", "a.json"], ["match", "a.onnx", "a.onnx"],
+                    ["convert", "a.safetensors", "out.npz", "--map", "map.csv"], ["compare", "closed", "closed"],
+                    ["schema", "doctor"]):  # fmt: skip
+        done = subprocess.run([*COMMAND, *command], capture_output=True, text=True, preexec_fn=as_anybody)
+        if command[0] == "schema":
+            assert done.returncode == 0, done
+        else:
+            assert done.returncode == 2, (command, done)
+            assert "Traceback" not in done.stderr
 
 
 def test_a_port_that_leaves_by_itself_is_bad_input(project: Path, run: Run) -> None:
