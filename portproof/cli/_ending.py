@@ -22,6 +22,8 @@ from portproof._errors import Interrupted, PortproofError, environmental, one_li
 #: Of sysexits.h: an error inside the program.
 BUG: Final = 70
 _NOBODY_READS: Final = 128 + signal.SIGPIPE
+#: Codes of commands that came to an end and printed what they found.
+_VERDICTS: Final = (0, 1, 3)
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -36,7 +38,7 @@ def end_well(command: Callable[[], int]) -> int:
         with suppress(OSError):
             sys.stdout.flush()
         lost = None if results is None else results.failed
-        if lost is not None and not said:
+        if lost is not None and code in _VERDICTS:
             if lost.errno != errno.EPIPE:
                 code, said = 2, f"cannot write to standard output: {lost.strerror}; make room, or write elsewhere."
             elif not files_named():
