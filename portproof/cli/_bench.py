@@ -94,8 +94,7 @@ def run(
         if out is not None:
             write_text(out, json.dumps(result.to_json(), indent=1) + "\n")
 
-    last: list[BenchResult] = []
-    code = 0
+    last, code = list[BenchResult](), 0
     with _live() as (watch, show):
 
         def seen(result: BenchResult) -> None:
