@@ -143,7 +143,9 @@ def export(
         BadInput: the exporter refuses, or an argument is wrong; an older file is left as it was.
         Unavailable: a package that the export needs is not there.
     """
-    from portproof._disk import require_new, save_arrays
+    import shutil
+
+    from portproof._disk import atomic_path, is_special, require_new, save_arrays
     from portproof.ports._inputs import make_batch
     from portproof.sides._given import given_weights
     from portproof.sides._session import Sessions
@@ -162,4 +164,10 @@ def export(
         if weights is not None:
             save_arrays(state, given_weights(Path(weights), {side: session})[0])
             session.call(Tasks.load, weights=state)
-        return tuple(session.call(Tasks.export, inputs=inputs, out=path.absolute()))
+        # An open file of this process is none of the side's.
+        out = sessions.folder / "out.onnx" if is_special(path) else path.absolute()
+        fixed = tuple(session.call(Tasks.export, inputs=inputs, out=out))
+        if is_special(path):
+            with atomic_path(path) as temporary:
+                shutil.copyfile(out, temporary)
+        return fixed

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 #: A document is held in memory several times over while it is read.
 _LONGEST_JSON = 256 << 20
+_MOST_LINKS = 40
 
 
 @contextmanager
@@ -39,9 +40,9 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
     path = Path(target)
     require_writable(path)
     place = path.resolve() if path.is_symlink() else path
-    special = place.exists() and not place.is_file()
+    special = is_special(path)
     folder = Path(tempfile.gettempdir()) if special else place.parent
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=path.suffix, dir=folder)
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=path.suffix[:20], dir=folder)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -49,7 +50,8 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
             if special:
-                with place.open("wb") as device:
+                number = _open_file(path)
+                with path.open("wb") if number is None else os.fdopen(os.dup(number), "wb") as device:
                     shutil.copyfileobj(written, device)
         if not special:
             _as_before(temporary, place)
@@ -73,33 +75,70 @@ def _as_before(temporary: Path, place: Path) -> None:
 
 def require_writable(path: Path) -> None:
     """Raise :class:`BadInput` where a file cannot be made at ``path``, before any work is spent on it."""
+    try:
+        reason = _unwritable(path)
+    except OSError as error:  # a name that no file can have, a number of no open file
+        reason = error.strerror or str(error)
+    if reason is not None:
+        raise BadInput(f"cannot write '{path}': {reason}.")
+
+
+def _unwritable(path: Path) -> str | None:
+    number = _open_file(path)
+    if number is not None:
+        reads = fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY
+        return "it is open to be read only" if reads else None
     if path.is_dir():
-        raise BadInput(f"cannot write '{path}': it is a folder; give the name of a file.")
+        return "it is a folder; give the name of a file"
     folder = path.resolve().parent if path.is_symlink() else path.parent
     if not folder.is_dir():
-        raise BadInput(f"cannot write '{path}': the folder '{folder}' does not exist; make it first.")
-    special = path.exists() and not path.is_file()
-    if not os.access(path if special else folder, os.W_OK):
-        raise BadInput(f"cannot write '{path}': no permission to write in '{folder}'.")
+        return f"the folder '{folder}' does not exist; make it first"
+    return None if os.access(path if is_special(path) else folder, os.W_OK) else f"no permission to write in '{folder}'"
+
+
+def is_special(path: Path) -> bool:
+    """Whether a path is a device or a pipe, or an open file of this process: it is written to, not replaced."""
+    return _open_file(path) is not None or (path.exists() and not path.is_file())
+
+
+def _open_file(path: Path) -> int | None:
+    """Return the number of the open file of this process that a path leads to: /dev/stdout, bash's >(…)."""
+    own = Path(f"/proc/{os.getpid()}/fd")
+    for _ in range(_MOST_LINKS):
+        folder = path.absolute().parent.resolve()
+        if folder == own and path.name.isdecimal():
+            return int(path.name)
+        if not path.is_symlink():
+            return None
+        path = folder / path.readlink()
+    return None
 
 
 #: Whether files that exist are kept: the command line's rule. In Python, a path that is given means what it says.
 _keeps: ContextVar[bool] = ContextVar("keeps", default=False)
+#: Whether a person named a file that is written.
+_named: ContextVar[bool] = ContextVar("named", default=False)
 
 
 @contextmanager
 def keeping_files() -> Iterator[None]:
     """Keep files that exist, in the block, until :func:`replace_files` is called."""
-    token = _keeps.set(True)
+    tokens = _keeps.set(True), _named.set(False)
     try:
         yield
     finally:
-        _keeps.reset(token)
+        _keeps.reset(tokens[0])
+        _named.reset(tokens[1])
 
 
 def replace_files() -> None:
     """From now on let files that exist be replaced: a person said --force."""
     _keeps.set(False)
+
+
+def files_named() -> bool:
+    """Whether :func:`require_new` was asked for a file since :func:`keeping_files`: what is written goes there too."""
+    return _named.get()
 
 
 def require_new(path: Path) -> None:
@@ -108,7 +147,8 @@ def require_new(path: Path) -> None:
     A file without a byte is nothing to keep.
     """
     require_writable(path)
-    if _keeps.get() and path.is_file() and path.stat().st_size:
+    _named.set(True)
+    if _keeps.get() and _open_file(path) is None and path.is_file() and path.stat().st_size:
         raise BadInput(f"'{path}' exists and is kept; --force replaces it, or name another file.")
 
 
@@ -141,6 +181,36 @@ def read_json(path: Path, what: str) -> Any:
         ) from error
 
 
+def beneath(document: Path, name: str) -> Path:
+    """Return where a file lies that a document names: in the document's folder or below it, once links are followed.
+
+    A file and its folder may come from a stranger. Hugging Face's cache makes folders of links, into its ``blobs``.
+
+    Args:
+        document: the file that names another.
+        name: of the other, from the document's folder.
+
+    Raises:
+        BadInput: there is no such file, or it lies elsewhere.
+    """
+    try:
+        folder = document.absolute().parent.resolve()
+        place = (folder / name).resolve()
+        if place.is_file() and (place.is_relative_to(folder) or place.parent == _blobs(folder)):
+            return place
+    except (OSError, ValueError, RuntimeError):  # names that no file can have, and links in a circle
+        pass
+    raise BadInput(f"'{name[:60]}' is no file of its folder; links that lead out of it are not followed.")
+
+
+def _blobs(folder: Path) -> Path | None:
+    """Return the folder that links of Hugging Face's cache lead to, of a folder in it."""
+    for inner in (folder, *folder.parents):
+        if inner.parent.name == "snapshots" and inner.parents[1].name.startswith(("models--", "datasets--")):
+            return inner.parents[1] / "blobs"
+    return None
+
+
 def hash_json(document: Mapping[str, Any]) -> str:
     """Return the hash of a JSON document, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(document, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -151,10 +221,12 @@ def exclusive(path: Path) -> Iterator[None]:
     """Hold a file or folder that is written to bit by bit for this process alone; a killed one lets go by itself.
 
     Raises:
-        BadInput: another process holds it.
+        BadInput: another process holds it, or it is a device or a pipe.
     """
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     try:
+        if not path.is_file() and not path.is_dir():
+            raise BadInput(f"'{path}' is no file; results that are kept bit by bit need one.")
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import mmap
 import re
+import signal
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,11 @@ class OutOfMemory(Unavailable):
 
 
 class Interrupted(BaseException):
-    """A person pressed Ctrl-C. Exit code 130."""
+    """A person pressed Ctrl-C, or the system asks the process to end. Exit code 130 (Ctrl-C), 143 (TERM), 129 (HUP)."""
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.exit_code = 128 + number
 
 
 class ModelRaised(PortproofError):
@@ -121,8 +126,14 @@ def is_own(error: BaseException) -> bool:
 _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE}
 
 
+#: What it says of a path that somebody named.
+_PATHS = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
+
+
 def environmental(error: BaseException) -> PortproofError | None:
-    """Return what an exception means if it comes from the machine: memory ran out, or a disk is full."""
+    """Return what an exception means if it comes from the machine: memory ran out, a disk is full, a file is closed."""
+    if isinstance(error, OSError) and error.errno in _PATHS and error.filename:
+        return BadInput(f"cannot use '{str(error.filename)[:200]}': {error.strerror}; name another, or see to it.")
     if isinstance(error, OSError) and error.errno in _MACHINE:
         where = f" '{error.filename}'" if error.filename else ""
         return BadInput(f"cannot write{where}: {error.strerror}; make room, or write elsewhere (TMPDIR, -o).")

@@ -75,11 +75,11 @@ class Pictures:
         unreadable: dict[int, str] = {}
         for number, (picture, content) in enumerate(zip(pictures, self._held.pop(unit), strict=True)):
             try:
-                photograph = decode_photograph(io.BytesIO(content), "it")  # the same bytes may have many names
+                # The same bytes may have many names.
+                row = self._transform(decode_photograph(io.BytesIO(content), "it"))
             except BadInput as error:
                 unreadable[number] = str(error).removeprefix("'it' ").partition(";")[0]
                 continue
-            row = self._transform(photograph)
             if row.shape != self._shape:
                 raise BadInput(
                     f"preprocess made shape {list(row.shape)} of '{picture.name}', the input takes {list(self._shape)}."

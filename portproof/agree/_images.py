@@ -12,7 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 
+from portproof._disk import beneath
 from portproof._errors import BadInput, one_line
 from portproof.ports._inputs import SUFFIXES
 
@@ -103,10 +105,25 @@ class Images:
             if not line.strip():
                 continue
             file = line.strip() if line.startswith("/") or "://" in line else f"{base}/{line.strip()}"
-            if not self._system.exists(file):
-                raise BadInput(f"--images: line {number} of '{self.where}' names '{line.strip()}', which is not there.")
-            found.append((self._system._strip_protocol(file), int(self._system.size(file))))
+            file = self._system._strip_protocol(file)
+            if not self._is_beneath(base, file):
+                raise BadInput(
+                    f"--images: line {number} of '{self.where}' names '{line.strip()[:200]}', which is no file of the "
+                    "list's folder; put the list where the images are."
+                )
+            found.append((file, int(self._system.size(file))))
         return found
+
+    def _is_beneath(self, folder: str, file: str) -> bool:
+        """Whether a file is there and lies below a folder; no stranger's list names others."""
+        if isinstance(self._system, LocalFileSystem):
+            try:
+                beneath(Path(folder, "list"), file)
+            except BadInput:
+                return False
+            return True
+        inside = file.startswith(f"{folder}/") and ".." not in file.split("/")
+        return inside and bool(self._system.exists(file))
 
     def __iter__(self) -> Iterator[DataImage]:
         for file, size in self._files.items():

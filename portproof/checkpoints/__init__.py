@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from portproof._disk import atomic_path, write_text
+from portproof._disk import atomic_path, beneath, write_text
 from portproof._errors import BadInput, PortproofError, one_line
 from portproof.checkpoints import _npz, _onnx, _paddle, _program, _safetensors, _torch
 from portproof.checkpoints._chosen import Content, choose, under
@@ -97,7 +97,7 @@ def files_of(path: Path) -> list[Path]:
     suffix, stem = format_of(path), path.name.rpartition(".")[0]
     if suffix.endswith(".index.json"):
         placed = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
-        return [path, *(path.parent / file for file in sorted(set(placed.values())))]
+        return [path, *(beneath(path, file) for file in sorted(set(placed.values())))]
     beside = [path.with_name(stem + end) for end in (".pdiparams", ".json", ".pdmodel", ".pdiparams.info")]
     programs = suffix in (".json", ".pdmodel", ".pdiparams")
     return [path, *(file for file in beside if programs and file.is_file() and file != path)]

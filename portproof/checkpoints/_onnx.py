@@ -6,12 +6,13 @@ https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 
 from __future__ import annotations
 
-import math
 import mmap
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
+from portproof._disk import beneath
 from portproof._errors import BadInput
 from portproof._numbers import Array
 from portproof.checkpoints._protobuf import LEN, VARINT, Scanner, Span
@@ -72,7 +73,7 @@ def _tensor(scanner: Scanner, path: Path, span: Span) -> tuple[str, Stored]:
     dtype, sizes = dtype_of(_DTYPES[code]), tuple(shape)
     try:
         if location == 1:
-            return name, Stored.in_file(_beside(path, external, math.prod(sizes) * dtype.itemsize), dtype, sizes)
+            return name, Stored.in_file(external_part(path, external), dtype, sizes)
         if integers:
             return name, Stored.of(_unpacked(integers, dtype, sizes))
         begin, end = flat or (0, 0)
@@ -90,13 +91,24 @@ def _unpacked(values: list[int], dtype: np.dtype[np.generic], shape: tuple[int, 
     return np.array(values, dtype).reshape(shape)
 
 
-def _beside(path: Path, said: dict[str, str], size: int) -> FilePart:
-    """Return the part of a file beside the model that holds a tensor."""
-    folder, location = path.absolute().parent.resolve(), said.get("location", "")
-    file = (folder / location).resolve()
-    if not file.is_relative_to(folder) or not file.is_file():
-        raise BadInput(f"its data lies in '{location[:60]}', which is no file of its folder")
-    begin, length = int(said.get("offset") or 0), int(said.get("length") or size)
-    if begin < 0 or length < 0 or begin + length > file.stat().st_size:
+def external_part(path: Path, said: Mapping[str, str]) -> FilePart:
+    """Return the part of a file beside a model that holds a tensor.
+
+    Args:
+        path: of the model.
+        said: its tensor's ``external_data``: location, offset and length, the last two where they are not all of it.
+
+    Raises:
+        BadInput: there is no such file in the model's folder, or not so much of it.
+    """
+    location = said.get("location", "")
+    file = beneath(path, location)
+    size = file.stat().st_size
+    try:
+        begin = int(said.get("offset") or 0)
+        length = int(said.get("length") or size - begin)
+    except ValueError:
+        begin = length = -1
+    if begin < 0 or length < 0 or begin + length > size:
         raise BadInput(f"its data reaches beyond the end of '{location[:60]}'")
     return FilePart(file, begin, length)

@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from portproof._disk import beneath
 from portproof._errors import BadInput
 from portproof.checkpoints._pickle import Machine
 from portproof.checkpoints._protobuf import LEN, VARINT, Scanner, Span
@@ -49,8 +50,10 @@ def read(path: Path) -> Checkpoint:
         raise BadInput(
             f"the program that names its tensors is missing; put '{beside[0].name}' or '{beside[1].name}' beside it"
         )
-    if not parameters.is_file():
+    if not parameters.exists():
         raise BadInput(f"'{parameters.name}' with its parameters is missing beside it")
+    for named in (parameters, program):
+        beneath(path, named.name)
     names = sorted(_names_of_json(program) if program.suffix == ".json" else _names_of_pdmodel(program))
     with parameters.open("rb") as file:
         tensors = {name: _tensor(parameters, file, name) for name in names}

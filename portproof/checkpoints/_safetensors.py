@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from portproof._disk import beneath
 from portproof._errors import BadInput
 from portproof.checkpoints._standins import checked_shape
 from portproof.checkpoints._stored import Checkpoint, FilePart, Stored, dtype_of
@@ -129,10 +130,10 @@ def read_index(path: Path, suffix: str = ".safetensors", read: Callable[[Path], 
     for file in sorted(set(placed.values())):
         if Path(file).name != file or not file.endswith(suffix):
             raise BadInput(f"its weight_map names '{file[:60]}'; files lie beside the index and end in {suffix}")
-        if not (path.parent / file).is_file():
+        if not (path.parent / file).exists():
             raise BadInput(f"its file '{file}' is missing")
         try:
-            shards[file] = read(path.parent / file)
+            shards[file] = read(beneath(path, file))
         except BadInput as error:
             raise BadInput(f"its file '{file}': {error}") from error
     tensors = {}

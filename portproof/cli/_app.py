@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
 
-from portproof._disk import keeping_files
-from portproof._errors import Interrupted, PortproofError, environmental, visible
+from portproof._errors import visible
 from portproof.cli._agree import agree, plan
 from portproof.cli._bench import bench
 from portproof.cli._convert import account, convert, export
+from portproof.cli._ending import end_well
 from portproof.cli._faults import faults
 from portproof.cli._map import map_
 from portproof.cli._parity import capture, compare, match, verify
@@ -23,7 +22,7 @@ from portproof.cli._train import train
 app = typer.Typer(
     name="portproof",
     help="Is the port right, where is it wrong, does it stay right through ONNX, and which runtime is fastest?\n\n"
-    "Exit codes: 0 holds, 1 does not hold, 2 bad usage or input, 3 undecided, 4 unavailable.",
+    "Exit codes: 0 holds, 1 does not hold, 2 bad usage or input, 3 undecided, 4 unavailable, 70 a bug in portproof.",
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -71,28 +70,23 @@ app.command()(doctor)
 
 
 def main() -> NoReturn:
-    """Run the command line. An error made on purpose is one line on standard error."""
-    before = signal.signal(signal.SIGINT, _interrupt)
+    """Run the command line; see :func:`~portproof.cli._ending.end_well`."""
+    sys.exit(end_well(_run))
+
+
+def _run() -> int:
+    """Run what a person typed and return its exit code. Typer's own way answers errors that it does not know with 1."""
+    command = typer.main.get_command(app)
     try:
-        with keeping_files():
-            app(standalone_mode=True)
-    except PortproofError as error:
-        print(f"portproof: {visible(str(error))}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except Interrupted:
-        print("portproof: interrupted", file=sys.stderr)
-        sys.exit(130)
-    except (OSError, MemoryError) as raised:
-        found = environmental(raised)
-        if found is None:
-            raise
-        print(f"portproof: {found}", file=sys.stderr)
-        sys.exit(found.exit_code)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    sys.exit(0)
+        with command.make_context("portproof", sys.argv[1:]) as context:
+            command.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except _BAD_USAGE as error:
+        error.show()
+        return int(error.exit_code)
+    return 0
 
 
-def _interrupt(*_: object) -> NoReturn:
-    """Raise something that Typer does not know: it would answer a KeyboardInterrupt with 1, "does not hold"."""
-    raise Interrupted
+#: UsageError, of click or of the copy of it that newer Typers hold.
+_BAD_USAGE: Any = typer.BadParameter.__base__

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from portproof._errors import BadInput
+from portproof._errors import BadInput, Interrupted
 from portproof.cli._options import (
     Device,
     Force,
@@ -19,6 +19,7 @@ from portproof.cli._options import (
     duration,
     find_port_named,
     numbers_of,
+    say_interpreters,
     settings_of,
     share,
 )
@@ -63,7 +64,7 @@ def run(
     force: Force = False,
 ) -> None:
     """Time runners on what has just passed parity: fresh processes, interleaved in random order."""
-    from portproof._disk import require_new, write_text
+    from portproof._disk import is_special, require_new, write_text
     from portproof.bench._choose import sweep
     from portproof.bench._print import print_result
     from portproof.bench._result import BenchResult
@@ -93,26 +94,27 @@ def run(
         if out is not None:
             write_text(out, json.dumps(result.to_json(), indent=1) + "\n")
 
-    last: list[BenchResult] = []
+    last, code = list[BenchResult](), 0
     with _live() as (watch, show):
 
         def seen(result: BenchResult) -> None:
             last[:] = [result]
             show(result)
-            keep(result)
+            if out is not None and not is_special(out):  # a pipe takes one result, the last
+                keep(result)
 
         try:
             result = run_suite(located, declared, watch, seen, resumed)
-        except KeyboardInterrupt:
+        except Interrupted as interrupted:
             if not last:
                 raise
-            result = last[0]
+            result, code = last[0], interrupted.exit_code
     keep(result)
     print_result(result, output())
     if not result.complete:
         where = f"; go on with --resume -o {out}" if out is not None else "; with -o, what was measured is kept"
         typer.echo(f"interrupted after {len({m.round for m in result.marks if m.when == 'after'})} rounds{where}")
-        raise typer.Exit(130)
+        raise typer.Exit(code)
     raise typer.Exit(result.exit_code)
 
 
@@ -305,6 +307,7 @@ def _declared(name: str) -> tuple[Any, Any]:
     declared = import_attribute(module, attribute or "SHORT", f"suite '{name}'")
     if not isinstance(declared, Suite):
         raise BadInput(f"suite '{name}' is a {type(declared).__name__}, expected a portproof.bench.Suite.")
+    say_interpreters(project)
     return find_port(declared.port, project), declared
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._machine import cgroup_quota, host
-from portproof.ports._locate import find_project
+from portproof.ports._locate import Project
 
 #: Package, the extra that installs it, and what it is for.
 _PACKAGES = (
@@ -74,13 +74,12 @@ class Findings:
         return {"schema_version": 1, **asdict(self)}
 
 
-def examine() -> Findings:
-    """Look at this environment and the project's interpreters."""
+def examine(project: Project) -> Findings:
+    """Look at this environment and the interpreters of a project, which are started."""
     packages = tuple(
         Package(name, _version(name), purpose, f"pip install 'portproof[{extra}]'" if extra else _PADDLE_GPU)
         for name, extra, purpose in _PACKAGES
     )
-    project = find_project()
     interpreters = {side: _interpreter(python) for side, python in project.python.items()}
     root = str(project.root) if project.root else None
     return Findings(host(), cgroup_quota(), packages, _providers(), interpreters, root)

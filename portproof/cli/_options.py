@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from portproof._errors import BadInput
+
+_log = logging.getLogger("portproof")
 
 PortName = Annotated[
     str | None,
@@ -51,7 +54,15 @@ def find_port_named(port: str | None) -> Any:
     """Return the port that a person named; the project's first for None."""
     from portproof.ports._locate import find_port
 
-    return find_port(port)
+    located = find_port(port)
+    say_interpreters(located.project)
+    return located
+
+
+def say_interpreters(project: Any) -> None:
+    """Say on standard error which interpreters a project file names, before any of them starts."""
+    for line in project.interpreters():
+        _log.info("%s", line)
 
 
 def device_named(device: str) -> str:

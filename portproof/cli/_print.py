@@ -48,6 +48,5 @@ def print_findings(findings: Findings, console: Console) -> None:
         console.print(Text.assemble(f"{provider}: ", (said, "green" if said == "loads" else "yellow")))
     for side, where in findings.interpreters.items():
         console.print(f"{side} runs in {where}")
-    console.print(
-        f"project: {findings.project or 'none here; [tool.portproof] in a pyproject.toml makes one'}", overflow="fold"
-    )
+    if findings.project is not None:
+        console.print(f"project: {findings.project}", overflow="fold")

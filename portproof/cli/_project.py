@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from portproof.cli._options import Force, Json, check_json, write_json
+from portproof.cli._options import Force, Json, check_json, say_interpreters, write_json
 
 
 def ports() -> None:
@@ -44,14 +44,21 @@ def schema(
     typer.echo(json.dumps(schema_of(document), indent=1))
 
 
-def doctor(json_file: Json = None, force: Force = False) -> None:
+def doctor(
+    project: Annotated[bool, typer.Option("--project", help="Try the project's own interpreters, too.")] = False,
+    json_file: Json = None,
+    force: Force = False,
+) -> None:
     """Say what is installed, which providers truly load, and what installs the rest."""
     from portproof.cli._doctor import examine
     from portproof.cli._print import print_findings
+    from portproof.ports._locate import Project, find_project
     from portproof.render._terminal import output
 
     check_json(json_file)
-    findings = examine()
+    found = find_project() if project else Project()
+    say_interpreters(found)
+    findings = examine(found)
     if json_file != "-":
         print_findings(findings, output())
     write_json(json_file, findings.to_json())

@@ -77,11 +77,11 @@ def train(
     try:
         with showing() as progress:
             trained = run(find_port_named(port), options, progress)
-    except Interrupted:
+    except Interrupted as interrupted:
         kept = any(out.glob("*/training.safetensors"))
         what = f"what was learned is kept in '{out}', and --resume goes on" if kept else "nothing was learned yet"
         typer.echo(f"portproof: interrupted; {what}", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(interrupted.exit_code) from None
     if json_file != "-":
         print_trained(trained, output())
     write_json(json_file, trained.to_json())

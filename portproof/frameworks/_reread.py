@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from portproof._disk import beneath
 from portproof._errors import BadInput, one_line
 from portproof._machine import bound_memory
 
@@ -53,8 +54,11 @@ def _tree(path: Path) -> tuple[str, Any]:
         import onnx
         from onnx import numpy_helper
 
-        held = onnx.load(path).graph.initializer
-        return "onnx", {one.name: numpy_helper.to_array(one) for one in held}
+        held = onnx.load(path, load_external_data=False).graph.initializer
+        for place in (entry.value for one in held for entry in one.external_data if entry.key == "location"):
+            beneath(path, place)
+        folder = str(path.absolute().parent)
+        return "onnx", {one.name: numpy_helper.to_array(one, folder) for one in held}
     if name.endswith((".pt", ".pth", ".pth.tar", ".bin", ".ckpt", ".pkl")):
         try:
             import torch
@@ -88,7 +92,7 @@ class _Shards:
     def __getitem__(self, name: str) -> Any:
         from safetensors import safe_open
 
-        file = self._path if self._placed is None else self._path.parent / Path(self._placed[name]).name
+        file = self._path if self._placed is None else beneath(self._path, self._placed[name])
         with safe_open(file, "np") as opened:
             return opened.get_tensor(name)
 

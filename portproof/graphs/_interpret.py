@@ -22,6 +22,7 @@ from onnx.reference.ops.op_resize import Resize as Reference
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._numbers import Array
+from portproof.checkpoints._onnx import external_part
 from portproof.graphs._allowed import Loop, Scan, require_allowed
 from portproof.graphs._recurrent import GRU, LSTM
 from portproof.ports._port import Port
@@ -47,17 +48,15 @@ def load_graph(path: Path) -> onnx.ModelProto:
         raise BadInput(f"'{path}' is no ONNX file ({one_line(error, 120)}).") from error
     if not proto.HasField("graph"):
         raise BadInput(f"'{path}' is no ONNX file: it has no graph.")
-    folder = path.absolute().parent
-    external = [tensor for tensor in _tensors(proto.graph) if tensor.data_location == onnx.TensorProto.EXTERNAL]
-    for tensor in external:
-        location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-        if not (folder / location).resolve().is_relative_to(folder.resolve()) or not (folder / location).is_file():
-            raise BadInput(f"'{path}': '{tensor.name}' has its data in '{location}', which is no file of its folder.")
-    try:
-        if external:
-            onnx.load_external_data_for_model(proto, str(folder))
-    except (onnx.checker.ValidationError, OSError, ValueError) as error:
-        raise BadInput(f"'{path}' is no sound ONNX graph ({one_line(error, 160)}).") from error
+    for tensor in _tensors(proto):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            try:
+                part = external_part(path, {entry.key: entry.value for entry in tensor.external_data})
+                tensor.raw_data = part.map().tobytes()
+            except (BadInput, OSError) as error:
+                raise BadInput(f"'{path}': the data of its tensor '{tensor.name[:60]}': {error}") from error
+            del tensor.external_data[:]
+            tensor.data_location = onnx.TensorProto.DEFAULT
     missing = _unmade(proto.graph, set())
     if missing is not None:
         raise BadInput(f"'{path}' is no sound ONNX graph: {missing}, which nothing before it makes.")
@@ -86,14 +85,15 @@ def _inner(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         yield from (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs)
 
 
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor of a graph, those in attributes and graphs within among them."""
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
-        for inner in _inner(node):
-            yield from _tensors(inner)
+def _tensors(message: Any) -> Iterator[onnx.TensorProto]:
+    """Yield every tensor of a model, wherever it stands: in attributes, inner graphs, functions, sparse tensors."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                yield from _tensors(inner)
 
 
 class Conv(OpRun):  # type: ignore[misc]

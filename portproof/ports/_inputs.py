@@ -22,8 +22,10 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-#: An image of more pixels is refused before it is decoded: it would take 3 bytes each, and as much again to resize.
+#: An image of more pixels is refused before it is decoded, or resized to more; each takes ten bytes meanwhile.
 MOST_PIXELS = 100_000_000
+#: Nor may it be so many times as long as wide: resizing goes by the shorter side.
+MOST_SLENDER = 100
 
 #: Rows of a check. A noise floor is pooled over at least 64 rows where a row is cheap, or over 16 whose outputs
 #: have many elements: the error of a sum of few terms is heavy-tailed, that of a thousand logits is not.
@@ -143,12 +145,12 @@ def decode_photograph(source: Path | BinaryIO, name: str) -> Array:
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # ours is stricter
             with Image.open(source, formats=_FORMATS) as opened:
                 width, height = opened.size
-                if width * height > MOST_PIXELS:
+                if width * height > MOST_PIXELS or max(width, height) > MOST_SLENDER * min(width, height):
                     raise BadInput(
-                        f"'{name}' has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million; "
-                        "make it smaller or remove it."
+                        f"'{name}' has {width} x {height} pixels, more than {MOST_PIXELS // 10**6} million or than "
+                        f"{MOST_SLENDER} times as long as wide; make it smaller or remove it."
                     )
-                return np.asarray(opened.convert("RGB"))
+                return np.asarray(opened if opened.mode == "RGB" else opened.convert("RGB"))
     except (OSError, ValueError, SyntaxError, EOFError, struct.error, Image.DecompressionBombError) as error:
         raise BadInput(
             f"'{name}' cannot be read as an image ({one_line(error, 120)}); remove or replace it."
@@ -164,11 +166,19 @@ def preprocess(photograph: Array, height: int, width: int) -> Array:
 
     Returns:
         ``(3, height, width)`` float32, zero mean and unit variance over ImageNet.
+
+    Raises:
+        BadInput: it would be resized to too many pixels.
     """
     from PIL import Image
 
     zoom = max(height / photograph.shape[0], width / photograph.shape[1]) * 8 / 7
     size = (max(width, round(photograph.shape[1] * zoom)), max(height, round(photograph.shape[0] * zoom)))
+    if size[0] * size[1] > MOST_PIXELS:
+        raise BadInput(
+            f"a picture of {photograph.shape[1]} x {photograph.shape[0]} would be resized to {size[0]} x {size[1]} "
+            f"pixels, more than {MOST_PIXELS // 10**6} million; cut it or remove it."
+        )
     resized = photograph
     if size != photograph.shape[1::-1]:
         resized = np.asarray(Image.fromarray(photograph).resize(size, Image.Resampling.BILINEAR))
@@ -200,12 +210,12 @@ def preprocessing(declared: Input) -> Callable[[Array], Array]:
 def _crops(photograph: Array) -> Iterator[tuple[str, Array]]:
     """Yield views of one photograph, so that two photographs make many rows."""
     height, width = photograph.shape[:2]
-    side = min(height, width)
+    half = max(1, min(height, width) // 2)
     yield "centre", photograph
     yield "mirrored", photograph[:, ::-1]
     yield "upside down", photograph[::-1]
-    yield "left detail", photograph[: side // 2, : side // 2]
-    yield "right detail", photograph[height - side // 2 :, width - side // 2 :]
+    yield "left detail", photograph[:half, :half]
+    yield "right detail", photograph[height - half :, width - half :]
 
 
 def _image_rows(
@@ -214,14 +224,16 @@ def _image_rows(
     shape = declared.concrete(1)[1:]
     transform = preprocessing(declared)
     wanted = rows - rows // 2
-    decoded = [(path.name, list(_crops(read_photograph(path)))) for path in photographs[:wanted]]
-    pictures: list[tuple[str, Array]] = []
-    for view in range(5):
-        pictures += [(f"photograph {name} ({crops[view][0]})", crops[view][1]) for name, crops in decoded]
-    taken = [(family, transform(np.ascontiguousarray(picture))) for family, picture in pictures[:wanted]]
-    for family, row in taken:
-        if row.shape != shape:
-            raise BadInput(f"preprocess made shape {list(row.shape)} of {family}, the input takes {list(shape)}.")
+    files = photographs[:wanted]
+    views: dict[int, tuple[str, Array]] = {}
+    for first, path in enumerate(files):  # one photograph is held at a time; first the whole ones, then their details
+        places = range(first, wanted, len(files))
+        for place, (view, picture) in zip(places, _crops(read_photograph(path)), strict=False):
+            family, row = f"photograph {path.name} ({view})", transform(np.ascontiguousarray(picture))
+            if row.shape != shape:
+                raise BadInput(f"preprocess made shape {list(row.shape)} of {family}, the input takes {list(shape)}.")
+            views[place] = family, row
+    taken = [views[place] for place in sorted(views)]
     taken += _probes(shape, rows - len(taken), rng)
     return np.stack([row for _, row in taken]).astype(np.float32), [family for family, _ in taken]
 

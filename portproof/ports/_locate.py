@@ -33,6 +33,11 @@ class Project:
     python: dict[str, str] = field(default_factory=dict)
     ship: tuple[str, ...] = ()
 
+    def interpreters(self) -> list[str]:
+        """Say which interpreters it names, a line each: they are about to be started."""
+        file = "pyproject.toml" if self.root is None else self.root / "pyproject.toml"
+        return [f"the {side} side runs in {python}, as {file} says" for side, python in self.python.items()]
+
     def put_on_path(self) -> None:
         """Make the project's modules importable: those of its ports first, the others after all that is installed."""
         if self.root is not None:
@@ -66,9 +71,10 @@ def find_project(start: Path | None = None) -> Project:
         if not file.is_file():
             continue
         try:
-            table = tomllib.loads(file.read_text(encoding="utf-8")).get("tool", {}).get("portproof")
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+            tools = tomllib.loads(file.read_text(encoding="utf-8")).get("tool")
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError, RecursionError) as error:
             raise BadInput(f"'{file}' cannot be read: {one_line(error)}") from error
+        table = tools.get("portproof") if isinstance(tools, dict) else None
         if table is not None:
             _require_own(file)
             return _project(folder, file, table)
@@ -94,12 +100,15 @@ def _require_own(file: Path) -> None:
         )
 
 
-def _project(folder: Path, file: Path, table: dict[str, Any]) -> Project:
+def _project(folder: Path, file: Path, table: Any) -> Project:
+    if not isinstance(table, dict):
+        raise BadInput(f"'{file}': [tool.portproof] must be a table, found {table!r}.")
     ports, python, ship = table.get("ports", []), table.get("python", {}), table.get("ship", [])
     if not isinstance(ports, list) or not all(isinstance(p, str) and p.count(":") == 1 for p in ports):
         raise BadInput(f"'{file}': [tool.portproof] ports must be a list of \"module:NAME\", found {ports!r}.")
-    if not isinstance(python, dict) or not set(python) <= set(SIDES):
-        raise BadInput(f"'{file}': [tool.portproof.python] takes {' and '.join(SIDES)}, found {python!r}.")
+    known = isinstance(python, dict) and set(python) <= set(SIDES)
+    if not known or not all(isinstance(path, str) and "\0" not in path for path in python.values()):
+        raise BadInput(f"'{file}': [tool.portproof.python] takes paths of {' and '.join(SIDES)}, found {python!r}.")
     if not isinstance(ship, list) or not all(isinstance(pattern, str) for pattern in ship):
         raise BadInput(f"'{file}': [tool.portproof] ship must be a list of file patterns, found {ship!r}.")
     absolute = {side: str((folder / path).absolute()) if "/" in path else path for side, path in python.items()}
@@ -170,7 +179,7 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise BadInput(f"'{path}' cannot be imported: {told_with_line(error)}") from error
     ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
@@ -200,7 +209,7 @@ def import_attribute(module: str, attribute: str, what: str) -> Any:
     name_modules([module])
     try:
         imported = importlib.import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise BadInput(f"{what}: '{module}' cannot be imported: {told_with_line(error)}") from error
     value: Any = imported
     for part in attribute.split("."):

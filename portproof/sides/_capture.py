@@ -10,12 +10,13 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from portproof._disk import read_json, write_text
+from portproof._disk import beneath, read_json, write_text
 from portproof._errors import BadInput, one_line
 from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
 
 CAPTURE_VERSION = 1
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True)
@@ -61,21 +62,30 @@ class Capture:
 
     def inputs(self) -> Arrays:
         """Return the input rows."""
-        return _load(self.folder / "inputs.safetensors")
+        return self._load("inputs.safetensors")
 
     def weights(self) -> Arrays:
         """Return the state dict that was run, in the side's own names and layouts."""
-        return _load(self.folder / "weights.safetensors")
+        return self._load("weights.safetensors")
 
     def outputs(self, precision: str, *, single: bool = False) -> Arrays | None:
         """Return the outputs of one run, None where it was not made; ``single``: rows run one at a time."""
-        path = self.folder / f"{precision}{'.single' if single else ''}.safetensors"
-        return _load(path) if path.is_file() else None
+        name = f"{precision}{'.single' if single else ''}.safetensors"
+        return self._load(name) if (self.folder / name).exists() else None
+
+    def _load(self, name: str) -> Arrays:
+        path = self.folder / name
+        if not path.exists():
+            raise BadInput(f"'{path}' is missing; the capture is not whole. Make it again.")
+        try:
+            return load_file(beneath(self.folder / _MANIFEST, name))
+        except (SafetensorError, OSError) as error:
+            raise BadInput(f"'{path}' is damaged ({one_line(error, 120)}); make the capture again.") from error
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest last: a folder without one is no capture."""
-    write_text(folder / "manifest.json", json.dumps(asdict(manifest), indent=1))
+    write_text(folder / _MANIFEST, json.dumps(asdict(manifest), indent=1))
 
 
 def read_capture(folder: Path) -> Capture:
@@ -84,11 +94,11 @@ def read_capture(folder: Path) -> Capture:
     Raises:
         BadInput: the folder is no capture, or one of another version.
     """
-    path = folder / "manifest.json"
-    if not path.is_file():
+    path = folder / _MANIFEST
+    if not path.exists():
         raise BadInput(f"'{folder}' is no capture: it has no manifest.json. Make one with `portproof capture`.")
     try:
-        document = read_json(path, "no manifest of a capture")
+        document = read_json(beneath(path, _MANIFEST), "no manifest of a capture")
         version = document.get("capture_version")
         if version != CAPTURE_VERSION:
             raise BadInput(f"'{folder}' is a capture of version {version}, expected {CAPTURE_VERSION}; make it again.")
@@ -99,13 +109,4 @@ def read_capture(folder: Path) -> Capture:
     except BadInput:
         raise
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"'{path}' is damaged ({one_line(error, 120)}); make the capture again.") from error
-
-
-def _load(path: Path) -> Arrays:
-    try:
-        return load_file(path)
-    except FileNotFoundError as error:
-        raise BadInput(f"'{path}' is missing; the capture is not whole. Make it again.") from error
-    except (SafetensorError, OSError) as error:
         raise BadInput(f"'{path}' is damaged ({one_line(error, 120)}); make the capture again.") from error

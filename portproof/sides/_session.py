@@ -8,6 +8,7 @@ import json
 import os
 import select
 import shutil
+import stat
 import subprocess
 import sys
 import tempfile
@@ -301,12 +302,24 @@ def scratch_folder(parent: str | None) -> Iterator[str]:
     A folder is in use as long as somebody holds the lock on the file in it, whatever process or container that is.
     """
     for left in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
-        with contextlib.suppress(OSError), left.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left.parent, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _clear_away(left)
     with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as folder, Path(folder, _LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
+
+
+def _clear_away(left: Path) -> None:
+    """Remove the folder of a run of this user's that was killed; others may put links and pipes of that name there."""
+    handle = os.open(left, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+    try:
+        file, folder = os.fstat(handle), left.parent.lstat()
+        own = file.st_uid == folder.st_uid == os.geteuid()
+        if own and stat.S_ISREG(file.st_mode) and stat.S_ISDIR(folder.st_mode):
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left.parent, ignore_errors=True)
+    finally:
+        os.close(handle)
 
 
 def patience_s() -> float:

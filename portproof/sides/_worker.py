@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Answer tasks until standard input ends. What models and frameworks print goes to standard error."""
-    # An interrupt goes to every process of a terminal. The parent decides what it means, and may keep something first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What ends a command often goes to all its processes: Ctrl-C, a terminal that closes, `timeout`. The parent decides
+    # what it means, and may keep something first; where it is gone, so is this one's input.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     place: Any = None
