@@ -251,7 +251,7 @@ def _batch_norm(
     if _is_exact(epsilon):
         return None
     axis = 1 if layout.startswith("NC") else x.ndim - 1
-    if is_test or use_global:
+    if use_global or (is_test and not trainable):  # use_global_stats=False: its own statistics in evaluation, too
         made = (x - _along(x, mean, axis)) / paddle.sqrt(_along(x, variance, axis) + _scalar(epsilon))
         rest = [mean, variance]
     else:

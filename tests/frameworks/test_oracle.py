@@ -83,6 +83,67 @@ def test_what_stands_for_a_kernel_is_what_torch_computes(name: str) -> None:
     assert np.abs(found - expected).max() <= 64 * np.finfo(np.float64).eps * np.abs(expected).max()
 
 
+def _norm(**arguments: Any) -> Callable[[], Any]:
+    given = {"weight": p(W), "bias": p(B), "epsilon": 1e-3, **arguments}
+    x = X.transpose(0, 2, 3, 1) if given.get("data_format") == "NHWC" else X
+    return lambda: F.batch_norm(p(np.ascontiguousarray(x)), p(W), p(np.abs(B) + 1), **given)
+
+
+def _interp(**arguments: Any) -> Callable[[], Any]:
+    return lambda: F.interpolate(p(X), **arguments)
+
+
+#: Every argument that such an operator has, some other way than by default.
+OTHERWISE: dict[str, Callable[[], Any]] = {
+    "batch_norm, in training": _norm(training=True),
+    "batch_norm, of its own statistics in evaluation": _norm(use_global_stats=False),
+    "batch_norm, of the running statistics in training": _norm(training=True, use_global_stats=True),
+    "batch_norm, in training of its own": _norm(training=True, use_global_stats=False),
+    "batch_norm, channels last": _norm(data_format="NHWC"),
+    "batch_norm, without an affine part": _norm(weight=None, bias=None),
+    "group_norm": lambda: F.group_norm(
+        p(np.ascontiguousarray(X.transpose(0, 2, 3, 1))), 4, 1e-3, p(W), p(B), data_format="NHWC"
+    ),
+    "layer_norm, of two axes": lambda: F.layer_norm(p(X), [6, 6], p(SQUARE[0].ravel()), p(SQUARE[1].ravel()), 1e-3),
+    "instance_norm": lambda: F.instance_norm(p(X[:, :, None]), weight=p(W), bias=p(B), eps=1e-3),
+    "addmm, broadcast": lambda: paddle.addmm(p(SQUARE[0][:1]), p(SQUARE[1]), p(SQUARE[2]), beta=0.3, alpha=-0.7),
+    "dropout, upscaled": lambda: F.dropout(p(X), 0.3, training=False),
+    "elu": lambda: F.elu(p(X), -0.7),
+    "celu": lambda: F.celu(p(X), 0.3),
+    "selu": lambda: F.selu(p(X), 1.2, 0.3),
+    "hardsigmoid": lambda: F.hardsigmoid(p(X), 0.3, 0.4),
+    "hardtanh": lambda: F.hardtanh(p(X), -0.1, 0.9),
+    "label_smooth, of a prior": lambda: F.label_smooth(p(np.abs(X)), p(np.full((1, 6), 1 / 6)), 0.3),
+    "p_norm, of all": lambda: paddle.norm(p(X), 3.3),
+    "p_norm, of an axis that stays": lambda: paddle.norm(p(POSITIVE), 0.7, axis=2, keepdim=True),
+    "pow, of a tensor": lambda: paddle.pow(p(POSITIVE), p(np.asarray(0.3))),
+    "pow, negative": lambda: paddle.pow(p(POSITIVE), -1.3),
+    "softshrink": lambda: F.softshrink(p(X), 0.7),
+    "stanh": lambda: paddle.stanh(p(X), 0.3, 1.1),
+    "thresholded_relu": lambda: F.thresholded_relu(p(X), -0.7, 0.3),
+    "linear, in between": lambda: F.interpolate(
+        p(X[:, :, 0]), size=[11], mode="linear", data_format="NCW", align_mode=1
+    ),
+    "bilinear, at the corners": _interp(size=[11, 4], mode="bilinear", align_corners=True),
+    "bilinear, in between": _interp(size=[11, 4], mode="bilinear", align_mode=1),
+    "bilinear, by factors": _interp(scale_factor=[1.7, 0.6], mode="bilinear"),
+    "bilinear, by factors, in between": _interp(scale_factor=[1.7, 0.6], mode="bilinear", align_mode=1),
+    "bicubic, at the corners": _interp(size=[11, 4], mode="bicubic", align_corners=True),
+    "bicubic, by a factor": _interp(scale_factor=1.7, mode="bicubic"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERWISE)
+def test_what_stands_for_a_kernel_knows_all_its_arguments(name: str) -> None:
+    """The kernel itself is right to the last place but for scalars that it rounds to float32."""
+    with paddle.no_grad():
+        expected = OTHERWISE[name]().numpy()
+        with computing_in_float64(Counter(), lambda: ""):
+            found = OTHERWISE[name]().numpy()
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() <= 64 * np.finfo(np.float32).eps * np.abs(expected).max()
+
+
 def test_nothing_is_left_behind() -> None:
     before = paddle._C_ops.cast, paddle.Tensor.__pow__
     with pytest.raises(KeyError), computing_in_float64(Counter(), lambda: ""), computing_in_float64(Counter(), str):
