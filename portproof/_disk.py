@@ -245,6 +245,23 @@ def _umask() -> int:
     return mask
 
 
+def require_itself(path: Path) -> None:
+    """See that a file is not what stands in its place where a download went wrong.
+
+    Raises:
+        BadInput: it is a pointer of Git LFS, or a web page.
+    """
+    try:
+        with path.open("rb") as file:
+            begun = file.read(64)
+    except OSError:  # which the reader says in its own words
+        return
+    if begun.startswith(b"version https://git-lfs.github.com/spec/"):
+        raise BadInput(f"'{path}' is a pointer of Git LFS and not the file itself; fetch it by `git lfs pull`.")
+    if begun.lstrip().lower().startswith((b"<!doctype html", b"<html")):
+        raise BadInput(f"'{path}' is a web page; the download went wrong.")
+
+
 def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     """Write arrays by name.
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from portproof._disk import atomic_path, beneath, write_text
+from portproof._disk import atomic_path, beneath, require_itself, write_text
 from portproof._errors import BadInput, PortproofError, one_line
 from portproof.checkpoints import _npz, _onnx, _paddle, _program, _safetensors, _torch
 from portproof.checkpoints._chosen import Content, choose, under
@@ -121,6 +121,7 @@ def reading(path: Path, what: str) -> Iterator[None]:
     """
     if not path.is_file():
         raise BadInput(f"'{path}': no such file.")
+    require_itself(path)
     try:
         yield
     except BadInput as error:

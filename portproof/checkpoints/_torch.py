@@ -221,7 +221,8 @@ class _Storages:
             what == "storage" and isinstance(key, str) and len(key) < 256 and type(count) is int and 0 <= count < 2**48
         )
         if not plain or not isinstance(dtype, str) or dtype not in (_UNTYPED, *_STORAGE_OF):
-            raise BadInput(f"it refers to a storage of an unknown kind ({said(dtype)})")
+            quantised = "; it holds quantised weights: dequantize() them first" if ".Q" in said(dtype) else ""
+            raise BadInput(f"it refers to a storage of an unknown kind ({said(dtype)}){quantised}")
         if len(identifier) > 5 and identifier[5] is not None:
             raise BadInput("it holds views of storages, as files before PyTorch 0.4 did; save it anew")
         found = self.by_key.setdefault(key, _Storage(dtype, count))

@@ -7,8 +7,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from portproof._errors import BadInput, and_more
-from portproof.checkpoints import Checkpoint, Stored
+from portproof.checkpoints import Checkpoint, Stored, is_floating
 from portproof.checkpoints._chosen import is_copy
 from portproof.convert._transfer import misfits, under_all_names
 from portproof.frameworks._entries import Entry
@@ -20,7 +22,8 @@ _COMPUTED = frozenset((
     "position_ids", "inv_freq", "freqs_cis", "relative_position_index", "attn_mask", "total_ops", "total_params",
     "num_batches_tracked", "rope_freqs",
 ))  # fmt: skip
-_STATISTICS = frozenset(("running_mean", "running_var", "_mean", "_variance", "num_batches_tracked"))
+_COUNTER = "num_batches_tracked"
+_STATISTICS = frozenset(("running_mean", "running_var", "_mean", "_variance", _COUNTER))
 #: Names that Paddle gives to parameters itself: kind of layer, its number, and which of its tensors.
 _PARAMETER = re.compile(r"(?P<layer>.+_(?P<number>\d+))\.(?P<role>[wb]_\d+)")
 _ROLES = {"w_0": "weight", "b_0": "bias", "w_1": "_mean", "w_2": "_variance"}
@@ -83,6 +86,8 @@ def fitted(
         lines += said
     found, said = _without_computed(found, wanted)
     lines += said
+    found, said = _whole_counters(found, wanted)
+    lines += said
     found = under_all_names(found, groups)
     missing = {name for name in wanted if name not in found and name not in absent}
     leaves = {name.rpartition(".")[2] for name in missing}
@@ -93,6 +98,20 @@ def fitted(
         absent |= missing
     renamed = replace(checkpoint, tensors=found, said=tuple(lines))
     return Fitted(renamed, misfits(renamed, entries, absent, keep_dtype=keep_dtype), frozenset(absent), unproven)
+
+
+def _whole_counters(found: Mapping[str, Stored], wanted: Mapping[str, Entry]) -> tuple[dict[str, Stored], list[str]]:
+    """Read counters as whole numbers that somebody's cast of all tensors to a narrower float took along."""
+    made = dict(found)
+    for name, stored in found.items():
+        entry = wanted.get(name)
+        counts = entry is not None and name.rpartition(".")[2] == _COUNTER and stored.shape == entry.shape == ()
+        if counts and is_floating(stored.dtype):
+            value = float(np.asarray(stored.read()).astype(np.float64))
+            if value.is_integer():
+                made[name] = Stored.of(np.asarray(int(value), np.int64))
+    cast = [name for name in made if made[name] is not found[name]]
+    return made, [f"counters stored as floats, read as whole numbers: {len(cast)}"] if cast else []
 
 
 def _whole(found: Mapping[str, Stored], wanted: Mapping[str, Entry], absent: set[str], lead: str) -> bool:

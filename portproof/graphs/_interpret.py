@@ -20,6 +20,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_resize import Resize as Reference
 
+from portproof._disk import require_itself
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._numbers import Array
 from portproof.checkpoints._onnx import external_part
@@ -42,6 +43,7 @@ def load_graph(path: Path) -> onnx.ModelProto:
     """
     if not path.is_file():
         raise BadInput(f"'{path}': no such file.")
+    require_itself(path)
     try:
         proto = onnx.load(path, load_external_data=False)
     except Exception as error:  # protobuf raises what it likes for a file that is none of its own

@@ -119,6 +119,20 @@ def test_dtypes_are_widened_exactly_and_rounding_is_counted(
     assert not Path("big.pt").exists()
 
 
+def test_counters_that_a_cast_of_everything_took_along_are_whole_numbers(
+    made: tuple[Path, Arrays, Arrays], mapped: Path, run: Run
+) -> None:
+    """``{name: tensor.half() for …}`` halves the counters of BatchNorm, too."""
+    import torch
+
+    state = torch.load(made[0] / "legacy.pt", weights_only=True)
+    torch.save({name: tensor.half() for name, tensor in state.items()}, "half.pt")
+    answer = run("convert", "half.pt", "back.pt", "--to", "torch", "--map", mapped)
+    assert answer.code == 0, answer
+    assert "counters stored as floats, read as whole numbers: 1" in answer.out
+    assert torch.load("back.pt", weights_only=True)["1.num_batches_tracked"].dtype == torch.int64
+
+
 def test_shards_of_pytorch_s_own_behind_an_index(made: tuple[Path, Arrays, Arrays], mapped: Path, run: Run) -> None:
     """As save_pretrained wrote them before safetensors."""
     import torch

@@ -353,3 +353,34 @@ def test_memory_stays_near_the_largest_tensor(tmp_path: Path, name: str) -> None
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     grown = int(done.stdout)
     assert grown < 3 * big.nbytes, f"{grown / 1e6:.0f} MB for tensors of {big.nbytes / 1e6:.0f} MB"
+
+
+@pytest.mark.parametrize("file", ["x.pt", "x.pdparams", "x.safetensors", "x.npz", "x.onnx"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n", "is a pointer of Git LFS"),
+        ("\n<!DOCTYPE html><html><body>404</body></html>", "is a web page"),
+    ],
+)
+def test_what_stands_in_a_file_s_place_is_named(tmp_path: Path, file: str, content: str, said: str) -> None:
+    (tmp_path / file).write_text(content)
+    with pytest.raises(BadInput, match=said):
+        open_checkpoint(tmp_path / file)
+
+
+def test_a_graph_that_is_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    from portproof.graphs._interpret import load_graph
+
+    (tmp_path / "x.onnx").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with pytest.raises(BadInput, match="is a pointer of Git LFS"):
+        load_graph(tmp_path / "x.onnx")
+
+
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")  # what older versions wrote is still about
+def test_quantised_weights_are_told_what_to_do(tmp_path: Path) -> None:
+    import torch
+
+    torch.save({"w": torch.quantize_per_tensor(torch.ones(2, 2), 0.1, 0, torch.qint8)}, tmp_path / "x.pt")
+    with pytest.raises(BadInput, match="quantised weights"):
+        open_checkpoint(tmp_path / "x.pt")
