@@ -8,6 +8,7 @@ Exit code 1 where a verdict is another than the one that was checked by hand.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import os
@@ -17,12 +18,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from parity_tests.wild import classifiers, language
+from parity_tests.wild import backbones, classifiers, diffusion, language, segmentation, sequences
 from portproof import Port, PortproofError, find_port, verify
 from portproof.faults._campaign import FaultOptions, plant_faults
 from portproof.judge._report import HOLDS
 
-MODULES = (language, classifiers)
+MODULES = (language, sequences, classifiers, backbones, diffusion, segmentation)
 #: Pairs that are not one function, and what differs: each by hand, in float64, against the two libraries' code.
 DIFFERENT = {
     "fnet": "paddlenlp transforms all axes, the rows of the batch among them: `fftn` without `axes`",
@@ -83,8 +84,12 @@ def ports(module: ModuleType) -> dict[str, Port]:
 
 def lines_of(module: ModuleType, variable: str) -> int:
     """Count the lines of a port's declaration."""
-    rest = inspect.getsource(module).partition(f"\n{variable} = ")[2].splitlines()
-    return next((i for i, line in enumerate(rest) if line.startswith((")", "}"))), 0) + 1
+    statements = ast.parse(inspect.getsource(module)).body
+    return next(
+        (node.end_lineno or node.lineno) - node.lineno + 1
+        for node in statements
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == variable
+    )
 
 
 def judged(module: ModuleType, variable: str, *, faults: int) -> Row:
