@@ -20,7 +20,7 @@ import numpy as np
 
 from portproof._errors import ModelRaised, require_memory, told_with_line
 from portproof._numbers import EPSILON, Array, Difference, compare, picture
-from portproof._tree import name_outputs, rebuild
+from portproof._tree import name_outputs
 from portproof.frameworks._calls import exchanged, given, matched, named, parameters, returned
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Side
@@ -39,11 +39,13 @@ from portproof.replay._taps import (
 )
 from portproof.replay._writes import Fed, write_back
 
-#: Stands for a tensor in a structure whose tensors were taken out.
-_PLACE = object()
 
 #: A received tensor that is the recorded one, to the last bit.
 _NOTHING = Difference(1, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0, float("inf"))
+
+
+class _Place:
+    """Stands for a tensor in a structure whose tensors were taken out, wherever it stood: a skip is returned twice."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,14 @@ class Shape:
 
     Attributes:
         tree: with a place for each tensor that a recorded one stands for.
-        kept: which of the recorded tensors those are.
+        places: those, in their order.
+        kept: which of the recorded tensors they are.
         sizes: of them, on this side.
         inside: the calls that it made itself, by key.
     """
 
     tree: Any
+    places: list[_Place]
     kept: list[int]
     sizes: list[tuple[int, ...]]
     inside: list[str]
@@ -250,8 +254,9 @@ class _Forced:
         kept = _exchangeable(outputs, put_out)
         shared, own_shapes = [outputs[i] for i in kept], [tuple(outputs[i].shape) for i in kept]
         if self.only is None:
-            tree = exchanged(result, shared, [_PLACE] * len(shared), is_tensor)
-            self.shapes[key, call] = Shape(tree, kept, own_shapes, self.calls[begun:])
+            places = [_Place() for _ in shared]
+            tree = exchanged(result, shared, places, is_tensor)
+            self.shapes[key, call] = Shape(tree, places, kept, own_shapes, self.calls[begun:])
         recorded = self._handed_on([put_out[i] for i in kept], own_shapes)
         wrote, handed_on = write_back(model, tensors, fed, received, shared, recorded)
         if wrote != self.store.wrote(key, call):
@@ -270,7 +275,7 @@ class _Forced:
         """Return what a call returned when nothing was planted, with what was recorded in it."""
         shape = self.shapes[key, call]
         made = self._handed_on([put_out[i] for i in shape.kept], shape.sizes)
-        return rebuild(shape.tree, _is_place, iter(made))
+        return exchanged(shape.tree, shape.places, made, _is_place)
 
     def _handed_on(self, put_out: list[Array], own_shapes: Sequence[tuple[int, ...]]) -> list[Any]:
         return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=True)]
@@ -345,7 +350,7 @@ def _related(path: str, other: str) -> bool:
 
 
 def _is_place(value: object) -> bool:
-    return value is _PLACE
+    return isinstance(value, _Place)
 
 
 def _paired(model: Model, pairs: Mapping[str, str]) -> list[tuple[str, Any]]:
