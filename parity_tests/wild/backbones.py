@@ -10,7 +10,8 @@ from portproof import Input, Port
 
 def _pair(name: str, module: str, paddle: str, torch: str, size: int = 64, **config: Any) -> Port:
     """Return the pair of a class of paddleclas and a model of timm, both in the configuration given."""
-    return Port(name, _clas(module, paddle, **config), _timm(torch, **config), {"image": Input(("batch", 3, size, size))})
+    image = {"image": Input(("batch", 3, size, size))}
+    return Port(name, _clas(module, paddle, **config), _timm(torch, **config), image)
 
 
 _WINDOWS = {"img_size": 32, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}

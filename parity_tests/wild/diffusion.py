@@ -27,7 +27,8 @@ _TEXTS = {"attention_head_dim": 4, "cross_attention_dim": 24, **_SMALL}
 _DOWN = {"down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D")}
 UNET_TEXT = Port(
     "unet-2d-condition",
-    *_both("UNet2DConditionModel", sample_size=16, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), **_DOWN, **_TEXTS),
+    *_both("UNet2DConditionModel", sample_size=16, up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"), **_DOWN,
+           **_TEXTS),
     {"sample": Input(("batch", 4, 16, 16)), "timestep": STEP, "encoder_hidden_states": TEXT}, ("sample",),
     call="keyword",
 )  # fmt: skip

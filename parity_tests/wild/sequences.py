@@ -63,11 +63,13 @@ _ERNIE_M = {**SIZES, "intermediate_size": 128}
 ERNIE_M = Port("ernie-m", _paddle("ErnieM", **_ERNIE_M), _torch("ErnieM", **_ERNIE_M), {"input_ids": TOKENS},
                (HIDDEN, POOLED))  # fmt: skip
 SQUEEZEBERT = Port("squeezebert", _paddle("SqueezeBert", **SIZES, embedding_size=32),
-                   _torch("SqueezeBert", **SIZES, embedding_size=32), {"input_ids": TOKENS}, (HIDDEN, POOLED))  # fmt: skip
+                   _torch("SqueezeBert", **SIZES, embedding_size=32), {"input_ids": TOKENS},
+                   (HIDDEN, POOLED))  # fmt: skip
 NYSTROMFORMER = Port("nystromformer", _paddle("Nystromformer", **SIZES), _torch("Nystromformer", **SIZES),
                      {"input_ids": TOKENS}, (HIDDEN,))  # fmt: skip
 REMBERT = Port("rembert", _paddle("RemBert", **SIZES, input_embedding_size=16),
-               _torch("RemBert", **SIZES, input_embedding_size=16), {"input_ids": TOKENS}, (HIDDEN, POOLED))  # fmt: skip
+               _torch("RemBert", **SIZES, input_embedding_size=16), {"input_ids": TOKENS},
+               (HIDDEN, POOLED))  # fmt: skip
 
 _VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
            "image_size": 32, "patch_size": 8}  # fmt: skip

@@ -39,7 +39,6 @@ from portproof.replay._taps import (
 )
 from portproof.replay._writes import Fed, write_back
 
-
 #: A received tensor that is the recorded one, to the last bit.
 _NOTHING = Difference(1, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0, float("inf"))
 
