@@ -22,6 +22,7 @@ from parity_tests.wild import backbones, classifiers, diffusion, language, segme
 from portproof import Port, PortproofError, find_port, verify
 from portproof.faults._campaign import FaultOptions, plant_faults
 from portproof.judge._report import HOLDS
+from portproof.parity._mapped import with_map
 
 MODULES = (language, sequences, classifiers, backbones, diffusion, segmentation)
 #: Pairs that are not one function, and what differs: each by hand, in float64, against the two libraries' code.
@@ -106,7 +107,8 @@ def judged(module: ModuleType, variable: str, *, faults: int) -> Row:
     row = Row(located.port.name, lines, report.verdict, said, organised, lifted, time.monotonic() - begun)
     if not report or not faults:
         return row
-    found = plant_faults(located, FaultOptions(count=faults, groups=0, seeds=1), lambda *_: None).to_json()
+    mapped = with_map(located, {}, lambda *_: None)
+    found = plant_faults(mapped, FaultOptions(count=faults, groups=0, seeds=1), lambda *_: None).to_json()
     return replace(row, **{what: found[what] for what in ("effective", "caught", "located", "precision", "recall")})
 
 
