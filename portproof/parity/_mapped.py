@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from portproof._errors import BadInput, PortproofError
+from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._machine import thread_budget
 from portproof.convert._account import Account, Problem
 from portproof.judge._found import Found
-from portproof.judge._report import Hop
+from portproof.judge._report import Culprit, Hop
 from portproof.maps._find import FoundMap, find_map
 from portproof.parity._options import Options
 from portproof.parity._outputs import unmatched
@@ -40,6 +40,8 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
         found = find_map(sides, seed=options.seed)
     except PortproofError as error:
         refused.notes.append(f"no map was found either: {error}")
+        if isinstance(error, ModelRaised):
+            refused.culprits.insert(0, Culprit(error.side, error.module, "raises", "forward", f"raises {error.reason}"))
         return False, refused
     if given or not (found.holds or found.verdict == "differs"):
         refused.notes.extend(_beside(problems, found, given=given))
