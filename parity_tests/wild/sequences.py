@@ -10,7 +10,7 @@ from typing import Any
 
 from parity_tests.wild.language import _SEQ2SEQ, HIDDEN, POOLED, SIZES, TOKENS, _paddle, _torch
 from parity_tests.wild.packages import paddlenlp_transformers, transformers
-from portproof import Input, Port
+from portproof import Input, Port, Reshape, WeightMap
 
 _LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
 _BOTH = {"input_ids": TOKENS, "decoder_input_ids": Input(("batch", 7), "int64", range=(4, 98))}
@@ -22,7 +22,8 @@ MBART = Port(
 )  # fmt: skip
 PEGASUS = Port(
     "pegasus", _paddle("Pegasus", **_SEQ2SEQ, **_LAYERS),
-    _torch("Pegasus", **_SEQ2SEQ, **_LAYERS, scale_embedding=True), _BOTH, (HIDDEN,), call="keyword",
+    _torch("Pegasus", **_SEQ2SEQ, **_LAYERS, scale_embedding=True, activation_function="relu"), _BOTH, (HIDDEN,),
+    call="keyword",
 )  # fmt: skip
 BLENDERBOT = Port(
     "blenderbot", _paddle("Blenderbot", **_SEQ2SEQ, num_encoder_layers=2, num_decoder_layers=2),
@@ -43,7 +44,10 @@ MIXTRAL = Port("mixtral", _paddle("Mixtral", **_EXPERTS), _torch("Mixtral", **_E
                (HIDDEN,))  # fmt: skip
 
 _XLNET = {"vocab_size": 99, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 64}
-XLNET = Port("xlnet", _paddle("XLNet", **_XLNET), _torch("XLNet", **_XLNET), {"input_ids": TOKENS}, (HIDDEN,))
+XLNET = Port(
+    "xlnet", _paddle("XLNet", **_XLNET), _torch("XLNet", **_XLNET), {"input_ids": TOKENS}, (HIDDEN,),
+    weights=WeightMap(transforms={f"layer.{{n}}.rel_attn.{kind}": Reshape() for kind in "qkvor"}),
+)  # fmt: skip
 _DEBERTA = {**SIZES, "relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_biased_input": False}
 DEBERTA = Port("deberta", _paddle("Deberta", **_DEBERTA), _torch("Deberta", **_DEBERTA), {"input_ids": TOKENS},
                (HIDDEN,))  # fmt: skip
@@ -76,8 +80,8 @@ _VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "
 _PIXELS = {"pixel_values": Input(("batch", 3, 32, 32))}
 CLIP_VISION = Port("clip-vision", _paddle("CLIPVision", **_VISION), _torch("CLIPVision", **_VISION), _PIXELS,
                    (HIDDEN, POOLED))  # fmt: skip
-BLIP_VISION = Port("blip-vision", _paddle("BlipVision", **_VISION), _torch("BlipVision", **_VISION), _PIXELS,
-                   (HIDDEN, POOLED))  # fmt: skip
+BLIP_VISION = Port("blip-vision", _paddle("BlipVision", **_VISION), _torch("BlipVision", **_VISION, layer_norm_eps=1e-6),
+                   _PIXELS, (HIDDEN, POOLED))  # fmt: skip
 CHINESE_CLIP_VISION = Port("chinese-clip-vision", _paddle("ChineseCLIPVision", **_VISION),
                            _torch("ChineseCLIPVision", **_VISION), _PIXELS, (HIDDEN, POOLED))  # fmt: skip
 

@@ -113,7 +113,8 @@ def _wrapped(name: str, original: Callable[..., Any], exact: Callable[..., Any] 
             if made is not None:
                 block.lifted[f"{KERNEL}{name}"] += 1
                 return made
-        return original(*args, **kwargs)
+        made = original(*args, **kwargs)
+        return made.astype("float64") if name in LOW else made
 
     return call
 
@@ -410,5 +411,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "thresholded_relu": _thresholded_relu,
     **dict.fromkeys(("linear_interp", "bilinear_interp", "trilinear_interp", "bicubic_interp"), _resized),
 }  # fmt: skip
+#: Operators that return float32 whatever the default is.
+LOW = ("one_hot",)
 #: Operators whose gradient alone rounds a scalar; replaced where :func:`exact_backward` asks for it.
 BACKWARD: dict[str, Callable[..., Any]] = {"pool2d": _pooled, "pool3d": _pooled}

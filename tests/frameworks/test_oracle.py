@@ -165,6 +165,7 @@ def test_nothing_is_left_behind() -> None:
     [
         lambda n: n / 3, lambda n: 1 / (n + 1), lambda n: n / (n + 1), lambda n: n * 0.1, lambda n: 0.1 - n,
         lambda n: 10000 ** (n / 7), lambda n: 1.1**n, lambda n: n**0.3,
+        lambda n: F.one_hot(n, 5) @ p(np.eye(5)) if isinstance(n, paddle.Tensor) else np.eye(5),
     ],
 )  # fmt: skip
 def test_integers_that_paddle_makes_float32_of_are_float64(made: Callable[[Any], Any]) -> None:
