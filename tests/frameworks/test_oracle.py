@@ -160,6 +160,21 @@ def test_nothing_is_left_behind() -> None:
     assert patched() == before
 
 
+def _root(x: torch.Tensor) -> torch.Tensor:
+    return x / torch.sqrt(torch.tensor(3.0, dtype=torch.float32))
+
+
+def test_a_function_that_is_scripted_is_lifted_as_it_was_written() -> None:
+    scripted, lifted = torch.jit.script(_root), Counter[str]()
+    before = torch.jit.ScriptFunction.__call__
+    with ComputingInFloat64(lifted, lambda: "there"):
+        made = scripted(t(X))
+    assert np.array_equal(made.numpy(), X / np.sqrt(3.0))
+    assert lifted["there"] == 1
+    assert torch.jit.ScriptFunction.__call__ is before
+    assert not np.array_equal(scripted(t(X)).numpy(), X / np.sqrt(3.0))
+
+
 @pytest.mark.parametrize(
     "made",
     [
