@@ -126,6 +126,46 @@ def test_a_skip_that_is_returned_twice_stands_in_both_places_while_faults_are_pl
     assert report["located"] == report["caught"] == report["effective"] >= 10
 
 
+def _activated(nn: Any, conv: Any, shared: Any, own: Any) -> Any:
+    class Half(nn):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act, self.last = conv(3, 3, 1), shared or own(), conv(3, 3, 1)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(self.act(self.conv(x)))
+
+    class Net(nn):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Half(), Half()
+
+        def forward(self, x: Any) -> Any:
+            return self.second(self.first(x))
+
+    return Net()
+
+
+def torch_activated() -> Any:
+    import torch
+
+    return _activated(torch.nn.Module, torch.nn.Conv2d, None, torch.nn.Tanh)
+
+
+def paddle_activated() -> Any:
+    return _activated(paddle.nn.Layer, paddle.nn.Conv2D, paddle.nn.Tanh(), None)
+
+
+def test_an_activation_that_one_side_shares_is_no_fault_of_a_whole_that_was_not_run() -> None:
+    here = "tests.faults.test_faults"
+    port = replace(PORT, name="shared", torch=f"{here}:torch_activated", paddle=f"{here}:paddle_activated")
+    asked = FaultOptions(count=16, groups=0, seeds=1)
+    report = plant_faults(Located(port, None, Project()), asked, lambda *_: None)
+    named = {planted.answer.title: planted.answer.named - planted.answer.modules for planted in report.effective}
+    assert len(named) > 5
+    assert not any(named.values()), named
+
+
 def test_there_are_kinds_enough_and_no_two_of_one_name() -> None:
     assert len(KINDS) >= 25
     assert len({kind.name for kind in KINDS}) == len(KINDS)
