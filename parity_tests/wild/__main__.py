@@ -18,17 +18,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from parity_tests.wild import backbones, classifiers, diffusion, language, segmentation, sequences
+from parity_tests.wild import classifiers, diffusion, language, segmentation, sequences
 from portproof import Port, PortproofError, find_port, verify
 from portproof.faults._campaign import FaultOptions, plant_faults
 from portproof.judge._report import HOLDS
 from portproof.parity._mapped import with_map
 
-MODULES = (language, sequences, classifiers, backbones, diffusion, segmentation)
+MODULES = (language, sequences, classifiers, diffusion, segmentation)
 #: Pairs that are not one function, and what differs: each by hand, in float64, against the two libraries' code.
 DIFFERENT = {
     "fnet": "paddlenlp transforms all axes, the rows of the batch among them: `fftn` without `axes`",
     "fasternet-t0": "paddleclas gives its first BatchNorm torch's momentum, .1, which in Paddle means the opposite",
+    "blip-vision": "transformers norms the pooled row twice, paddlenlp once",
+    "autoencoder-tiny": "ppdiffusers multiplies latents by what it should divide by, and its bytes are int8, which wrap",
+    "segformer-b0": "the last upsampling aligns corners in segmentation_models_pytorch",
+    "codegen": "paddlenlp gives `where` a mask of floats, which Paddle 3 refuses: it does not run",
+    "mixtral": "paddlenlp's experts multiply shapes that Paddle 3 does not broadcast: it does not run",
+    "rembert": "paddlenlp hands the attention's tuple to a Linear: it does not run",
     "vision-alexnet": "Paddle's has the older Dropout, which scales in inference; its pools need larger images",
     "vision-squeezenet1-1": "Paddle's first convolution is padded, and its Dropout scales in inference",
 }
