@@ -30,7 +30,7 @@ DIFFERENT = {
     "fnet": "paddlenlp transforms all axes, the rows of the batch among them: `fftn` without `axes`",
     "fasternet-t0": "paddleclas gives its first BatchNorm torch's momentum, .1, which in Paddle means the opposite",
     "blip-vision": "transformers norms the pooled row twice, paddlenlp once",
-    "autoencoder-tiny": "ppdiffusers multiplies latents by what it should divide by, and its bytes are int8, which wrap",
+    "autoencoder-tiny": "ppdiffusers multiplies latents by what it should divide by; its bytes are int8 and wrap",
     "segformer-b0": "the last upsampling aligns corners in segmentation_models_pytorch",
     "codegen": "paddlenlp gives `where` a mask of floats, which Paddle 3 refuses: it does not run",
     "mixtral": "paddlenlp's experts multiply shapes that Paddle 3 does not broadcast: it does not run",

@@ -8,21 +8,24 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-from parity_tests.wild.language import _SEQ2SEQ, HIDDEN, POOLED, SIZES, TOKENS, _paddle, _torch
+from parity_tests.wild.language import HIDDEN, POOLED, SIZES, TOKENS, _paddle, _torch
 from parity_tests.wild.packages import paddlenlp_transformers, transformers
 from portproof import Input, Port, Reshape, WeightMap
 
-_LAYERS = {"encoder_layers": 2, "decoder_layers": 2}
+_SEQ2SEQ = {
+    "d_model": 32, "encoder_attention_heads": 4, "decoder_attention_heads": 4, "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64, "max_position_embeddings": 40, "vocab_size": 99, "encoder_layers": 2, "decoder_layers": 2,
+}  # fmt: skip
 _BOTH = {"input_ids": TOKENS, "decoder_input_ids": Input(("batch", 7), "int64", range=(4, 98))}
-BART = Port("bart", _paddle("Bart", **_SEQ2SEQ, **_LAYERS), _torch("Bart", **_SEQ2SEQ, **_LAYERS), _BOTH, (HIDDEN,),
+BART = Port("bart", _paddle("Bart", **_SEQ2SEQ), _torch("Bart", **_SEQ2SEQ), _BOTH, (HIDDEN,),
             call="keyword")  # fmt: skip
 MBART = Port(
-    "mbart", _paddle("MBart", **_SEQ2SEQ, **_LAYERS), _torch("MBart", **_SEQ2SEQ, **_LAYERS, scale_embedding=True),
+    "mbart", _paddle("MBart", **_SEQ2SEQ), _torch("MBart", **_SEQ2SEQ, scale_embedding=True),
     _BOTH, (HIDDEN,), call="keyword",
 )  # fmt: skip
 PEGASUS = Port(
-    "pegasus", _paddle("Pegasus", **_SEQ2SEQ, **_LAYERS),
-    _torch("Pegasus", **_SEQ2SEQ, **_LAYERS, scale_embedding=True, activation_function="relu"), _BOTH, (HIDDEN,),
+    "pegasus", _paddle("Pegasus", **_SEQ2SEQ),
+    _torch("Pegasus", **_SEQ2SEQ, scale_embedding=True, activation_function="relu"), _BOTH, (HIDDEN,),
     call="keyword",
 )  # fmt: skip
 _OPT = {key: value for key, value in SIZES.items() if key != "intermediate_size"}
@@ -75,8 +78,8 @@ _VISION = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "
 _PIXELS = {"pixel_values": Input(("batch", 3, 32, 32))}
 CLIP_VISION = Port("clip-vision", _paddle("CLIPVision", **_VISION), _torch("CLIPVision", **_VISION), _PIXELS,
                    (HIDDEN, POOLED))  # fmt: skip
-BLIP_VISION = Port("blip-vision", _paddle("BlipVision", **_VISION), _torch("BlipVision", **_VISION, layer_norm_eps=1e-6),
-                   _PIXELS, (HIDDEN, POOLED))  # fmt: skip
+BLIP_VISION = Port("blip-vision", _paddle("BlipVision", **_VISION),
+                   _torch("BlipVision", **_VISION, layer_norm_eps=1e-6), _PIXELS, (HIDDEN, POOLED))  # fmt: skip
 CHINESE_CLIP_VISION = Port("chinese-clip-vision", _paddle("ChineseCLIPVision", **_VISION),
                            _torch("ChineseCLIPVision", **_VISION), _PIXELS, (HIDDEN, POOLED))  # fmt: skip
 
