@@ -54,18 +54,6 @@ def ppdiffusers() -> Any:
     return importlib.import_module("ppdiffusers")
 
 
-def paddleseg(module: str) -> Any:
-    """Return a module of ``paddleseg.models``, ``segformer`` say, without all the others."""
-    _bare("paddleseg", "models", "models.backbones")
-    return importlib.import_module(f"paddleseg.models.{module}")
-
-
-def smp() -> Any:
-    """Return segmentation_models_pytorch."""
-    _no_torchvision_kernels()
-    return importlib.import_module("segmentation_models_pytorch")
-
-
 def _bare(name: str, *inner: str) -> None:
     """Import a package, and some in it, as folders: their ``__init__`` is not run."""
     if name in sys.modules:
