@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.machinery
 import importlib.metadata
 import importlib.util
 import sys
@@ -39,6 +40,20 @@ def paddleclas(module: str) -> Any:
     return importlib.import_module(f"paddleclas.ppcls.arch.{module}")
 
 
+def diffusers() -> Any:
+    """Return diffusers."""
+    _no_torchvision_kernels()
+    return importlib.import_module("diffusers")
+
+
+def ppdiffusers() -> Any:
+    """Return ppdiffusers; it asks the hub's client for a function that newer ones do not have, to load with."""
+    paddlenlp_transformers()
+    hub = importlib.import_module("huggingface_hub")
+    hub.__dict__.setdefault("cached_download", None)
+    return importlib.import_module("ppdiffusers")
+
+
 def _bare(name: str, *inner: str) -> None:
     """Import a package, and some in it, as folders: their ``__init__`` is not run."""
     if name in sys.modules:
@@ -51,6 +66,7 @@ def _bare(name: str, *inner: str) -> None:
         full = f"{name}.{path}" if path else name
         module = types.ModuleType(full)
         module.__path__ = [str(folder.joinpath(*path.split(".")) if path else folder)]
+        module.__spec__ = found if not path else importlib.machinery.ModuleSpec(full, None, is_package=True)
         module.__version__ = importlib.metadata.version(name)
         sys.modules[full] = module
 

@@ -41,12 +41,13 @@ def faults(
         _training_faults(port, settings_of(with_settings, "--with"), settings_of(settings), json_file)
     from portproof.faults._campaign import FaultOptions, plant_faults
     from portproof.faults._print import print_faults
+    from portproof.parity._mapped import with_map
     from portproof.render._terminal import output, watching
 
     check_json(json_file)
     options = FaultOptions(count, groups, seeds, jobs, out, settings_of(settings))
     with watching() as watch:
-        report = plant_faults(find_port_named(port), options, watch)
+        report = plant_faults(with_map(find_port_named(port), options.kwargs, watch), options, watch)
     if json_file != "-":
         print_faults(report, output())
     write_json(json_file, report.to_json())

@@ -133,7 +133,8 @@ def read(replayed: Replayed, outputs: ModuleFloors, answer: Shown) -> Answer:
         torch, paddle = (mine, theirs) if replay.follower == "torch" else (theirs, mine)
         settings += compare_settings(key, torch, paddle)
     found = list(answer.differences)
-    _, culprits = judge_modules(found, replayed.floors, settings=settings)
+    ran = {entry.key for entry in replayed.found}  # a pass runs only what the faults reach, yet parts have their owners
+    _, culprits = judge_modules(found, replayed.floors, settings=settings, called=ran)
     kept, _ = settle_accepted(replay.accepted, culprits, found)
     culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
     differ = any(outputs.is_divergent(entry, "float64") for entry in answer.outputs)

@@ -9,6 +9,7 @@ resized map is sampled) are computed as what they stand for, from operators that
 from __future__ import annotations
 
 import functools
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,7 +24,18 @@ from portproof.frameworks._layers import KERNEL
 _OPS = paddle._C_ops
 #: What is written where 1/6 is meant.
 _SIXTH = 0.1666667
-_POWER, _REVERSE_POWER = paddle.Tensor.__pow__, paddle.Tensor.__rpow__
+#: Methods that make float32 of integers, whatever the default is: division always, the others with a float.
+_DIVISIONS = ("__truediv__", "__rtruediv__")
+_METHODS = {
+    name: getattr(paddle.Tensor, name)
+    for name in (
+        "__add__", "__radd__", "__sub__", "__rsub__", "__mul__", "__rmul__", "__pow__", "__rpow__", *_DIVISIONS
+    )
+}  # fmt: skip
+_INTEGERS = (paddle.int64, paddle.int32, paddle.int16, paddle.int8, paddle.uint8)
+#: What ``paddle.to_tensor`` calls, whoever imported that under whatever name.
+_CREATION: Any = sys.modules["paddle.tensor.creation"]
+_TO_TENSOR = _CREATION._to_tensor_non_static
 _ORIGINAL: dict[str, Callable[..., Any]] = {
     name: function for name, function in vars(_OPS).items() if callable(function) and not name.startswith("__")
 }
@@ -63,15 +75,18 @@ def computing_in_float64(lifted: Counter[str], where: Callable[[], str]) -> Iter
     _BLOCKS.append(_Block(lifted, where))
     if len(_BLOCKS) == 1:
         _install(_wrappers())
-        paddle.Tensor.__pow__ = lambda self, other: _raised(_POWER, self, other)
-        paddle.Tensor.__rpow__ = lambda self, other: _raised(_REVERSE_POWER, self, other)
+        for name, method in _METHODS.items():
+            setattr(paddle.Tensor, name, _on_integers(name, method))
+        _CREATION._to_tensor_non_static = _made
     try:
         yield
     finally:
         _BLOCKS.pop()
         if not _BLOCKS:
             _install(_ORIGINAL)
-            paddle.Tensor.__pow__, paddle.Tensor.__rpow__ = _POWER, _REVERSE_POWER
+            for name, method in _METHODS.items():
+                setattr(paddle.Tensor, name, method)
+            _CREATION._to_tensor_non_static = _TO_TENSOR
 
 
 def _install(functions: Mapping[str, Callable[..., Any]]) -> None:
@@ -98,7 +113,8 @@ def _wrapped(name: str, original: Callable[..., Any], exact: Callable[..., Any] 
             if made is not None:
                 block.lifted[f"{KERNEL}{name}"] += 1
                 return made
-        return original(*args, **kwargs)
+        made = original(*args, **kwargs)
+        return made.astype("float64") if name in LOW else made
 
     return call
 
@@ -107,10 +123,33 @@ def _is_low(value: Any) -> bool:
     return type(value) is paddle.dtype and value == paddle.float32
 
 
-def _raised(power: Callable[..., Any], base: Any, exponent: Any) -> Any:
-    if isinstance(exponent, float) and base.dtype == paddle.float64:
-        return power(base, _scalar(exponent))
-    return power(base, exponent)
+def _on_integers(name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a method of tensors that makes float64 of integers, and raises to powers that float32 does not hold."""
+    divides, powers = name in _DIVISIONS, "pow" in name
+
+    @functools.wraps(method)
+    def call(self: Any, other: Any) -> Any:
+        if self.dtype in _INTEGERS and (isinstance(other, float) or divides):
+            self = self.astype("float64")
+            other = other.astype("float64") if _is_integer(other) else other
+        if powers and isinstance(other, float) and self.dtype == paddle.float64:
+            other = _scalar(other)
+        return method(self, other)
+
+    return call
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, paddle.Tensor) and value.dtype in _INTEGERS
+
+
+def _made(data: Any, dtype: Any = None, *args: Any, **kwargs: Any) -> Any:
+    """Make a tensor of numbers; one that is asked for in float32, a table in a constructor say, is float64."""
+    if dtype == "float32" or _is_low(dtype):
+        block = _BLOCKS[-1]
+        block.lifted[block.where()] += 1
+        dtype = "float64"
+    return _TO_TENSOR(data, dtype, *args, **kwargs)
 
 
 def _is_exact(*values: float) -> bool:
@@ -372,5 +411,7 @@ EXACT: dict[str, Callable[..., Any]] = {
     "thresholded_relu": _thresholded_relu,
     **dict.fromkeys(("linear_interp", "bilinear_interp", "trilinear_interp", "bicubic_interp"), _resized),
 }  # fmt: skip
+#: Operators that return float32 whatever the default is.
+LOW = ("one_hot",)
 #: Operators whose gradient alone rounds a scalar; replaced where :func:`exact_backward` asks for it.
 BACKWARD: dict[str, Callable[..., Any]] = {"pool2d": _pooled, "pool3d": _pooled}

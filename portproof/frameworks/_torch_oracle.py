@@ -21,15 +21,16 @@ class ComputingInFloat64(TorchFunctionMode):  # type: ignore[misc]
     def __init__(self, lifted: Counter[str], where: Callable[[], str]) -> None:
         super().__init__()
         self._lifted, self._where = lifted, where
-        self._float = torch.FloatTensor
+        self._float, self._scripted = torch.FloatTensor, torch.jit.ScriptFunction.__call__
 
     def __enter__(self) -> ComputingInFloat64:
         torch.FloatTensor = torch.DoubleTensor  # its constructor asks no function mode
+        torch.jit.ScriptFunction.__call__ = _as_written  # nor does what is compiled
         super().__enter__()
         return self
 
     def __exit__(self, *raised: Any) -> None:
-        torch.FloatTensor = self._float
+        torch.FloatTensor, torch.jit.ScriptFunction.__call__ = self._float, self._scripted
         super().__exit__(*raised)
 
     def __torch_function__(
@@ -44,6 +45,15 @@ class ComputingInFloat64(TorchFunctionMode):  # type: ignore[misc]
             kwargs = {key: torch.float64 if value is torch.float32 else value for key, value in kwargs.items()}
         exact = EXACT.get(func)
         return (exact or func)(*args, **kwargs)
+
+
+_SCRIPTED = torch.jit.ScriptFunction.__call__
+
+
+def _as_written(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call what ``torch.jit.script`` compiled as it was written in Python, where torch has kept that."""
+    written = getattr(function, "_torchdynamo_inline", None)
+    return _SCRIPTED(function, *args, **kwargs) if written is None else written(*args, **kwargs)
 
 
 def _celu(x: torch.Tensor, alpha: float = 1.0, inplace: bool = False) -> torch.Tensor:

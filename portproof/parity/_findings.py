@@ -87,7 +87,10 @@ class Findings:
         self.accepted = self.accepted or accepted
         kept += [culprit for culprit in found.latent if self.strict and culprit.module not in accepting]
         if found.culprits:  # they say where a model that raised went wrong; where it raised is a consequence
+            raised = {culprit.module for culprit in self.culprits if culprit.kind == "raises"}
             self.culprits = [culprit for culprit in self.culprits if culprit.kind != "raises"]
+            # But for one that raises on the other side's input as well: that is why nothing comes of the model.
+            kept.sort(key=lambda culprit: not (culprit.kind == "raises" and culprit.module in raised))
         known = {culprit.module for culprit in self.culprits}
         self.culprits += [culprit for culprit in kept if culprit.module not in known]
         self.hops = [_settled(hop, kept, accepted) if hop.kind == "semantics" else hop for hop in self.hops]

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from portproof._errors import PortproofError
+from portproof._errors import BadInput, ModelRaised, PortproofError
+from portproof._machine import thread_budget
 from portproof.convert._account import Account, Problem
 from portproof.judge._found import Found
-from portproof.judge._report import Hop
+from portproof.judge._report import Culprit, Hop
 from portproof.maps._find import FoundMap, find_map
 from portproof.parity._options import Options
 from portproof.parity._outputs import unmatched
+from portproof.ports._locate import Located
 from portproof.ports._weightmap import WeightMap
-from portproof.sides._sides import Sides
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides, Watch
 
 #: Differences between two maps that are said.
 _SAID = 3
@@ -35,6 +40,8 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
         found = find_map(sides, seed=options.seed)
     except PortproofError as error:
         refused.notes.append(f"no map was found either: {error}")
+        if isinstance(error, ModelRaised):
+            refused.culprits.insert(0, Culprit(error.side, error.module, "raises", "forward", f"raises {error.reason}"))
         return False, refused
     if given or not (found.holds or found.verdict == "differs"):
         refused.notes.extend(_beside(problems, found, given=given))
@@ -45,6 +52,25 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
     if len(found.doubts) > _SAID:
         said.append(f"nor for {len(found.doubts) - _SAID} more; `portproof map` lists them")
     return True, Found(notes=said)
+
+
+def with_map(located: Located, kwargs: Mapping[str, Any], watch: Watch) -> Located:
+    """Return a port as it is judged: with the map that is found where it has none and names do not fit.
+
+    Raises:
+        BadInput: names do not fit, and no map makes one function of both sides.
+    """
+    port = located.port
+    if len(port.sides) < 2 or port.weights != WeightMap() or any(port.artefact(side) for side in port.sides):
+        return located
+    with Sessions(located, kwargs, threads=max(1, thread_budget() // 2)) as sessions:
+        sides = Sides(sessions, watch)
+        if not sides.match().problems:
+            return located
+        found = find_map(sides)
+    if not found.holds:
+        raise BadInput(f"names do not fit, and the map that was looked for is {found.said}; see `portproof verify`.")
+    return replace(located, port=replace(port, weights=found.weights))
 
 
 def against_given(sides: Sides, options: Options, hops: Sequence[Hop]) -> Found:

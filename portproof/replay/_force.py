@@ -20,7 +20,7 @@ import numpy as np
 
 from portproof._errors import ModelRaised, require_memory, told_with_line
 from portproof._numbers import EPSILON, Array, Difference, compare, picture
-from portproof._tree import name_outputs, rebuild
+from portproof._tree import name_outputs
 from portproof.frameworks._calls import exchanged, given, matched, named, parameters, returned
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Side
@@ -39,11 +39,12 @@ from portproof.replay._taps import (
 )
 from portproof.replay._writes import Fed, write_back
 
-#: Stands for a tensor in a structure whose tensors were taken out.
-_PLACE = object()
-
 #: A received tensor that is the recorded one, to the last bit.
 _NOTHING = Difference(1, 0.0, 0.0, 0.0, 0.0, 0.0, None, 0.0, float("inf"))
+
+
+class _Place:
+    """Stands for a tensor in a structure whose tensors were taken out, wherever it stood: a skip is returned twice."""
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,14 @@ class Shape:
 
     Attributes:
         tree: with a place for each tensor that a recorded one stands for.
-        kept: which of the recorded tensors those are.
+        places: those, in their order.
+        kept: which of the recorded tensors they are.
         sizes: of them, on this side.
         inside: the calls that it made itself, by key.
     """
 
     tree: Any
+    places: list[_Place]
     kept: list[int]
     sizes: list[tuple[int, ...]]
     inside: list[str]
@@ -248,11 +251,12 @@ class _Forced:
         if loud and is_whole:
             self._note_loud(key, call, _loud(model, layer, forward, args, kwargs, received), loud, received)
         kept = _exchangeable(outputs, put_out)
-        shared, own_shapes = [outputs[i] for i in kept], [tuple(outputs[i].shape) for i in kept]
+        shared, own_shapes = [outputs[i] for i, _ in kept], [tuple(outputs[i].shape) for i, _ in kept]
         if self.only is None:
-            tree = exchanged(result, shared, [_PLACE] * len(shared), is_tensor)
-            self.shapes[key, call] = Shape(tree, kept, own_shapes, self.calls[begun:])
-        recorded = self._handed_on([put_out[i] for i in kept], own_shapes)
+            places = [_Place() for _ in shared]
+            tree = exchanged(result, shared, places, is_tensor)
+            self.shapes[key, call] = Shape(tree, places, [j for _, j in kept], own_shapes, self.calls[begun:])
+        recorded = self._handed_on([put_out[j] for _, j in kept], own_shapes)
         wrote, handed_on = write_back(model, tensors, fed, received, shared, recorded)
         if wrote != self.store.wrote(key, call):
             side = Side(model.framework.side)
@@ -270,7 +274,7 @@ class _Forced:
         """Return what a call returned when nothing was planted, with what was recorded in it."""
         shape = self.shapes[key, call]
         made = self._handed_on([put_out[i] for i in shape.kept], shape.sizes)
-        return rebuild(shape.tree, _is_place, iter(made))
+        return exchanged(shape.tree, shape.places, made, _is_place)
 
     def _handed_on(self, put_out: list[Array], own_shapes: Sequence[tuple[int, ...]]) -> list[Any]:
         return [_tensor(self.model, _fitted(a, shape)) for a, shape in zip(put_out, own_shapes, strict=True)]
@@ -290,7 +294,7 @@ class _Forced:
         if len(mine) != len(theirs):
             text = f"{len(mine)}{OTHER_COUNT}{len(theirs)} were expected"
             self.found.append(_unlike(key, call, role, text))
-        pairs = [(i, i) for i in range(min(len(mine), len(theirs)))] if pairs is None else pairs
+        pairs = _aligned(mine, theirs) if pairs is None else pairs
         for own, index in pairs:
             one, reference = _broadcast(mine[own], theirs[index])
             if role == RECEIVED and np.array_equal(one, reference):
@@ -313,12 +317,33 @@ class _Forced:
         return reordered(one, reference)
 
 
-def _exchangeable(outputs: Sequence[Any], put_out: Sequence[Array]) -> list[int]:
-    """Return the places of outputs that a recorded one can stand for: all, or those that fit where there are more."""
-    places = range(min(len(outputs), len(put_out)))
+def _exchangeable(outputs: Sequence[Any], put_out: Sequence[Array]) -> list[tuple[int, int]]:
+    """Return which outputs a recorded one can stand for: all, or those that fit where their numbers differ."""
+    pairs = _aligned(outputs, put_out)
     if len(outputs) == len(put_out):
-        return list(places)
-    return [i for i in places if _fitted(put_out[i], tuple(outputs[i].shape)).shape == tuple(outputs[i].shape)]
+        return pairs
+    return [(i, j) for i, j in pairs if _fitted(put_out[j], tuple(outputs[i].shape)).shape == tuple(outputs[i].shape)]
+
+
+def _aligned(mine: Sequence[Any], theirs: Sequence[Any]) -> list[tuple[int, int]]:
+    """Pair tensors in their order; where one side has more, by their shapes if those tell which (a backbone's maps)."""
+    if len(mine) > len(theirs):
+        return [(i, j) for j, i in _aligned(theirs, mine)]
+    few, many = [tuple(tensor.shape) for tensor in mine], [tuple(tensor.shape) for tensor in theirs]
+    first, last = _places(few, many), _places(few[::-1], many[::-1])
+    told = first is not None and last is not None and first == [len(many) - 1 - place for place in reversed(last)]
+    return list(enumerate(first if told and first is not None else range(len(few))))
+
+
+def _places(few: Sequence[tuple[int, ...]], many: Sequence[tuple[int, ...]]) -> list[int] | None:
+    """Return the first places at which some shapes stand among others, in their order; None where they do not."""
+    places: list[int] = []
+    for shape in few:
+        found = next((i for i in range(places[-1] + 1 if places else 0, len(many)) if many[i] == shape), None)
+        if found is None:
+            return None
+        places.append(found)
+    return places
 
 
 def _broadcast(one: Array, other: Array) -> tuple[Array, Array]:
@@ -345,7 +370,7 @@ def _related(path: str, other: str) -> bool:
 
 
 def _is_place(value: object) -> bool:
-    return value is _PLACE
+    return isinstance(value, _Place)
 
 
 def _paired(model: Model, pairs: Mapping[str, str]) -> list[tuple[str, Any]]:

@@ -128,6 +128,7 @@ def judge_modules(
     floors: ModuleFloors,
     unseen: Sequence[str] = (),
     settings: Sequence[SettingDifference] = (),
+    called: Set[str] = frozenset(),
 ) -> tuple[Modules, list[Culprit]]:
     """Judge the forced replay of one side in float64, tensor by tensor, and name where faults enter.
 
@@ -136,12 +137,13 @@ def judge_modules(
         floors: of the taps.
         unseen: module paths without a partner.
         settings: that paired modules do not share.
+        called: modules that run, beside those of ``found``.
 
     Returns:
         The coverage, and the culprits in the order in which they are reached.
     """
     worst_module, worst_ratio = "", 0.0
-    called = {entry.key for entry in found}
+    called = called | {entry.key for entry in found}
     blind: set[str] = set()
     culprits: dict[tuple[str, str], Culprit] = {}
     for entry in found:

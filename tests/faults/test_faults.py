@@ -12,12 +12,14 @@ import pytest
 
 from portproof import BadInput, Input, Port
 from portproof.faults import Kind, everywhere
+from portproof.faults._campaign import FaultOptions, plant_faults
 from portproof.faults._catalogue import KINDS, Catalogue, sample
 from portproof.faults._effect import CleanRun, _ulps
 from portproof.faults._kinds import Fault, author_kinds, survey
 from portproof.frameworks import load_framework
 from portproof.frameworks._model import Model
 from portproof.frameworks._settings import compare_settings, read_settings, write_setting
+from portproof.ports._locate import Located, Project
 from tests import small_ports
 from tests.conftest import Run
 
@@ -80,6 +82,88 @@ def test_every_fault_goes_in_has_its_effect_and_comes_out_again(side: str) -> No
         "dropout rate", "momentum", "ceil_mode", "ReLU to ReLU6", "running mean stale", "running variance stale",
         "scale dropped", "two channels' biases swapped", "bias zeroed",
     }  # fmt: skip
+
+
+def _unet(nn: Any, conv: Any) -> Any:
+    class Down(nn):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.last = conv(3, 3, 1), conv(3, 3, 1)
+
+        def forward(self, x: Any) -> Any:
+            first = self.conv(x)
+            last = self.last(first)
+            return last, (first, last)
+
+    class Net(nn):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.down, self.up, self.out = Down(), conv(3, 3, 1), conv(3, 3, 1)
+
+        def forward(self, x: Any) -> Any:
+            x, skips = self.down(x)
+            return self.out(self.up(x) + skips[0] * skips[1])
+
+    return Net()
+
+
+def torch_unet() -> Any:
+    import torch
+
+    return _unet(torch.nn.Module, torch.nn.Conv2d)
+
+
+def paddle_unet() -> Any:
+    return _unet(paddle.nn.Layer, paddle.nn.Conv2D)
+
+
+def test_a_skip_that_is_returned_twice_stands_in_both_places_while_faults_are_planted_elsewhere() -> None:
+    here = "tests.faults.test_faults"
+    port = replace(PORT, name="unet", torch=f"{here}:torch_unet", paddle=f"{here}:paddle_unet")
+    report = plant_faults(
+        Located(port, None, Project()), FaultOptions(count=12, groups=0, seeds=1), lambda *_: None
+    ).to_json()
+    assert report["located"] == report["caught"] == report["effective"] >= 10
+
+
+def _activated(nn: Any, conv: Any, shared: Any, own: Any) -> Any:
+    class Half(nn):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.act, self.last = conv(3, 3, 1), shared or own(), conv(3, 3, 1)
+
+        def forward(self, x: Any) -> Any:
+            return self.last(self.act(self.conv(x)))
+
+    class Net(nn):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Half(), Half()
+
+        def forward(self, x: Any) -> Any:
+            return self.second(self.first(x))
+
+    return Net()
+
+
+def torch_activated() -> Any:
+    import torch
+
+    return _activated(torch.nn.Module, torch.nn.Conv2d, None, torch.nn.Tanh)
+
+
+def paddle_activated() -> Any:
+    return _activated(paddle.nn.Layer, paddle.nn.Conv2D, paddle.nn.Tanh(), None)
+
+
+def test_an_activation_that_one_side_shares_is_no_fault_of_a_whole_that_was_not_run() -> None:
+    here = "tests.faults.test_faults"
+    port = replace(PORT, name="shared", torch=f"{here}:torch_activated", paddle=f"{here}:paddle_activated")
+    asked = FaultOptions(count=16, groups=0, seeds=1)
+    report = plant_faults(Located(port, None, Project()), asked, lambda *_: None)
+    named = {planted.answer.title: planted.answer.named - planted.answer.modules for planted in report.effective}
+    assert len(named) > 5
+    assert not any(named.values()), named
 
 
 def test_there_are_kinds_enough_and_no_two_of_one_name() -> None:

@@ -1,6 +1,7 @@
 """Paddle's kernels that round a scalar, computed as what they stand for: torch's in float64 say the same."""
 
 import contextlib
+import sys
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -145,10 +146,56 @@ def test_what_stands_for_a_kernel_knows_all_its_arguments(name: str) -> None:
 
 
 def test_nothing_is_left_behind() -> None:
-    before = paddle._C_ops.cast, paddle.Tensor.__pow__
+    def patched() -> list[Any]:
+        made = sys.modules["paddle.tensor.creation"]._to_tensor_non_static
+        return [
+            paddle._C_ops.cast,
+            made,
+            *(getattr(paddle.Tensor, f"__{name}__") for name in ("pow", "truediv", "add")),
+        ]
+
+    before = patched()
     with pytest.raises(KeyError), computing_in_float64(Counter(), lambda: ""), computing_in_float64(Counter(), str):
         raise KeyError
-    assert (paddle._C_ops.cast, paddle.Tensor.__pow__) == before
+    assert patched() == before
+
+
+def _root(x: torch.Tensor) -> torch.Tensor:
+    return x / torch.sqrt(torch.tensor(3.0, dtype=torch.float32))
+
+
+def test_a_function_that_is_scripted_is_lifted_as_it_was_written() -> None:
+    scripted, lifted = torch.jit.script(_root), Counter[str]()
+    before = torch.jit.ScriptFunction.__call__
+    with ComputingInFloat64(lifted, lambda: "there"):
+        made = scripted(t(X))
+    assert np.array_equal(made.numpy(), X / np.sqrt(3.0))
+    assert lifted["there"] == 1
+    assert torch.jit.ScriptFunction.__call__ is before
+    assert not np.array_equal(scripted(t(X)).numpy(), X / np.sqrt(3.0))
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        lambda n: n / 3, lambda n: 1 / (n + 1), lambda n: n / (n + 1), lambda n: n * 0.1, lambda n: 0.1 - n,
+        lambda n: 10000 ** (n / 7), lambda n: 1.1**n, lambda n: n**0.3,
+        lambda n: F.one_hot(n, 5) @ p(np.eye(5)) if isinstance(n, paddle.Tensor) else np.eye(5),
+    ],
+)  # fmt: skip
+def test_integers_that_paddle_makes_float32_of_are_float64(made: Callable[[Any], Any]) -> None:
+    with computing_in_float64(Counter(), lambda: ""):
+        found = made(paddle.arange(5)).numpy()
+    np.testing.assert_allclose(found, made(np.arange(5)), rtol=1e-15)
+    assert found.dtype == np.float64
+
+
+def test_a_table_that_a_constructor_makes_in_float32_is_float64_and_said() -> None:
+    lifted = Counter[str]()
+    with computing_in_float64(lifted, lambda: "there"):
+        tables = [p(W, dtype="float32"), p(list(W), dtype=paddle.float32)]
+    assert all(np.array_equal(table.numpy(), W) for table in tables)
+    assert lifted["there"] == 2
 
 
 @pytest.mark.parametrize(

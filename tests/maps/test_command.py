@@ -104,3 +104,10 @@ def test_what_cannot_be_found_says_why_and_writes_nothing(run: Run, renamed: Pat
 def test_a_port_of_one_side_has_no_map(run: Run, renamed: Path) -> None:
     (renamed / "tiny.py").write_text(RENAMED.replace('"tiny:paddle_model", ', "None, "))
     run("map").refused(2, "has not two models")
+
+
+def test_faults_finds_the_map_where_none_is_given(run: Run, renamed: Path) -> None:
+    answer = run("faults", "--count", 8, "--groups", 0, "--seeds", 1)
+    assert answer.code == 0, answer
+    (renamed / "tiny.py").write_text(RENAMED.replace("SLOPE", "leaky_relu"))
+    run("faults", "--count", 8).refused(2, "the two are not one function")

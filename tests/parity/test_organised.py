@@ -158,3 +158,40 @@ def test_gradients_follow_the_same_principle() -> None:
     report = judged(halves, gradients=True)
     assert report, report.culprits
     assert report.culprits == ()
+
+
+def backbone(framework: Any, base: Any, in_torch: bool) -> Any:
+    """Features of two sizes, in torch behind the image itself; a part of it is cut otherwise; the head differs."""
+
+    class Part(base):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return x if in_torch else 2 * x
+
+    class Backbone(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.part = framework.nn.Linear(6, 4), framework.nn.Linear(4, 3), Part()
+
+        def forward(self, x: Any) -> Any:
+            one = self.part(self.one(x))
+            one = 2 * one if in_torch else one
+            return [x, one, self.two(one)] if in_torch else [one, self.two(one)]
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.head = Backbone(), framework.nn.Linear(7, 2)
+            self.act = framework.nn.ReLU() if in_torch else framework.nn.LeakyReLU()
+
+        def forward(self, x: Any) -> Any:
+            features = self.backbone(x)[-2:]
+            joined = framework.cat(features, 1) if in_torch else framework.concat(features, 1)
+            return self.act(self.head(joined))
+
+    return Net()
+
+
+def test_a_backbone_that_returns_more_is_the_same_where_what_both_return_is() -> None:
+    report = judged(backbone)
+    assert report.verdict == "divergent"
+    assert [culprit.module for culprit in report.culprits] == ["act"]

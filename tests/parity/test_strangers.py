@@ -380,3 +380,47 @@ def test_gradients_are_compared_as_the_optimiser_is_given_them(by: str, verdict:
 
 def _only(training: type) -> Any:
     return lambda model, by: training(model)
+
+
+def _raising(framework: Any, base: type, name: str, *, mask: bool) -> Any:
+    """A block that is given one tensor more on one side, and in it a part that takes none at all there."""
+
+    class Inner(base):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            if mask:
+                raise ValueError("it was written for an older framework")
+            return x * x
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = Inner()
+            setattr(self, name, framework.nn.Linear(6, 6))
+
+        def forward(self, x: Any, mask: Any = None) -> Any:
+            return self.inner(getattr(self, name)(x))
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = Block()
+
+        def forward(self, x: Any) -> Any:
+            return self.block(x, x > 0) if mask else self.block(x)
+
+    return Net()
+
+
+@pytest.mark.parametrize("name", ["fc", "linear"])
+def test_a_part_that_raises_whatever_it_is_given_is_the_first_culprit(name: str) -> None:
+    port = Port(
+        "raising", lambda: _raising(_paddle(), _paddle().nn.Layer, name, mask=True),
+        lambda: _raising(_torch(), _torch().nn.Module, "fc", mask=False), ROW,
+    )  # fmt: skip
+    report = verify(port, quick=True)
+    assert (report.verdict, report.culprits[0].module, report.culprits[0].kind) == (
+        "divergent",
+        "block.inner",
+        "raises",
+    )
+    assert "written for an older framework" in report.culprits[0].message
