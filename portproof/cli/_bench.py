@@ -65,7 +65,7 @@ def run(
     force: Force = False,
 ) -> None:
     """Time runners on what has just passed parity: fresh processes, interleaved in random order."""
-    from portproof._disk import is_special, require_new, write_text
+    from portproof._disk import is_special, write_text
     from portproof.bench._choose import sweep
     from portproof.bench._print import print_result
     from portproof.bench._result import BenchResult
@@ -87,9 +87,7 @@ def run(
             objective=objective, budget_s=None if budget is None else duration("--budget", budget),
             kwargs=settings_of(settings), weights=None if weights is None else str(weights),
         )  # fmt: skip
-    _require("bench run", located=located)
-    if out is not None and not resume:
-        require_new(out)
+    _require("bench run", located=located, out=None if resume else out)
     resumed = _resumed(out, declared) if resume else None
 
     def keep(result: BenchResult) -> None:
@@ -300,12 +298,15 @@ def validate(
                f"{'' if found.complete else ', not complete'}")  # fmt: skip
 
 
-def _require(command: str, *packages: str, located: Any = None) -> None:
-    """See that what a command needs in the end is there before it begins."""
+def _require(command: str, *packages: str, located: Any = None, out: Path | None = None) -> None:
+    """See that what a command needs in the end is there before it begins, and that its file can be written."""
+    from portproof._disk import require_new
     from portproof._errors import require_packages
     from portproof.sides._session import frameworks_here
 
     require_packages(command, "scipy", *packages, *([] if located is None else frameworks_here(located)))
+    if out is not None:
+        require_new(out)
 
 
 def _suite(port: str, **fields: Any) -> Any:
