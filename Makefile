@@ -27,7 +27,7 @@ sight: $(READY)
 	$(BIN)/portproof faults resnet18 --count 1000 --groups 100 --seeds 10
 
 fuzz: $(READY)
-	$(BIN)/python -m tests.fuzz_checkpoints 100000
+	$(BIN)/python -m tests.fuzz 100000
 
 train: $(READY)
 	$(BIN)/portproof train googlenet --data digits --set num_classes=10 --dropout off -o runs-digits

@@ -11,6 +11,7 @@ import numpy as np
 
 from portproof._errors import BadInput
 from portproof._numbers import Array
+from portproof._text import plain
 from portproof.judge._report import Report
 from portproof.ports._locate import Located, Project, find_port
 from portproof.ports._port import SIDES, Port, Side
@@ -40,7 +41,7 @@ def failure(report: Report) -> str:
             counted = hop.worst is not None and hop.worst.ratio is not None
             ratio = f", {number(hop.worst.ratio)} floors at '{hop.worst.tensor}'" if counted and hop.worst else ""
             lines.append(f"  hop {between(hop)}: {hop.verdict}{ratio}{f': {hop.reason}' if hop.reason else ''}")
-    return "\n".join(lines)
+    return "\n".join(map(plain, lines))
 
 
 _SHOWN = 8
@@ -146,6 +147,7 @@ def export(
     import shutil
 
     from portproof._disk import atomic_path, is_special, require_new, save_arrays
+    from portproof.frameworks._export import EXPORTING
     from portproof.ports._inputs import make_batch
     from portproof.sides._given import given_weights
     from portproof.sides._session import Sessions
@@ -157,6 +159,7 @@ def export(
     path = Path(target)
     require_new(path)
     with Sessions(found, dict(kwargs or {})) as sessions:
+        sessions.require(f"the {side} export", [side], *EXPORTING[side])
         session = sessions.open(side)
         inputs, state = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"
         batch = make_batch(found.port, rows=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
 import json
 import math
@@ -11,16 +12,19 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from portproof._errors import BadInput, one_line
+from portproof._errors import BadInput, Unavailable, one_line
 
 if TYPE_CHECKING:
     from portproof._numbers import Array
+
+T = TypeVar("T")
 
 #: A document is held in memory several times over while it is read.
 _LONGEST_JSON = 256 << 20
@@ -174,11 +178,135 @@ def read_json(path: Path, what: str) -> Any:
         size = path.stat().st_size
         if size > _LONGEST_JSON:
             raise BadInput(f"'{path}' is {what}: it has {size >> 20} MiB, at most {_LONGEST_JSON >> 20} are read.")
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError, RecursionError) as error:
+        return parse_json(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
         raise BadInput(
             f"'{path}' is damaged: no whole JSON document ({one_line(error, 100)}); make it again."
         ) from error
+
+
+def parse_json(text: str) -> Any:
+    """Return a JSON document whose numbers are all numbers: none is infinite, and every integer has a float.
+
+    Raises:
+        ValueError: it is none, or too deep.
+    """
+    try:
+        return json.loads(text, parse_float=_number, parse_int=_integer, parse_constant=_number)
+    except RecursionError as error:
+        raise ValueError("it is too deep") from error
+
+
+def _number(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"'{text[:20]}' is no number")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > _DIGITS:
+        raise ValueError(f"a number has {len(text)} digits, at most {_DIGITS} are read")
+    return int(text)
+
+
+#: More than any count, size or seed has.
+_DIGITS = 40
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What a value of a document must be beyond its type, as an annotation of its field.
+
+    Attributes:
+        check: returns the value; raises ValueError where it is something else.
+    """
+
+    check: Callable[[Any], Any]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+
+def within(low: float, high: float) -> Checked:
+    """Bound a number; both ends belong to it."""
+
+    def check(value: float) -> float:
+        if not low <= value <= high:
+            raise ValueError(f"expected {low:g} to {high:g}, found {str(value)[:20]}")
+        return value
+
+    return Checked(check)
+
+
+def among(*words: str) -> Checked:
+    """Bound a text to some words."""
+
+    def check(value: str) -> str:
+        if value not in words:
+            raise ValueError(f"expected {', '.join(map(repr, words))}, found '{value[:40]}'")
+        return value
+
+    return Checked(check)
+
+
+def having(required: Mapping[str, Any], **kinds: Any) -> Checked:
+    """Name keys of a dictionary with their types: those that must be there, then those that may."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        missing = required.keys() - value.keys()
+        if missing:
+            raise ValueError(f"'{min(missing)}' is missing")
+        known = {**required, **kinds}
+        return {key: as_kind(known[key], item) if key in known else item for key, item in value.items()}
+
+    return Checked(check)
+
+
+def _some(value: Any) -> Any:
+    if not value:
+        raise ValueError("expected at least one, found none")
+    return value
+
+
+several = Checked(_some)
+
+#: What people have: seconds, milliseconds of a call (which takes some), counts and sizes, and what else is measured.
+Seconds = Annotated[float, within(0, 1e9)]
+Milliseconds = Annotated[float, within(1e-9, 1e12)]
+Count = Annotated[int, within(0, 2**62)]
+Measured = Annotated[float, within(0, 1e15)]
+
+
+def as_kind(kind: type[T], document: Any) -> T:
+    """Return a document as the dataclass that it should be.
+
+    Raises:
+        ValueError: a field is missing, or holds something else; it is said which.
+        Unavailable: pydantic is not installed.
+    """
+    try:
+        from pydantic import ValidationError
+    except ImportError as error:
+        raise Unavailable("reading a document needs pydantic: pip install pydantic") from error
+    try:
+        found: T = _adapter(kind).validate_python(document)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))[:120]
+        raise ValueError(f"{where}: {first['msg'][:160].removeprefix('Value error, ').lower()}") from error
+    except RecursionError as error:
+        raise ValueError("it is too deep") from error
+    return found
+
+
+@functools.cache
+def _adapter(kind: Any) -> Any:
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
 
 
 def beneath(document: Path, name: str) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import importlib.util
 import mmap
 import re
 import signal
@@ -130,8 +131,56 @@ _MACHINE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, err
 _PATHS = {errno.EACCES, errno.EPERM, errno.ENAMETOOLONG, errno.ELOOP}
 
 
+#: Each extra and the packages that it brings, as they are imported; pyproject.toml has them by their own names.
+EXTRAS = {
+    "torch": ("torch",), "paddle": ("paddle",), "onnx": ("onnx", "onnxscript"), "cpu": ("onnxruntime",),
+    "openvino": ("openvino",), "paddle2onnx": ("paddle2onnx", "onnx", "onnxscript", "onnxoptimizer"),
+    "report": ("jinja2",), "images": ("PIL", "sklearn"),
+    "bench": ("scipy", "llvmlite", "jinja2", "matplotlib", "pynvml"),
+    "train": ("PIL", "sklearn", "mlxtend", "matplotlib"),
+    "cluster": ("distributed", "fsspec", "scipy", "PIL", "jinja2"),
+}  # fmt: skip
+
+
+def missing_packages(*packages: str) -> list[str]:
+    """Return those packages that are not installed in this environment."""
+    return [name for name in dict.fromkeys(packages) if importlib.util.find_spec(name) is None]
+
+
+def require_packages(what: str, *packages: str) -> None:
+    """Raise :class:`Unavailable` where packages are not installed, with one line that installs all of them.
+
+    Args:
+        what: needs them, for people.
+        packages: as they are imported.
+    """
+    missing = missing_packages(*packages)
+    if missing:
+        are = "is" if len(missing) == 1 else "are"
+        raise Unavailable(
+            f"{', '.join(missing)} {are} not installed in this environment, for {what}: {install_line(missing)}"
+        )
+
+
+def install_line(missing: Sequence[str]) -> str:
+    """Return the line that installs packages: of the extras, the fewest that bring them all, and the smallest."""
+    left, extras = set(missing), []
+    while left:
+        brings = {extra: left & set(packages) for extra, packages in EXTRAS.items()}
+        best = max(brings, key=lambda extra: (len(brings[extra]), -len(EXTRAS[extra])))
+        if not brings[best]:
+            return f"pip install {' '.join(missing)}"
+        extras.append(best)
+        left -= brings[best]
+    return f"pip install 'portproof[{','.join(extras)}]'"
+
+
 def environmental(error: BaseException) -> PortproofError | None:
-    """Return what an exception means if it comes from the machine: memory ran out, a disk is full, a file is closed."""
+    """Return what an exception means if it comes from the machine: no memory, a full disk, a package not installed."""
+    if isinstance(error, ModuleNotFoundError) and error.name is not None:
+        package = error.name.partition(".")[0]
+        if any(package in packages for packages in EXTRAS.values()) and missing_packages(package):
+            return Unavailable(f"{package} is not installed in this environment: {install_line([package])}")
     if isinstance(error, OSError) and error.errno in _PATHS and error.filename:
         return BadInput(f"cannot use '{str(error.filename)[:200]}': {error.strerror}; name another, or see to it.")
     if isinstance(error, OSError) and error.errno in _MACHINE:
@@ -166,11 +215,6 @@ def told_with_line(error: BaseException) -> str:
 
 #: Files that no author of a model writes.
 _NOBODYS = re.compile(r"importlib|^<|-packages/(torch|paddle)/")
-
-
-def visible(text: str) -> str:
-    """Return text on one line in which nothing obeys a terminal: controls and marks of direction are written out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
 
 
 def and_more(messages: Sequence[str]) -> str:

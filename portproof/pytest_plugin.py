@@ -93,13 +93,14 @@ def portproof(request: pytest.FixtureRequest) -> Judged:
     """Judge the port of this test; see :mod:`portproof.pytest_plugin`."""
     from portproof._api import located
     from portproof._errors import PortproofError
+    from portproof._text import visible
 
     marker = request.node.get_closest_marker("portproof")
     config = request.config
     try:
         port = located(request.param)
     except PortproofError as error:
-        pytest.fail(f"portproof: {error}", pytrace=False)
+        pytest.fail(f"portproof: {visible(str(error))}", pytrace=False)
     _require_frameworks(port, config)
     options = dict(marker.kwargs)
     key = (port.locator or id(request.param), repr(sorted(options.items())))
@@ -112,13 +113,14 @@ def portproof(request: pytest.FixtureRequest) -> Judged:
 
 def _judge(port: Located, options: Mapping[str, Any], config: pytest.Config) -> Judged:
     from portproof._errors import PortproofError
+    from portproof._text import visible
     from portproof.parity._verify import verify
 
     folder = config.getoption("--portproof-report")
     try:
         report = verify(port, **{"pictures": bool(folder), **options})
     except PortproofError as error:
-        pytest.fail(f"portproof: {error}", pytrace=False)
+        pytest.fail(f"portproof: {visible(str(error))}", pytrace=False)
     if folder:
         from portproof.render import FORMATS, write_report
 
@@ -135,13 +137,13 @@ def _required(config: pytest.Config) -> set[str]:
 
 def _require_frameworks(port: Located, config: pytest.Config) -> None:
     """Skip, or fail, where a side's framework is neither here nor in an interpreter of its own."""
-    from portproof.frameworks import INSTALL
+    from portproof._errors import install_line
 
     required = _required(config)
     for side in port.port.sides:
         if port.port.artefact(side) or side in port.project.python or importlib.util.find_spec(side) is not None:
             continue
-        said = f"portproof: {side} is not installed: {INSTALL[side]}"
+        said = f"portproof: {side} is not installed: {install_line([side])}"
         if required & {side, "all"}:
             pytest.fail(f"{said} (--portproof-require)", pytrace=False)
         pytest.skip(said)
@@ -149,11 +151,13 @@ def _require_frameworks(port: Located, config: pytest.Config) -> None:
 
 def _require_runtimes(report: Report, config: pytest.Config) -> None:
     """Skip, or fail, where a hop could not run."""
+    from portproof._text import visible
+
     if report.verdict != "unavailable":
         return
     reasons = [f"{hop.target}: {hop.reason}" for hop in report.hops if hop.verdict == "unavailable"]
     required = _required(config)
-    said = f"portproof: could not run {'; '.join(reasons)}"
+    said = visible(f"portproof: could not run {'; '.join(reasons)}")
     if "all" in required or any(name in said for name in required):
         pytest.fail(f"{said} (--portproof-require)", pytrace=False)
     pytest.skip(said)

@@ -1,6 +1,6 @@
 """Damages checkpoints and reads them: each must be read or refused, in bounded time and memory, and run nothing.
 
-python -m tests.fuzz_checkpoints [COUNT] [READER ...]
+What is done with all kinds of files is here too; ``tests/fuzz.py`` runs them.
 """
 
 from __future__ import annotations
@@ -8,11 +8,12 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
 import pickle
 import resource
+import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from typing import Any
 import numpy as np
 
 from portproof import BadInput
+from portproof._errors import OutOfMemory, Unavailable
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
 from tests.checkpoints.as_people_have_them import program
 
@@ -201,32 +203,61 @@ def fuzz(reader: str, count: int, folder: Path, seed: int) -> Found:
         folder: for one file at a time.
         seed: of the damages.
     """
-    rng, found = np.random.default_rng([seed, list(READERS).index(reader)]), Found()
+    rng = np.random.default_rng([seed, list(READERS).index(reader)])
     whole, path = seeds(reader, folder), folder / f"x{READERS[reader]}"
     if reader == "program":
         (folder / "x.json").unlink()
     others = [file for pattern in ("*.safetensors", "*.pdiparams") for file in folder.glob(pattern) if file != path]
     beside = sum(file.stat().st_size for file in others) if reader not in ("safetensors", "parameters") else 0
-    with _watched(), _limited():
+
+    def read(path: Path) -> None:
+        size = path.stat().st_size
+        for stored in open_checkpoint(path).tensors.values():
+            if stored.nbytes > size + beside:
+                raise AssertionError(f"a tensor of {stored.nbytes} bytes in {size}")
+            stored.read()
+
+    return attack(path, count, lambda: damaged(rng, whole[int(rng.integers(len(whole)))]), read)
+
+
+def attack(
+    path: Path, count: int, make: Callable[[], bytes], read: Callable[[Path], None], memory: int = MEMORY
+) -> Found:
+    """Write files, one after the other, and do with each what commands do.
+
+    Args:
+        path: of the file.
+        count: of files.
+        make: what stands in the next one.
+        read: it; what it raises is a failure, but for a word to the person who named the file.
+        memory: that this may take.
+    """
+    found = Found()
+    with _watched(), _limited(memory):
         for number in range(count):
-            content = damaged(rng, whole[int(rng.integers(len(whole)))])
-            path.write_bytes(content)
+            path.write_bytes(make())
             signal.setitimer(signal.ITIMER_PROF, SECONDS)
             begun = time.process_time()
             try:
-                for stored in open_checkpoint(path).tensors.values():
-                    if stored.nbytes > len(content) + beside:
-                        found.failures.append(f"{number}: a tensor of {stored.nbytes} bytes in {len(content)}")
-                    stored.read()
+                read(path)
                 found.read += 1
-            except BadInput as error:
+            except OutOfMemory as error:
+                found.failures.append(f"{number}: {error}")
+            except (BadInput, Unavailable) as error:
                 found.refused += 1
                 if "more than memory holds" in str(error):
                     found.failures.append(f"{number}: {error}")
             except BaseException as error:  # whatever it is, it is a failure
                 found.failures.append(f"{number}: {type(error).__name__}: {error}")
+                _keep(path, number)
             found.slowest_s = max(found.slowest_s, time.process_time() - begun)
     return found
+
+
+def _keep(path: Path, number: int) -> None:
+    """Keep what a reader failed at, where PORTPROOF_FUZZ_KEEP names a folder."""
+    if kept := os.environ.get("PORTPROOF_FUZZ_KEEP"):
+        shutil.copyfile(path, Path(kept) / f"{number}-{path.name}")
 
 
 _WATCHING: list[bool] = []
@@ -258,33 +289,14 @@ def _watched() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _limited() -> Iterator[None]:
+def _limited(memory: int = MEMORY) -> Iterator[None]:
     """Limit this process's memory to what it has and some."""
     kept = resource.getrlimit(resource.RLIMIT_AS)
     statm = Path("/proc/self/statm")
     if statm.exists():
         pages = int(statm.read_text().split()[0])
-        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + MEMORY, kept[1]))
+        resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + memory, kept[1]))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_AS, kept)
-
-
-def main() -> None:
-    """Fuzz the readers named on the command line, or all."""
-    count, names = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000, sys.argv[2:] or list(READERS)
-    for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            begun = time.perf_counter()
-            found = fuzz(name, count, Path(folder), seed=1)
-        print(
-            f"{name}: {count} damaged files in {time.perf_counter() - begun:.0f} s, {found.refused} refused, "
-            f"{found.read} read, slowest {found.slowest_s:.2f} s, {len(found.failures)} failures", flush=True,
-        )  # fmt: skip
-        for failure in found.failures[:5]:
-            print(f"  {failure}")
-
-
-if __name__ == "__main__":
-    main()

@@ -204,6 +204,19 @@ def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path) ->
         decode_photograph(io.BytesIO(png(MOST_PIXELS, 2, b"")), "x")
 
 
+def test_a_piece_that_says_it_has_gigabytes_is_not_asked_for(tmp_path: Path) -> None:
+    picture = bytearray(png(32, 24, zlib.compress(bytes(24 * 97))))
+    picture[33:37] = (2**31 - 1).to_bytes(4, "big")
+    (tmp_path / "a.png").write_bytes(picture)
+    said = bounded(f"""
+        from pathlib import Path
+        from portproof.ports._inputs import read_photograph
+        print(read_photograph(Path({str(tmp_path / "a.png")!r})).shape)
+    """, "600MB")  # fmt: skip
+    assert "OutOfMemory" not in said.stdout, said.stdout
+    assert said.returncode == 0, said.stderr
+
+
 def test_an_image_of_another_kind_is_none(tmp_path: Path) -> None:
     """Pillow would hand an EPS to Ghostscript, whatever the file is called."""
     file = tmp_path / "x.jpg"

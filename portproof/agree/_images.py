@@ -11,9 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import fsspec
-from fsspec.implementations.local import LocalFileSystem
-
 from portproof._disk import beneath
 from portproof._errors import BadInput, one_line
 from portproof.ports._inputs import SUFFIXES
@@ -116,6 +113,8 @@ class Images:
 
     def _is_beneath(self, folder: str, file: str) -> bool:
         """Whether a file is there and lies below a folder; no stranger's list names others."""
+        from fsspec.implementations.local import LocalFileSystem
+
         if isinstance(self._system, LocalFileSystem):
             try:
                 beneath(Path(folder, "list"), file)
@@ -205,6 +204,8 @@ def _whole(text: bytes) -> int | None:
 @functools.lru_cache
 def system_of(where: str) -> tuple[Any, str]:
     """Return the file system that a person named, and the path in it."""
+    import fsspec
+
     found: tuple[Any, str] = fsspec.core.url_to_fs(where)
     return found
 

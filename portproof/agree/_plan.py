@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from portproof._disk import read_json
-from portproof._errors import BadInput, one_line
+from portproof._disk import Count, Measured, Seconds, as_kind, read_json, several, within
+from portproof._errors import BadInput
 from portproof.agree._judge import TOP
 from portproof.agree._prepare import AgreeOptions
 from portproof.agree._result import Agreement
@@ -39,16 +39,16 @@ class Costs:
 
     port: str
     processor: str
-    images: int
-    unit: int
-    threads: int
-    runners: dict[str, float]
-    read_s: float
-    decode_s: float
-    image_bytes: float
-    classes: int
-    start_s: float
-    driver_s: float
+    images: Count
+    unit: Annotated[int, within(1, 2**31)]
+    threads: Annotated[int, within(1, 2**31)]
+    runners: Annotated[dict[str, Seconds], several]
+    read_s: Seconds
+    decode_s: Seconds
+    image_bytes: Measured
+    classes: Count
+    start_s: Seconds
+    driver_s: Seconds
 
     @property
     def image_s(self) -> float:
@@ -84,21 +84,14 @@ def read_costs(path: Path) -> Costs:
     Raises:
         BadInput: the file is something else.
     """
+    document = read_json(path, "no costs")
+    version = document.pop("schema_version", None) if isinstance(document, dict) else None
+    if version != COSTS_VERSION:
+        raise BadInput(f"'{path}' has costs of version {version}, expected {COSTS_VERSION}; measure again.")
     try:
-        document = read_json(path, "no costs")
-        version = document.pop("schema_version", None)
-        if version != COSTS_VERSION:
-            raise BadInput(f"'{path}' has costs of version {version}, expected {COSTS_VERSION}; measure again.")
-        found = Costs(**document)
-        numbers = [found.read_s, found.decode_s, found.image_bytes, found.start_s, found.driver_s, found.images,
-                   found.unit, found.classes, *found.runners.values()]  # fmt: skip
-        if not all(math.isfinite(number) and number >= 0 for number in numbers) or found.unit < 1 or not found.runners:
-            raise ValueError("a figure is negative or none")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise BadInput(
-            f"'{path}' holds no costs ({one_line(error, 120)}); `portproof agree --costs FILE` writes them."
-        ) from error
-    return found
+        return as_kind(Costs, document)
+    except ValueError as error:
+        raise BadInput(f"'{path}' holds no costs ({error}); `portproof agree --costs FILE` writes them.") from error
 
 
 @dataclass(frozen=True)

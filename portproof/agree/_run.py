@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import importlib.util
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from portproof._errors import BadInput, PortproofError, Unavailable
+from portproof._errors import BadInput, PortproofError, Unavailable, require_packages
 from portproof._machine import processor, thread_budget
 from portproof.agree._images import DataImage, Images, Labels
 from portproof.agree._judge import Far, Tally, Yardstick, bounds
@@ -19,7 +18,9 @@ from portproof.agree._prepare import AgreeOptions, PreparedJob, Preparing, chose
 from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
 from portproof.agree._store import Store, default_store
 from portproof.agree._work import Contender, Job, UnitOutcome, close_bench, work
+from portproof.frameworks._export import EXPORTING
 from portproof.ports._locate import Located
+from portproof.sides._session import frameworks_here
 from portproof.sides._sides import Watch
 
 #: Units that wait for each worker: enough to keep it busy, few enough to forget nothing when the run is cut off.
@@ -29,6 +30,7 @@ _NAMED = 20
 #: Seconds that an idle scheduler is watched.
 _IDLE_S = 4.0
 _MODULUS = 2**256
+_PACKAGES = ("distributed", "fsspec", "scipy", "PIL")
 
 
 @dataclass
@@ -84,14 +86,12 @@ def agree(
         BadInput: images, labels, runners or weights are wrong.
         Unavailable: dask, a package, the scheduler or the device is not there, or a runner fails.
     """
-    for package in ("distributed", "fsspec", "scipy", "PIL"):
-        if importlib.util.find_spec(package) is None:
-            raise Unavailable(f"agree needs {package}: pip install 'portproof[cluster]'")
-    from portproof.agree._cluster import connected, gathered
-
     if located.locator is None:
         raise BadInput("every runner gets a process of its own; name the port as module:NAME or file.py:NAME.")
     choices = chosen(located.port, options)
+    require_packages("agree", *packages_of(located, options))
+    from portproof.agree._cluster import connected, gathered
+
     images = Images(options.images)
     labels = None if options.labels is None else Labels.read(options.labels)
     store = Store(options.store or default_store())
@@ -117,6 +117,15 @@ def agree(
             f"the images with '{next(iter(images)).name}'."
         )
     return _agreement(located.port.name, options, prepared, total), progress
+
+
+def packages_of(located: Located, options: AgreeOptions) -> list[str]:
+    """Return the packages that a run needs in this environment."""
+    choices, elsewhere = chosen(located.port, options), located.project.python
+    needed = [need for choice in choices if choice.info.side not in elsewhere for need in choice.info.needs]
+    exported = {choice.info.side for choice in choices if choice.info.artefact == "onnx"}.difference(elsewhere)
+    made_with = [need for side in sorted(exported) for need in EXPORTING[side]]
+    return [*_PACKAGES, *frameworks_here(located), *needed, *made_with]
 
 
 def _idle_share() -> float:

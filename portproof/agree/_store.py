@@ -9,8 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import fsspec
-
 from portproof._disk import atomic_path, hash_json
 from portproof._errors import BadInput, one_line
 
@@ -38,6 +36,8 @@ class Store:
     def __init__(self, url: str) -> None:
         self.url = url
         try:
+            import fsspec
+
             self._files, self._root = fsspec.core.url_to_fs(url)
             self._files.makedirs(self._root, exist_ok=True)
         except (OSError, ValueError, ImportError) as error:

@@ -7,12 +7,13 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
+from portproof._text import plain
 from portproof.bench._result import BenchResult, TimedRow, quantiles
 from portproof.bench._standing import break_even, comparisons
 from portproof.ports._port import Side
 from portproof.render._page import page_environment
 
-_COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8"}
+_COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8", "": "#57534e"}
 #: About how many samples of a process are drawn, evenly over its quantiles.
 _DOTS = 40
 #: Rows in a plot: more are slow ones that squeeze the rest.
@@ -146,7 +147,8 @@ def _drawn(draw: Callable[[Any], None]) -> str:
     matplotlib.use("svg")
     import matplotlib.pyplot as plt
 
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "portproof", "font.size": 9}):
+    style = {"svg.fonttype": "none", "svg.hashsalt": "portproof", "font.size": 9, "text.parse_math": False}
+    with matplotlib.rc_context(style):
         figure, axes = plt.subplots(figsize=(9, 4.2))
         draw(axes)
         for side in ("top", "right"):
@@ -160,7 +162,8 @@ def _drawn(draw: Callable[[Any], None]) -> str:
 
 
 def _label(row: TimedRow) -> str:
-    return row.title if len(row.title) < 44 else row.title[:43] + "…"
+    title = plain(row.title)
+    return title if len(title) < 44 else title[:43] + "…"
 
 
 def _distribution(axes: Any, result: BenchResult, batch: int) -> None:
@@ -205,7 +208,7 @@ def _batches(axes: Any, result: BenchResult) -> None:
 
 def _break_even(axes: Any, result: BenchResult, batch: int) -> None:
     timed = _timed(result, batch)
-    plain = [row for row in timed if row.runner == Side(row.side).eager]
+    plain = [row for row in timed if row.side and row.runner == Side(row.side).eager]
     rows = [row for row in timed if row not in plain][: 10 - len(plain)] + plain
     slowest = max(row.median_ms or 1.0 for row in rows)
     most = max(statistics.median(process.setup_s for process in row.processes) for row in rows)

@@ -12,7 +12,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._errors import PortproofError, Unavailable
+from portproof._errors import BadInput, PortproofError, Unavailable
 from portproof._numbers import Arrays
 from portproof.bench._tasks import BenchTasks
 from portproof.judge._floor import Floor
@@ -104,6 +104,8 @@ def prepare(
     """
     port = sessions.located.port
     sides = Sides(sessions)
+    if not sides.live:
+        raise BadInput(f"port '{port.name}' is made of files; what is timed is judged by a side that is a model.")
     batch = make_batch(port)
     inputs = folder / "inputs.safetensors"
     save_arrays(inputs, batch.arrays)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from portproof._errors import Unavailable
+from portproof._errors import require_packages
 
 #: Independent chains: latency times throughput of an FMA is 4 x 2 on today's cores; more would spill registers.
 _CHAINS = 12
@@ -86,12 +86,9 @@ def _rate(threads: int, seconds: float, work: Callable[[int], Callable[[], Any]]
 
 
 def _llvm() -> Any:
-    try:
-        from llvmlite import binding
-    except ImportError as error:
-        raise Unavailable(
-            "the peak of this processor is measured with llvmlite: pip install 'portproof[bench]'"
-        ) from error
+    require_packages("measuring the peak of this processor", "llvmlite")
+    from llvmlite import binding
+
     return binding
 
 

@@ -12,10 +12,24 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from portproof._disk import hash_json, read_json
+from portproof._disk import (
+    Count,
+    Measured,
+    Milliseconds,
+    Seconds,
+    among,
+    as_kind,
+    finite,
+    hash_json,
+    having,
+    read_json,
+    several,
+    within,
+)
 from portproof._errors import BadInput
+from portproof.judge._report import EXIT_CODES
 
 #: Raised when a field changes its meaning or disappears.
 SCHEMA_VERSION = 2
@@ -25,6 +39,15 @@ QUIET = 0.1
 
 
 Objective = Literal["latency", "throughput", "contended"]
+
+#: What is read of what runners, NVML and the machine say of themselves.
+Evidence = Annotated[dict[str, Any], having({}, cpu_nodes=dict[str, int])]
+GpuState = Annotated[dict[str, Any], having({}, memory_mib=Measured | None, used_mib=Measured)]
+Spent = Annotated[dict[str, Seconds], having({"wall": Seconds, "parent_cpu": Seconds})]
+Environment = Annotated[
+    dict[str, Any],
+    having({"portproof": str, "python": str, "system": str, "processor": str, "packages": dict[str, str]}),
+]
 
 
 @dataclass(frozen=True)
@@ -63,24 +86,24 @@ class Process:
     """
 
     round: int
-    import_s: float
-    build_s: float
-    first_call_ms: float
-    warm_up_calls: int
-    warm_up_s: float
-    calls_per_sample: int
-    samples_ms: tuple[float, ...]
-    wall_s: float
-    cpu_s: float
-    rows: int
-    threads_busy: int
+    import_s: Seconds
+    build_s: Seconds
+    first_call_ms: Measured
+    warm_up_calls: Count
+    warm_up_s: Seconds
+    calls_per_sample: Count
+    samples_ms: Annotated[tuple[Milliseconds, ...], several]
+    wall_s: Seconds
+    cpu_s: Seconds
+    rows: Count
+    threads_busy: Count
     foreign_share: float
-    switches: int
-    peak_memory: int
-    event_ms: tuple[float, ...] = ()
-    gpu: dict[str, Any] = field(default_factory=dict)
+    switches: Count
+    peak_memory: Count
+    event_ms: tuple[Measured, ...] = ()
+    gpu: dict[str, GpuState] = field(default_factory=dict)
     claims: tuple[Claim, ...] = ()
-    evidence: dict[str, Any] = field(default_factory=dict)
+    evidence: Evidence = field(default_factory=dict)
     cached: bool = False
 
     @property
@@ -125,10 +148,10 @@ class TimedRow:
 
     runner: str
     title: str
-    side: str
+    side: Annotated[str, among("torch", "paddle", "")]
     precision: str
-    batch: int
-    verdict: str
+    batch: Count
+    verdict: Annotated[str, among(*EXIT_CODES, "refuted")]
     ratio: float | None = None
     reason: str | None = None
     processes: tuple[Process, ...] = ()
@@ -186,9 +209,9 @@ class Mark:
 
     round: int
     when: Literal["before", "after"]
-    gflops: float
-    copy_gbs: float
-    seconds: float
+    gflops: Annotated[float, within(1e-9, 1e12)]
+    copy_gbs: Measured
+    seconds: Seconds
     bits: int = 0
     narrow_gflops: float = 0.0
 
@@ -281,10 +304,10 @@ class BenchResult:
     rows: tuple[TimedRow, ...]
     skipped: tuple[Skipped, ...]
     marks: tuple[Mark, ...]
-    work_gflop: float | None
-    seconds: dict[str, float]
+    work_gflop: Measured | None
+    seconds: Spent
     complete: bool
-    environment: dict[str, Any]
+    environment: Environment
     schema_version: int = SCHEMA_VERSION
 
     @property
@@ -329,7 +352,7 @@ class BenchResult:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain lists and dicts, with a checksum of them."""
-        document = asdict(self)
+        document = finite(asdict(self))
         return {**document, "sha256": hash_json(document)}
 
 
@@ -349,15 +372,10 @@ def read_result(path: Path) -> BenchResult:
     checksum = document.pop("sha256", None)  # older results have none
     if checksum not in (None, hash_json(document)):
         raise BadInput(f"'{path}' is damaged: its checksum is wrong; make it again.")
-    from pydantic import TypeAdapter, ValidationError
-
     try:
-        found: BenchResult = TypeAdapter(BenchResult).validate_python(document)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise BadInput(f"'{path}' is damaged: {where}: {first['msg'].lower()}; make it again.") from error
-    return found
+        return as_kind(BenchResult, document)
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"'{path}' is damaged: {error}; make it again.") from error
 
 
 def differing_hosts(one: BenchResult, two: BenchResult) -> list[str]:

@@ -49,9 +49,8 @@ def detectable_changes(result: BenchResult, batch: int) -> list[float]:
 
 def break_even(result: BenchResult, row: TimedRow) -> str:
     """Say after how many requests a runner's setup is paid for against the plain runner of its side."""
-    plain = next(
-        (r for r in result.rows if r.runner == Side(row.side).eager and r.batch == row.batch and r.processes), None
-    )
+    eager = Side(row.side).eager if row.side else None
+    plain = next((r for r in result.rows if r.runner == eager and r.batch == row.batch and r.processes), None)
     if plain is None or plain is row or row.median_ms is None or plain.median_ms is None:
         return ""
     setups = [statistics.median(process.setup_s for process in r.processes) * 1e3 for r in (row, plain)]

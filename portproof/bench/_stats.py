@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -90,7 +91,11 @@ def interval(times: Sequence[float], alpha: float = ALPHA) -> tuple[float, float
     if len(logs) < 2:
         return 0.0, math.inf
     half = float(stats.t.ppf(1 - alpha / 2, len(logs) - 1)) * statistics.stdev(logs) / math.sqrt(len(logs))
-    return math.exp(statistics.mean(logs) - half), math.exp(statistics.mean(logs) + half)
+    return _exp(statistics.mean(logs) - half), _exp(statistics.mean(logs) + half)
+
+
+def _exp(power: float) -> float:
+    return math.exp(power) if power < math.log(sys.float_info.max) else math.inf
 
 
 def _settle(mean: float, error: float, freedom: float, pairs: int, alpha: float) -> Comparison:
@@ -98,7 +103,7 @@ def _settle(mean: float, error: float, freedom: float, pairs: int, alpha: float)
 
     half = float(stats.t.ppf(1 - alpha / 2, freedom)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, freedom)) if error > 0 else float(mean == 0)
-    low, high = math.exp(mean - half), math.exp(mean + half)
+    low, high = _exp(mean - half), _exp(mean + half)
     change: Change = "undecided"
     if low > 1 and math.exp(mean) >= 1 + MARGIN:
         change = "slower"
@@ -155,4 +160,4 @@ def detectable(first: Sequence[float], second: Sequence[float], power: float = 0
     freedom = len(logs) - 1
     reach = float(stats.t.ppf(1 - ALPHA / 2, freedom) + stats.t.ppf(power, freedom))
     spread = statistics.stdev(logs) / math.sqrt(len(logs))
-    return max(MARGIN, math.exp(reach * spread) - 1)
+    return max(MARGIN, _exp(reach * spread) - 1)

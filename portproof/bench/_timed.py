@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import statistics
 import time
 from collections.abc import Callable, Mapping
@@ -14,7 +13,7 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory
+from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory, require_packages
 from portproof._machine import peak_memory
 from portproof._numbers import Array
 from portproof.bench import _clock
@@ -105,9 +104,7 @@ def time_runner(
 
 
 def _require_packages(info: RunnerInfo) -> None:
-    for package in info.needs:
-        if importlib.util.find_spec(package) is None:
-            raise Unavailable(f"{package} is not installed")
+    require_packages(f"the runner {info.name}", *info.needs)
 
 
 def _bound(runner: Any, rows: Mapping[str, Array]) -> Callable[[], object]:

@@ -106,6 +106,7 @@ def agree(
         at_most=None if at_most is None else share("--at-most", at_most), kwargs=settings_of(settings),
     )  # fmt: skip
     located = find_port_named(port)
+    _require_packages(located, options, report)
     with _showing(enabled=not quiet) as (watch, seen):
         found, progress = run(located, options, watch, seen)
     if quiet:
@@ -122,14 +123,19 @@ def agree(
 def _require_targets(costs: Path | None, report: Path | None) -> None:
     """See that what is to be written can be, before anything runs for hours."""
     from portproof._disk import require_new
-    from portproof.render._page import require_jinja
 
     for target in filter(None, (report, costs)):
         require_new(target)
-    if report is not None:
-        if report.suffix != ".html":
-            raise BadInput(f"--report writes a page, .html, found '{report.name}'.")
-        require_jinja()
+    if report is not None and report.suffix != ".html":
+        raise BadInput(f"--report writes a page, .html, found '{report.name}'.")
+
+
+def _require_packages(located: Any, options: AgreeOptions, report: Path | None) -> None:
+    """See that all that a run and its page need is installed."""
+    from portproof._errors import require_packages
+    from portproof.agree._run import packages_of
+
+    require_packages("agree", *packages_of(located, options), *([] if report is None else ["jinja2"]))
 
 
 def _write_beside(
@@ -176,13 +182,13 @@ def plan(
 @contextmanager
 def _showing(enabled: bool) -> Iterator[tuple[Any, Callable[[Any], None]]]:
     """Show what is being prepared, then how far the run is and the time left; nothing where there is no terminal."""
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from portproof.render._terminal import Watching
+    from portproof.render._terminal import Watching, errors
 
-    console, watch = Console(stderr=True), Watching()
+    console, watch = errors(), Watching()
     if not (enabled and console.is_terminal):
         yield watch, lambda _: None
         return

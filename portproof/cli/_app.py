@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from portproof._errors import visible
+from portproof._text import visible
 from portproof.cli._agree import agree, plan
 from portproof.cli._bench import bench
 from portproof.cli._convert import account, convert, export
@@ -83,6 +83,7 @@ def _run() -> int:
     except typer.Exit as ended:
         return ended.exit_code
     except _BAD_USAGE as error:
+        error.message = visible(error.message)  # a shell may have found it: a file's name
         error.show()
         return int(error.exit_code)
     return 0

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from portproof._errors import BadInput, Interrupted
+from portproof._text import say
 from portproof.cli._options import (
     Device,
     Force,
@@ -64,7 +65,7 @@ def run(
     force: Force = False,
 ) -> None:
     """Time runners on what has just passed parity: fresh processes, interleaved in random order."""
-    from portproof._disk import is_special, require_new, write_text
+    from portproof._disk import is_special, write_text
     from portproof.bench._choose import sweep
     from portproof.bench._print import print_result
     from portproof.bench._result import BenchResult
@@ -86,8 +87,7 @@ def run(
             objective=objective, budget_s=None if budget is None else duration("--budget", budget),
             kwargs=settings_of(settings), weights=None if weights is None else str(weights),
         )  # fmt: skip
-    if out is not None and not resume:
-        require_new(out)
+    _require("bench run", located=located, out=None if resume else out)
     resumed = _resumed(out, declared) if resume else None
 
     def keep(result: BenchResult) -> None:
@@ -113,7 +113,7 @@ def run(
     print_result(result, output())
     if not result.complete:
         where = f"; go on with --resume -o {out}" if out is not None else "; with -o, what was measured is kept"
-        typer.echo(f"interrupted after {len({m.round for m in result.marks if m.when == 'after'})} rounds{where}")
+        say(f"interrupted after {len({m.round for m in result.marks if m.when == 'after'})} rounds{where}")
         raise typer.Exit(code)
     raise typer.Exit(result.exit_code)
 
@@ -133,6 +133,7 @@ def compare(
     from portproof.render._terminal import output
 
     limit = None if fail_if_slower is None else share("--fail-if-slower", fail_if_slower)
+    _require("bench compare")
     found = compare_results(read_result(first), read_result(second), limit)
     print_comparison(found, output(), (first.name, second.name))
     raise typer.Exit(found.exit_code)
@@ -167,6 +168,7 @@ def gate(
         device=device_named(device), kwargs=settings_of(settings),
     )  # fmt: skip
     limit = share("--fail-if-slower", fail_if_slower)
+    _require("bench gate", located=located)
     with watching() as watch:
         results = run_gate(located, base, suite, watch)
     for name, result in zip((base, "now"), results, strict=True):
@@ -209,8 +211,10 @@ def selfcheck(
         if out is not None:
             write_text(out, json.dumps(document, indent=1) + "\n")
 
+    located = find_port_named(port)
+    _require("bench selfcheck", located=located)
     with watching() as watch:
-        found = run_selfcheck(find_port_named(port), asked, watch, keep)
+        found = run_selfcheck(located, asked, watch, keep)
     print_selfcheck(found, output())
     raise typer.Exit(found.exit_code)
 
@@ -238,6 +242,7 @@ def recommend(
 
     kept = None if slo is None else Slo.parse(slo)
     if result is not None:
+        _require("bench recommend")
         found = recommend_from(read_result(result), batch, kept)
         print_choice(found, output())
         raise typer.Exit(found.exit_code)
@@ -246,8 +251,10 @@ def recommend(
     if out is not None:
         require_new(out)
     named = tuple(runners.split(",")) if runners else ()
+    located = find_port_named(port)
+    _require("bench recommend", located=located)
     with watching() as watch:
-        raced = race(find_port_named(port), named, batch, device_named(device), objective, watch)  # type: ignore[arg-type]
+        raced = race(located, named, batch, device_named(device), objective, watch)  # type: ignore[arg-type]
     if out is not None:
         write_text(out, json.dumps(raced.result.to_json(), indent=1) + "\n")
     found = recommend_from(raced.result, batch, kept)
@@ -270,9 +277,10 @@ def report(
     from portproof.bench._result import read_result
 
     target = html or result.with_suffix(".html")
+    _require("bench report", "jinja2", "matplotlib")
     require_new(target)
     write_text(target, page(read_result(result), None if contended is None else read_result(contended)))
-    typer.echo(f"wrote {target}")
+    say(f"wrote {target}")
 
 
 @bench.command("validate")
@@ -286,8 +294,19 @@ def validate(
         raise BadInput("name a result of `portproof bench run`; its schema is `portproof schema bench`.")
     found = read_result(result)
     samples = sum(len(row.samples_ms) for row in found.rows)
-    typer.echo(f"{result}: schema {found.schema_version}, {len(found.rows)} rows, {samples:,} samples"
+    say(f"{result}: schema {found.schema_version}, {len(found.rows)} rows, {samples:,} samples"
                f"{'' if found.complete else ', not complete'}")  # fmt: skip
+
+
+def _require(command: str, *packages: str, located: Any = None, out: Path | None = None) -> None:
+    """See that what a command needs in the end is there before it begins, and that its file can be written."""
+    from portproof._disk import require_new
+    from portproof._errors import require_packages
+    from portproof.sides._session import frameworks_here
+
+    require_packages(command, "scipy", *packages, *([] if located is None else frameworks_here(located)))
+    if out is not None:
+        require_new(out)
 
 
 def _suite(port: str, **fields: Any) -> Any:
@@ -338,16 +357,16 @@ def _live() -> Any:
     from collections.abc import Callable, Iterator
     from contextlib import contextmanager
 
-    from rich.console import Console, Group
+    from rich.console import Group
     from rich.live import Live
 
     from portproof.bench._print import running_table
     from portproof.bench._result import BenchResult
-    from portproof.render._terminal import Watching
+    from portproof.render._terminal import Watching, errors
 
     @contextmanager
     def live() -> Iterator[tuple[Watching, Callable[[BenchResult], None]]]:
-        console, watch = Console(stderr=True), Watching()
+        console, watch = errors(), Watching()
         if not console.is_terminal:
             yield watch, lambda _: None
             return

@@ -8,8 +8,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from portproof._errors import BadInput, and_more, visible
+from portproof._errors import BadInput, and_more
 from portproof._machine import size_of
+from portproof._text import plain, say
 from portproof.cli._options import Force, PortName, RequiredPort, Setting, Weights, find_port_named, settings_of
 
 Source = Annotated[
@@ -122,8 +123,9 @@ def _convert_like(source: Path, target: Path | None, like: Path, options: Any, s
     if suggest is not None:
         require_new(suggest)
         write_text(suggest, map_csv(found.plan.account, found.plan.entries))
-        typer.echo("\n".join(map(visible, (*found.said, *found.unsure))))
-        typer.echo(f"wrote {suggest}: look through it, then convert with --map {suggest}")
+        for line in (*found.said, *found.unsure):
+            say(line)
+        say(f"wrote {suggest}: look through it, then convert with --map {suggest}")
         return
     require_files(source, target, options)
     assert target is not None
@@ -139,8 +141,8 @@ def _suggest(plan: Any, source: Path, options: Any, out: Path) -> None:
     from portproof.convert._convert import suggest
 
     for name, other in suggest(plan, source, options, out).items():
-        typer.echo(visible(f"'{other}' in place of '{name}'?"))
-    typer.echo(f"wrote {out}: look through it, then convert with --map {out}")
+        say(f"'{other}' in place of '{name}'?")
+    say(f"wrote {out}: look through it, then convert with --map {out}")
 
 
 def _judge(located: Any, weights: Path, kwargs: dict[str, Any]) -> NoReturn:
@@ -160,8 +162,8 @@ def _convert_optimiser(plan: Any, source: Path, target: Path, params: Path | Non
     if params is None:
         raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
     count = convert_optimiser(plan, source, target, params)
-    typer.echo(f"{count} tensors of the optimiser's state; by {plan.origin}")
-    typer.echo(f"wrote {target}")
+    say(f"{count} tensors of the optimiser's state; by {plan.origin}")
+    say(f"wrote {target}")
 
 
 def _print_converted(done: Any) -> None:
@@ -173,9 +175,9 @@ def _print_converted(done: Any) -> None:
     said = ", ".join(f"{count} {transform}" for transform, count in sorted(counted.items()))
     renamed = sum(row.torch != row.paddle for row in rows)
     if done.source == done.target and done.plan.own is None:
-        typer.echo(f"{len(rows)} tensors of {done.source}, names and layouts as they were; by {done.plan.origin}")
+        say(f"{len(rows)} tensors of {done.source}, names and layouts as they were; by {done.plan.origin}")
     else:
-        typer.echo(
+        say(
             f"{len(rows)} tensors from {done.source} to {done.target}: {said}; {renamed} renamed; by {done.plan.origin}"
         )
     left_out: dict[tuple[str, str], list[str]] = {}
@@ -183,14 +185,14 @@ def _print_converted(done: Any) -> None:
         left_out.setdefault((side, reason), []).append(name)
     for (side, reason), names in left_out.items():
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        typer.echo(f"left out: {side} '{names[0]}'{more}: {reason}")
+        say(f"left out: {side} '{names[0]}'{more}: {reason}")
     for line in done.said:
-        typer.echo(visible(line))
+        say(line)
     if done.constants:
-        typer.echo(f"left out: {', '.join(done.constants)}: integers of the graph, no weights")
+        say(f"left out: {', '.join(done.constants)}: integers of the graph, no weights")
     if done.verified is not None:
-        typer.echo(f"{done.verified} tensors read back and turned again: every bit as in the source")
-    typer.echo(f"wrote {done.written}" if done.written else "dry run: nothing was written")
+        say(f"{done.verified} tensors read back and turned again: every bit as in the source")
+    say(f"wrote {done.written}" if done.written else "dry run: nothing was written")
 
 
 def export(
@@ -216,8 +218,8 @@ def export(
         watch(side, "exporting to ONNX")
         fixed = run(located, side, out, weights=weights, kwargs=settings_of(settings))
     for name in fixed:
-        typer.echo(f"'{name}' is fixed at the port's size: the exporter cannot leave it open")
-    typer.echo(
+        say(f"'{name}' is fixed at the port's size: the exporter cannot leave it open")
+    say(
         f"wrote {out}, {out.stat().st_size / 1e6:.1f} MB, with "
         + (f"the weights of {weights.name}" if weights else "freshly initialised weights")
     )
@@ -241,12 +243,27 @@ def account(
         plan = account_of(sessions)
     found, entries = plan.account, plan.entries
     for problem in found.problems:
-        typer.echo(f"{problem.kind}: {problem.message}", err=True)
+        say(f"{problem.kind}: {problem.message}", err=True)
     text = map_csv(found, entries)
     if out is None:
-        typer.echo(text, nl=False)
+        _print_table(text)
     else:
         write_text(out, text)
     for side, name, reason in found.ignored:
-        typer.echo(f"left out: {side} '{name}': {reason}", err=True)
+        say(f"left out: {side} '{name}': {reason}", err=True)
     raise typer.Exit(1 if found.problems else 0)
+
+
+def _print_table(text: str) -> None:
+    """Print a map; a name in it that a terminal would obey is written out, and that is said."""
+    import csv
+    import io
+
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    shown = [[plain(cell) for cell in row] for row in rows]
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\n").writerows(shown)
+    for line in written.getvalue().splitlines():
+        say(line)
+    if shown != rows:
+        say("names with characters that a terminal obeys are written out here; -o FILE has them as they are", err=True)

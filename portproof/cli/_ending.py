@@ -17,7 +17,8 @@ from contextlib import contextmanager, suppress
 from typing import Any, Final, NoReturn
 
 from portproof._disk import files_named, keeping_files
-from portproof._errors import Interrupted, PortproofError, environmental, one_line, visible
+from portproof._errors import Interrupted, PortproofError, environmental, one_line
+from portproof._text import visible
 
 #: Of sysexits.h: an error inside the program.
 BUG: Final = 70

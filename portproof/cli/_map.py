@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from portproof._text import say
 from portproof.cli._options import (
     Force,
     Json,
@@ -70,12 +71,12 @@ def map_(
     taken = found.holds or found.verdict == "differs"
     if taken and out is not None:
         write_text(out, map_csv(found.account, entries))
-        typer.echo(f"wrote {out}", err=True)
+        say(f"wrote {out}", err=True)
     if taken and write:
-        typer.echo(f"wrote the map into {write_into(located, source_of(found.weights))}", err=True)
+        say(f"wrote the map into {write_into(located, source_of(found.weights))}", err=True)
     if not taken and (out is not None or write):
         why = "give --accept-crossed to take it" if found.verdict == "crossed" else "a map with guesses helps nobody"
-        typer.echo(f"nothing was written: {found.said}; {why}", err=True)
+        say(f"nothing was written: {found.said}; {why}", err=True)
     raise typer.Exit(found.exit_code)
 
 
@@ -90,4 +91,5 @@ def _print(port: str, found: FoundMap, *, quiet: bool) -> None:
         console.print(line, overflow="fold")
     if not quiet and found.verdict != "crossed":
         console.print("")
-        typer.echo(map_source(found))
+        for line in map_source(found).split("\n"):
+            say(line)

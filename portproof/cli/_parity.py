@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from portproof._errors import BadInput
+from portproof._text import say
 from portproof.cli._options import (
     Device,
     Force,
@@ -70,14 +71,18 @@ def verify(
     force: Force = False,
 ) -> None:
     """Judge a port: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop."""
+    from portproof._errors import require_packages
     from portproof.parity._options import Options
     from portproof.parity._verify import verify as judge
     from portproof.render import check_target, write_report
     from portproof.render._terminal import output, print_report, watching
+    from portproof.sides._session import frameworks_here
 
     check_json(json_file)
-    targets = [check_target(target) for target in report_files or []]
     located = find_port_named(port)
+    pages = ["jinja2"] if any(target.suffix == ".html" for target in report_files or []) else []
+    require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
+    targets = [check_target(target) for target in report_files or []]
     options = Options(
         weights=weights, images=images, module=module, quick=quick, strict=strict, modules=modules, seed=seed,
         device=device_named(device), kwargs=settings_of(settings),
@@ -130,7 +135,7 @@ def capture(
         watch("capture", f"running {runner}")
         made = run(sessions, runner, out, CaptureOptions(like, weights, images, seed))
     runs = ", ".join(made.manifest.runs)
-    typer.echo(f"{out}: {made.manifest.title} of port '{made.manifest.port}' in {runs}")
+    say(f"{out}: {made.manifest.title} of port '{made.manifest.port}' in {runs}")
 
 
 def compare(
@@ -164,6 +169,10 @@ def match(
     ] = False,
 ) -> None:
     """Match two graphs node by node, attributes and weights bit by bit."""
+    from portproof._errors import missing_packages, require_packages
+
+    one_of = ["torch"] if len(missing_packages("torch", "paddle")) == 2 else []  # either computes convolutions
+    require_packages("match", "onnx", *one_of)
     from portproof.graphs._interpret import load_graph
     from portproof.graphs._match import fixed_rows, match_graphs, renamed
     from portproof.ports._inputs import make_batch, take_rows
@@ -177,9 +186,9 @@ def match(
     protos[1] = renamed(protos[1], names)
     found = match_graphs(protos[0], protos[1], rows, (first.name, second.name), "shapes" if shapes else "bits")
     for difference in found.differences:
-        typer.echo(difference)
+        say(difference)
     counts = [len(proto.graph.node) for proto in protos]
-    typer.echo(
+    say(
         f"{len(found.matched)} steps matched, of {counts[0]} and {counts[1]} nodes; "
         + (f"{len(found.differences)} differences" if found.differences else "the graphs are the same")
     )

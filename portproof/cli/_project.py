@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from portproof._text import say
 from portproof.cli._options import Force, Json, check_json, say_interpreters, write_json
 
 
@@ -30,18 +31,16 @@ def init(
     from portproof.templates import write_project
 
     written = write_project(folder, source)
-    typer.echo(f"wrote {len(written)} files into {folder}; now: cd {folder} && portproof verify --quick")
+    say(f"wrote {len(written)} files into {folder}; now: cd {folder} && portproof verify --quick")
 
 
 def schema(
     document: Annotated[str, typer.Argument(help="verify, agree, train, faults-training, doctor or bench.")],
 ) -> None:
     """Print the JSON Schema of what a command writes with --json."""
-    import json
-
     from portproof.cli._schemas import schema_of
 
-    typer.echo(json.dumps(schema_of(document), indent=1))
+    write_json("-", schema_of(document))
 
 
 def doctor(

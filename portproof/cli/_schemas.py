@@ -7,10 +7,9 @@ it means raises the document's ``schema_version``; a new field does not.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import Any
 
-from portproof._errors import BadInput, Unavailable
+from portproof._errors import BadInput
 
 #: Name to the class that is written, and the schema's version.
 DOCUMENTS = {
@@ -30,12 +29,9 @@ def schema_of(name: str) -> dict[str, Any]:
 
     Raises:
         BadInput: no command writes such a document.
-        Unavailable: pydantic is not installed.
     """
     if name not in DOCUMENTS:
         raise BadInput(f"no document '{name}'; there are {', '.join(DOCUMENTS)}.")
-    if importlib.util.find_spec("pydantic") is None:
-        raise Unavailable("schemas need pydantic: pip install 'portproof[report]'")
     from pydantic import TypeAdapter
 
     module, _, attribute = DOCUMENTS[name].partition(":")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from portproof._errors import BadInput, Interrupted
+from portproof._text import say
 from portproof.cli._options import (
     Device,
     Force,
@@ -80,7 +81,7 @@ def train(
     except Interrupted as interrupted:
         kept = any(out.glob("*/training.safetensors"))
         what = f"what was learned is kept in '{out}', and --resume goes on" if kept else "nothing was learned yet"
-        typer.echo(f"portproof: interrupted; {what}", err=True)
+        say(f"portproof: interrupted; {what}", err=True)
         raise typer.Exit(interrupted.exit_code) from None
     if json_file != "-":
         print_trained(trained, output())

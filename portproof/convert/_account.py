@@ -179,7 +179,7 @@ class _Builder:
         """Pair one tensor with the equal parts of it on the other side."""
         part_side = Side(transform.whole).other
         entries = self.paddle if part_side is Side.PADDLE else self.torch
-        missing = [name for name in names if name not in entries]
+        missing = [name for name in names if name not in entries or names.count(name) > 1]
         if missing:
             text = f"{transform.whole} splits {_show(whole)} into {', '.join(names)}; {part_side} has no {missing[0]}"
             self.problem("missing", part_side, whole, text)
@@ -272,10 +272,11 @@ def _leaf(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _permute(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:
-    if axes is None or len(axes) != len(shape):
+def _permute(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    """Return a shape with its axes in another order; None where they are not its axes."""
+    if axes is None:
         return shape
-    return tuple(shape[axis] for axis in axes)
+    return tuple(shape[axis] for axis in axes) if sorted(axes) == list(range(len(shape))) else None
 
 
 def _show(entry: Entry) -> str:

@@ -23,6 +23,7 @@ from portproof.ports._port import LEADING, Side
 
 COLUMNS = ("torch", "paddle", "transform", "torch_shape", "paddle_shape", "dtype")
 _JOIN = " + "
+_LARGEST = 2**62
 _LEFT_OUT = "left out: "
 
 
@@ -135,7 +136,10 @@ def _sizes(text: str) -> tuple[int, ...]:
         return ()
     if not re.fullmatch(r"\d+(x\d+)*", text):
         raise ValueError(f"a shape is written as 64x3x7x7 or scalar, found '{text}'")
-    return tuple(map(int, text.split("x")))
+    sizes = tuple(map(int, text.split("x")))
+    if max(sizes) > _LARGEST:
+        raise ValueError(f"no tensor has a size of {len(str(max(sizes)))} digits")
+    return sizes
 
 
 def _sizes_of_parts(row: TensorRow, shapes: Mapping[str, list[tuple[int, ...]]]) -> tuple[int, ...] | None:
@@ -225,6 +229,8 @@ def shape_towards(row: TensorRow, side: str, shapes: list[tuple[int, ...]]) -> l
     if len(row.names(Side(side).other)) == 1:
         return turned
     whole = list(turned[0])
+    if len({(*shape[: row.axis], *shape[row.axis + 1 :]) for shape in turned}) > 1:
+        raise ValueError(f"{_JOIN.join(map(_shape, turned))} cannot be joined along axis {row.axis}")
     whole[row.axis] = sum(shape[row.axis] for shape in turned)
     return [tuple(whole)]
 

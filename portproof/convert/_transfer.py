@@ -28,6 +28,9 @@ def transferred(tensors: Mapping[str, Stored], rows: Sequence[TensorRow], target
     source = Side(target).other
     made: dict[str, Stored] = {}
     for row in rows:
+        missing = [name for name in row.names(source) if name not in tensors]
+        if missing:
+            raise BadInput(f"the {source} weights have no '{missing[0]}', which the model has; give them whole.")
         parts = [tensors[name] for name in row.names(source)]
         shapes = shape_towards(row, target, [part.shape for part in parts])
         for index, (name, shape) in enumerate(zip(row.names(target), shapes, strict=True)):

@@ -12,11 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from portproof._disk import exclusive, require_writable, save_arrays
+from portproof._disk import among, as_kind, exclusive, parse_json, require_writable, save_arrays
 from portproof._errors import BadInput, one_line
 from portproof._machine import host, thread_budget, tool_version
 from portproof.faults._catalogue import sample
@@ -31,7 +31,7 @@ from portproof.replay._replay import Replay, Replayed
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
 from portproof.sides._tasks import Tasks
-from portproof.sides._wire import pack, unpack
+from portproof.sides._wire import pack
 
 SCHEMA_VERSION = 2
 _CHUNK = 12
@@ -65,7 +65,7 @@ class Planted:
     """
 
     seed: int
-    side: str
+    side: Annotated[str, among("torch", "paddle")]
     answer: Answer
 
     @property
@@ -87,8 +87,7 @@ class Planted:
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Planted:
         """Read back what :meth:`to_json` wrote."""
-        planted: Planted = unpack(document, cls)
-        return planted
+        return as_kind(cls, document)
 
 
 @dataclass(frozen=True)
@@ -320,7 +319,7 @@ class _Results:
                 return
             first, *documents = [_checked(line) for line in whole]
             self.planted = [Planted.from_json(document) for document in documents]
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except ValueError as error:
             raise BadInput(
                 f"'{path}' is damaged, or no results file of `portproof faults` ({one_line(error, 80)}); name another "
                 "or remove it."
@@ -345,4 +344,4 @@ def _checked(line: str) -> Any:
     text, _, checksum = line.rstrip("\n").rpartition("\t")
     if f"{zlib.crc32(text.encode()):08x}" != checksum:
         raise ValueError("a line's checksum is wrong")
-    return json.loads(text)
+    return parse_json(text)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from portproof.faults._campaign import FaultReport, Planted
 
-_TOGETHER = {2: "two faults together", 3: "three faults together"}
+_TOGETHER, _WORDS = "faults together", {2: "two", 3: "three"}
 
 
 def print_faults(report: FaultReport, console: Console) -> None:
@@ -18,11 +18,12 @@ def print_faults(report: FaultReport, console: Console) -> None:
     rows: dict[str, list[Planted]] = defaultdict(list)
     for planted in report.planted:
         faults = planted.answer.faults
-        rows[faults[0].kind if len(faults) == 1 else _TOGETHER[len(faults)]].append(planted)
+        count = _WORDS.get(len(faults), len(faults))
+        rows[faults[0].kind if len(faults) == 1 else f"{count} {_TOGETHER}"].append(planted)
     table = Table("kind", box=None, pad_edge=False, header_style="bold")
     for title in ("planted", "with effect", "caught", "located exactly"):
         table.add_column(title, justify="right")
-    for kind, listed in sorted(rows.items(), key=lambda row: (row[0] in _TOGETHER.values(), row[0])):
+    for kind, listed in sorted(rows.items(), key=lambda row: (row[0].endswith(_TOGETHER), row[0])):
         table.add_row(kind, *_counts(listed))
     table.add_row(Text("all", style="bold"), *_counts(report.planted))
     console.print(table)
@@ -47,7 +48,7 @@ def print_faults(report: FaultReport, console: Console) -> None:
         console.print(Text(f"\nwithout effect on any output, so invisible ({len(report.survivors)})", style="bold"))
     for kind, listed in reasons.items():
         where = ", ".join(listed[0].answer.faults[0].modules)
-        console.print(f"  {len(listed)} x {kind}, as in '{where}': {listed[0].answer.why[0]}")
+        console.print(f"  {len(listed)} x {kind}, as in '{where}': {'; '.join(listed[0].answer.why[:1])}")
     unfelt = [p for p in report.planted if not p.answer.effective and p.answer.seen]
     if unfelt:
         console.print(f"seen though no output moved by so much, by their settings say: {len(unfelt)}")

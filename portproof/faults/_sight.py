@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import Annotated
 
+from portproof._disk import several
 from portproof.faults._kinds import Fault
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.frameworks._settings import SettingDifference, compare_settings
@@ -88,7 +90,7 @@ class Answer:
         why: explains a group without effect.
     """
 
-    faults: tuple[Fault, ...]
+    faults: Annotated[tuple[Fault, ...], several]
     planted: frozenset[str]
     modules: frozenset[str]
     seen: bool

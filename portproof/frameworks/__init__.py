@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from portproof._errors import Unavailable
+from portproof._errors import require_packages
 from portproof.frameworks._entries import Entry
 
 if TYPE_CHECKING:
     from portproof._numbers import Array
-
-INSTALL = {
-    "torch": "pip install 'portproof[torch]'",
-    "paddle": "pip install 'portproof[paddle]'",
-}
 
 
 class Framework(Protocol):
@@ -131,8 +125,7 @@ def load_framework(side: str) -> Framework:
     Raises:
         Unavailable: the framework is not installed in this interpreter.
     """
-    if importlib.util.find_spec(side) is None:
-        raise Unavailable(f"{side} is not installed in this environment: {INSTALL[side]}")
+    require_packages(f"the {side} side", side)
     if side == "torch":
         from portproof.frameworks._torch import TorchFramework
 

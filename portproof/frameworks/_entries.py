@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+
+from portproof._disk import Count
 
 
 @dataclass(frozen=True)
@@ -21,17 +22,12 @@ class Entry:
     """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[Count, ...]
     dtype: str
     layer: str
     module: str
     kind: str
     tied: str = ""
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> Entry:
-        """Read back what ``dataclasses.asdict`` wrote."""
-        return cls(**{**document, "shape": tuple(document["shape"])})
 
 
 def further_names(tensors: Iterable[tuple[str, int]]) -> dict[str, str]:

@@ -12,11 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from portproof._disk import atomic_path
-from portproof._errors import ExportFailed, Unavailable, one_line, require_memory
+from portproof._errors import ExportFailed, Unavailable, one_line, require_memory, require_packages
 from portproof.ports._port import Port
 
 if TYPE_CHECKING:
     from portproof.frameworks._model import Model
+
+
+#: What each side's export is made with.
+EXPORTING = {"torch": ("onnx", "onnxscript"), "paddle": ("onnx", "onnxscript", "onnxoptimizer", "paddle2onnx")}
 
 
 def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:
@@ -34,13 +38,7 @@ def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:
         ExportFailed: the exporter or the checker refused; an older file is left as it was.
         Unavailable: a package that the export needs is not installed.
     """
-    import importlib.util
-
-    needed = {"torch": ("onnx", "onnxscript"), "paddle": ("onnx", "onnxscript", "onnxoptimizer", "paddle2onnx")}
-    for package in needed[model.framework.side]:
-        if importlib.util.find_spec(package) is None:
-            extra = "paddle2onnx" if package in ("paddle2onnx", "onnxoptimizer") else "onnx"
-            raise Unavailable(f"the {model.framework.side} export needs {package}: pip install 'portproof[{extra}]'")
+    require_packages(f"the {model.framework.side} export", *EXPORTING[model.framework.side])
     import onnx
 
     arguments = {name: model.framework.to_tensor(inputs[name]) for name in model.port.inputs}

@@ -21,7 +21,7 @@ from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_resize import Resize as Reference
 
 from portproof._disk import require_itself
-from portproof._errors import BadInput, Unavailable, one_line, require_memory
+from portproof._errors import BadInput, Unavailable, one_line, require_memory, require_packages
 from portproof._numbers import Array
 from portproof.checkpoints._onnx import external_part
 from portproof.graphs._allowed import Loop, Scan, require_allowed
@@ -238,7 +238,8 @@ def _on_a_framework(paddles: str, torchs: str, arrays: Sequence[Array | None], g
         tensors = [None if a is None else paddle.to_tensor(a) for a in arrays]
         with paddle.no_grad():
             return np.asarray(getattr(paddle.nn.functional, paddles)(*tensors, *given).numpy())
-    raise Unavailable("interpreting a graph needs torch or paddle for its convolutions: pip install 'portproof[torch]'")
+    require_packages("a graph's convolutions, or paddle in its place", "torch")
+    raise AssertionError("torch is here")
 
 
 #: Coordinates that torch's ``interpolate`` computes, by mode: which of them means aligned corners.

@@ -17,6 +17,7 @@ from portproof._machine import host
 from portproof.convert._account import Account, known_parts, match_states
 from portproof.convert._transfer import transfer
 from portproof.frameworks._entries import Entry
+from portproof.frameworks._export import EXPORTING
 from portproof.judge._floor import output_floors
 from portproof.judge._hops import SideRun, side_hops
 from portproof.judge._report import Report, gravest
@@ -68,6 +69,10 @@ def capture(sessions: Sessions, runner: str, out: Path, options: CaptureOptions)
         raise BadInput(f"'{out}' holds something that is no capture; name a new folder.")
     if not out.absolute().parent.is_dir():
         raise BadInput(f"cannot make '{out}': the folder '{out.parent}' does not exist.")
+    elsewhere = sessions.located.project.python
+    needed = () if info.process in elsewhere else info.needs
+    exporting = EXPORTING[info.side] if info.artefact == "onnx" and info.side not in elsewhere else ()
+    sessions.require(f"the runner {runner}", [info.side], *needed, *exporting)
     side = sessions.open(info.side)
     inputs, weights = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"
     followed = read_capture(options.like) if options.like is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import math
 import struct
 import warnings
@@ -13,7 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from portproof._errors import BadInput, one_line
+from portproof._errors import BadInput, one_line, require_packages
 from portproof._numbers import Array
 from portproof.ports._locate import resolve_callable
 from portproof.ports._port import Input, Port
@@ -26,6 +27,8 @@ _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 MOST_PIXELS = 100_000_000
 #: Nor may it be so many times as long as wide: resizing goes by the shorter side.
 MOST_SLENDER = 100
+#: Bytes of a file; a raw picture of a hundred million pixels has as many.
+_LONGEST_FILE = 300 << 20
 
 #: Rows of a check. A noise floor is pooled over at least 64 rows where a row is cheap, or over 16 whose outputs
 #: have many elements: the error of a sum of few terms is heavy-tailed, that of a thousand logits is not.
@@ -120,8 +123,20 @@ def _photographs(folder: Path | None) -> list[Path]:
 
 
 def read_photograph(path: Path) -> Array:
-    """Decode a photograph; see :func:`decode_photograph`."""
-    return decode_photograph(path, str(path))
+    """Decode a photograph; see :func:`decode_photograph`.
+
+    From memory: of a file Pillow would ask for as many bytes as a piece of it says that it has.
+    """
+    try:
+        size = path.stat().st_size
+        if size > _LONGEST_FILE:
+            raise BadInput(f"'{path}' has {size >> 20} MiB, at most {_LONGEST_FILE >> 20} are read as an image.")
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise BadInput(
+            f"'{path}' cannot be read as an image ({one_line(error, 120)}); remove or replace it."
+        ) from error
+    return decode_photograph(content, str(path))
 
 
 def decode_photograph(source: Path | BinaryIO, name: str) -> Array:
@@ -134,10 +149,10 @@ def decode_photograph(source: Path | BinaryIO, name: str) -> Array:
         name: for messages.
 
     Raises:
-        BadInput: Pillow is not installed or cannot read the file, or the image has too many pixels.
+        BadInput: Pillow cannot read the file, or the image has too many pixels.
+        Unavailable: Pillow is not installed.
     """
-    if importlib.util.find_spec("PIL") is None:
-        raise BadInput(f"'{name}': reading photographs needs Pillow: pip install 'portproof[images]'.")
+    require_packages("reading photographs", "PIL")
     from PIL import Image
 
     try:

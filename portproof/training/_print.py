@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from portproof.ports._port import Side
+from portproof.render._terminal import errors
 from portproof.training._trained import Rows, Trained
 
 #: Steps that the figures beside the bar are averaged over.
@@ -69,13 +70,13 @@ def recent(rows: Rows) -> str:
 @contextmanager
 def showing() -> Iterator[Any]:
     """Show progress on standard error for the time of the block."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = errors(soft_wrap=True)
     if not console.is_terminal:
         yield Lines(console)
         return
     columns = (
         TextColumn("{task.description:7}"), BarColumn(bar_width=16), MofNCompleteColumn(),
-        TimeRemainingColumn(compact=True), TextColumn("{task.fields[said]}"),
+        TimeRemainingColumn(compact=True), TextColumn("{task.fields[said]}", markup=False),
     )  # fmt: skip
     with Progress(*columns, console=console, refresh_per_second=4) as progress:
         yield Bars(console, progress)

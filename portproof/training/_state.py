@@ -12,11 +12,12 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
-from portproof._errors import BadInput
+from portproof._disk import Checked, Count, Seconds, among, as_kind, having, parse_json
+from portproof._errors import BadInput, one_line
 from portproof._numbers import Arrays
 from portproof.checkpoints import Stored, open_checkpoint, write_checkpoint
 from portproof.convert._account import Account
@@ -25,6 +26,23 @@ from portproof.training._learner import Learner
 from portproof.training._learning import SHAPED
 
 _MODEL, _OPTIMISER = "model/", "optimiser/"
+
+
+#: What is read of a row of either log, beside a number for each loss or output.
+Row = Annotated[
+    dict[str, int | float],
+    having(
+        {"step": Count, "epoch": Seconds, "loss": float, "accuracy": float, "seconds": Seconds, "images": Count}
+        | {"checksum": Count}
+    ),
+]
+Test = Annotated[dict[str, int | float], having({"step": Count})]
+
+
+def _alike(rows: tuple[dict[str, int | float], ...]) -> tuple[dict[str, int | float], ...]:
+    if any(row.keys() != rows[0].keys() or len(row) < 2 for row in rows):
+        raise ValueError("its rows have other columns than the first")
+    return rows
 
 
 @dataclass(frozen=True)
@@ -46,8 +64,8 @@ class Recipe:
 
     data: str
     fingerprint: str
-    batch: int
-    steps: int
+    batch: Count
+    steps: Count
     seed: int
     augment: bool
     mirror: bool
@@ -72,12 +90,12 @@ class State:
     """
 
     port: str
-    side: str
-    step: int
+    side: Annotated[str, among("torch", "paddle")]
+    step: Count
     recipe: Recipe
-    scheduler: Mapping[str, Any]
-    rows: tuple[Mapping[str, Any], ...]
-    tests: tuple[Mapping[str, Any], ...]
+    scheduler: dict[str, Any]
+    rows: Annotated[tuple[Row, ...], Checked(_alike)]
+    tests: Annotated[tuple[Test, ...], Checked(_alike)]
     tensors: Mapping[str, Any] = field(default_factory=dict)
 
     def model(self) -> Arrays:
@@ -165,15 +183,12 @@ def load(path: Path) -> State:
             raise BadInput(
                 f"'{path}' is damaged: its checksum is wrong; --resume needs it whole, another -o begins anew."
             )
-        about = json.loads(checkpoint.about["training"])
-        recipe = Recipe(**about.pop("recipe"))
-        rows, tests = tuple(about.pop("rows")), tuple(about.pop("tests"))
-        return State(
-            **about, side=checkpoint.side or "", recipe=recipe, rows=rows, tests=tests, tensors=checkpoint.tensors
-        )
-    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        about = as_kind(dict[str, Any], parse_json(checkpoint.about["training"]))
+        return replace(as_kind(State, {**about, "side": checkpoint.side}), tensors=checkpoint.tensors)
+    except (KeyError, ValueError) as error:
         raise BadInput(
-            f"'{path}' is no training that `portproof train` kept; to begin with weights use --start."
+            f"'{path}' is no training that `portproof train` kept ({one_line(error, 120)}); to begin with weights use "
+            "--start."
         ) from error
 
 

@@ -17,14 +17,15 @@ from typing import Any
 from safetensors.numpy import load_file
 
 from portproof._disk import exclusive, require_writable, write_text
-from portproof._errors import BadInput, Unavailable
+from portproof._errors import BadInput, Unavailable, require_packages
 from portproof._machine import host, thread_budget
 from portproof.checkpoints import Stored, write_checkpoint
 from portproof.ports._locate import Located
 from portproof.ports._port import LEADING, Side
-from portproof.sides._session import Sessions
+from portproof.sides._session import Sessions, frameworks_here
 from portproof.sides._tasks import Tasks
 from portproof.training._agreement import agreements, trained_weights
+from portproof.training._data import data_packages
 from portproof.training._opened import Opened
 from portproof.training._starting import Start, starts
 from portproof.training._state import Recipe, State, load, require_same
@@ -49,6 +50,7 @@ def train(located: Located, options: TrainOptions, progress: TrainProgress) -> T
     for side in sides:
         if side not in located.port.sides:
             raise BadInput(f"port '{located.port.name}' has no {side} side; --side takes {located.port.sides[0]}.")
+    require_packages("this training", *frameworks_here(located, sides), *data_packages(options.data), "matplotlib")
     if options.out.exists() and not options.out.is_dir():
         raise BadInput(f"'{options.out}' is a file; -o takes the folder that is trained in.")
     require_writable(options.out / "x" if options.out.is_dir() else options.out)

@@ -256,6 +256,8 @@ def test_batch_norm_s_counter_is_left_out_and_put_back_as_zero(project: Path, ru
         ("a,b,left out: why,2,2,float32", "a name on one side only"),
         ("0.bias,b,copy,2,2,float32", "torch '0.bias' stands in the map twice"),
         ("a,b,copy,2*2,4,float32", "a shape is written as 64x3x7x7"),
+        ("a + b,c,split 0,4x3 + 2x1,6x3,float32", "4x3 + 2x1 cannot be joined along axis 0"),
+        ("a,b,copy,99999999999999999999,99999999999999999999,float32", "no tensor has a size of 20 digits"),
         ("a,b,copy,2,2,complex65", "dtype 'complex65' is none of"),
     ],
 )
