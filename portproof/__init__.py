@@ -12,10 +12,9 @@ from portproof.ports._port import Accepted, Input, Port
 from portproof.ports._weightmap import Permute, Reshape, Split, WeightMap
 
 if TYPE_CHECKING:
-    from portproof._api import assert_equivalent, convert_state, export
+    from portproof._api import assert_equivalent, convert_state, export, verify
     from portproof.judge._report import Culprit, Hop, Report
     from portproof.parity._options import Options
-    from portproof.parity._verify import verify
     from portproof.ports._locate import find_port
 
 __all__ = [
@@ -50,7 +49,7 @@ _LATE = {
     "convert_state": "_api",
     "export": "_api",
     "find_port": "ports._locate",
-    "verify": "parity._verify",
+    "verify": "_api",
 }
 
 
