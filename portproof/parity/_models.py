@@ -18,6 +18,7 @@ from portproof.frameworks import load_framework
 from portproof.frameworks._model import Model
 from portproof.judge._found import Found
 from portproof.judge._report import Culprit
+from portproof.ports._hints import framework_of
 from portproof.ports._port import LEADING, Input, Port
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
@@ -25,7 +26,6 @@ from portproof.sides._weights import factory
 
 #: Rows of the forward that tells the outputs: few, and a number that few axes have by chance.
 _TRIAL_ROWS = 3
-_BASES = {"torch": ("torch.nn", "Module"), "paddle": ("paddle.nn", "Layer")}
 
 
 @dataclass(frozen=True)
@@ -85,23 +85,13 @@ def models_as_port(torch: Any, paddle: Any, inputs: Any) -> Models:
     return Models(replace(port, outputs=tuple(outputs), batch_axes=axes), named, alive)
 
 
-def _kind(value: Any) -> str | None:
-    """Return the framework that a model, or a class of models, is of; None for anything else. Imports neither."""
-    bases = value.__mro__ if isinstance(value, type) else type(value).__mro__
-    for base in bases:
-        for side, (package, name) in _BASES.items():
-            if base.__name__ == name and f"{base.__module__}.".startswith(f"{package}."):
-                return side
-    return None
-
-
 def _is_alive(model: Any) -> bool:
     """Whether this is a model that holds weights, and nothing that makes one."""
-    return _kind(model) is not None and not isinstance(model, type)
+    return framework_of(model) is not None and not isinstance(model, type)
 
 
 def _require_side(side: str, model: Any) -> None:
-    kind = _kind(model)
+    kind = framework_of(model)
     if kind is not None and kind != side:
         raise BadInput(f"expected the {side} model, found one of {kind}: verify(torch_model, paddle_model, inputs).")
     if kind is None and not callable(model):
