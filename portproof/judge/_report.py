@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from portproof._disk import finite
 
@@ -268,7 +270,28 @@ class Deviation:
     cause: str
 
 
-@dataclass(frozen=True)
+class Shows(Protocol):
+    """What shows reports to people: ``portproof.render._brief``. It knows of reports; they do not know of it."""
+
+    def text(self, report: Report) -> str:
+        """Return verdict, chain and findings as plain text."""
+
+    def html(self, report: Report) -> str:
+        """Return the same as a piece of a page."""
+
+    def save(self, report: Report, target: str | os.PathLike[str]) -> None:
+        """Write a report as its file's ending says."""
+
+
+_SHOWN_BY: list[Callable[[], Shows]] = []
+
+
+def shown_by(find: Callable[[], Shows]) -> None:
+    """Say what shows reports; it is asked for when one is first shown."""
+    _SHOWN_BY[:] = [find]
+
+
+@dataclass(frozen=True, repr=False)
 class Report:
     """The outcome of :func:`portproof.verify`; true only where the verdict holds.
 
@@ -296,6 +319,28 @@ class Report:
 
     def __bool__(self) -> bool:
         return self.exit_code == 0
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.hops)} hops, {len(self.culprits)} culprits"
+        return f"<Report of {self.port!r}: {self.verdict}, {counts}>"
+
+    def __str__(self) -> str:
+        return _SHOWN_BY[0]().text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: verdict, chain and culprits."""
+        return _SHOWN_BY[0]().html(self)
+
+    def save(self, target: str | os.PathLike[str]) -> None:
+        """Write the report: a page (``.html``), a summary (``.md``), JUnit (``.xml``) or ``to_json`` (``.json``).
+
+        A file that is there is replaced. ``verify(..., pictures=True)`` makes the page's pictures of every module.
+
+        Raises:
+            BadInput: another ending, or the file cannot be written.
+            Unavailable: a page was asked for and jinja2 is not installed.
+        """
+        _SHOWN_BY[0]().save(self, target)
 
     @property
     def exit_code(self) -> int:

@@ -45,7 +45,7 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
         print_verdict(report.verdict, console)
         return
     console.print(Text(f"port {report.port}", style="bold"))
-    console.print(_hops(report.hops))
+    console.print(hops_table(report.hops))
     for hop in report.hops:
         if hop.reason:
             console.print(Text(f"  {hop.target}: {hop.reason}", style=STYLE[hop.verdict]))
@@ -84,7 +84,8 @@ def print_verdict(verdict: str, console: Console) -> None:
     console.print(Text.assemble("verdict: ", (verdict, STYLE[verdict])))
 
 
-def _hops(hops: tuple[Hop, ...]) -> Table:
+def hops_table(hops: tuple[Hop, ...]) -> Table:
+    """Return the chain as a table, under the question that each hop answers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("hop", overflow="fold", max_width=50)
     table.add_column("verdict")
