@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
-from portproof.judge._report import Culprit, Hop, Report, shown_by
+from portproof.judge._shown import shown_by
 from portproof.ports._port import Accepted, Input, Port
 from portproof.ports._weightmap import Permute, Reshape, Split, WeightMap
 
 if TYPE_CHECKING:
     __version__: str
     from portproof._api import assert_equivalent, convert_state, export, verify
+    from portproof.judge._report import Culprit, Hop, Report
     from portproof.parity._options import Options
     from portproof.ports._locate import find_port
 
@@ -42,6 +43,9 @@ __all__ = [
 ]
 
 _LATE = {
+    "Culprit": "judge._report",
+    "Hop": "judge._report",
+    "Report": "judge._report",
     "Options": "parity._options",
     "assert_equivalent": "_api",
     "convert_state": "_api",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from portproof._disk import finite
+from portproof.judge._shown import shows
 
 Verdict = Literal["identical", "equivalent", "divergent", "inconclusive", "unavailable"]
 
@@ -270,27 +270,6 @@ class Deviation:
     cause: str
 
 
-class Shows(Protocol):
-    """What shows reports to people: ``portproof.render._brief``. It knows of reports; they do not know of it."""
-
-    def text(self, report: Report) -> str:
-        """Return verdict, chain and findings as plain text."""
-
-    def html(self, report: Report) -> str:
-        """Return the same as a piece of a page."""
-
-    def save(self, report: Report, target: str | os.PathLike[str]) -> None:
-        """Write a report as its file's ending says."""
-
-
-_SHOWN_BY: list[Callable[[], Shows]] = []
-
-
-def shown_by(find: Callable[[], Shows]) -> None:
-    """Say what shows reports; it is asked for when one is first shown."""
-    _SHOWN_BY[:] = [find]
-
-
 @dataclass(frozen=True, repr=False)
 class Report:
     """The outcome of :func:`portproof.verify`; true only where the verdict holds.
@@ -325,11 +304,11 @@ class Report:
         return f"<Report of {self.port!r}: {self.verdict}, {counts}>"
 
     def __str__(self) -> str:
-        return _SHOWN_BY[0]().text(self)
+        return shows().text(self)
 
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, chain and culprits."""
-        return _SHOWN_BY[0]().html(self)
+        return shows().html(self)
 
     def save(self, target: str | os.PathLike[str]) -> None:
         """Write the report: a page (``.html``), a summary (``.md``), JUnit (``.xml``) or ``to_json`` (``.json``).
@@ -340,7 +319,7 @@ class Report:
             BadInput: another ending, or the file cannot be written.
             Unavailable: a page was asked for and jinja2 is not installed.
         """
-        _SHOWN_BY[0]().save(self, target)
+        shows().save(self, target)
 
     @property
     def exit_code(self) -> int:

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Hop, Report
-from portproof.render._words import Cause, between, causes, grouped, inputs_seen, left_out, number, versions
+from portproof.render._words import EXITS, Cause, between, causes, grouped, inputs_seen, left_out, number, versions
 
 STYLE = {
     "identical": "green",
@@ -76,6 +76,8 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
     for note in report.notes:
         console.print(Text(f"note: {note}", style="yellow"))
     _print_sources(report, console)
+    if not report:
+        console.print(f"exit code {report.exit_code}: {EXITS[report.verdict]}")
     print_verdict(report.verdict, console)
 
 

@@ -1,5 +1,6 @@
 """Two models and their inputs, judged in one line: what is told of them, and that they stay as they were."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from portproof import BadInput, Input, ModelRaised, Port, convert_state, verify
 from portproof.parity._models import models_as_port
 from tests import small_ports
-from tests.conftest import PORT_FILE
+from tests.conftest import PORT_FILE, ROOT
 
 ROW = np.random.default_rng(0).standard_normal((2, 8)).astype(np.float32)
 
@@ -137,3 +138,13 @@ def test_a_file_and_a_name_are_ports_in_python_too(project: Path) -> None:
     with pytest.raises(BadInput, match="verify the port alone"):
         verify("tiny", inputs=ROW)
     assert isinstance(small_ports.MLP, Port)
+
+
+def test_the_tutorial_s_models_at_hand_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "tutorial.md").read_text()
+    exec(re.findall(r'```python title="at_hand.py"\n(.*?)```', text, re.DOTALL)[0], {})
+    assert "culprit 1  computes" in capsys.readouterr().out
+    assert (tmp_path / "report.html").is_file()
