@@ -8,14 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from portproof._errors import BadInput, ModelRaised, PortproofError, Unavailable
+from portproof.judge._shown import shown_by
 from portproof.ports._port import Accepted, Input, Port
 from portproof.ports._weightmap import Permute, Reshape, Split, WeightMap
 
 if TYPE_CHECKING:
-    from portproof._api import assert_equivalent, convert_state, export
+    __version__: str
+    from portproof._api import assert_equivalent, convert_state, export, verify
     from portproof.judge._report import Culprit, Hop, Report
     from portproof.parity._options import Options
-    from portproof.parity._verify import verify
     from portproof.ports._locate import find_port
 
 __all__ = [
@@ -44,19 +45,32 @@ __all__ = [
 _LATE = {
     "Culprit": "judge._report",
     "Hop": "judge._report",
-    "Options": "parity._options",
     "Report": "judge._report",
+    "Options": "parity._options",
     "assert_equivalent": "_api",
     "convert_state": "_api",
     "export": "_api",
     "find_port": "ports._locate",
-    "verify": "parity._verify",
+    "verify": "_api",
 }
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return _late("_machine").tool_version()
     if name in _LATE:
-        import importlib
-
-        return getattr(importlib.import_module(f"portproof.{_LATE[name]}"), name)
+        return getattr(_late(_LATE[name]), name)
     raise AttributeError(f"module 'portproof' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]
+
+
+def _late(module: str) -> Any:
+    import importlib
+
+    return importlib.import_module(f"portproof.{module}")
+
+
+shown_by(lambda: _late("render._brief"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,14 +17,74 @@ from portproof.judge._report import Report
 from portproof.ports._locate import Located, Project, find_port
 from portproof.ports._port import SIDES, Port, Side
 
-AnyPort = Port | Located | str
+if TYPE_CHECKING:
+    from portproof.parity._options import Options
+    from portproof.sides._sides import Watch
+
+AnyPort = Port | Located | str | os.PathLike[str]
 
 
 def located(port: AnyPort) -> Located:
-    """Return a port as the engine takes it: a name is looked up, as on the command line."""
-    if isinstance(port, str):
-        return find_port(port)
+    """Return a port as the engine takes it: a name or a path is looked up, as on the command line."""
+    if isinstance(port, (str, os.PathLike)):
+        return find_port(os.fspath(port))
+    if not isinstance(port, (Port, Located)):
+        raise BadInput(f"expected a Port, or a name or a file of one, found a {type(port).__name__}.")
     return port if isinstance(port, Located) else Located(port, None, Project())
+
+
+def verify(
+    port: Any,
+    paddle: Any = None,
+    inputs: Any = None,
+    *,
+    options: Options | None = None,
+    watch: Watch | None = None,
+    **fields: Any,
+) -> Report:
+    """Judge a port, or two models.
+
+        verify("googlenet")
+        verify("my_port.py")
+        verify(torch_model, paddle_model, torch.randn(4, 3, 224, 224))
+
+    Models that hold weights are copied and never written to. They are judged on weights of the check's own, under which
+    no fault hides, and must hold the same weights, too; factories are judged as functions alone. The names of inputs
+    and outputs are told by the forwards, and the first axis of the first input counts rows; a :class:`Port` says more.
+
+    Args:
+        port: the port, or what names one on the command line; one that was found by name runs each side in a process of
+            its own, side by side, a bare :class:`Port` in this process. Or torch's model: a ``torch.nn.Module``, or a
+            callable without arguments that makes one; None where there is only Paddle's.
+        paddle: Paddle's model, or a callable that makes one; None where there is only torch's.
+        inputs: of the models: an array or a tensor of either framework, ``(rows, ...)``, a tuple of them, or a dict by
+            name. They are the first rows of the check; more are drawn from where their values lie.
+        options: what to do; or give the fields of :class:`Options` as keyword arguments.
+        watch: called with a process's name and what it is doing now, None when it is done.
+
+    Returns:
+        The report, true only where the verdict holds.
+
+    Raises:
+        BadInput: a factory raises, a file or an argument is wrong, a model cannot be copied.
+        ModelRaised: neither of two models can be run on the inputs.
+        Unavailable: a framework or the device is not there, or nothing can be the oracle.
+    """
+    from portproof.parity._models import models_as_port
+    from portproof.parity._options import Options
+    from portproof.parity._verify import verify as judge
+
+    options = options or Options(**fields)
+    named = isinstance(port, (Port, Located, str, os.PathLike))
+    if named and paddle is None and inputs is None:
+        return judge(located(port), options, watch)
+    if named:
+        raise BadInput(
+            "a port has its models and inputs: give verify the port alone, or verify(torch, paddle, inputs)."
+        )
+    models = models_as_port(port, paddle, inputs)
+    options = replace(options, rows=models.rows, same_weights=models.alive)
+    return judge(models.port, options, watch)
 
 
 def failure(report: Report) -> str:

@@ -86,3 +86,13 @@ def unnamed_outputs(result: Any, names: tuple[str, ...], is_leaf: Callable[[obje
         return [str(key) for key, value in result.items() if key not in names and list(leaves(value, is_leaf))]
     more = len(list(leaves(result, is_leaf))) - len(names)
     return [f"{more} more"] if more > 0 else []
+
+
+def names_of(result: Any, is_leaf: Callable[[object], bool]) -> dict[str, Any]:
+    """Name all tensors that a model returned: a dictionary's or a dataclass's by key, others "out", or by place."""
+    parts = _parts(result) if not isinstance(result, (tuple, list)) or hasattr(result, "_fields") else {}
+    named = {str(key): value for key, value in parts.items() if is_leaf(value)}
+    if isinstance(result, Mapping) or (named and len(named) == len(list(leaves(result, is_leaf)))):
+        return named
+    tensors = list(leaves(result, is_leaf))
+    return {"out": tensors[0]} if len(tensors) == 1 else {f"out{place}": t for place, t in enumerate(tensors)}

@@ -80,8 +80,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("portproof", list(marker.args), indirect=True, ids=ids)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of a port on one worker of pytest-xdist, where ``--dist loadgroup`` asks for groups."""
+    if not config.pluginmanager.hasplugin("xdist"):
+        return  # nobody knows the marker then, and --strict-markers would refuse it
     for item in items:
         port = getattr(getattr(item, "callspec", None), "params", {}).get("portproof")
         if port is not None:

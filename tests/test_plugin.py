@@ -114,3 +114,11 @@ def test_the_plugin_imports_no_framework(port_project: pytest.Pytester) -> None:
         test_it="import sys\ndef test_none():\n    assert not {'torch', 'paddle', 'numpy'} & set(sys.modules)\n"
     )
     port_project.runpytest_subprocess().assert_outcomes(passed=1)
+
+
+def test_strict_markers_hold_without_xdist_too(port_project: pytest.Pytester) -> None:
+    port_project.makepyfile(test_it=TEST)
+    result = port_project.runpytest_subprocess("--strict-markers", "-p", "no:xdist", "-p", "no:xdist.looponfail")
+    result.assert_outcomes(passed=1)
+    assert "INTERNALERROR" not in result.stdout.str() + result.stderr.str()
+    assert "xdist_group" not in port_project.runpytest_subprocess("--markers", "-p", "no:xdist").stdout.str()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -23,6 +23,7 @@ app = typer.Typer(
     name="portproof",
     help="Is the port right, where is it wrong, does it stay right through ONNX, and which runtime is fastest?\n\n"
     "Exit codes: 0 holds, 1 does not hold, 2 bad usage or input, 3 undecided, 4 unavailable, 70 a bug in portproof.",
+    context_settings={"help_option_names": ["-h", "--help"]},
     add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -37,8 +38,21 @@ class _Visible(logging.Formatter):
         return visible(super().format(record))
 
 
+def _version(value: bool) -> None:
+    if value:
+        from portproof._machine import tool_version
+
+        typer.echo(f"portproof {tool_version()}")
+        raise typer.Exit
+
+
 @app.callback()
-def _bound(context: typer.Context) -> None:
+def _bound(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
     from portproof._machine import bound_memory
 
     notes = logging.StreamHandler()

@@ -18,7 +18,7 @@ _log = logging.getLogger("portproof")
 PortName = Annotated[
     str | None,
     typer.Argument(
-        metavar="[PORT]", help="A registered name, module:NAME or file.py:NAME. Default: the project's first."
+        metavar="PORT", help="A registered name, module:NAME or file.py:NAME. Default: the project's first."
     ),
 ]
 RequiredPort = Annotated[str | None, typer.Option("--port", help="The port. Default: the project's first.")]

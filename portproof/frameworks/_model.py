@@ -144,14 +144,25 @@ class Model:
 
     def call(self, inputs: Arrays) -> dict[str, Any]:
         """Run the model and return its own tensors by output name. Raises what :meth:`run` raises."""
+
+        def named(result: Any) -> dict[str, Any]:
+            self.unnamed = unnamed_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
+            return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
+
+        outputs: dict[str, Any] = self._ran(inputs, named)
+        return outputs
+
+    def returned(self, inputs: Arrays) -> Any:
+        """Run the model and return what it does, as it is. Raises what :meth:`run` raises."""
+        return self._ran(inputs, lambda result: result)
+
+    def _ran(self, inputs: Arrays, then: Callable[[Any], Any]) -> Any:
         args, kwargs = self.arguments(inputs)
         running: list[str] = []
         try:
             precise = self.computing(lambda: running[-1] if running else "")
             with self.framework.no_grad(), precise, self._following(running):
-                result = self.root(*args, **kwargs)
-                self.unnamed = unnamed_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
-                return name_outputs(result, tuple(self.port.outputs), self.framework.is_tensor)
+                return then(self.root(*args, **kwargs))
         except Exception as error:
             require_memory(error)
             if is_own(error):

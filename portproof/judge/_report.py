@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from portproof._disk import finite
+from portproof.judge._shown import shows
 
 Verdict = Literal["identical", "equivalent", "divergent", "inconclusive", "unavailable"]
 
@@ -268,7 +270,7 @@ class Deviation:
     cause: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Report:
     """The outcome of :func:`portproof.verify`; true only where the verdict holds.
 
@@ -296,6 +298,28 @@ class Report:
 
     def __bool__(self) -> bool:
         return self.exit_code == 0
+
+    def __repr__(self) -> str:
+        counts = f"{len(self.hops)} hops, {len(self.culprits)} culprits"
+        return f"<Report of {self.port!r}: {self.verdict}, {counts}>"
+
+    def __str__(self) -> str:
+        return shows().text(self)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: verdict, chain and culprits."""
+        return shows().html(self)
+
+    def save(self, target: str | os.PathLike[str]) -> None:
+        """Write the report: a page (``.html``), a summary (``.md``), JUnit (``.xml``) or ``to_json`` (``.json``).
+
+        A file that is there is replaced. ``verify(..., pictures=True)`` makes the page's pictures of every module.
+
+        Raises:
+            BadInput: another ending, or the file cannot be written.
+            Unavailable: a page was asked for and jinja2 is not installed.
+        """
+        shows().save(self, target)
 
     @property
     def exit_code(self) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._errors import BadInput
+from portproof._numbers import Array
 from portproof.ports._port import Port
 from portproof.runners._choice import parse
 
@@ -37,6 +38,8 @@ class Options:
         pictures: also what a page shows: distributions of every module, and the network as a graph.
         find_map: look for the weight map where names do not fit and the port has none, and where the port's fails.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
+        rows: input name to array, ``(n, …)``: the first rows that the port is judged on, before those that are made.
+        same_weights: both models must hold the same weights, too, as they are built.
     """
 
     weights: Path | None = None
@@ -57,6 +60,8 @@ class Options:
     training: Mapping[str, Any] = field(default_factory=dict)
     strict: bool = False
     pictures: bool = False
+    rows: Mapping[str, Array] = field(default_factory=dict)
+    same_weights: bool = False
 
     def __post_init__(self) -> None:
         for precision in self.precisions:

@@ -13,7 +13,7 @@ from portproof._disk import save_arrays
 from portproof._errors import ModelRaised
 from portproof._numbers import Array, Arrays
 from portproof.judge._floor import FLOOR_MULTIPLE
-from portproof.ports._inputs import Batch, few_rows, loud_rows, take_rows
+from portproof.ports._inputs import GIVEN, Batch, few_rows, loud_rows, take_rows
 from portproof.ports._port import Port, Side
 from portproof.replay._oracle import Measuring
 
@@ -49,9 +49,10 @@ class Rows:
         return cls(port, every, every, few, batch.families, tuple(chosen))
 
     def quick(self) -> Rows:
-        """Return the same with few rows that are judged, a loud one among them."""
+        """Return the same with few rows that are judged: those that were given, and a loud one, among them."""
         few = range(0, len(self.families), max(1, len(self.families) // _QUICK_ROWS))
-        kept = sorted({*few, *loud_rows(self.families)[:1]})
+        given = [row for row, family in enumerate(self.families) if family == GIVEN]
+        kept = sorted({*few, *given, *loud_rows(self.families)[:1]})
         judged = self.all.with_name("quick.safetensors")
         save_arrays(judged, take_rows(self.port, load_file(self.all), kept))
         return replace(self, judged=judged, families=tuple(self.families[row] for row in kept))

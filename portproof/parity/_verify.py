@@ -19,6 +19,7 @@ from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
 from portproof.parity._mapped import against_given, match_or_find
+from portproof.parity._models import other_weights
 from portproof.parity._options import Options
 from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, what_was_run
 from portproof.parity._rows import Rows, chaotic_rows
@@ -64,7 +65,7 @@ def _judge(sides: Sides, options: Options) -> Report:
     begun = time.perf_counter()
     located, live = sides.sessions.located, sides.live
     hello = {side: sides.do(side, "importing the framework", Tasks.hello) for side in live}
-    batch = make_batch(located.port, seed=options.seed, images=options.images)
+    batch = make_batch(located.port, seed=options.seed, images=options.images, given=options.rows)
     findings = Findings(
         notes=list(batch.notes),
         evidence={side: future.result() for side, future in hello.items()},
@@ -84,6 +85,7 @@ def _judge(sides: Sides, options: Options) -> Report:
         return findings.report(sides, batch, time.perf_counter() - begun)
     matched, said = match_or_find(sides, options)
     findings.add(said)
+    own = other_weights(sides) if matched and options.same_weights and len(live) == 2 else Found()
     if matched and options.blockwise and options.weights is not None:
         _judge_modules(sides, options.weights, rows, findings)
     elif matched:
@@ -93,6 +95,7 @@ def _judge(sides: Sides, options: Options) -> Report:
         findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
+    findings.add(own)
     if matched:
         findings.add(against_given(sides, options, findings.hops))
     return findings.report(sides, batch, time.perf_counter() - begun)

@@ -7,7 +7,7 @@ import io
 import math
 import struct
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -34,6 +34,8 @@ _LONGEST_FILE = 300 << 20
 #: have many elements: the error of a sum of few terms is heavy-tailed, that of a thousand logits is not.
 MANY_ROWS, FEW_ROWS = 64, 16
 _CHEAP_ELEMENTS = 16_384
+#: What a row is that a person gave.
+GIVEN = "given"
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,14 @@ class Batch:
     notes: tuple[str, ...] = ()
 
 
-def make_batch(port: Port, *, seed: int = 0, images: Path | None = None, rows: int | None = None) -> Batch:
+def make_batch(
+    port: Port,
+    *,
+    seed: int = 0,
+    images: Path | None = None,
+    rows: int | None = None,
+    given: Mapping[str, Array] | None = None,
+) -> Batch:
     """Make the rows that a port is judged on, the same for the same arguments.
 
     Args:
@@ -59,12 +68,14 @@ def make_batch(port: Port, *, seed: int = 0, images: Path | None = None, rows: i
         seed: of all draws.
         images: folder of photographs, for ports that take images. None: those of scikit-learn's package.
         rows: how many; the default is 64, or 16 where a row is large.
+        given: input name to array, ``(n, …)`` where the input has rows: the first rows, or all where they are more.
 
     Raises:
         BadInput: the folder has no image, one cannot be read, or a ``preprocess`` is not found.
     """
     elements = sum(math.prod(declared.concrete(1)) for declared in port.inputs.values())
-    rows = rows or (FEW_ROWS if elements > _CHEAP_ELEMENTS else MANY_ROWS)
+    first = max((given[name].shape[0] for name in given if port.inputs[name].has_rows), default=0) if given else 0
+    rows = max(first, rows or (FEW_ROWS if elements > _CHEAP_ELEMENTS else MANY_ROWS))
     rng = np.random.default_rng(seed)
     arrays: dict[str, Array] = {}
     families: list[str] = []
@@ -82,7 +93,10 @@ def make_batch(port: Port, *, seed: int = 0, images: Path | None = None, rows: i
         else:
             array, what = _drawn_rows(declared, rows, rng)
         arrays[name] = array
+        if given and name in given:
+            arrays[name] = np.concatenate([given[name], array[first:]]) if declared.has_rows else given[name]
         families = families or what
+    families[:first] = [GIVEN] * first
     return Batch(arrays, tuple(families[:rows]), tuple(notes))
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._errors import BadInput, one_line, told_with_line
+from portproof.ports._hints import meant, near, port_to_write, windows_path
 from portproof.ports._imports import imported_by, name_modules, reach
 from portproof.ports._port import SIDES, Port
 
@@ -130,8 +131,14 @@ def find_port(name: str | None, project: Project | None = None) -> Located:
     project.put_on_path()
     if name is None:
         if not project.ports:
-            raise BadInput("no port given, and no [tool.portproof] ports in a pyproject.toml here or above; name one.")
+            raise BadInput(
+                "no port given, and no [tool.portproof] ports in a pyproject.toml here or above; name one,"
+                " or write a project with `portproof init my_port`."
+            )
         name = project.ports[0]
+    here = windows_path(name)
+    if here is not None:
+        raise BadInput(f"'{name}' is a path of Windows; here it is written {here} (/mnt/c is where WSL has drive C).")
     file, _, attribute = name.partition(":")
     if file.endswith(".py"):
         path = Path(file).absolute()
@@ -146,7 +153,7 @@ def find_port(name: str | None, project: Project | None = None) -> Located:
             return Located(port, locator, project)
         known[port.name] = locator
     listed = f"there are {', '.join(known)}" if known else "none is registered here"
-    raise BadInput(f"no port '{name}'; {listed}. Name a file as path/to/file.py:NAME.")
+    raise BadInput(f"no port '{name}'; {listed}.{meant(name, known) or ' Name a file as path/to/file.py:NAME.'}")
 
 
 def registered_ports(project: Project) -> list[Located]:
@@ -168,7 +175,8 @@ def _port_of_module(locator: str) -> Port:
 
 def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     if not path.is_file():
-        raise BadInput(f"'{path}': no such file.")
+        beside = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
+        raise BadInput(f"'{path}': no such file{near(path.name, beside) or '.'}")
     reach(path.parent)
     name_modules(imported_by(path))
     name = f"_portproof_file_{path.stem}"
@@ -184,12 +192,15 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
         raise BadInput(f"'{path}' cannot be imported: {told_with_line(error)}") from error
     ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
     if not attribute:
-        if len(ports) != 1:
-            found = f"it has {', '.join(ports)}" if ports else "it has none"
-            raise BadInput(f"'{path}': name the port as {path.name}:NAME; {found}.")
+        if not ports:
+            raise BadInput(f"'{path}' has no Port; write in it: {port_to_write(path.stem, vars(module))}")
+        if len(ports) > 1:
+            raise BadInput(f"'{path}': name the port as {path.name}:NAME; it has {', '.join(ports)}.")
         attribute = ports[0]
     if not hasattr(module, attribute):
-        raise BadInput(f"'{path}' has no '{attribute}'; its ports are {', '.join(ports) or 'none'}.")
+        raise BadInput(
+            f"'{path}' has no '{attribute}'; its ports are {', '.join(ports) or 'none'}{near(attribute, ports) or '.'}"
+        )
     port = _as_port(getattr(module, attribute), f"{path}:{attribute}")
     return port, attribute
 

@@ -17,7 +17,7 @@ from rich.text import Span, Text
 from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Hop, Report
-from portproof.render._words import Cause, between, causes, grouped, inputs_seen, left_out, number, versions
+from portproof.render._words import EXITS, Cause, between, causes, grouped, inputs_seen, left_out, number, versions
 
 STYLE = {
     "identical": "green",
@@ -77,7 +77,7 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
         print_verdict(report.verdict, console)
         return
     console.print(Text(f"port {report.port}", style="bold"))
-    console.print(_hops(report.hops))
+    console.print(hops_table(report.hops))
     for hop in report.hops:
         if hop.reason:
             console.print(Text(f"  {hop.target}: {hop.reason}", style=STYLE[hop.verdict]))
@@ -108,6 +108,8 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
     for note in report.notes:
         console.print(Text(f"note: {note}", style="yellow"))
     _print_sources(report, console)
+    if not report:
+        console.print(f"exit code {report.exit_code}: {EXITS[report.verdict]}")
     print_verdict(report.verdict, console)
 
 
@@ -116,7 +118,8 @@ def print_verdict(verdict: str, console: Console) -> None:
     console.print(Text.assemble("verdict: ", (verdict, STYLE[verdict])))
 
 
-def _hops(hops: tuple[Hop, ...]) -> Table:
+def hops_table(hops: tuple[Hop, ...]) -> Table:
+    """Return the chain as a table, under the question that each hop answers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("hop", overflow="fold", max_width=50)
     table.add_column("verdict")

@@ -24,6 +24,12 @@ QUESTIONS = {
     "gradients": "the backward pass, float64 against float64",
     "training": "step by step: losses, gradients, weights, optimiser, statistics",
 }
+#: What the exit code of a run means that does not hold.
+EXITS = {
+    "divergent": "does not hold; docs/failures.md says how to read it",
+    "inconclusive": "undecided; the notes above say what hides the answer",
+    "unavailable": "something that was asked for is not there; `portproof doctor` says what installs it",
+}
 #: What a person can do about a culprit, by its kind.
 ADVICE = {
     "computes": "compare how the two modules are written and built; --module PATH judges one alone",
