@@ -118,6 +118,11 @@ class FoundMap:
         return cleaned
 
     @property
+    def same(self) -> bool:
+        """Whether both sides put out the same with every pair random and distinct, whether or not a map can say it."""
+        return bool(self.outputs) and max(self.outputs.values()) <= FLOOR_MULTIPLE
+
+    @property
     def holds(self) -> bool:
         """Whether both sides are one function under it."""
         return self.verdict in ("proven", "proven but")

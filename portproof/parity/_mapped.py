@@ -43,6 +43,8 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
         if isinstance(error, ModelRaised):
             refused.culprits.insert(0, Culprit(error.side, error.module, "raises", "forward", f"raises {error.reason}"))
         return False, refused
+    if not given and found.verdict == "undecided" and found.same:
+        return False, _open(problems, found)
     if given or not (found.holds or found.verdict == "differs"):
         refused.notes.extend(_beside(problems, found, given=given))
         return False, refused
@@ -52,6 +54,15 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
     if len(found.doubts) > _SAID:
         said.append(f"nor for {len(found.doubts) - _SAID} more; `portproof map` lists them")
     return True, Found(notes=said)
+
+
+def _open(problems: Sequence[Problem], found: FoundMap) -> Found:
+    """Return what is said of two sides that put out the same, and whose map cannot be told to its end: no fault."""
+    reason = (
+        f"names leave {len(problems)} tensors over, and the map that was looked for is {found.said}; under what was "
+        "told of it both sides put out the same. `portproof map` shows it; write what is left into `weights`"
+    )
+    return Found([Hop("semantics", "torch", "Paddle", "float64", "none", "inconclusive", None, reason)])
 
 
 def with_map(located: Located, kwargs: Mapping[str, Any], watch: Watch) -> Located:

@@ -424,3 +424,24 @@ def test_a_part_that_raises_whatever_it_is_given_is_the_first_culprit(name: str)
         "raises",
     )
     assert "written for an older framework" in report.culprits[0].message
+
+
+@pytest.mark.parametrize(("floors", "verdict"), [(0.5, "inconclusive"), (1e9, "divergent")])
+def test_a_map_that_cannot_be_told_to_its_end_is_no_fault_where_both_sides_put_out_the_same(
+    monkeypatch: pytest.MonkeyPatch, floors: float, verdict: str
+) -> None:
+    from portproof import WeightMap
+    from portproof.convert._account import Account
+    from portproof.maps._find import FoundMap, Undecided
+    from portproof.parity import _mapped
+
+    left = Undecided({}, "no map says it: torch has 'fc.weight'")
+    found = FoundMap("undecided", WeightMap(), Account((), (), ()), 2, {"out": floors}, (0.0, ""), undecided=(left,))
+    monkeypatch.setattr(_mapped, "find_map", lambda *_, **__: found)
+    port = Port("renamed", lambda: _paddle().nn.Sequential(("a", _paddle().nn.Linear(6, 3))),
+                lambda: _torch().nn.Sequential(_torch().nn.Linear(6, 3)), ROW)  # fmt: skip
+    report = verify(port, quick=True)
+    assert report.verdict == verdict
+    assert bool(report.culprits) == (verdict == "divergent")
+    if verdict == "inconclusive":
+        assert "no map says it: torch has 'fc.weight'" in str(report.hops[0].reason)
