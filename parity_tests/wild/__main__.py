@@ -18,13 +18,13 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
-from parity_tests.wild import classifiers, diffusion, language, sequences
+from parity_tests.wild import backbones, classifiers, diffusion, language, sequences
 from portproof import Port, PortproofError, find_port, verify
 from portproof.faults._campaign import FaultOptions, plant_faults
 from portproof.judge._report import HOLDS
 from portproof.parity._mapped import with_map
 
-MODULES = (language, sequences, classifiers, diffusion)
+MODULES = (language, sequences, classifiers, diffusion, backbones)
 #: Pairs that are not one function, and what differs: each by hand, in float64, against the two libraries' code.
 DIFFERENT = {
     "fnet": "paddlenlp transforms all axes, the rows of the batch among them: `fftn` without `axes`",
@@ -34,6 +34,10 @@ DIFFERENT = {
     "codegen": "paddlenlp gives `where` a mask of floats, which Paddle 3 refuses: it does not run",
     "mixtral": "paddlenlp's experts multiply shapes that Paddle 3 does not broadcast: it does not run",
     "rembert": "paddlenlp hands the attention's tuple to a Linear: it does not run",
+    "mobilenet-v1": "timm's has ReLU6 where paddleclas has ReLU",
+    "efficientnet-b0": "the BatchNorms' momentum: paddleclas' .99 is .01 in torch, where timm has .1",
+    "dpn68": "timm's BatchNorms have an eps of .001, paddleclas' 1e-5",
+    "inception-v3": "timm's BatchNorms have an eps of .001, paddleclas' 1e-5",
     "vision-alexnet": "Paddle's has the older Dropout, which scales in inference; its pools need larger images",
     "vision-squeezenet1-1": "Paddle's first convolution is padded, and its Dropout scales in inference",
 }
