@@ -14,6 +14,8 @@ def _pair(name: str, module: str, paddle: str, torch: str, size: int = 64, **con
     return Port(name, _clas(module, paddle, **config), _timm(torch, **config), image)
 
 
+_WINDOWS = {"img_size": 64, "embed_dim": 16, "depths": [2, 2], "num_heads": [2, 4], "window_size": 4}
+SWIN = _pair("swin", "legendary_models.swin_transformer", "SwinTransformer", "swin_tiny_patch4_window7_224", **_WINDOWS)
 MOBILENET_V1 = _pair("mobilenet-v1", "legendary_models.mobilenet_v1", "MobileNetV1", "mobilenetv1_100")
 MOBILENET_V4 = _pair(
     "mobilenet-v4", "legendary_models.mobilenet_v4", "MobileNetV4_conv_small", "mobilenetv4_conv_small"
