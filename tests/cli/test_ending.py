@@ -115,6 +115,12 @@ def test_standard_output_that_is_closed_or_full(project: Path) -> None:
     assert "No space left" in done.stderr
 
 
+def _heeding() -> None:
+    """Heed signals that a shell in the background, or nohup, lets its children ignore; those are ignored rightly."""
+    for sent in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sent, signal.SIG_DFL)
+
+
 @pytest.mark.processes
 @pytest.mark.parametrize("send", [os.kill, os.killpg])
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -128,12 +134,15 @@ def test_what_ends_a_command_from_outside_leaves_nothing(
     before = children_of(os.getpid())
     with subprocess.Popen(
         [*COMMAND, "verify", "--quick", "--json", "out.json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True, env={**os.environ, "TMPDIR": str(scratch)}, start_new_session=True,
+        text=True, env={**os.environ, "TMPDIR": str(scratch)}, start_new_session=True, preexec_fn=_heeding,
     ) as running:  # fmt: skip
-        wait_for(lambda: children_of(running.pid) and list(scratch.glob("portproof-*/in-use")))
-        below = children_of(running.pid)
-        send(running.pid, sent)
-        out, err = running.communicate(timeout=60)
+        try:
+            wait_for(lambda: children_of(running.pid) and list(scratch.glob("portproof-*/in-use")))
+            below = children_of(running.pid)
+            send(running.pid, sent)
+            out, err = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert (running.returncode, out) == (128 + sent, "")
     assert err == "portproof: interrupted\n"
     assert list(scratch.iterdir()) == []
