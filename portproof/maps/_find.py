@@ -119,8 +119,12 @@ class FoundMap:
 
     @property
     def same(self) -> bool:
-        """Whether both sides put out the same with every pair random and distinct, whether or not a map can say it."""
-        return bool(self.outputs) and max(self.outputs.values()) <= FLOOR_MULTIPLE
+        """Whether both sides put out the same with every tensor that acts paired, whether or not a map can say it.
+
+        Where one has no partner, one side has a freedom that the other lacks: under some weights they part.
+        """
+        every = bool(self.outputs) and not any(group.names for group in self.undecided)
+        return every and max(self.outputs.values()) <= FLOOR_MULTIPLE
 
     @property
     def holds(self) -> bool:

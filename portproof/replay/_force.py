@@ -236,7 +236,9 @@ class _Forced:
             result = forward(*args, **kwargs)
         except Exception as error:  # a module that cannot take the other side's input is the finding itself
             require_memory(error)
-            self.found.append(_unlike(key, call, RETURNED, f"raised {told_with_line(error)}"))
+            # What did not fit was left as it is: then it raised on its own side's input, and its whole is at fault.
+            if all(_fits(array, tensor) for tensor, array in zip(tensors, received, strict=True)):
+                self.found.append(_unlike(key, call, RETURNED, f"raised {told_with_line(error)}"))
             if (key, call) in self.shapes:
                 return self._as_it_was(key, call, put_out)
             made = [_tensor(model, array) for array in put_out]
@@ -417,11 +419,16 @@ def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[
     An array that does not fit leaves the tensor as it is: a mask of another meaning, say, which a difference of shape
     gives away.
     """
-    made = []
-    for tensor, array in zip(tensors, arrays, strict=True):
-        fitted = _fitted(array, tuple(tensor.shape))
-        made.append(_tensor(model, fitted) if fitted.shape == tuple(tensor.shape) else tensor)
+    made = [
+        _tensor(model, _fitted(array, tuple(tensor.shape))) if _fits(array, tensor) else tensor
+        for tensor, array in zip(tensors, arrays, strict=True)
+    ]
     return exchanged(tree, tensors, made, model.framework.is_tensor)
+
+
+def _fits(array: Array, tensor: Any) -> bool:
+    """Whether an array can stand for a tensor."""
+    return _fitted(array, tuple(tensor.shape)).shape == tuple(tensor.shape)
 
 
 def _fitted(array: Array, shape: tuple[int, ...]) -> Array:
