@@ -428,7 +428,8 @@ def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[
 
 def _fits(array: Array, tensor: Any) -> bool:
     """Whether an array can stand for a tensor."""
-    return _fitted(array, tuple(tensor.shape)).shape == tuple(tensor.shape)
+    shape = tuple(tensor.shape)
+    return _fitted(array, shape).shape == shape
 
 
 def _fitted(array: Array, shape: tuple[int, ...]) -> Array:
