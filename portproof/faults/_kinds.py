@@ -72,7 +72,7 @@ class Site:
     def write(self, name: str, array: Array) -> None:
         """Overwrite one of its own tensors, given in torch's layout."""
         array = array.T if self._transposed(name) else array
-        self.model.framework.write(self._tensors[name], np.asarray(array, order="C"))
+        self.model.write(self._tensors[name], np.asarray(array, order="C"))
 
     def _transposed(self, name: str) -> bool:
         rule = BY_NAME.get(self.layer)

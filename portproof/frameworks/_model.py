@@ -49,6 +49,7 @@ class Model:
         self.framework, self.port, self.precision = framework, port, precision
         self.lifted: Counter[str] = Counter()
         self.unnamed: list[str] = []
+        self._written = False
         try:
             self.root = framework.build(factory, port.kwargs, precision, hollow)
         except Exception as error:
@@ -103,7 +104,31 @@ class Model:
             if tuple(tensor.shape) != state[name].shape:
                 found = list(state[name].shape)
                 raise BadInput(f"{side}: tensor '{name}' is {list(tensor.shape)} in the model, {found} in the weights.")
-            self.framework.write(tensor, state[name])
+            self.write(tensor, state[name])
+        self.refresh()
+
+    def write(self, tensor: Any, array: Array) -> None:
+        """Overwrite one of the model's own tensors."""
+        self.framework.write(tensor, array)
+        self._written = True
+
+    def refresh(self) -> None:
+        """Have modules drop what they made of weights that were overwritten since; done before every run.
+
+        In evaluation some keep such things for the next call (timm's attention biases, gathered from a table); they
+        drop them where training begins, since that is when weights change.
+        """
+        if not self._written:
+            return
+        self._written = False
+        modes = [(module, module.training) for _, module in self.framework.all_modules(self.root)]
+        try:
+            self.root.train()
+            self.root.eval()
+        except Exception as error:  # a model that cannot be trained keeps nothing for the time after that
+            require_memory(error)
+        for module, mode in modes:
+            module.training = mode
 
     def tensors(self) -> dict[str, Any]:
         """Return the framework's own tensors of the state dict, by every name that they have."""
@@ -157,6 +182,7 @@ class Model:
         return self._ran(inputs, lambda result: result)
 
     def _ran(self, inputs: Arrays, then: Callable[[Any], Any]) -> Any:
+        self.refresh()
         args, kwargs = self.arguments(inputs)
         running: list[str] = []
         try:

@@ -130,7 +130,7 @@ class MapTasks:
     def _write(self, model: Model, arrays: Iterable[tuple[str, Array]]) -> None:
         tensors = model.tensors()
         for name, array in arrays:
-            model.framework.write(tensors[name], array)
+            model.write(tensors[name], array)
 
 
 def _other(fill: Fill) -> Fill:
@@ -144,6 +144,7 @@ def _floating(outputs: Mapping[str, Array]) -> Arrays:
 def _differentiated(model: Model, rows: Mapping[str, Array], fills: Sequence[Fill], seed: int, nudged: int) -> Arrays:
     """Return the outputs, and what the gradient of their projection at every fill is told by, as ``probe`` says."""
     framework, learning = model.framework, load_learning(model.framework)
+    model.refresh()
     names = list(dict.fromkeys(fill.tensor for fill in fills))
     own = model.tensors()
     tensors = [own[name] for name in names]

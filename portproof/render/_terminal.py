@@ -165,7 +165,8 @@ def _print_modules(report: Report, console: Console) -> None:
                 console.print(Text(f"  {title}: {shown}", style="yellow"))
         if modules.organised:
             wholes = ", ".join(f"'{path}'" if path else "the whole model" for path in modules.recut[:6])
-            console.print(Text(f"  organised otherwise, and the same function ({wholes} agrees):", style="dim"))
+            agrees = f" ({wholes} agrees)" if wholes else ""
+            console.print(Text(f"  organised otherwise, and the same function{agrees}:", style="dim"))
             for line in modules.organised:
                 console.print(Text(f"    {line}", style="dim"))
     for latent in causes(report, report.latent):

@@ -32,6 +32,7 @@ from portproof.replay._taps import (
     OTHER_COUNT,
     RECEIVED,
     RETURNED,
+    SAME_ROWS,
     SAME_SIZE,
     WROTE,
     TapDifference,
@@ -305,7 +306,8 @@ class _Forced:
                 difference = compare(one, reference, self.model.precision, detail=False)
             order = self._order(role, difference, one, reference)
             if one.shape != reference.shape and one.size == reference.size:
-                said = replace(difference, mismatch=f"{difference.mismatch}{SAME_SIZE}")
+                rows = SAME_ROWS if one.shape[-1:] == reference.shape[-1:] else ""
+                said = replace(difference, mismatch=f"{difference.mismatch}{SAME_SIZE}{rows}")
                 self.found.append(TapDifference(key, call, role, index, said, order=order))
                 difference = compare(one.reshape(reference.shape), reference, self.model.precision, detail=False)
             seen = picture(one, reference) if self.pictures and role == RETURNED and index == call == 0 else None
@@ -428,8 +430,7 @@ def _replaced(model: Model, tree: Any, tensors: Sequence[Any], arrays: Sequence[
 
 def _fits(array: Array, tensor: Any) -> bool:
     """Whether an array can stand for a tensor."""
-    shape = tuple(tensor.shape)
-    return _fitted(array, shape).shape == shape
+    return bool(_fitted(array, tuple(tensor.shape)).shape == tuple(tensor.shape))
 
 
 def _fitted(array: Array, shape: tuple[int, ...]) -> Array:

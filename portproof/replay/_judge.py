@@ -202,7 +202,7 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
     if not difference.mismatch and _LIKE_FLOAT32[0] < difference.rms < _LIKE_FLOAT32[1] and entry.role != LOUD:
         said = f"{amount}, about what float32 rounds: something in it may be computed in float32"
     because = f"; {why}" if why else ""
-    if OTHER_COUNT in amount or amount.endswith(SAME_SIZE):
+    if OTHER_COUNT in amount or SAME_SIZE in amount:
         verb = "receives" if entry.role == RECEIVED else "returns"
         return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}{because}", number, why)
     if entry.role == RECEIVED:

@@ -12,7 +12,7 @@ from portproof.judge._floor import is_blind, multiple, ratio
 from portproof.judge._report import Culprit, ModuleDetail, Modules
 from portproof.ports._port import Accepted, Side
 from portproof.replay._judge import ModuleFloors, judge_modules, module_details, owner
-from portproof.replay._taps import OTHER_COUNT, RETURNED, TapDifference
+from portproof.replay._taps import OTHER_COUNT, RETURNED, SAME_ROWS, TapDifference
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Do
@@ -92,7 +92,11 @@ class Replay:
         named = {culprit.module for culprit in culprits}
         culprits += [culprit for culprit in floors.low_precision() if culprit.module not in named]
         latent = [culprit for culprit in absolved if self._is_latent(culprit)]
-        organised = [culprit for culprit in absolved if culprit not in latent]
+        # Equal values in other leading axes (rows beside a grid) change nothing that the culprits don't say.
+        cut = [c for c in culprits if c.kind == "signature" and SAME_ROWS in c.message]
+        cut = cut if len(cut) < len(culprits) else []
+        culprits = [culprit for culprit in culprits if culprit not in cut]
+        organised = [culprit for culprit in (*absolved, *cut) if culprit not in latent]
         if organised:
             modules = replace(modules, recut=tuple(sorted(same)), organised=tuple(self._folded(organised)))
         if not self.once:

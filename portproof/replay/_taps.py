@@ -28,6 +28,8 @@ OTHER_COUNT = " tensors where "
 OTHER_SHAPE = "shape ["
 #: How one ends that is only another shape of as many elements.
 SAME_SIZE = ", of as many elements"
+#: Said after that of a tensor whose rows are the same, too: only its leading axes are cut otherwise.
+SAME_ROWS = " in rows of the same length"
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
 from portproof._errors import BadInput, and_more
+from portproof.convert._account import TensorRow
 from portproof.frameworks._settings import SettingDifference, compare_settings
 from portproof.ports._port import Port
 from portproof.sides._tasks import Description
 
+#: Types that hold modules and are never called themselves.
+_LISTS = ("ModuleList", "ModuleDict", "LayerList", "LayerDict")
 #: Side to the path, layer type and settings of every module.
 Described = Mapping[str, Sequence[tuple[str, str, Mapping[str, Any]]]]
 
@@ -47,20 +51,51 @@ def require_used(port: Port, described: Mapping[str, Description]) -> None:
         raise BadInput(f"port '{port.name}': weights.{and_more(unused)}. Correct it, or take it out.")
 
 
-def pair_modules(described: Described, paddle_path: Callable[[str], str]) -> Pairs:
+def pair_modules(
+    described: Described,
+    paddle_path: Callable[[str], str],
+    rows: Sequence[TensorRow] = (),
+    given: Set[str] = frozenset(),
+) -> Pairs:
     """Pair the modules of two trees by path; nothing is paired by guess.
+
+    A rule for the parts of a module renames the module, too, and other rules may take parts out of it: modules whose
+    tensors are not each other's are no pair. The one that holds exactly those tensors is, where there is one.
 
     Args:
         described: every module of both sides.
         paddle_path: torch path to Paddle path.
+        rows: how the tensors correspond.
+        given: torch paths whose partner the port itself names.
     """
     known = {path for path, _, _ in described["paddle"]}
-    torch: dict[str, str] = {}
-    paddle: dict[str, str] = {}
-    for path, _, _ in described["torch"]:
-        twin = paddle_path(path)
-        if twin in known and twin not in paddle:
-            torch[path], paddle[twin] = path, path
+    held = {side: _held(rows, side) for side in ("torch", "paddle")}
+    lists = {side: {path for path, layer, _ in described[side] if layer in _LISTS} for side in held}
+    nothing = frozenset[int]()
+    holding: dict[frozenset[int], list[str]] = defaultdict(list)
+    for path, _, _ in described["paddle"]:
+        holding[held["paddle"].get(path, nothing)].append(path)
+    named = {path: twin for path, _, _ in described["torch"] if (twin := paddle_path(path)) in known}
+    sure: list[tuple[str, Sequence[str]]] = []
+    unsure: list[tuple[str, Sequence[str]]] = []
+    for path, twin in named.items():
+        mine, theirs = (held[side].get(name, nothing) for side, name in (("torch", path), ("paddle", twin)))
+        if path not in given and (path in lists["torch"]) != (twin in lists["paddle"]):
+            continue  # one is called and the other never
+        if mine == theirs or path in given:
+            sure.append((path, [twin]))
+        else:  # as many of other tensors: a map that takes one block for another, which is for the judge
+            crossed = [twin] if len(mine) == len(theirs) else []
+            unsure.append((path, [*(holding[mine] if mine else []), *crossed]))
+    twins: dict[str, str] = {}
+    taken: set[str] = set()
+    for path, candidates in (*sure, *unsure):
+        free = next((twin for twin in candidates if twin not in taken), None)
+        if free is not None:
+            twins[path] = free
+            taken.add(free)
+    torch = {path: path for path, _, _ in described["torch"] if path in twins}
+    paddle = {twins[path]: path for path in torch}
     keys = {"torch": torch, "paddle": paddle}
     unseen = [
         f"{side} '{path}' ({layer})" for side in keys for path, layer, _ in described[side] if path not in keys[side]
@@ -73,3 +108,14 @@ def pair_modules(described: Described, paddle_path: Callable[[str], str]) -> Pai
         difference for key in torch for difference in compare_settings(key, by_key["torch"][key], by_key["paddle"][key])
     ]
     return Pairs(keys, tuple(unseen), tuple(differences), by_key)
+
+
+def _held(rows: Sequence[TensorRow], side: str) -> dict[str, frozenset[int]]:
+    """Return which tensors each module holds, as the numbers of their rows; tied ones are held in several places."""
+    found: dict[str, set[int]] = defaultdict(set)
+    for number, row in enumerate(rows):
+        for name in row.names(side) if row.transform != "tied" else ():
+            while name:
+                name = name.rpartition(".")[0]
+                found[name].add(number)
+    return {path: frozenset(numbers) for path, numbers in found.items()}

@@ -48,7 +48,7 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
             if (f"{path}.{name}" if path else name) not in kept:
                 continue
             drawn = _draw(framework.layer(module), name, framework.to_array(tensor), f"{seed}:{path}.{name}")
-            framework.write(tensor, _round(drawn))
+            model.write(tensor, _round(drawn))
     done: set[str] = set()
     own = dict(modules)
 
@@ -131,7 +131,7 @@ def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -
         scale = deviation
     shape = [1] * weight.ndim
     shape[out_axis] = len(scale)
-    model.framework.write(tensors["weight"], _round(weight / scale.reshape(shape)))
+    model.write(tensors["weight"], _round(weight / scale.reshape(shape)))
     channels = [1] * output.ndim
     channels[axis] = len(mean)
     deviation, mean = deviation.reshape(channels), mean.reshape(channels)
@@ -140,7 +140,7 @@ def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -
     rng = np.random.default_rng(zlib.crc32(f"{key}.shift".encode()))
     shift = rng.uniform(-SHIFT, SHIFT, mean.size).reshape(channels)
     bias = model.framework.to_array(tensors["bias"]).reshape(channels)
-    model.framework.write(tensors["bias"], _round((bias - mean) / deviation + shift).ravel())
+    model.write(tensors["bias"], _round((bias - mean) / deviation + shift).ravel())
     scale32, shift32 = (1 / deviation).astype(output.dtype), (shift - mean / deviation).astype(output.dtype)
     return np.asarray(output * scale32 + shift32)
 
@@ -156,7 +156,7 @@ def _set_statistics(model: Model, module: Any, tensor: Any) -> None:
     ):
         for name in names:
             if name in tensors:
-                model.framework.write(tensors[name], _round(value))
+                model.write(tensors[name], _round(value))
 
 
 def _round(array: Array) -> Array:

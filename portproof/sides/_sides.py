@@ -133,7 +133,9 @@ class Sides:
     def pairs(self) -> Pairs:
         """Pair the modules of the two sides, once they are matched."""
         described: Described = {side: self.described[side].modules for side in self.live}
-        return pair_modules(described, self.local_paddle_path)
+        taps = self.sessions.located.port.taps
+        given = {path for path, *_ in described.get("torch", ()) if _join(self.prefix["torch"], path) in taps}
+        return pair_modules(described, self.local_paddle_path, self.account.rows, given)
 
     def require_match(self) -> Account:
         """Settle the bijection, or stop.

@@ -445,3 +445,99 @@ def test_a_map_that_cannot_be_told_to_its_end_is_no_fault_where_both_sides_put_o
     assert bool(report.culprits) == (verdict == "divergent")
     if verdict == "inconclusive":
         assert "no map says it: torch has 'fc.weight'" in str(report.hops[0].reason)
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_what_a_model_keeps_of_its_weights_until_it_is_trained_is_made_anew(named: bool) -> None:
+    def torch_model() -> Any:
+        torch = _torch()
+
+        class Biased(torch.nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.fc, self.table = torch.nn.Linear(6, 3), torch.nn.Parameter(torch.rand(2))
+                self.kept: Any = None
+
+            def train(self, mode: bool = True) -> Any:
+                self.kept = None if mode else self.kept
+                return super().train(mode)
+
+            def forward(self, x: Any) -> Any:
+                if self.training or self.kept is None:
+                    self.kept = self.table[torch.tensor([0, 1, 0])]
+                return self.fc(x) + self.kept
+
+        return Biased()
+
+    def paddle_model() -> Any:
+        paddle = _paddle()
+
+        class Biased(paddle.nn.Layer):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.fc = paddle.nn.Linear(6, 3)
+                setattr(self, "table" if named else "biases", self.create_parameter([2]))
+
+            def forward(self, x: Any) -> Any:
+                table = self.table if named else self.biases
+                return self.fc(x) + paddle.gather(table, paddle.to_tensor([0, 1, 0]))
+
+        return Biased()
+
+    report = verify(Port("kept", paddle_model, torch_model, ROW), quick=True)
+    assert report.verdict == "equivalent", report
+    assert any("map found" in note for note in report.notes) != named
+
+
+def test_a_rule_for_a_module_s_parts_pairs_no_modules_that_hold_other_tensors() -> None:
+    """MobileViT: torch's block holds the norm that Paddle's holds one level deeper, and eps is the only difference."""
+    from portproof import WeightMap
+
+    def torch_model() -> Any:
+        nn = _torch().nn
+
+        class Block(nn.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.before, self.transformer = nn.Linear(6, 6), nn.Sequential(nn.Linear(6, 6), nn.GELU())
+                self.norm, self.after = nn.LayerNorm(6, eps=1e-3), nn.Linear(6, 6)
+
+            def forward(self, x: Any) -> Any:
+                rows = self.before(x).reshape(x.shape[0] * 4, 3, 6)
+                return self.after(self.norm(self.transformer(rows)).reshape(x.shape[0], 12, 6))
+
+        return nn.Sequential(Block())
+
+    def paddle_model() -> Any:
+        nn = _paddle().nn
+
+        class Deeper(nn.Layer):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.layers, self.norm = nn.LayerList([nn.Linear(6, 6), nn.GELU()]), nn.LayerNorm(6)
+
+            def forward(self, x: Any) -> Any:
+                for layer in self.layers:
+                    x = layer(x)
+                return self.norm(x)
+
+        class Block(nn.Layer):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.before, self.transformer, self.after = nn.Linear(6, 6), Deeper(), nn.Linear(6, 6)
+
+            def forward(self, x: Any) -> Any:
+                return self.after(self.transformer(self.before(x).reshape([-1, 4, 3, 6])).reshape([-1, 12, 6]))
+
+        return nn.Sequential(Block())
+
+    rules = {
+        "0.before": "0.before",
+        "0.after": "0.after",
+        "0.transformer": "0.transformer.layers",
+        "0": "0.transformer",
+    }
+    port = Port("deeper", paddle_model, torch_model, {"x": Input(("batch", 12, 6))}, weights=WeightMap(rename=rules))
+    report = verify(port, quick=True)
+    assert [(culprit.module, culprit.kind) for culprit in report.culprits] == [("0.norm", "computes")]
+    assert "eps is 0.001 in torch and 1e-05 in Paddle" in report.culprits[0].message
