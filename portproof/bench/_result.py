@@ -73,7 +73,7 @@ class Process:
         round: in which it ran.
         import_s, build_s, first_call_ms, warm_up_s: costs before the steady state, each by itself.
         warm_up_calls, calls_per_sample, samples_ms, wall_s, cpu_s, rows: see :class:`portproof.bench._clock.Timed`.
-        threads_busy: threads that worked for at least a fifth of the timed part.
+        threads_busy: threads that worked, or waited for a core, for at least a fifth of the timed part.
         foreign_share: of the machine's time, taken by others in the timed part: stolen, or busy beyond this process.
         switches: involuntary context switches in the timed part.
         peak_memory: of the process, in bytes.

@@ -395,7 +395,7 @@ def _quiet_session(sessions: Sessions) -> WorkerSession:
 
 
 def _process(number: int, answer: Mapping[str, Any], claims: tuple[Claim, ...]) -> Process:
-    taken = {key: value for key, value in answer.items() if key not in ("late_share", "counted")}
+    taken = {key: value for key, value in answer.items() if key not in ("late_share", "counted", "threads_ran")}
     taken |= {"samples_ms": tuple(answer["samples_ms"]), "event_ms": tuple(answer["event_ms"])}
     return Process(round=number, claims=claims, **taken)
 

@@ -88,10 +88,11 @@ def time_runner(
         else:
             timed = _clock.single(call, seconds, size, between)
         after = thread_times()
+        ran, busy = busy_threads(marks["threads"], after, timed.wall_s)
         foreign = _foreign()
         answer: dict[str, Any] = {
             "import_s": import_s, "cached": cached, "build_s": build_s, "first_call_ms": first_call_ms, **asdict(timed),
-            "threads_busy": busy_threads(marks["threads"], after, timed.wall_s), "counted": bool(after),
+            "threads_ran": ran, "threads_busy": busy, "counted": bool(after),
             "switches": involuntary_switches() - marks["switches"],
             "late_share": _late(runner, call) if boundary == "device" else None,
             "foreign_share": _share(marks["foreign"], foreign), "evidence": runner.evidence(),

@@ -66,10 +66,12 @@ class Undecided:
     Attributes:
         names: side to its tensors, each with its shape.
         reason: why they are left.
+        alone: whether they act on the outputs and the other side has none for them.
     """
 
     names: Mapping[Side, tuple[tuple[str, tuple[int, ...]], ...]]
     reason: str
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,6 +127,11 @@ class FoundMap:
         """
         every = bool(self.outputs) and not any(group.names for group in self.undecided)
         return every and max(self.outputs.values()) <= FLOOR_MULTIPLE
+
+    @property
+    def guessed(self) -> bool:
+        """Whether every tensor has a partner, some a likely one only: the functions differ, whichever is whose."""
+        return self.verdict == "undecided" and all(group.names and not group.alone for group in self.undecided)
 
     @property
     def holds(self) -> bool:
@@ -247,7 +254,7 @@ def _left(search: Searching, seen: Mapping[Side, Seen]) -> tuple[dict[tuple[Side
         return reasons, []
     names = {side: tuple((str(unit), unit.shape) for unit in units) for side, units in acting.items()}
     counts = " and ".join(f"{len(units)} in {side.title}" for side, units in acting.items() if units)
-    return reasons, [Undecided(names, f"{counts} act on the outputs and have no partner")]
+    return reasons, [Undecided(names, f"{counts} act on the outputs and have no partner", alone=True)]
 
 
 def _guesses(search: Searching) -> list[Undecided]:

@@ -45,15 +45,38 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
         return False, refused
     if not given and found.verdict == "undecided" and found.same:
         return False, _open(problems, found)
-    if given or not (found.holds or found.verdict == "differs"):
+    if not given and found.verdict == "undecided":
+        refused = _alone(found, len(problems)) or refused
+    own = sides.sessions.located.port.weights
+    if given or not (found.holds or found.guessed or found.verdict == "differs") or sides.use(found.weights).problems:
+        sides.use(own)
         refused.notes.extend(_beside(problems, found, given=given))
         return False, refused
-    sides.use(found.weights)
     said = [f"map found: {found.rules} rules, {found.said}; `portproof map` writes it"]
     said += [f"the map is not proven for '{d.torch}' and '{d.paddle}': {d.reason}" for d in found.doubts[:_SAID]]
     if len(found.doubts) > _SAID:
         said.append(f"nor for {len(found.doubts) - _SAID} more; `portproof map` lists them")
+    if found.guesses:
+        said.append(
+            f"{len(found.guesses)} tensors are paired as is likely, '{found.guesses[0]}' among them: where two "
+            "functions differ, not all can be told apart; what is said of modules holds as far as that"
+        )
     return True, Found(notes=said)
+
+
+def _alone(found: FoundMap, named: int) -> Found | None:
+    """Name the tensors that act and have no partner, where names leave more of them over than that."""
+    culprits = [
+        Culprit(side, name.rpartition(".")[0], "weights", "forward",
+                f"'{name}' {list(shape)} acts on the outputs, and {side.other.title} has no tensor for it")
+        for group in found.undecided if group.alone
+        for side, tensors in group.names.items()
+        for name, shape in tensors
+    ]  # fmt: skip
+    if not 0 < len(culprits) < named:
+        return None
+    reason = f"{len(culprits)} tensors have no partner, whatever their names: {culprits[0].message}"
+    return Found([Hop("semantics", "torch", "Paddle", "float64", "none", "divergent", None, reason)], culprits)
 
 
 def _open(problems: Sequence[Problem], found: FoundMap) -> Found:

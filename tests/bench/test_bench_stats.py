@@ -111,7 +111,8 @@ def test_the_peak_is_that_of_a_processor() -> None:
 
 ASKED = Asked(2, "cpu", "float32", "host", "single", {"layout": "channels_last"})
 ANSWER = {
-    "threads_busy": 2, "counted": True, "samples_ms": [20.0], "wall_s": 1.0, "cpu_s": 1.9, "late_share": 0.0,
+    "threads_ran": 2, "threads_busy": 2, "counted": True, "samples_ms": [20.0], "wall_s": 1.0, "cpu_s": 1.9,
+    "late_share": 0.0,
     "evidence": {"device": "cpu", "threads": 2, "layout": "channels_last"},
 }  # fmt: skip
 
@@ -123,7 +124,8 @@ def states(**changes: object) -> dict[str, str]:
 
 def test_each_claim_is_held_to_what_was_found() -> None:
     assert set(states().values()) == {"verified", "unverified"}  # the instruction set is not said
-    assert states(threads_busy=3)["threads"] == "refuted"
+    assert states(threads_ran=3, threads_busy=3)["threads"] == "refuted"
+    assert states(threads_busy=3)["threads"] == "unverified"  # the third waited, on a machine that others use
     assert states(threads_busy=1)["threads"] == "refuted"
     assert states(threads_busy=1, samples_ms=[0.1])["threads"] == "unverified"
     assert states(counted=False, threads_busy=0)["threads"] == "unverified"
@@ -131,7 +133,8 @@ def test_each_claim_is_held_to_what_was_found() -> None:
     assert states(evidence={"device": "cuda"})["device"] == "refuted"
     assert states(evidence={"device": "cpu"})["layout"] == "unverified"
     assert states(ratio=9000.0)["precision"] == "refuted"  # TF32
-    assert busy_threads({1: 0.0, 2: 5.0}, {1: 0.9, 2: 5.05, 3: 0.5}, 1.0) == 2
+    before, after = {1: (0.0, 0.0), 2: (5.0, 9.0)}, {1: (0.9, 0.0), 2: (5.05, 9.0), 3: (0.5, 0.0), 4: (0.05, 0.6)}
+    assert busy_threads(before, after, 1.0) == (2, 3)
 
 
 def test_vectors_are_proven_by_a_speed_that_narrower_ones_do_not_reach() -> None:

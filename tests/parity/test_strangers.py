@@ -541,3 +541,48 @@ def test_a_rule_for_a_module_s_parts_pairs_no_modules_that_hold_other_tensors() 
     report = verify(port, quick=True)
     assert [(culprit.module, culprit.kind) for culprit in report.culprits] == [("0.norm", "computes")]
     assert "eps is 0.001 in torch and 1e-05 in Paddle" in report.culprits[0].message
+
+
+def _mixed(*, extra: bool, other: bool) -> Port:
+    """Four layers under other names on each side; Paddle norms between them, or joins them otherwise."""
+
+    def torch_model() -> Any:
+        nn = _torch().nn
+        return nn.Sequential(*(layer for _ in range(3) for layer in (nn.Linear(6, 6), nn.Tanh())), nn.Linear(6, 3))
+
+    def paddle_model() -> Any:
+        nn = _paddle().nn
+
+        class Mixed(nn.Layer):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.a, self.b, self.c, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+                self.norm = nn.LayerNorm(6) if extra else None
+
+            def forward(self, x: Any) -> Any:
+                tanh = nn.functional.tanh
+                if other:
+                    return self.head(tanh(self.a(x)) + tanh(self.b(x)) * tanh(self.c(x)))
+                x = tanh(self.c(tanh(self.b(tanh(self.a(x))))))
+                return self.head(self.norm(x) if self.norm else x)
+
+        return Mixed()
+
+    return Port("mixed", paddle_model, torch_model, ROW)
+
+
+def test_tensors_without_a_partner_are_named_and_not_all_whose_names_differ() -> None:
+    report = verify(_mixed(extra=True, other=False), quick=True)
+    assert report.verdict == "divergent"
+    assert {(culprit.side, culprit.module, culprit.kind) for culprit in report.culprits} == {
+        ("paddle", "norm", "weights")
+    }
+    assert "acts on the outputs, and torch has no tensor for it" in report.culprits[0].message
+    assert verify(_mixed(extra=False, other=False), quick=True)
+
+
+def test_where_functions_differ_too_much_for_a_certain_map_the_likely_one_is_judged_under() -> None:
+    report = verify(_mixed(extra=False, other=True), quick=True)
+    assert report.verdict == "divergent"
+    assert not any(culprit.kind == "weights" for culprit in report.culprits), report.culprits
+    assert any("paired as is likely" in note for note in report.notes), report.notes
