@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -158,9 +159,15 @@ def test_the_target_says_where_it_comes_from(checkpoint: Path, mapped: Path, run
     run("convert", "a.pdparams", "b.safetensors", "--map", mapped)
     with safe_open("b.safetensors", "np") as file:
         said = file.metadata()
-    assert said["portproof.source_sha256"] == _sha256(Path("a.pdparams"))
+    source = Path("a.pdparams").read_bytes()
+    assert said["portproof.source_crc32"] == f"{zlib.crc32(source):08x}"
+    assert said["portproof.source_bytes"] == str(len(source))
     assert said["portproof.map_sha256"] == _sha256(mapped)
-    assert open_checkpoint(Path("a.pdparams")).about["source_sha256"] == _sha256(checkpoint)
+    about = open_checkpoint(Path("a.pdparams")).about
+    assert about["source_crc32"] == f"{zlib.crc32(checkpoint.read_bytes()):08x}"
+    assert "source_sha256" not in about
+    run("convert", checkpoint, "certain.pdparams", "--map", mapped, "--verify")
+    assert open_checkpoint(Path("certain.pdparams")).about["source_sha256"] == _sha256(checkpoint)
     Path("renamed.pdparams").write_bytes(Path("a.pdparams").read_bytes())
     run("convert", "renamed.pdparams", "c.safetensors", "--map", mapped)
     assert Path("b.safetensors").read_bytes() == Path("c.safetensors").read_bytes()
