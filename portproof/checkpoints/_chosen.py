@@ -29,6 +29,15 @@ _COPY = re.compile(r"(^|[._])(ema|swa|teacher|averaged?|shadow)($|[._])|_ema_", 
 _OTHER = re.compile(
     r"optim|sched|scaler|^amp$|callback|^loops$|rng|hyper_parameters|^args$|^config|criterion|^hparams$"
 )
+#: What makes tensors of kinds that have no layout in other files: in words, and what a person does about it.
+_ODD = {
+    "torch._utils._rebuild_sparse_tensor": "a sparse tensor: save its to_dense()",
+    "torch._utils._rebuild_sparse_csr_tensor": "a sparse tensor: save its to_dense()",
+    "torch._utils._rebuild_nested_tensor": "a nested tensor: save its parts, or its to_padded_tensor()",
+    "torch._utils._rebuild_meta_tensor_no_storage": "a tensor without values, of the device 'meta': load weights first",
+    "torch._utils._rebuild_wrapper_subclass": "a tensor of a class of its own: save what it wraps",
+    "torch._tensor._rebuild_from_type_v2": "a tensor of a class of its own: save its as_subclass(torch.Tensor)",
+}
 #: Files inside files: nobody nests deeper.
 _DEEPEST, _MOST_PLACES = 4, 100_000
 _MOST_SAID = 4
@@ -86,7 +95,8 @@ def choose(path: Path, content: Content, key: str | None = None) -> Checkpoint:
     if others:
         more = f" and {len(others) - _MOST_SAID} more" if len(others) > _MOST_SAID else ""
         lines.append(f"left: {', '.join(others[:_MOST_SAID])}{more}")
-    return Checkpoint(path, _stored(chosen, at if content.placed else None), content.side, content.about, tuple(lines))
+    tensors = _stored(chosen, at if content.placed else None)
+    return Checkpoint(path, tensors, content.side, content.about, tuple(lines), _odd(chosen))
 
 
 def _candidates(tree: Any) -> Iterator[tuple[Path_, Mapping[Any, Any]]]:
@@ -188,7 +198,8 @@ def _named(path: Path, content: Content, found: Mapping[Path_, Mapping[Any, Any]
     for at, held in found.items():
         if at and _shown(at) == key:
             lines = (f"weights under '{key}', as --key says", *content.said)
-            return Checkpoint(path, _stored(held, at if content.placed else None), content.side, content.about, lines)
+            tensors = _stored(held, at if content.placed else None)
+            return Checkpoint(path, tensors, content.side, content.about, lines, _odd(held))
     for at, held in found.items():
         lead = key.rstrip(".") + "."
         mine = {name: value for name, value in held.items() if isinstance(name, str) and name.startswith(lead)}
@@ -230,9 +241,14 @@ def _beside(tree: Any, at: Path_, found: Mapping[Path_, Any]) -> list[str]:
     return words
 
 
+def _odd(held: Mapping[Any, Any]) -> dict[str, str]:
+    """Return what stands among tensors and is one that is not read."""
+    return {_name(key): _ODD[v.name] for key, v in held.items() if isinstance(v, Foreign) and v.name in _ODD}
+
+
 def _kind(value: Any) -> str:
     if isinstance(value, Foreign):
-        return value.name
+        return _ODD.get(value.name, value.name)
     if is_tensor(value):
         return "a tensor"
     return type(value).__name__

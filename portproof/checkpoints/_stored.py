@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -164,6 +164,7 @@ class Checkpoint:
         about: what the file says of where it comes from: of one that ``convert`` wrote, the hashes of its source and
             of the map, and portproof's version.
         said: what was chosen of what the file holds, a line each, for a person to read.
+        odd: what stands among the tensors and is a tensor of a kind that is not read, by name: what it is.
     """
 
     path: Path
@@ -171,6 +172,7 @@ class Checkpoint:
     side: str | None
     about: Mapping[str, str]
     said: tuple[str, ...] = ()
+    odd: Mapping[str, str] = field(default_factory=dict)
 
     def arrays(self) -> dict[str, Array]:
         """Return all tensors."""

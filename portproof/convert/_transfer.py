@@ -189,7 +189,9 @@ def misfits(
     like = near_misses(missing, surplus)
     for name, shape in missing.items():
         hint = f"; the file has '{like[name]}': map it with --map if that is it" if name in like else ""
-        problems.append(f"'{name}' {list(shape)} {wanted[name].dtype} of the model is missing from the file{hint}")
+        odd = checkpoint.odd.get(name)
+        found_as = f"stands in the file as {odd}" if odd else f"is missing from the file{hint}"
+        problems.append(f"'{name}' {list(shape)} {wanted[name].dtype} of the model {found_as}")
     problems += [f"'{name}' {list(stored.shape)} of the file is not in the model" for name, stored in surplus.items()]
     return tuple(problems)
 

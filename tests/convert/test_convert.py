@@ -607,3 +607,21 @@ def test_names_from_a_file_obey_no_terminal(checkpoint: Path, mapped: Path, run:
     assert refused.code == 2
     for text in (answer.out, answer.err, other.out, other.err, refused.err):
         assert not set("\x1b\x07\u202e") & set(text)
+
+
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+@pytest.mark.parametrize(
+    ("kind", "said"), [("sparse", "to_dense()"), ("csr", "to_dense()"), ("meta", "without values")]
+)
+def test_a_tensor_of_a_kind_that_is_not_read_is_not_called_missing(
+    checkpoint: Path, run: Run, kind: str, said: str
+) -> None:
+    import torch
+
+    tensors = {name: torch.tensor(array) for name, array in load_file(checkpoint).items()}
+    odd = {"sparse": torch.Tensor.to_sparse, "csr": torch.Tensor.to_sparse_csr, "meta": lambda t: t.to("meta")}[kind]
+    torch.save(tensors | {"2.weight": odd(tensors["2.weight"])}, "odd.pt")
+    answer = run("convert", "odd.pt", "out.pdparams")
+    answer.refused(2, "'2.weight' [3, 8] float32 of the model stands in the file as a")
+    assert said in answer.err
+    assert not Path("out.pdparams").exists()
