@@ -105,7 +105,8 @@ def _alike(torch: Sequence[Entry], paddle: Sequence[Entry]) -> list[tuple[Entry,
         [[2 - same_layer(one.layer, other.layer) - likeness(one.name, other.name) for other in paddle] for one in torch]
     )
     if len(torch) != len(paddle):
-        unlike[0], unlike[:, 0] = unlike[0] - 4, unlike[:, 0] - 4
+        unlike[0] -= 4
+        unlike[:, 0] -= 4
     return [(torch[i], paddle[j]) for i, j in assigned(unlike)]
 
 

@@ -276,6 +276,18 @@ def _untied(ops: Ops) -> Mapping[str, Any]:
     return {"out": ops.nn.Linear(32, 19, bias_attr=False), "words": ops.nn.Embedding(19, 32), "mid": ops.linear()}
 
 
+def _four_names(ops: Ops) -> Mapping[str, Any]:
+    parts = {name: ops.nn.Embedding(19, 32) for name in ("shared", "into", "out")} | {"body": ops.linear()}
+    head = ops.nn.Linear(32, 19, bias=False)
+    for part in (parts["into"], parts["out"], head):
+        part.weight = parts["shared"].weight
+    return {**parts, "head": head}
+
+
+def _one_name(m: Any, ops: Ops, x: Any) -> Any:
+    return (ops.lib.tanh(m.mid(m.words(x))) * m.words(x)) @ ops.turn(m.words.weight, 1, 0)
+
+
 class _Kernel:
     """A convolution that keeps its kernel with the channels last, as another framework's code would."""
 
@@ -401,6 +413,9 @@ PAIRS: tuple[Port, ...] = (
          WeightMap({"q": "t1", "o": "t4"}, transforms={**_split("qkv", "s3 s1 s2"), **_split("kv", "t3 t2")})),
     pair("tied_in_torch", (_tied, _tokens("table", "body", "head")), (_untied, _tokens("words", "mid", "out")),
          renamed("table body head", "words mid out"), TOKENS),
+    pair("tied_four_times", (_four_names, lambda m, o, x: m.head(o.lib.tanh(m.body(m.into(x))) * m.out(x))),
+         (lambda o: {"mid": o.linear(), "words": o.nn.Embedding(19, 32)}, _one_name),
+         renamed("shared body", "words mid"), TOKENS),
     pair("matrices", (lambda o: {"v": o.parameter(32, 32), "w": o.parameter(32, 32), "s": o.parameter(32)},
                       lambda m, o, x: o.lib.tanh(x @ m.v) @ m.w * m.s),
          (lambda o: {"s": o.parameter(32), "b": o.parameter(32, 32), "a": o.parameter(32, 32)},
