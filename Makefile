@@ -45,7 +45,7 @@ zoo: $(READY)
 	$(BIN)/python -m parity_tests.evidence.zoo build/zoo
 	$(BIN)/python -m tests.layer_table build/zoo
 
-# Three quarters of an hour: models of other people's packages, a thousand faults planted into them; `make wild QUICK=1`:
+# An hour and a half: models of other people's packages, a thousand faults planted into them; `make wild QUICK=1`:
 # ten of them in three minutes, verdicts alone.
 wild: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r parity_tests/wild/requirements.txt

@@ -37,6 +37,7 @@ DIFFERENT = {
     "mobilenet-v1": "timm's has ReLU6 where paddleclas has ReLU",
     "efficientnet-b0": "the BatchNorms' momentum: paddleclas' .99 is .01 in torch, where timm has .1",
     "dpn68": "timm's BatchNorms have an eps of .001, paddleclas' 1e-5",
+    "mobilevit-xxs": "the last norm of each block has an eps of 1e-6 in paddleclas, 1e-5 in timm",
     "inception-v3": "timm's BatchNorms have an eps of .001, paddleclas' 1e-5",
     "vision-alexnet": "Paddle's has the older Dropout, which scales in inference; its pools need larger images",
     "vision-squeezenet1-1": "Paddle's first convolution is padded, and its Dropout scales in inference",

@@ -32,3 +32,9 @@ NEXTVIT = Port(
 )  # fmt: skip
 RESNET_VC = _pair("resnet50-vc", "model_zoo.resnet_vc", "ResNet50_vc", "resnet50c")
 INCEPTION = _pair("inception-v3", "legendary_models.inception_v3", "InceptionV3", "inception_v3", 96)
+LEVIT = Port(
+    "levit-128s", _clas("model_zoo.levit", "LeViT_128S", distillation=True), _timm("levit_128s"),
+    {"image": Input(("batch", 3, 224, 224))},
+)  # fmt: skip
+MOBILEVIT = _pair("mobilevit-xxs", "model_zoo.mobilevit", "MobileViT_XXS", "mobilevit_xxs")
+TWINS_SVT = _pair("twins-svt", "model_zoo.twins", "alt_gvt_small", "twins_svt_small", 224)

@@ -102,6 +102,12 @@ class Framework(Protocol):
             where: names what runs at the moment.
         """
 
+    def adding_term_by_term(self) -> AbstractContextManager[Any]:
+        """Add long sums in float32 one term after the other, for the time of the block; yields who counts them.
+
+        None where the framework's own kernels do.
+        """
+
     def differentiable(self, model: Any) -> AbstractContextManager[None]:
         """Let gradients reach all that acts, in evaluation mode and exactly, for the time of the block.
 

@@ -189,6 +189,9 @@ class PaddleFramework:
             for layer, (training, dropout) in zip(found, before, strict=True):
                 layer.training, layer.dropout = training, dropout
 
+    def adding_term_by_term(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
     def module_by_module(self) -> AbstractContextManager[None]:
         return nullcontext()
 

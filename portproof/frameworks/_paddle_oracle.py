@@ -113,6 +113,10 @@ def _wrapped(name: str, original: Callable[..., Any], exact: Callable[..., Any] 
             if made is not None:
                 block.lifted[f"{KERNEL}{name}"] += 1
                 return made
+        if name in ADDED and args and args[0].dtype == paddle.float64:
+            made = ADDED[name](*args, **kwargs)
+            if made is not None:
+                return made
         made = original(*args, **kwargs)
         return made.astype("float64") if name in LOW else made
 
@@ -302,6 +306,74 @@ def _batch_norm(
     return (_affine(made, weight, bias, axis), *rest)
 
 
+#: Terms that a kernel may add one after the other.
+_BLOCK = 32
+
+
+def _added(x: Any, axes: Any, keepdim: bool) -> tuple[Any, int] | None:
+    """Add along axes, by blocks and blocks of blocks, as other frameworks do; returns the sum and how many terms.
+
+    Args:
+        x: of float64.
+        axes: a number, several, or none for all.
+        keepdim: whether they stay, of size 1.
+
+    Returns:
+        None where the kernel does as well.
+    """
+    given = [axes] if isinstance(axes, int) else list(range(x.ndim)) if axes is None or axes == [] else axes
+    if not isinstance(given, (list, tuple)) or not all(isinstance(axis, int) for axis in given) or not x.size:
+        return None
+    mine = sorted(axis % x.ndim for axis in given) if x.ndim else []
+    rest = [axis for axis in range(x.ndim) if axis not in mine]
+    count = int(np.prod([x.shape[axis] for axis in mine]))
+    if count <= _BLOCK:
+        return None
+    kernel, flat = _ORIGINAL["sum"], x.transpose([*rest, *mine]).reshape([*(x.shape[axis] for axis in rest), count])
+    while flat.shape[-1] > _BLOCK:
+        whole = flat.shape[-1] // _BLOCK * _BLOCK
+        blocks = kernel(flat[..., :whole].reshape([*flat.shape[:-1], whole // _BLOCK, _BLOCK]), -1)
+        flat = blocks if whole == flat.shape[-1] else paddle.concat([blocks, flat[..., whole:]], -1)
+    made = kernel(flat, -1)
+    return (made.reshape([1 if axis in mine else x.shape[axis] for axis in range(x.ndim)]) if keepdim else made), count
+
+
+def _summed(
+    x: Any, axis: Any = None, dtype: Any = None, keepdim: bool = False, *, dim: Any = None, out: Any = None,
+    name: Any = None,
+) -> Any:  # fmt: skip
+    if out is not None or not (dtype is None or str(dtype).upper().endswith("FLOAT64")):
+        return None
+    added = _added(x, axis if dim is None else dim, keepdim)
+    return None if added is None else added[0]
+
+
+def _mean(x: Any, axis: Any = None, keepdim: bool = False, *, dim: Any = None, out: Any = None, **rest: Any) -> Any:
+    if out is not None or any(value is not None for value in rest.values()):
+        return None
+    added = _added(x, axis if dim is None else dim, keepdim)
+    return None if added is None else added[0] / added[1]
+
+
+def _softmax(x: Any, axis: int = -1, *, out: Any = None, **rest: Any) -> Any:
+    if out is not None or any(value is not None for value in rest.values()) or not x.ndim:
+        return None
+    powers = paddle.exp(x - x.max(axis, keepdim=True)) if x.shape[axis] > _BLOCK**2 else None
+    added = None if powers is None else _added(powers, axis, keepdim=True)
+    return None if added is None else powers / added[0]
+
+
+def _averaged(
+    x: Any, kernel: Any, strides: Any, paddings: Any, ceil: bool, exclusive: bool, layout: str, kind: str,
+    whole: bool, adaptive: bool, algorithm: str,
+) -> Any:  # fmt: skip
+    """Average over a whole map."""
+    one = adaptive and isinstance(kernel, (list, tuple)) and all(size == 1 for size in kernel)
+    if kind != "avg" or not (whole or one) or layout not in ("NCHW", "NCDHW"):
+        return None
+    return _mean(x, list(range(2, x.ndim)), keepdim=True)
+
+
 def _pooled(
     x: Any, kernel: Any, strides: Any, paddings: Any, ceil: bool, exclusive: bool, layout: str, kind: str,
     whole: bool, adaptive: bool, algorithm: str,
@@ -410,6 +482,10 @@ EXACT: dict[str, Callable[..., Any]] = {
     "rrelu": _rrelu, "selu": _selu, "softshrink": _softshrink, "stanh": _stanh,
     "thresholded_relu": _thresholded_relu,
     **dict.fromkeys(("linear_interp", "bilinear_interp", "trilinear_interp", "bicubic_interp"), _resized),
+}  # fmt: skip
+#: Operators whose kernels add one term after the other, as many as there are, so that they err by as many roundings.
+ADDED: dict[str, Callable[..., Any]] = {
+    "mean": _mean, "pool2d": _averaged, "pool3d": _averaged, "softmax": _softmax, "sum": _summed,
 }  # fmt: skip
 #: Operators that return float32 whatever the default is.
 LOW = ("one_hot",)

@@ -160,6 +160,11 @@ class TorchFramework:
         finally:
             torch.set_default_dtype(before)
 
+    def adding_term_by_term(self) -> AbstractContextManager[Any]:
+        from portproof.frameworks._torch_terms import AddingTermByTerm
+
+        return AddingTermByTerm()
+
     def differentiable(self, model: Any) -> AbstractContextManager[None]:
         return nullcontext()
 

@@ -21,35 +21,53 @@ def likely(search: Searching) -> None:
     """Take the pairs on which independent draws agree, then guess the rest by gradients and names."""
     while True:
         draws = [search.probing.run(search.fills(draw), seed=draw, again=1) for draw in range(1, DRAWS + 1)]
-        found = 0
-        for group in search.groups(draws[0]):
-            ours, theirs = group[TORCH], group[PADDLE]
-            told = [distances(draw[TORCH], draw[PADDLE], ours, theirs) for draw in draws]
-            pooled = _pooled(told)
-            # Nearest in every draw, and nearer to each other than to nothing at all.
-            sure = set.intersection(*({(i, j) for i, j in mutual(one.apart) if one.apart[i, j] < 1} for one in told))
-            for i, j in sorted(sure, key=lambda at: pooled.apart[at]):
-                rival = rivals(pooled.apart, i, j) / max(pooled.apart[i, j], np.finfo(float).eps)
-                order = search.settled(ours[i], theirs[j], pooled, i, j)
-                search.take(ours[i], theirs[j], order, "likely", rival)
-                found += 1
+        # Where one side has more of a size, some are taken for others: what shares a module with a pair goes first.
+        found = _nearest(search, [group for group in search.groups(draws[0]) if _as_many(group)], draws)
+        found += search.by_module(None, "likely")
+        found += _nearest(search, search.groups(draws[0]), draws)
         found += search.by_module(None, "likely")
         if not (search.free(TORCH) and search.free(PADDLE)):
             return
         if not found:
             break
-    _guess(search, draws)
+    _guess(search, [group for group in search.groups(draws[0], silent=True) if _as_many(group)], draws)
+    search.by_module(None, "guess")
+    _guess(search, search.groups(draws[0], silent=True), draws)
     search.by_module(None, "guess")
 
 
-def _guess(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> None:
+def _as_many(group: Mapping[Side, Sequence[int]]) -> bool:
+    return len(group[TORCH]) == len(group[PADDLE])
+
+
+def _nearest(
+    search: Searching, groups: Sequence[Mapping[Side, Sequence[int]]], draws: Sequence[Mapping[Side, Seen]]
+) -> int:
+    """Take the pairs that are nearest in every draw, and nearer to each other than to nothing at all."""
+    found = 0
+    for group in groups:
+        ours, theirs = group[TORCH], group[PADDLE]
+        told = [distances(draw[TORCH], draw[PADDLE], ours, theirs) for draw in draws]
+        pooled = _pooled(told)
+        sure = set.intersection(*({(i, j) for i, j in mutual(one.apart) if one.apart[i, j] < 1} for one in told))
+        for i, j in sorted(sure, key=lambda at: pooled.apart[at]):
+            rival = rivals(pooled.apart, i, j) / max(pooled.apart[i, j], np.finfo(float).eps)
+            order = search.settled(ours[i], theirs[j], pooled, i, j)
+            search.take(ours[i], theirs[j], order, "likely", rival)
+            found += 1
+    return found
+
+
+def _guess(
+    search: Searching, groups: Sequence[Mapping[Side, Sequence[int]]], draws: Sequence[Mapping[Side, Seen]]
+) -> None:
     """Pair what is left as gradients, names and the order of calls say together; what shows nothing, by the last two.
 
     Names say most where those of the pairs that are sure follow rules: then the rules name the partner.
     """
     called = {side: _called(search, side) for side in LEADING}
     named = WeightMap(rules_of(_sure_names(search), least=2))
-    for group in search.groups(draws[0], silent=True):
+    for group in groups:
         ours, theirs = group[TORCH], group[PADDLE]
         units = search.units[PADDLE]
         wanted = [named.paddle_path(search.units[TORCH][one].entry.name) for one in ours]

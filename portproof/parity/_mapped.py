@@ -52,7 +52,8 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
         sides.use(own)
         refused.notes.extend(_beside(problems, found, given=given))
         return False, refused
-    said = [f"map found: {found.rules} rules, {found.said}; `portproof map` writes it"]
+    judged = "`portproof map` shows it" if found.guessed else "`portproof map` writes it"
+    said = [f"map found: {found.rules} rules, {found.said}; {judged}"]
     said += [f"the map is not proven for '{d.torch}' and '{d.paddle}': {d.reason}" for d in found.doubts[:_SAID]]
     if len(found.doubts) > _SAID:
         said.append(f"nor for {len(found.doubts) - _SAID} more; `portproof map` lists them")

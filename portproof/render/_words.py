@@ -112,6 +112,8 @@ def causes(report: Report, culprits: Sequence[Culprit]) -> list[Cause]:
         does = culprit.cause if built else _FIGURE.sub("#", culprit.cause or culprit.message)
         code = () if built else culprit.sources
         alike = (layer, code, does) if layer and (culprit.cause or code) else (culprit.module, culprit.message)
+        if culprit.kind == "weights":  # nothing has run, so nothing is known of layers: places of like names
+            alike = (_each(culprit.module), does.replace(_FIGURE.sub("#", culprit.module), ""))
         groups.setdefault((culprit.side, culprit.kind, culprit.direction, *alike), []).append(culprit)
     return [_cause(group, layers) for group in sorted(groups.values(), key=len, reverse=True)]
 
@@ -129,11 +131,18 @@ def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
     does = first.cause or first.message
     if len({culprit.cause or culprit.message for culprit in group}) > 1:
         does += f" ('{first.module}'; the others alike)"
-    layer = layers[first.module]
+    layer = layers.get(first.module, "")
     kind = first.sources[0].name if layer == "Module" and first.sources else layer
+    if first.kind == "weights":
+        kind = _each(first.module) or "(root)"
     title = f"{len(group)} \u00d7 {kind}{place(first).removeprefix(first.module or '(root)')}"
     modules = tuple(culprit.module for culprit in group)
     return Cause(title, f"{first.kind}: {does}", modules, code, first.kind, first.direction)
+
+
+def _each(module: str) -> str:
+    """Return a path with a placeholder for what counts layers, as rename rules have it."""
+    return ".".join("{n}" if part.isdigit() else part for part in module.split("."))
 
 
 def shortened(file: str) -> str:

@@ -227,7 +227,8 @@ class _Forced:
         self._note(key, call, RECEIVED, _arrays(model, own), received, pairs)
         # From here on in the order of this side's call.
         pairs = sorted(pairs)
-        received, tensors = [received[j] for _, j in pairs], [own[i] for i, _ in pairs]
+        tensors = [own[i] for i, _ in pairs]
+        received = [_fitted(received[j], tuple(own[i].shape)) for i, j in pairs]
         is_whole = len(pairs) == len(own)
         args, kwargs = _replaced(model, (args, kwargs), tensors, received)
         now = given(layer, args, kwargs, is_tensor)

@@ -71,7 +71,7 @@ class Measuring:
         return {file.name.removesuffix(".safetensors"): load_file(file) for file in files}
 
     def slow(self) -> Arrays | None:
-        """Return what the leading side put out in float32 with averages added term by term; None: it has none."""
+        """Return what the leading side put out in float32 with long sums added term by term; None: it has none."""
         return load_file(self._slow_file) if self._slow.result() else None
 
     def oracle(self, outputs: Mapping[Side, Mapping[str, Arrays]]) -> Oracle:

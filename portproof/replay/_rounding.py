@@ -14,16 +14,15 @@ would call them wrong, so it is measured with the worse one as well.
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from portproof._numbers import EPSILON, Array
 from portproof.frameworks._layers import BY_NAME
-from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._model import Model
 
 
 def rounding_bound(
@@ -84,32 +83,3 @@ def term_by_term(layer: str, received: Array, returned: Array) -> Array | None:
     flat = received.reshape(*received.shape[:2], -1)
     sums = np.add.accumulate(flat, axis=-1, dtype=received.dtype)[..., -1]
     return np.asarray((sums / received.dtype.type(flat.shape[-1])).reshape(returned.shape))
-
-
-def averages(model: Model) -> list[tuple[str, Any]]:
-    """Return the layers that may average over a whole map."""
-    framework = model.framework
-    return [(path, m) for path, m in framework.modules(model.root) if framework.layer(m).startswith("AdaptiveAvgPool")]
-
-
-@contextlib.contextmanager
-def adding_term_by_term(model: Model) -> Iterator[list[str]]:
-    """Let a model's averages add so, for the time of the block; yields the paths of those that did."""
-    framework, pools = model.framework, averages(model)
-    own, done = dict(pools), list[str]()
-
-    def wrap(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        layer = framework.layer(own[path])
-
-        def added(x: Any) -> Any:
-            result = forward(x)
-            slow = term_by_term(layer, framework.to_array(x), framework.to_array(result))
-            if slow is None:
-                return result
-            done.append(path)
-            return framework.to_tensor(slow, model.precision)
-
-        return added
-
-    with wrapped_forwards(pools, wrap):
-        yield done

@@ -19,7 +19,6 @@ from portproof.convert._account import TensorRow
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.ports._port import Part
 from portproof.replay._force import force, record
-from portproof.replay._rounding import adding_term_by_term, averages
 from portproof.replay._stream import StreamedWeights, Streaming
 from portproof.replay._taps import TapDifference, TapStore
 from portproof.sides._workplace import Workplace
@@ -53,16 +52,15 @@ class ReplayTasks:
     def _streamed(self, model: Model) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._streaming is None else self._streaming.over(model)
 
-    def capture_slowly(self, inputs: Path, out: Path) -> list[str]:
-        """Run in float32 with averages added term by term; returns the pools that were, and writes nothing for none."""
+    def capture_slowly(self, inputs: Path, out: Path) -> int:
+        """Run in float32 with long sums added term by term; returns how many were, and writes nothing for none."""
         model = self.place.model("float32")
-        if not averages(model):
-            return []
-        with adding_term_by_term(model) as done:
-            outputs = model.run(load_file(inputs))
-        if done:
-            save_arrays(out, self.place.job.port.rows_first(outputs))
-        return done
+        with model.framework.adding_term_by_term() as adding:
+            outputs = {} if adding is None else model.run(load_file(inputs))
+        if adding is None or not adding.done:
+            return 0
+        save_arrays(out, self.place.job.port.rows_first(outputs))
+        return int(adding.done)
 
     def module_inputs(self, path: str, inputs: Path, out: Path) -> Part | None:
         """Run the whole float64 model and write what one module receives; returns its signature, None if not called."""

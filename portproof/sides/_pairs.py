@@ -57,10 +57,11 @@ def pair_modules(
     rows: Sequence[TensorRow] = (),
     given: Set[str] = frozenset(),
 ) -> Pairs:
-    """Pair the modules of two trees by path; nothing is paired by guess.
+    """Pair the modules of two trees by path, else by what they hold; nothing is paired by guess.
 
     A rule for the parts of a module renames the module, too, and other rules may take parts out of it: modules whose
-    tensors are not each other's are no pair. The one that holds exactly those tensors is, where there is one.
+    tensors are not each other's are no pair. The one that holds exactly those tensors is, where there is one; of
+    several, one inside the other, the outermost that is left.
 
     Args:
         described: every module of both sides.
@@ -72,25 +73,29 @@ def pair_modules(
     held = {side: _held(rows, side) for side in ("torch", "paddle")}
     lists = {side: {path for path, layer, _ in described[side] if layer in _LISTS} for side in held}
     nothing = frozenset[int]()
+
+    def alike(path: str, twin: str) -> bool:
+        """Whether both are called, or both never."""
+        return (path in lists["torch"]) == (twin in lists["paddle"])
+
     holding: dict[frozenset[int], list[str]] = defaultdict(list)
     for path, _, _ in described["paddle"]:
         holding[held["paddle"].get(path, nothing)].append(path)
-    named = {path: twin for path, _, _ in described["torch"] if (twin := paddle_path(path)) in known}
+    named = {path: paddle_path(path) for path, _, _ in described["torch"]}
     sure: list[tuple[str, Sequence[str]]] = []
     unsure: list[tuple[str, Sequence[str]]] = []
     for path, twin in named.items():
         mine, theirs = (held[side].get(name, nothing) for side, name in (("torch", path), ("paddle", twin)))
-        if path not in given and (path in lists["torch"]) != (twin in lists["paddle"]):
-            continue  # one is called and the other never
-        if mine == theirs or path in given:
+        if twin in known and (path in given or (mine == theirs and alike(path, twin))):
             sure.append((path, [twin]))
         else:  # as many of other tensors: a map that takes one block for another, which is for the judge
-            crossed = [twin] if len(mine) == len(theirs) else []
-            unsure.append((path, [*(holding[mine] if mine else []), *crossed]))
+            crossed = [twin] if twin in known and len(mine) == len(theirs) else []
+            candidates = [*(holding.get(mine, []) if mine else []), *crossed]
+            unsure.append((path, [other for other in candidates if alike(path, other)]))
     twins: dict[str, str] = {}
     taken: set[str] = set()
-    for path, candidates in (*sure, *unsure):
-        free = next((twin for twin in candidates if twin not in taken), None)
+    for path, fitting in (*sure, *unsure):
+        free = next((twin for twin in fitting if twin not in taken), None)
         if free is not None:
             twins[path] = free
             taken.add(free)

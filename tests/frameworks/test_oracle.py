@@ -1,6 +1,7 @@
 """Paddle's kernels that round a scalar, computed as what they stand for: torch's in float64 say the same."""
 
 import contextlib
+import math
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -143,6 +144,48 @@ def test_what_stands_for_a_kernel_knows_all_its_arguments(name: str) -> None:
             found = OTHERWISE[name]().numpy()
     assert found.shape == expected.shape
     assert np.abs(found - expected).max() <= 64 * np.finfo(np.float32).eps * np.abs(expected).max()
+
+
+LONG = RNG.random((3, 5, 41, 43))
+#: What adds many terms, to the axes that it adds along and whether it divides by their number.
+SUMS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...], bool]] = {
+    "mean": (lambda x: x.mean([2, 3]), (2, 3), True),
+    "mean of all": (paddle.mean, (0, 1, 2, 3), True),
+    "mean, kept": (lambda x: paddle.mean(x, axis=-1, keepdim=True), (3,), True),
+    "mean along the first": (lambda x: x.mean(0), (0,), True),
+    "sum": (lambda x: x.sum([1, -1]), (1, 3), False),
+    "sum of all": (lambda x: x.sum(), (0, 1, 2, 3), False),
+    "sum, torch's names": (lambda x: paddle.sum(x, dim=2, keepdim=True), (2,), False),
+    "sum with a dtype": (lambda x: paddle.sum(x, axis=2, dtype="float64"), (2,), False),
+    "variance": (lambda x: paddle.var(x, [2, 3], unbiased=False), (), True),
+    "pool": (lambda x: F.adaptive_avg_pool2d(x, 1), (2, 3), True),
+    "pool in one dimension": (lambda x: F.adaptive_avg_pool1d(x[:, 0], 1), (), True),
+    "softmax": (lambda x: F.softmax(x.reshape([3, -1]), -1), (), True),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+def test_long_sums_err_by_a_few_roundings_and_not_by_one_a_term(name: str) -> None:
+    function, axes, divides = SUMS[name]
+    with paddle.no_grad(), computing_in_float64(Counter(), lambda: ""):
+        found = function(p(LONG))
+    kernel = function(p(LONG))
+    assert (found.shape, found.dtype) == (kernel.shape, paddle.float64)
+    if axes:
+        moved = np.moveaxis(LONG, axes, range(-len(axes), 0))
+        count = int(np.prod(moved.shape[-len(axes) :]))
+        rows = moved.reshape(-1, count)
+        exact = np.array([math.fsum(row) for row in rows]) / (count if divides else 1)
+        assert np.abs(found.numpy().reshape(-1) / exact - 1).max() < 4 * np.finfo(np.float64).eps
+    assert np.allclose(found.numpy(), kernel.numpy(), rtol=1e-12, atol=0)
+
+
+def test_the_gradient_of_a_long_sum_reaches_every_term() -> None:
+    x = paddle.to_tensor(LONG, stop_gradient=False)
+    with computing_in_float64(Counter(), lambda: ""):
+        (x.mean([2, 3]) * paddle.to_tensor(np.arange(15.0).reshape(3, 5))).sum().backward()
+    wanted = np.broadcast_to(np.arange(15.0).reshape(3, 5, 1, 1) / (41 * 43), LONG.shape)
+    assert np.allclose(x.grad.numpy(), wanted, rtol=1e-14, atol=0)
 
 
 def test_nothing_is_left_behind() -> None:

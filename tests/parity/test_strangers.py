@@ -586,3 +586,55 @@ def test_where_functions_differ_too_much_for_a_certain_map_the_likely_one_is_jud
     assert report.verdict == "divergent"
     assert not any(culprit.kind == "weights" for culprit in report.culprits), report.culprits
     assert any("paired as is likely" in note for note in report.notes), report.notes
+
+
+def test_a_bias_that_every_block_lacks_is_one_cause() -> None:
+    from portproof.render._words import causes
+
+    def torch_model() -> Any:
+        nn = _torch().nn
+        blocks = [nn.Sequential(nn.Linear(6, 6), nn.Tanh(), nn.Linear(6, 6)) for _ in range(4)]
+        return nn.Sequential(*blocks)
+
+    def paddle_model() -> Any:
+        nn = _paddle().nn
+        parts = [(("a", nn.Linear(6, 6)), ("t", nn.Tanh()), ("b", nn.Linear(6, 6, bias_attr=False))) for _ in range(4)]
+        return nn.Sequential(*(nn.Sequential(*part) for part in parts))
+
+    report = verify(Port("lacking", paddle_model, torch_model, ROW), quick=True)
+    assert {culprit.module for culprit in report.culprits} == {"0.2", "1.2", "2.2", "3.2"}, report.culprits
+    (cause,) = causes(report, report.culprits)
+    assert cause.title == "4 \u00d7 {n}.{n} [torch]"
+
+
+@pytest.mark.parametrize("pool", ["mean", "sum", "flat", "adaptive"])
+def test_a_sum_that_is_added_term_by_term_is_honest(pool: str) -> None:
+    """Paddle's kernels err by as many roundings as a map has points, torch's by their logarithm, in float64 as well."""
+
+    def pooled(framework: Any, x: Any) -> Any:
+        if pool == "mean":
+            return x.mean((2, 3)) if framework.__name__ == "torch" else x.mean([2, 3])
+        if pool == "sum":
+            return framework.sum(x, (2, 3)) / 300.0 if framework.__name__ == "torch" else x.sum([2, 3]) / 300.0
+        if pool == "flat":
+            return x.flatten(2).mean(-1)
+        return framework.nn.functional.adaptive_avg_pool2d(x, 1).flatten(1)
+
+    def model(framework: Any, base: type, conv: Any) -> Any:
+        class Net(base):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.conv, self.fc = conv(3, 8, 3), framework.nn.Linear(8, 4)
+
+            def forward(self, x: Any) -> Any:
+                return self.fc(pooled(framework, framework.nn.functional.relu(self.conv(x))))
+
+        return Net()
+
+    port = Port(
+        "pooled", lambda: model(_paddle(), _paddle().nn.Layer, _paddle().nn.Conv2D),
+        lambda: model(_torch(), _torch().nn.Module, _torch().nn.Conv2d), {"x": Input(("batch", 3, 98, 98))},
+    )  # fmt: skip
+    report = verify(port, quick=True)
+    assert report.verdict == "equivalent", report
+    assert all(hop.worst is not None and hop.worst.ratio is not None and hop.worst.ratio < 16 for hop in report.hops)
