@@ -89,7 +89,12 @@ def agree(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Hold runners against a side's float64 run over a whole data set: who flips, how far out, and the bound on it."""
+    """Hold runners against a side's float64 run over a whole data set: who flips, how far out, and the bound on it.
+
+    Examples:
+        portproof agree my_port.py --images photographs/ --report agree.html
+        portproof agree my_port.py --images photographs/ --at-most 0.1% --costs costs.json
+    """
     from portproof.agree._prepare import AgreeOptions
     from portproof.agree._run import agree as run
     from portproof.render._terminal import output as console
@@ -165,7 +170,12 @@ def plan(
     ] = "1GB",
     price: Annotated[float, typer.Option("--price", min=0, help="Of a worker's hour.")] = 0.05,
 ) -> None:
-    """Say what a data set takes over so many workers: time, what holds it up, core hours, money, room in the store."""
+    """Say what a data set takes over so many workers: time, what holds it up, core hours, money, room in the store.
+
+    Examples:
+        portproof plan costs.json
+        portproof plan costs.json --images 1000000 --workers 4,64
+    """
     from portproof._machine import size_of
     from portproof.agree._plan import plan_of, read_costs
     from portproof.agree._print import print_plan

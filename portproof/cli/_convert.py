@@ -68,7 +68,12 @@ def convert(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time."""
+    """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time.
+
+    Examples:
+        portproof convert weights.pdparams weights.pt --port my_port.py --verify
+        portproof convert model.safetensors model.pdparams --port my_port.py --from torch --map map.csv
+    """
     from portproof.convert._cast import CASTS
     from portproof.convert._convert import ConvertOptions, require_files
     from portproof.convert._convert import convert as run
@@ -203,7 +208,12 @@ def export(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Export one side to ONNX, with a dynamic batch and the port's input and output names."""
+    """Export one side to ONNX, with a dynamic batch and the port's input and output names.
+
+    Examples:
+        portproof export my_port.py --from torch -o torch.onnx
+        portproof export my_port.py --from paddle --weights weights.pdparams -o paddle.onnx
+    """
     from portproof._api import export as run
     from portproof.render._terminal import watching
 
@@ -231,7 +241,12 @@ def account(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Print how the two state dicts correspond, a row a tensor, as CSV."""
+    """Print how the two state dicts correspond, a row a tensor, as CSV.
+
+    Examples:
+        portproof account my_port.py
+        portproof account my_port.py -o map.csv
+    """
     from portproof._disk import require_new, write_text
     from portproof.convert._table import map_csv
     from portproof.sides._given import account_of

@@ -70,7 +70,12 @@ def verify(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Judge a port: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop."""
+    """Judge a port: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop.
+
+    Examples:
+        portproof verify my_port.py --quick
+        portproof verify my_torch.py:Net my_paddle.py:Net --input 1,3,224,224
+    """
     from portproof._errors import require_packages
     from portproof.parity._options import Options
     from portproof.parity._verify import verify as judge
@@ -113,7 +118,12 @@ def capture(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Run one side, in its own environment, and keep what it put out."""
+    """Run one side, in its own environment, and keep what it put out.
+
+    Examples:
+        portproof capture my_port.py --runner torch-eager -o captures/torch
+        portproof capture my_port.py --runner paddle-dygraph --like captures/torch -o captures/paddle
+    """
     from portproof._disk import require_new
     from portproof._machine import thread_budget
     from portproof.parity._captures import CaptureOptions
@@ -145,7 +155,12 @@ def compare(
     quiet: Quiet = False,
     force: Force = False,
 ) -> None:
-    """Judge two captures, offline."""
+    """Judge two captures, offline.
+
+    Examples:
+        portproof compare captures/torch captures/paddle
+        portproof compare captures/torch captures/paddle --json result.json
+    """
     from portproof.parity._captures import compare_captures
     from portproof.render._terminal import output, print_report
 
@@ -168,7 +183,12 @@ def match(
         bool, typer.Option("--shapes", help="Compare weights by shape only: the files hold other weights.")
     ] = False,
 ) -> None:
-    """Match two graphs node by node, attributes and weights bit by bit."""
+    """Match two graphs node by node, attributes and weights bit by bit.
+
+    Examples:
+        portproof match torch.onnx paddle.onnx --port my_port.py
+        portproof match torch.onnx published.onnx --port my_port.py --shapes --rename data=image
+    """
     from portproof._errors import missing_packages, require_packages
 
     one_of = ["torch"] if len(missing_packages("torch", "paddle")) == 2 else []  # either computes convolutions

@@ -12,7 +12,12 @@ from portproof.cli._options import Force, Json, check_json, say_interpreters, wr
 
 
 def ports() -> None:
-    """List the ports and the runners that can be named here."""
+    """List the ports and the runners that can be named here.
+
+    Examples:
+        portproof ports
+        cd my_port && portproof ports
+    """
     from portproof.cli._print import print_ports
     from portproof.ports._locate import find_project, registered_ports
     from portproof.render._terminal import output
@@ -37,7 +42,12 @@ def init(
 def schema(
     document: Annotated[str, typer.Argument(help="verify, agree, train, faults-training, doctor or bench.")],
 ) -> None:
-    """Print the JSON Schema of what a command writes with --json."""
+    """Print the JSON Schema of what a command writes with --json.
+
+    Examples:
+        portproof schema verify
+        portproof schema bench > bench.schema.json
+    """
     from portproof.cli._schemas import schema_of
 
     write_json("-", schema_of(document))
@@ -48,7 +58,12 @@ def doctor(
     json_file: Json = None,
     force: Force = False,
 ) -> None:
-    """Say what is installed, which providers truly load, and what installs the rest."""
+    """Say what is installed, which providers truly load, and what installs the rest.
+
+    Examples:
+        portproof doctor
+        portproof doctor --project --json doctor.json
+    """
     from portproof.cli._doctor import examine
     from portproof.cli._print import print_findings
     from portproof.ports._locate import Project, find_project
