@@ -14,6 +14,7 @@ from portproof._errors import BadInput
 from portproof._numbers import Array
 from portproof._text import plain
 from portproof.judge._report import Report
+from portproof.ports._files import python_of
 from portproof.ports._locate import Located, Project, find_port
 from portproof.ports._port import SIDES, Port, Side
 
@@ -27,10 +28,36 @@ AnyPort = Port | Located | str | os.PathLike[str]
 def located(port: AnyPort) -> Located:
     """Return a port as the engine takes it: a name or a path is looked up, as on the command line."""
     if isinstance(port, (str, os.PathLike)):
+        _require_no_graph(Path(port))
         return find_port(os.fspath(port))
     if not isinstance(port, (Port, Located)):
         raise BadInput(f"expected a Port, or a name or a file of one, found a {type(port).__name__}.")
     return port if isinstance(port, Located) else Located(port, None, Project())
+
+
+def _require_no_graph(path: Path) -> None:
+    """Answer a graph that was named in a port's place with the port to write, its inputs and outputs read from it."""
+    if path.suffix != ".onnx" or not path.is_file():
+        return
+    from portproof.checkpoints import reading
+    from portproof.checkpoints._onnx import interface
+    from portproof.ports._hints import file_to_bind
+
+    with reading(path, "an ONNX file"):
+        inputs, outputs = interface(path)
+    declared = ", ".join(f"{python_of(name)}: {_declaration(value)}" for name, value in inputs.items())
+    raise BadInput(f"'{path}' is no port.{file_to_bind(str(path), declared, python_of(tuple(outputs)))}")
+
+
+def _declaration(value: Any) -> str:
+    """Return one input of a graph as Python: its first size counts rows, and other free ones get a name and a size."""
+    sizes = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
+    free = {f"size{place}": 16 for place, size in enumerate(sizes) if size is None and place}
+    shape = tuple("batch" if not place else size or f"size{place}" for place, size in enumerate(sizes))
+    more = "" if value.dtype == "float32" else f", {python_of(value.dtype)}"
+    more += ", range=(0, 999)" if "int" in value.dtype else ""
+    more += f", sizes={python_of(free)}" if free else ""
+    return f"Input({python_of(shape)}{more})"
 
 
 def verify(

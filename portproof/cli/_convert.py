@@ -75,7 +75,7 @@ def convert(
         portproof convert model.safetensors model.pdparams --port my_port.py --from torch --map map.csv
     """
     from portproof.convert._cast import CASTS
-    from portproof.convert._convert import ConvertOptions, require_files
+    from portproof.convert._convert import ConvertOptions, require_files, require_suggestion
     from portproof.convert._convert import convert as run
     from portproof.ports._port import SIDES
     from portproof.render._terminal import watching
@@ -99,8 +99,14 @@ def convert(
     chosen, kwargs = None if located is None else located.port, settings_of(settings)
     if kwargs and chosen is not None:
         chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
-    if suggest is None:
-        require_files(source, target, options)  # before two models are built for nothing
+    optimiser = ".pdopt" in (source.suffix.lower(), str(target).lower()[-6:])
+    # Before two models are built for nothing.
+    if suggest is not None:
+        require_suggestion(source, options, suggest)
+    elif optimiser and params is None:
+        raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
+    else:
+        require_files(source, target, options)
     with watching() as watch:
         watch("convert", "what corresponds")
         plan = plan_of(chosen, table, lambda: Sessions(find_port_named(port), kwargs))
@@ -108,7 +114,7 @@ def convert(
             _suggest(plan, source, options, suggest)
             return
         assert target is not None
-        if params is not None or ".pdopt" in (source.suffix.lower(), target.suffix.lower()):
+        if params is not None:
             _convert_optimiser(plan, source, target, params)
             return
         done = run(plan, source, target, options, lambda said: watch("convert", said))
@@ -161,11 +167,9 @@ def _judge(located: Any, weights: Path, kwargs: dict[str, Any]) -> NoReturn:
     raise typer.Exit(report.exit_code)
 
 
-def _convert_optimiser(plan: Any, source: Path, target: Path, params: Path | None) -> None:
+def _convert_optimiser(plan: Any, source: Path, target: Path, params: Path) -> None:
     from portproof.convert._optimiser import convert_optimiser
 
-    if params is None:
-        raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
     count = convert_optimiser(plan, source, target, params)
     say(f"{count} tensors of the optimiser's state; by {plan.origin}")
     say(f"wrote {target}")

@@ -1,7 +1,7 @@
 """Help as people read it: commands and options in groups, whole sentences, and examples to paste.
 
-What a command does is its docstring's first paragraph; what stands under ``Examples:`` is shown at the end. A heading is
-the ``rich_help_panel`` of Typer, without rich, which help must not load.
+What a command does is its docstring's first paragraph; what stands under ``Examples:`` is shown at the end. A heading
+is the ``rich_help_panel`` of Typer, without rich, which help must not load.
 """
 
 from __future__ import annotations

@@ -34,9 +34,7 @@ Inputs = Annotated[
 RequiredPort = Annotated[str | None, typer.Option("--port", help="The port. Default: the project's first.")]
 Setting = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="NAME=VALUE", help="A keyword argument of both factories.", rich_help_panel=GIVEN
-    ),
+    typer.Option("--set", metavar="NAME=VALUE", help="A keyword argument of both factories.", rich_help_panel=GIVEN),
 ]
 Training = Annotated[
     list[str] | None,

@@ -31,7 +31,6 @@ from portproof.cli._options import (
     write_json,
 )
 
-
 PortOrModel = Annotated[
     str | None,
     typer.Argument(

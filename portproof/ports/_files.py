@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from portproof._errors import BadInput
 from portproof.ports._hints import near, windows_path
-from portproof.ports._port import Input, Port
+from portproof.ports._port import FLOATS, INTEGERS, Input, Port
 
 #: Packages whose models are a side's, as they are imported.
 _PACKAGES = {
@@ -134,7 +134,9 @@ def input_of(spec: str) -> tuple[str, Input]:
         BadInput: it cannot be read.
     """
     form = "NAME=1,3,224,224, or ids=1,16:int64:0..999"
-    read = _SPEC.fullmatch(spec.strip().replace("x", ",") if re.fullmatch(r"\d+(x\d+)+", spec.strip()) else spec.strip())
+    read = _SPEC.fullmatch(
+        spec.strip().replace("x", ",") if re.fullmatch(r"\d+(x\d+)+", spec.strip()) else spec.strip()
+    )
     if read is None:
         raise BadInput(f"--input takes {form}, found '{spec}'.")
     sizes = [size.strip() for size in read["sizes"].strip("()[]").split(",") if size.strip()]
@@ -150,7 +152,9 @@ def input_of(spec: str) -> tuple[str, Input]:
             limits = None
         if limits is None or limits[0] > limits[1]:
             raise BadInput(f"--input '{spec}': a range is LOWEST..HIGHEST, such as 0..999, found '{read['range']}'.")
-    if dtype.startswith(("int", "uint")):
+    if dtype not in (*FLOATS, *INTEGERS, "bool"):
+        raise BadInput(f"--input '{spec}': no dtype '{dtype}'{near(dtype, (*FLOATS, *INTEGERS)) or '.'}")
+    if dtype in INTEGERS:
         if limits is None:
             raise BadInput(f"--input '{spec}': whole numbers need a range, such as {spec}:0..999 for a thousand words.")
         limits = (int(limits[0]), int(limits[1]))
@@ -171,36 +175,36 @@ def port_source(port: Port, note: str = "") -> str:
         port: whose factories are strings.
         note: a comment on what is to be looked at.
     """
-    declared = "".join(f"        {_python(name)}: {_input_source(one)},\n" for name, one in port.inputs.items())
+    declared = "".join(f"        {python_of(name)}: {_input_source(one)},\n" for name, one in port.inputs.items())
     lines = [
         '"""The port: both sides, what they take and what they return."""\n',
-        "from portproof import Input, Port\n",
+        "from portproof import FLOATS, INTEGERS, Input, Port\n",
         *([f"# {note}"] if note else []),
         "PORT = Port(",
-        f"    name={_python(port.name)},",
-        *(f"    {side}={_python(port.factory(side))}," for side in port.sides),
+        f"    name={python_of(port.name)},",
+        *(f"    {side}={python_of(port.factory(side))}," for side in port.sides),
         f"    inputs={{\n{declared}    }},",
-        f"    outputs={_python(tuple(port.outputs))},",
+        f"    outputs={python_of(tuple(port.outputs))},",
     ]
     if port.batch_axes:
-        lines.append(f"    batch_axes={_python(dict(port.batch_axes))},  # where the rows of an output are")
+        lines.append(f"    batch_axes={python_of(dict(port.batch_axes))},  # where the rows of an output are")
     if port.kwargs:
-        lines.append(f"    kwargs={_python(dict(port.kwargs))},")
+        lines.append(f"    kwargs={python_of(dict(port.kwargs))},")
     if port.call != "positional":
-        lines.append(f"    call={_python(port.call)},")
+        lines.append(f"    call={python_of(port.call)},")
     return "\n".join([*lines, ")", ""])
 
 
-def _python(value: Any) -> str:
+def python_of(value: Any) -> str:
     """Return a value as Python, quoted as people quote."""
     text = repr(value)
     return text if '"' in text or "\\" in text else text.replace("'", '"')
 
 
 def _input_source(declared: Input) -> str:
-    more = "" if declared.dtype == "float32" else f", dtype={_python(declared.dtype)}"
+    more = "" if declared.dtype == "float32" else f", dtype={python_of(declared.dtype)}"
     more += "" if declared.range is None else f", range={declared.range!r}"
-    return f"Input(shape={_python(tuple(declared.shape))}{more})"
+    return f"Input(shape={python_of(tuple(declared.shape))}{more})"
 
 
 def port_name(name: str) -> str:

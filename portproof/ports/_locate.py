@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any
 
 from portproof._errors import BadInput, one_line, told_with_line
-from portproof.ports._hints import framework_of, meant, near, port_to_write, windows_path
+from portproof.ports._hints import framework_of, meant, models_to_name, near, port_to_write, windows_path
 from portproof.ports._imports import imported_by, name_modules, reach
 from portproof.ports._port import SIDES, Port
 
@@ -194,7 +194,8 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
     if not attribute:
         if not ports:
-            raise BadInput(f"'{path}' has no Port; write in it: {port_to_write(path.stem, vars(module))}")
+            both = models_to_name(_as_typed(str(path)), vars(module))
+            raise BadInput(f"'{path}' has no Port; {both}write in it: {port_to_write(path.stem, vars(module))}")
         if len(ports) > 1:
             raise BadInput(f"'{path}': name the port as {path.name}:NAME; it has {', '.join(ports)}.")
         attribute = ports[0]
@@ -286,7 +287,7 @@ def resolve_callable(named: str | Callable[..., Any], what: str) -> Callable[...
         return named
     module, colon, attribute = named.partition(":")
     if not colon:
-        raise BadInput(f"{what}: expected \"module:name\" or \"file.py:name\", found '{named}'.")
+        raise BadInput(f'{what}: expected "module:name" or "file.py:name", found \'{named}\'.')
     if module.endswith(".py"):
         value = _attribute_of_file(Path(module).absolute(), attribute, what)
     else:

@@ -14,8 +14,8 @@ from portproof.ports._weightmap import WeightMap
 
 Factory = str | Callable[..., Any]
 
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
-_INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -77,20 +77,20 @@ class Input:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
-        if self.dtype not in (*_FLOATS, *_INTEGERS, "bool"):
-            raise BadInput(f"Input: dtype '{self.dtype}' is none of {', '.join((*_FLOATS, *_INTEGERS, 'bool'))}.")
+        if self.dtype not in (*FLOATS, *INTEGERS, "bool"):
+            raise BadInput(f"Input: dtype '{self.dtype}' is none of {', '.join((*FLOATS, *INTEGERS, 'bool'))}.")
         for size in self.shape:
             if isinstance(size, str) and size != "batch" and size not in self.sizes:
                 raise BadInput(f"Input: free dimension '{size}' has no size; add sizes={{'{size}': 16}}.")
             if isinstance(size, int) and size < 1:
                 raise BadInput(f"Input: a size must be at least 1, found {size} in shape {self.shape}.")
-        if self.dtype in _INTEGERS and self.range is None and self.values is None:
+        if self.dtype in INTEGERS and self.range is None and self.values is None:
             raise BadInput(f"Input: {self.dtype} values cannot be guessed; give range=(lowest, highest) or values=(…).")
 
     @property
     def is_float(self) -> bool:
         """Whether the input follows the precision of a run."""
-        return self.dtype in _FLOATS
+        return self.dtype in FLOATS
 
     @property
     def is_image(self) -> bool:
@@ -124,7 +124,7 @@ class Part:
     def of(self, port: Port) -> Port:
         """Return the port of this part alone."""
         inputs = {
-            name: Input(("batch", *shape), dtype, values=None if dtype in _FLOATS else (0,))
+            name: Input(("batch", *shape), dtype, values=None if dtype in FLOATS else (0,))
             for name, (shape, dtype) in self.inputs.items()
         }
         names = ("output",) if self.outputs == 1 else tuple(f"output{i}" for i in range(self.outputs))
