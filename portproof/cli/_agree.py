@@ -38,6 +38,16 @@ if TYPE_CHECKING:
 _IMAGES = "A folder, a list (.txt), or tar shards (WebDataset); a path, a pattern or a URL."
 
 
+AtMost = Annotated[
+    str | None,
+    typer.Option("--at-most", metavar="0.1%", help="Exit 1 where more images flip, 3 where too few were seen to say."),
+]
+Store = Annotated[
+    str | None,
+    typer.Option("--store", help="Folder or URL that keeps results, so that a run goes on. Default: the user's cache."),
+]
+
+
 def agree(
     port: PortName = None,
     images: Annotated[str | None, typer.Option("--images", metavar="WHERE", help=_IMAGES)] = None,
@@ -52,12 +62,7 @@ def agree(
     output: Annotated[
         str | None, typer.Option("--output", help="Whose classes are compared. Default: the port's first output.")
     ] = None,
-    at_most: Annotated[
-        str | None,
-        typer.Option(
-            "--at-most", metavar="0.1%", help="Exit 1 where more images flip, 3 where too few were seen to say."
-        ),
-    ] = None,
+    at_most: AtMost = None,
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of dask, in place of this machine's cores.")
     ] = None,
@@ -67,12 +72,7 @@ def agree(
     threads: Annotated[int, typer.Option("--threads", min=1, help="Compute threads of each runner.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images in a request.")] = 16,
     unit: Annotated[int, typer.Option("--unit", min=1, help="Images in a work unit, a multiple of --batch.")] = 64,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store", help="Folder or URL that keeps results, so that a run goes on. Default: the user's cache."
-        ),
-    ] = None,
+    store: Store = None,
     limit: Annotated[
         str, typer.Option("--limit", help="Time that a runner may take over one unit, such as 30m.")
     ] = "30m",

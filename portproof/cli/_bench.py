@@ -42,21 +42,21 @@ Out = Annotated[Path | None, typer.Option("-o", "--out", help="The file to write
 Declared = Annotated[
     str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
 ]
+Processes = Annotated[int, typer.Option("--processes", help="Fresh processes a runner; with --budget the most.")]
+Timed = Annotated[
+    str | None,
+    typer.Option("--runners", help="Names with commas, name:setting=value for settings. Default: all there are."),
+]
 File = Annotated[Path, typer.Argument(help="A result of `portproof bench run`.")]
 
 
 @bench.command("run", cls=Command)
 def run(
     port: PortName = None,
-    runners: Annotated[
-        str | None,
-        typer.Option("--runners", help="Names with commas, name:setting=value for settings. Default: all there are."),
-    ] = None,
+    runners: Timed = None,
     every: Annotated[bool, typer.Option("--sweep", help="All runners with all settings and thread counts.")] = False,
     batch: Annotated[str, typer.Option("--batch", help="Rows in a request, with commas.")] = "1",
-    processes: Annotated[
-        int, typer.Option("--processes", help="Fresh processes a runner; with --budget the most.")
-    ] = 5,
+    processes: Processes = 5,
     seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 1.5,
     threads: Annotated[str, typer.Option("--threads", help="Of each process; auto for all this one may use.")] = "auto",
     device: Device = "cpu",

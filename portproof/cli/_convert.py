@@ -28,6 +28,12 @@ Cast = Annotated[
     str | None, typer.Option("--dtype", help="float32, float16 or bfloat16: of all floats; rounding is counted.")
 ]
 
+Suggest = Annotated[
+    Path | None, typer.Option("--suggest", metavar="FILE", help="Only write a map with SRC's names, to look through.")
+]
+Params = Annotated[
+    Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
+]
 Like = Annotated[
     Path | None,
     typer.Option(
@@ -45,13 +51,8 @@ def convert(
     table: Annotated[
         Path | None, typer.Option("--map", help="A map of names in place of the port's; `account -o` writes one.")
     ] = None,
-    suggest: Annotated[
-        Path | None,
-        typer.Option("--suggest", metavar="FILE", help="Only write a map with SRC's names, to look through."),
-    ] = None,
-    params: Annotated[
-        Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
-    ] = None,
+    suggest: Suggest = None,
+    params: Params = None,
     like: Like = None,
     key: Key = None,
     keep_dtype: Annotated[

@@ -51,11 +51,11 @@ def train(located: Located, options: TrainOptions, progress: TrainProgress) -> T
     for side in sides:
         if side not in located.port.sides:
             raise BadInput(f"port '{located.port.name}' has no {side} side; --side takes {located.port.sides[0]}.")
-    require_declared(located.port, sides)
-    require_data(options.data)
     require_packages("this training", *frameworks_here(located, sides), *data_packages(options.data), "matplotlib")
     if options.out.exists() and not options.out.is_dir():
         raise BadInput(f"'{options.out}' is a file; -o takes the folder that is trained in.")
+    require_declared(located.port, sides)
+    require_data(options.data)
     require_writable(options.out / "x" if options.out.is_dir() else options.out)
     options.out.mkdir(parents=True, exist_ok=True)
     with exclusive(options.out):
