@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +88,8 @@ def verify(
         inputs: of the models: an array or a tensor of either framework, ``(rows, ...)``, a tuple of them, or a dict by
             name. They are the first rows of the check; more are drawn from where their values lie.
         options: what to do; or give the fields of :class:`Options` as keyword arguments.
-        watch: called with a process's name and what it is doing now, None when it is done.
+        watch: called with a process's name and what it is doing now, None when it is done. Without, a notebook's cell
+            and a terminal show that meanwhile.
 
     Returns:
         The report, true only where the verdict holds.
@@ -100,18 +102,21 @@ def verify(
     from portproof.parity._models import models_as_port
     from portproof.parity._options import Options
     from portproof.parity._verify import verify as judge
+    from portproof.render._terminal import watching
 
     options = options or Options(**fields)
     named = isinstance(port, (Port, Located, str, os.PathLike))
-    if named and paddle is None and inputs is None:
-        return judge(located(port), options, watch)
-    if named:
+    if named and (paddle is not None or inputs is not None):
         raise BadInput(
             "a port has its models and inputs: give verify the port alone, or verify(torch, paddle, inputs)."
         )
-    models = models_as_port(port, paddle, inputs)
-    options = replace(options, rows=models.rows, same_weights=models.alive)
-    return judge(models.port, options, watch)
+    found: Any = located(port) if named else None
+    with watching() if watch is None else nullcontext(watch) as seen:
+        if named:
+            return judge(found, options, seen)
+        models = models_as_port(port, paddle, inputs)
+        options = replace(options, rows=models.rows, same_weights=models.alive)
+        return judge(models.port, options, seen)
 
 
 def failure(report: Report) -> str:

@@ -119,8 +119,9 @@ def _begun(command: Any) -> Any:
     """Read what stands before a command. Typer installs a shell's completion there, and leaves by itself."""
     try:
         return command.make_context("portproof", sys.argv[1:])
-    except SystemExit as ended:
-        raise typer.Exit(int(ended.code or 0)) from None
+    except (SystemExit, typer.Exit) as ended:
+        failed = ended.code if isinstance(ended, SystemExit) else ended.exit_code
+        raise typer.Exit(2 if failed else 0) from None  # its 1 says that it does not know a shell
 
 
 #: UsageError, of click or of the copy of it that newer Typers hold.

@@ -119,12 +119,11 @@ def _mismatches() -> Iterator[str]:
     """Yield what is installed and does not fit together, with the line that mends it."""
     torch, vision = build_of("torch"), build_of("torchvision")
     if torch is not None and vision is not None and (torch == "cpu") != (vision == "cpu"):
-        version = str(_version("torchvision")).partition("+")[0]
-        kind = f"{version}+cpu" if torch == "cpu" else version
+        release = str(_version("torchvision")).partition("+")[0]
+        kind = f"'torchvision=={release}+cpu', with the --index-url that torch came with"
         yield (
             f"torchvision is built for {_spoken(vision)} and torch for {_spoken(torch)}, so that its operators do not "
-            f"load: pip install --force-reinstall --no-deps 'torchvision=={kind}', with the --index-url that torch "
-            "came with"
+            f"load: pip install --force-reinstall --no-deps {kind if torch == 'cpu' else f'torchvision=={release}'}"
         )
     for one, other in _EITHER:
         if _version(one) is not None and _version(other) is not None:

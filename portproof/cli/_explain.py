@@ -42,10 +42,14 @@ def explain(
         say("portproof explain WORD says what one of them means.")
         return
     name, text = explanation(" ".join(word))
-    say(name)
-    for part in text.split("\n\n"):
-        for line in textwrap.wrap(part, width, initial_indent="  ", subsequent_indent="  "):
-            say(line)
+    for line in (name, *lines_of(text, width)):
+        say(line)
+
+
+def lines_of(text: str, width: int) -> list[str]:
+    """Return an explanation as lines of at most so many columns."""
+    parts = text.split("\n\n")
+    return [line for part in parts for line in textwrap.wrap(part, width, initial_indent="  ", subsequent_indent="  ")]
 
 
 def explanation(word: str) -> tuple[str, str]:

@@ -140,7 +140,8 @@ def input_of(spec: str) -> tuple[str, Input]:
     if read is None:
         raise BadInput(f"--input takes {form}, found '{spec}'.")
     sizes = [size.strip() for size in read["sizes"].strip("()[]").split(",") if size.strip()]
-    if not sizes or not all(size.isdecimal() and int(size) > 0 for size in sizes[1:]):
+    rows = ["1" if size.isidentifier() else size for size in sizes[:1]]  # 1, batch, N: it is the check that chooses
+    if not sizes or not all(size.isdecimal() and int(size) > 0 for size in (*rows, *sizes[1:])):
         raise BadInput(f"--input takes {form}, found '{spec}': sizes are whole numbers, and the first counts rows.")
     dtype = read["dtype"] or "float32"
     limits = None
@@ -178,7 +179,7 @@ def port_source(port: Port, note: str = "") -> str:
     declared = "".join(f"        {python_of(name)}: {_input_source(one)},\n" for name, one in port.inputs.items())
     lines = [
         '"""The port: both sides, what they take and what they return."""\n',
-        "from portproof import FLOATS, INTEGERS, Input, Port\n",
+        "from portproof import Input, Port\n",
         *([f"# {note}"] if note else []),
         "PORT = Port(",
         f"    name={python_of(port.name)},",

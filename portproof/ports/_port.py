@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from portproof._errors import BadInput
+from portproof._text import plain
 from portproof.ports._weightmap import WeightMap
 
 Factory = str | Callable[..., Any]
@@ -216,6 +218,19 @@ class Port:
         if self.call not in ("positional", "keyword", "dictionary"):
             raise BadInput(f"{where}: call is 'positional', 'keyword' or 'dictionary', found '{self.call}'.")
 
+    def __str__(self) -> str:
+        """Return its sides, inputs and outputs, a line each."""
+        sides = [
+            f"{side}: {one if isinstance(one := self.factory(side), str) else _called(one)}" for side in self.sides
+        ]
+        inputs = [f"{name} {one.dtype} ({', '.join(map(str, one.shape))})" for name, one in self.inputs.items()]
+        lines = [f"port {self.name}", *sides, f"inputs: {', '.join(inputs)}", f"outputs: {', '.join(self.outputs)}"]
+        return "\n  ".join(map(plain, lines))
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        return f"<pre>{escape(str(self))}</pre>"
+
     def factory(self, side: str) -> Factory | None:
         """Return the factory or artefact of a side, None where the port has no such side."""
         return self.paddle if side == "paddle" else self.torch
@@ -246,3 +261,10 @@ class Port:
         for what, names, declared in (("inputs", inputs, self.inputs), ("outputs", outputs, self.outputs)):
             if set(names) != set(declared):
                 raise BadInput(f"'{title}' has {what} {sorted(names)}, the port names {sorted(declared)}.")
+
+
+def _called(factory: Any) -> str:
+    """Name a factory as its author would."""
+    if isinstance(factory, str):
+        return factory
+    return getattr(factory, "__qualname__", type(factory).__name__)

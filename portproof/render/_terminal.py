@@ -17,6 +17,7 @@ from rich.text import Span, Text
 from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Hop, Report
+from portproof.render._notebook import display_here, watching_cell
 from portproof.render._words import EXITS, Cause, between, causes, grouped, inputs_seen, left_out, number, versions
 
 STYLE = {
@@ -214,12 +215,12 @@ class Watching:
 
     def __init__(self) -> None:
         self._doing: dict[str, tuple[str, float]] = {}
-        self._begun = time.monotonic()
+        self._done, self._begun = 0, time.monotonic()
 
     def __call__(self, who: str, doing: str | None) -> None:
         """Note what a process does now; None when it is idle."""
         if doing is None:
-            self._doing.pop(who, None)
+            self._done += self._doing.pop(who, None) is not None
         else:
             self._doing[who] = (doing, time.monotonic())
 
@@ -228,13 +229,18 @@ class Watching:
         now = time.monotonic()
         for who, (doing, since) in sorted(self._doing.items()):
             table.add_row(Text(who, style="cyan"), doing, f"{now - since:.0f} s")
-        table.add_row(Text(f"{now - self._begun:.0f} s", style="dim"))
+        table.add_row(Text(f"{now - self._begun:.0f} s", style="dim"), Text(f"{self._done} steps done", style="dim"))
         return table
 
 
 @contextmanager
 def watching(enabled: bool = True) -> Iterator[Any]:
-    """Show a live list for the time of the block; silent where standard error is no terminal."""
+    """Show a live list for the time of the block; silent where nobody looks: no terminal, and no notebook."""
+    display = display_here() if enabled else None
+    if display is not None:
+        with watching_cell(display) as cell:
+            yield cell
+        return
     console = errors()
     watch = Watching()
     if not (enabled and console.is_terminal):
