@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from portproof._errors import BadInput
+from portproof.cli import _complete
 from portproof.cli._help import GIVEN, WRITTEN
 
 _log = logging.getLogger("portproof")
@@ -19,7 +20,9 @@ _log = logging.getLogger("portproof")
 PortName = Annotated[
     str | None,
     typer.Argument(
-        metavar="PORT", help="A registered name, module:NAME or file.py:NAME. Default: the project's first."
+        metavar="PORT",
+        help="A registered name, module:NAME or file.py:NAME. Default: the project's first.",
+        autocompletion=_complete.ports,
     ),
 ]
 Inputs = Annotated[
@@ -31,7 +34,10 @@ Inputs = Annotated[
         rich_help_panel=GIVEN,
     ),
 ]
-RequiredPort = Annotated[str | None, typer.Option("--port", help="The port. Default: the project's first.")]
+RequiredPort = Annotated[
+    str | None,
+    typer.Option("--port", help="The port. Default: the project's first.", autocompletion=_complete.ports),
+]
 Setting = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE", help="A keyword argument of both factories.", rich_help_panel=GIVEN),

@@ -9,6 +9,7 @@ import typer
 
 from portproof._errors import BadInput
 from portproof._text import say
+from portproof.cli import _complete
 from portproof.cli._help import JUDGED, WRITTEN
 from portproof.cli._options import (
     Device,
@@ -36,6 +37,7 @@ PortOrModel = Annotated[
     typer.Argument(
         metavar="PORT",
         help="A registered name, module:NAME or file.py:NAME. Default: the project's first. Or a model, file.py:NAME.",
+        autocompletion=_complete.ports,
     ),
 ]
 OtherModel = Annotated[
@@ -65,7 +67,10 @@ Precision = Annotated[
 Runners = Annotated[
     str | None,
     typer.Option(
-        "--runners", help="Other runners to judge too, with commas; see `portproof ports`.", rich_help_panel=JUDGED
+        "--runners",
+        help="Other runners to judge too, with commas; see `portproof ports`.",
+        autocompletion=_complete.runners,
+        rich_help_panel=JUDGED,
     ),
 ]
 Gradients = Annotated[bool, typer.Option("--gradients", help="Judge the backward pass too.", rich_help_panel=JUDGED)]
@@ -165,7 +170,10 @@ def verify(
 
 def capture(
     port: PortName = None,
-    runner: Annotated[str, typer.Option("--runner", help="Which runner; `portproof ports` lists them.")] = "",
+    runner: Annotated[
+        str,
+        typer.Option("--runner", help="Which runner; `portproof ports` lists them.", autocompletion=_complete.runners),
+    ] = "",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The folder to make.")] = None,
     like: Annotated[Path | None, typer.Option("--like", help="Run the inputs and weights of this capture.")] = None,
     weights: Weights = None,

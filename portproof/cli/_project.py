@@ -9,6 +9,7 @@ import typer
 
 from portproof._errors import BadInput
 from portproof._text import say
+from portproof.cli import _complete
 from portproof.cli._options import Force, Inputs, Json, Setting, check_json, say_interpreters, settings_of, write_json
 
 
@@ -74,7 +75,12 @@ def init(
 
 
 def schema(
-    document: Annotated[str, typer.Argument(help="verify, agree, train, faults-training, doctor or bench.")],
+    document: Annotated[
+        str,
+        typer.Argument(
+            help="verify, agree, map, train, faults-training, doctor or bench.", autocompletion=_complete.documents
+        ),
+    ],
 ) -> None:
     """Print the JSON Schema of what a command writes with --json.
 

@@ -128,9 +128,13 @@ def test_a_shell_s_completion_is_installed(tmp_path: Path, shell: str, words: st
 @pytest.mark.parametrize(
     ("line", "expected"),
     [("portproof ver", {"verify"}), ("portproof verify --qui", {"--quick", "--quiet"}),
-     ("portproof bench re", {"recommend", "report"}), ("portproof explain sens", {"sensitised"})],
+     ("portproof bench re", {"recommend", "report"}), ("portproof explain sens", {"sensitised"}),
+     ("portproof verify ti", {"tiny"}), ("portproof verify other:", {"other:X"}), ("portproof schema b", {"bench"}),
+     ("portproof capture --runner torch-j", {"torch-jit"})],
 )  # fmt: skip
-def test_a_line_is_completed(line: str, expected: set[str]) -> None:
+def test_a_line_is_completed_and_nothing_of_the_project_is_run(project: Path, line: str, expected: set[str]) -> None:
+    (project / "pyproject.toml").write_text('[tool.portproof]\nports = ["tiny:TINY", "other:X"]\n')
+    (project / "tiny.py").write_text((project / "tiny.py").read_text() + "\nraise SystemExit('run')\n")
     words = line.split()
     environment = {**os.environ, "_PORTPROOF_COMPLETE": "complete_bash", "COMP_WORDS": line,
                    "COMP_CWORD": str(len(words) - 1)}  # fmt: skip
