@@ -94,12 +94,6 @@ def convert(
     if like is not None:
         _convert_like(source, target, like, options, suggest)
         return
-    located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
-    if located is not None:
-        options = replace(options, python=located.project.python.get("torch"))
-    chosen, kwargs = None if located is None else located.port, settings_of(settings)
-    if kwargs and chosen is not None:
-        chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
     optimiser = ".pdopt" in (source.suffix.lower(), str(target).lower()[-6:])
     # Before two models are built for nothing.
     if suggest is not None:
@@ -108,6 +102,12 @@ def convert(
         raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
     else:
         require_files(source, target, options)
+    located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
+    if located is not None:
+        options = replace(options, python=located.project.python.get("torch"))
+    chosen, kwargs = None if located is None else located.port, settings_of(settings)
+    if kwargs and chosen is not None:
+        chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
     with watching() as watch:
         watch("convert", "what corresponds")
         plan = plan_of(chosen, table, lambda: Sessions(find_port_named(port), kwargs))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from portproof._errors import BadInput
 from portproof.ports._hints import near, windows_path
-from portproof.ports._port import FLOATS, INTEGERS, Input, Port
+from portproof.ports._port import FLOATS, INTEGERS, PROGRAMS, Input, Port
 
 #: Packages whose models are a side's, as they are imported.
 _PACKAGES = {
@@ -57,6 +57,9 @@ def model_file(text: str) -> ModelFile:
     if here is not None:
         raise BadInput(f"'{text}' is a path of Windows; here it is written {here}.")
     file, colon, name = text.partition(":")
+    if text.endswith((".onnx", *PROGRAMS)):
+        raise BadInput(f"'{text}' is no Python but a model's file: a port has it as a side; portproof verify {text}"
+                       " prints one to write.")  # fmt: skip
     if not file.endswith(".py"):
         if not colon or Path(file).exists():
             raise BadInput(f"'{text}' names no model; expected file.py:NAME or package.module:NAME.")

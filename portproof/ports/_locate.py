@@ -133,8 +133,8 @@ def find_port(name: str | None, project: Project | None = None) -> Located:
     if name is None:
         if not project.ports:
             raise BadInput(
-                "no port given, and no [tool.portproof] ports in a pyproject.toml here or above; name one,"
-                " or write a project with `portproof init my_port`."
+                "no port given, and no [tool.portproof] ports in a pyproject.toml here or above; name one (--port where"
+                " a command takes files), or write a project with `portproof init my_port`."
             )
         name = project.ports[0]
     here = windows_path(name)

@@ -234,5 +234,6 @@ def find_runner(name: str) -> RunnerInfo:
     """
     table = runners()
     if name not in table:
-        raise BadInput(f"no runner '{name}'; there are {', '.join(table)}{near(name, table) or '.'}")
+        listed = f"; there are {', '.join(table)}."
+        raise BadInput(f"no runner '{name}'{near(name, table) or listed} `portproof ports` lists them.")
     return table[name]
