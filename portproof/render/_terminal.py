@@ -233,7 +233,7 @@ def _print_sources(report: Report, console: Console) -> None:
         console.print(f"inputs: {inputs_seen(report.inputs)}; weights: {', '.join(report.weights)}")
     console.print(
         "floors: the error in units of the float32 rounding error measured at that output, carried to the "
-        f"precision of the hop; more than {FLOOR_MULTIPLE:.0f} is a divergence (docs/noise-floor.md)"
+        f"precision of the hop; more than {FLOOR_MULTIPLE:.0f} is a divergence (`portproof explain floors`)"
     )
     console.print(f"made with {listed} on {environment.get('processor', '')}", overflow="fold")
     total = report.seconds.get("total")
