@@ -8,10 +8,19 @@ READY := $(VENV)/.ready
 .PHONY: verify test test-slow sight fuzz survive scale train zoo wild docs bench gpu gpu-bundle gpu-check lint types all
 all: lint types docs test
 
+# Without a GPU, torch's CPU build, where pip's indexes have it: the other brings gigabytes of CUDA. Whose do not:
+# PIP_EXTRA_INDEX_URL=… make verify, with the address that PyTorch's own page names for a CPU.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+CPU_BUILDS := $(shell sed -n 's/^\(torch\|torchvision\)==.*/&+cpu/p' constraints.txt)
 $(READY): pyproject.toml constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,test,dev,docs]'
-	touch $@
+	@echo "1 of 3: an environment in $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+	@if command -v nvidia-smi > /dev/null; then echo "2 of 3: PyTorch comes with the rest, for the GPU of this machine"; \
+	else echo "2 of 3: PyTorch for the CPU: this machine has no GPU"; for build in $(CPU_BUILDS); do \
+	$(PIP) $$build 2> /dev/null || echo "        pip finds no $$build; the build that it prefers comes with the rest"; done; fi
+	@echo "3 of 3: Paddle, ONNX Runtime and the rest; this takes some minutes"
+	@$(PIP) -e '.[all,test,dev,docs]'
+	@touch $@
 
 verify: $(READY)
 	$(BIN)/portproof verify googlenet

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from portproof._errors import BadInput
 from portproof._numbers import Array
 from portproof._text import plain
 from portproof.judge._report import Report
+from portproof.ports._files import python_of
 from portproof.ports._locate import Located, Project, find_port
 from portproof.ports._port import SIDES, Port, Side
 
@@ -27,10 +29,36 @@ AnyPort = Port | Located | str | os.PathLike[str]
 def located(port: AnyPort) -> Located:
     """Return a port as the engine takes it: a name or a path is looked up, as on the command line."""
     if isinstance(port, (str, os.PathLike)):
+        _require_no_graph(Path(port))
         return find_port(os.fspath(port))
     if not isinstance(port, (Port, Located)):
         raise BadInput(f"expected a Port, or a name or a file of one, found a {type(port).__name__}.")
     return port if isinstance(port, Located) else Located(port, None, Project())
+
+
+def _require_no_graph(path: Path) -> None:
+    """Answer a graph that was named in a port's place with the port to write, its inputs and outputs read from it."""
+    if path.suffix != ".onnx" or not path.is_file():
+        return
+    from portproof.checkpoints import reading
+    from portproof.checkpoints._onnx import interface
+    from portproof.ports._hints import file_to_bind
+
+    with reading(path, "an ONNX file"):
+        inputs, outputs = interface(path)
+    declared = ", ".join(f"{python_of(name)}: {_declaration(value)}" for name, value in inputs.items())
+    raise BadInput(f"'{path}' is no port.{file_to_bind(str(path), declared, python_of(tuple(outputs)))}")
+
+
+def _declaration(value: Any) -> str:
+    """Return one input of a graph as Python: its first size counts rows, and other free ones get a name and a size."""
+    sizes = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
+    free = {f"size{place}": 16 for place, size in enumerate(sizes) if size is None and place}
+    shape = tuple("batch" if not place else size or f"size{place}" for place, size in enumerate(sizes))
+    more = "" if value.dtype == "float32" else f", {python_of(value.dtype)}"
+    more += ", range=(0, 999)" if "int" in value.dtype else ""
+    more += f", sizes={python_of(free)}" if free else ""
+    return f"Input({python_of(shape)}{more})"
 
 
 def verify(
@@ -60,7 +88,8 @@ def verify(
         inputs: of the models: an array or a tensor of either framework, ``(rows, ...)``, a tuple of them, or a dict by
             name. They are the first rows of the check; more are drawn from where their values lie.
         options: what to do; or give the fields of :class:`Options` as keyword arguments.
-        watch: called with a process's name and what it is doing now, None when it is done.
+        watch: called with a process's name and what it is doing now, None when it is done. Without, a notebook's cell
+            and a terminal show that meanwhile.
 
     Returns:
         The report, true only where the verdict holds.
@@ -73,18 +102,21 @@ def verify(
     from portproof.parity._models import models_as_port
     from portproof.parity._options import Options
     from portproof.parity._verify import verify as judge
+    from portproof.render._terminal import watching
 
     options = options or Options(**fields)
     named = isinstance(port, (Port, Located, str, os.PathLike))
-    if named and paddle is None and inputs is None:
-        return judge(located(port), options, watch)
-    if named:
+    if named and (paddle is not None or inputs is not None):
         raise BadInput(
             "a port has its models and inputs: give verify the port alone, or verify(torch, paddle, inputs)."
         )
-    models = models_as_port(port, paddle, inputs)
-    options = replace(options, rows=models.rows, same_weights=models.alive)
-    return judge(models.port, options, watch)
+    found: Any = located(port) if named else None
+    with watching() if watch is None else nullcontext(watch) as seen:
+        if named:
+            return judge(found, options, seen)
+        models = models_as_port(port, paddle, inputs)
+        options = replace(options, rows=models.rows, same_weights=models.alive)
+        return judge(models.port, options, seen)
 
 
 def failure(report: Report) -> str:

@@ -162,18 +162,19 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_json(path: Path, what: str) -> Any:
+def read_json(path: Path, what: str, made_by: str = "") -> Any:
     """Read a JSON document that may come from a stranger.
 
     Args:
         path: of the file.
-        what: it should be, for people: ``"no result of portproof bench run"``.
+        what: it is not, then, for people: ``"no result of `portproof bench run`"``.
+        made_by: the command that writes one, with its options; "" where nobody names such a file.
 
     Raises:
         BadInput: it is missing, no JSON, too deep, or larger than any that is written here.
     """
     if not path.is_file():
-        raise BadInput(f"'{path}': no such file.")
+        raise BadInput(f"'{path}': no such file{f'; `{made_by} {path}` writes one' if made_by else ''}.")
     try:
         size = path.stat().st_size
         if size > _LONGEST_JSON:

@@ -28,7 +28,7 @@ def test_every_command_and_option_of_the_readme_exists(run: Run) -> None:
 
 
 def _commands(text: str) -> set[str]:
-    return set(re.findall(r"^  (\w+)", text.split("Commands:")[1], re.MULTILINE))
+    return set(re.findall(r"^  (\w+) ", text.split("\n\n", 2)[2].partition("Options:")[0], re.MULTILINE))
 
 
 def test_every_make_target_of_the_readme_exists() -> None:

@@ -84,7 +84,7 @@ def read_costs(path: Path) -> Costs:
     Raises:
         BadInput: the file is something else.
     """
-    document = read_json(path, "no costs")
+    document = read_json(path, "no costs", "portproof agree PORT --images WHERE --costs")
     version = document.pop("schema_version", None) if isinstance(document, dict) else None
     if version != COSTS_VERSION:
         raise BadInput(f"'{path}' has costs of version {version}, expected {COSTS_VERSION}; measure again.")

@@ -362,7 +362,7 @@ def read_result(path: Path) -> BenchResult:
     Raises:
         BadInput: it is none, is cut short, or is of another schema.
     """
-    document = read_json(path, "no result of `portproof bench run`")
+    document = read_json(path, "no result of `portproof bench run`", "portproof bench run PORT -o")
     version = document.get("schema_version") if isinstance(document, Mapping) else None
     if version != SCHEMA_VERSION:
         raise BadInput(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from portproof.checkpoints._stored import Checkpoint, FilePart, Stored, dtype_of
 _DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 10: "float16",
            11: "float64", 16: "bfloat16", 4: "uint16", 12: "uint32", 13: "uint64", 14: "complex64", 15: "complex128",
            17: "float8_e4m3fn", 19: "float8_e5m2"}  # fmt: skip
-_GRAPH, _INITIALIZER = 7, 5
+_GRAPH, _INITIALIZER, _INPUT, _OUTPUT = 7, 5, 11, 12
 _DIMS, _TYPE, _FLOATS, _INT32S, _INT64S, _NAME, _RAW, _DOUBLES, _EXTERNAL, _LOCATION = 1, 2, 4, 5, 7, 8, 9, 10, 13, 14
 
 
@@ -43,6 +44,60 @@ def read(path: Path) -> Checkpoint:
                         raise BadInput(f"it holds '{name[:60]}' twice; readers differ in which one they take")
                     tensors[name] = stored
     return Checkpoint(path, tensors, None, {})
+
+
+@dataclass(frozen=True)
+class Value:
+    """An input or output of a graph: its sizes, a name or None for those that are free, and its dtype's name."""
+
+    shape: tuple[int | str | None, ...]
+    dtype: str
+
+
+def interface(path: Path) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return a graph's inputs, but for those that are weights, and its outputs.
+
+    Raises:
+        BadInput: the file is none.
+    """
+    inputs: dict[str, Value] = {}
+    outputs: dict[str, Value] = {}
+    weights: set[str] = set()
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        scanner = Scanner(data)
+        for field, _, span in scanner.fields((0, len(data))):
+            for inner, kind, place in scanner.fields(span) if field == _GRAPH else ():
+                if kind == LEN and inner in (_INPUT, _OUTPUT):
+                    name, value = _value(scanner, place)
+                    (inputs if inner == _INPUT else outputs)[name] = value
+                elif kind == LEN and inner == _INITIALIZER:
+                    weights.add(next((scanner.text(t) for f, k, t in scanner.fields(place) if (f, k) == (8, LEN)), ""))
+    return {name: value for name, value in inputs.items() if name not in weights}, outputs
+
+
+def _value(scanner: Scanner, span: Span) -> tuple[str, Value]:
+    """Read one ValueInfoProto; what is no tensor has no sizes."""
+    name, code = "", 0
+    sizes: list[int | str | None] = []
+    for field, kind, place in scanner.fields(span):
+        if (field, kind) == (1, LEN):
+            name = scanner.text(place)
+        for inner, _, tensor in scanner.fields(place) if (field, kind) == (2, LEN) else ():
+            for part, wire, value in scanner.fields(tensor) if inner == 1 else ():
+                if (part, wire) == (1, VARINT):
+                    code = value[0]
+                elif (part, wire) == (2, LEN):
+                    sizes += [_size(scanner, size) for one, _, size in scanner.fields(value) if one == 1]
+    return name, Value(tuple(sizes), _DTYPES.get(code, ""))
+
+
+def _size(scanner: Scanner, span: Span) -> int | str | None:
+    for field, kind, place in scanner.fields(span):
+        if (field, kind) == (1, VARINT):
+            return place[0]
+        if (field, kind) == (2, LEN):
+            return scanner.text(place)
+    return None
 
 
 def _tensor(scanner: Scanner, path: Path, span: Span) -> tuple[str, Stored]:

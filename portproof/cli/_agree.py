@@ -38,6 +38,16 @@ if TYPE_CHECKING:
 _IMAGES = "A folder, a list (.txt), or tar shards (WebDataset); a path, a pattern or a URL."
 
 
+AtMost = Annotated[
+    str | None,
+    typer.Option("--at-most", metavar="0.1%", help="Exit 1 where more images flip, 3 where too few were seen to say."),
+]
+Store = Annotated[
+    str | None,
+    typer.Option("--store", help="Folder or URL that keeps results, so that a run goes on. Default: the user's cache."),
+]
+
+
 def agree(
     port: PortName = None,
     images: Annotated[str | None, typer.Option("--images", metavar="WHERE", help=_IMAGES)] = None,
@@ -52,12 +62,7 @@ def agree(
     output: Annotated[
         str | None, typer.Option("--output", help="Whose classes are compared. Default: the port's first output.")
     ] = None,
-    at_most: Annotated[
-        str | None,
-        typer.Option(
-            "--at-most", metavar="0.1%", help="Exit 1 where more images flip, 3 where too few were seen to say."
-        ),
-    ] = None,
+    at_most: AtMost = None,
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of dask, in place of this machine's cores.")
     ] = None,
@@ -67,12 +72,7 @@ def agree(
     threads: Annotated[int, typer.Option("--threads", min=1, help="Compute threads of each runner.")] = 1,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images in a request.")] = 16,
     unit: Annotated[int, typer.Option("--unit", min=1, help="Images in a work unit, a multiple of --batch.")] = 64,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store", help="Folder or URL that keeps results, so that a run goes on. Default: the user's cache."
-        ),
-    ] = None,
+    store: Store = None,
     limit: Annotated[
         str, typer.Option("--limit", help="Time that a runner may take over one unit, such as 30m.")
     ] = "30m",
@@ -89,7 +89,12 @@ def agree(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Hold runners against a side's float64 run over a whole data set: who flips, how far out, and the bound on it."""
+    """Hold runners against a side's float64 run over a whole data set: who flips, how far out, and the bound on it.
+
+    Examples:
+        portproof agree my_port.py --images photographs/ --report agree.html
+        portproof agree my_port.py --images photographs/ --at-most 0.1% --costs costs.json
+    """
     from portproof.agree._prepare import AgreeOptions
     from portproof.agree._run import agree as run
     from portproof.render._terminal import output as console
@@ -165,7 +170,12 @@ def plan(
     ] = "1GB",
     price: Annotated[float, typer.Option("--price", min=0, help="Of a worker's hour.")] = 0.05,
 ) -> None:
-    """Say what a data set takes over so many workers: time, what holds it up, core hours, money, room in the store."""
+    """Say what a data set takes over so many workers: time, what holds it up, core hours, money, room in the store.
+
+    Examples:
+        portproof plan costs.json
+        portproof plan costs.json --images 1000000 --workers 4,64
+    """
     from portproof._machine import size_of
     from portproof.agree._plan import plan_of, read_costs
     from portproof.agree._print import print_plan

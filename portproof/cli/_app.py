@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
-from typing import Annotated, Any, NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, Final, NoReturn
 
 import typer
 
@@ -13,7 +15,9 @@ from portproof.cli._agree import agree, plan
 from portproof.cli._bench import bench
 from portproof.cli._convert import account, convert, export
 from portproof.cli._ending import end_well
+from portproof.cli._explain import explain
 from portproof.cli._faults import faults
+from portproof.cli._help import COLUMNS, Command, Group
 from portproof.cli._map import map_
 from portproof.cli._parity import capture, compare, match, verify
 from portproof.cli._project import doctor, init, ports, schema
@@ -21,14 +25,29 @@ from portproof.cli._train import train
 
 app = typer.Typer(
     name="portproof",
-    help="Is the port right, where is it wrong, does it stay right through ONNX, and which runtime is fastest?\n\n"
-    "Exit codes: 0 holds, 1 does not hold, 2 bad usage or input, 3 undecided, 4 unavailable, 70 a bug in portproof.",
-    context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
+    cls=Group,
+    help="""Is the port right, where is it wrong, does it stay right through ONNX, and which runtime is fastest?
+
+    Exit codes: 0 holds, 1 does not hold, 2 bad usage or input, 3 undecided, 4 unavailable, 70 a bug in portproof;
+    `portproof explain CODE` says more, and `portproof COMMAND -h` has examples of each command.
+
+    Examples:
+        portproof verify my_torch.py:Net my_paddle.py:Net --input 1,3,224,224
+        portproof init my_port && cd my_port && portproof verify
+    """,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": COLUMNS},
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+#: Heading to the commands under it, in the order of ``portproof --help``.
+_COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
+    "Is it right?": (verify, faults, agree, plan, capture, compare),
+    "Weights and graphs": (convert, map_, account, export, match),
+    "Learning and speed": (train,),
+    "To begin with": (init, ports, explain, schema, doctor),
+}
 
 
 class _Visible(logging.Formatter):
@@ -64,27 +83,20 @@ def _bound(
         bound_memory()  # whatever a command reads may come from a stranger
 
 
-app.add_typer(bench, name="bench")
-app.command()(train)
-app.command()(agree)
-app.command()(plan)
-app.command()(verify)
-app.command()(capture)
-app.command()(compare)
-app.command()(convert)
-app.command()(export)
-app.command()(faults)
-app.command()(match)
-app.command()(ports)
-app.command()(account)
-app.command("map")(map_)
-app.command()(init)
-app.command()(schema)
-app.command()(doctor)
+for _heading, _listed in _COMMANDS.items():
+    for _command in _listed:
+        app.command(_command.__name__.rstrip("_"), cls=Command, rich_help_panel=_heading)(_command)
+    if train in _listed:
+        app.add_typer(bench, name="bench", rich_help_panel=_heading)
+
+#: How a shell that completes a line asks for the words that may follow; see ``--show-completion``.
+_COMPLETING: Final = "_PORTPROOF_COMPLETE"
 
 
 def main() -> NoReturn:
     """Run the command line; see :func:`~portproof.cli._ending.end_well`."""
+    if os.environ.get(_COMPLETING):
+        typer.main.get_command(app)(prog_name="portproof")  # answers the shell and exits
     sys.exit(end_well(_run))
 
 
@@ -92,7 +104,7 @@ def _run() -> int:
     """Run what a person typed and return its exit code. Typer's own way answers errors that it does not know with 1."""
     command = typer.main.get_command(app)
     try:
-        with command.make_context("portproof", sys.argv[1:]) as context:
+        with _begun(command) as context:
             command.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -101,6 +113,15 @@ def _run() -> int:
         error.show()
         return int(error.exit_code)
     return 0
+
+
+def _begun(command: Any) -> Any:
+    """Read what stands before a command. Typer installs a shell's completion there, and leaves by itself."""
+    try:
+        return command.make_context("portproof", sys.argv[1:])
+    except (SystemExit, typer.Exit) as ended:
+        failed = ended.code if isinstance(ended, SystemExit) else ended.exit_code
+        raise typer.Exit(2 if failed else 0) from None  # its 1 says that it does not know a shell
 
 
 #: UsageError, of click or of the copy of it that newer Typers hold.

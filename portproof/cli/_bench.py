@@ -10,6 +10,7 @@ import typer
 
 from portproof._errors import BadInput, Interrupted
 from portproof._text import say
+from portproof.cli._help import Command, Group
 from portproof.cli._options import (
     Device,
     Force,
@@ -26,28 +27,36 @@ from portproof.cli._options import (
 )
 
 bench = typer.Typer(
-    help="Time the runners of a port, with numbers that hold.", no_args_is_help=True, rich_markup_mode=None
+    cls=Group,
+    help="""Time the runners of a port, with numbers that hold.
+
+    Examples:
+        portproof bench run my_port.py --budget 5m -o bench.json
+        portproof bench recommend bench.json
+    """,
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 Out = Annotated[Path | None, typer.Option("-o", "--out", help="The file to write.")]
 Declared = Annotated[
     str | None, typer.Option("--suite", metavar="module:NAME", help="A declared suite, in place of the above.")
 ]
+Processes = Annotated[int, typer.Option("--processes", help="Fresh processes a runner; with --budget the most.")]
+Timed = Annotated[
+    str | None,
+    typer.Option("--runners", help="Names with commas, name:setting=value for settings. Default: all there are."),
+]
 File = Annotated[Path, typer.Argument(help="A result of `portproof bench run`.")]
 
 
-@bench.command("run")
+@bench.command("run", cls=Command)
 def run(
     port: PortName = None,
-    runners: Annotated[
-        str | None,
-        typer.Option("--runners", help="Names with commas, name:setting=value for settings. Default: all there are."),
-    ] = None,
+    runners: Timed = None,
     every: Annotated[bool, typer.Option("--sweep", help="All runners with all settings and thread counts.")] = False,
     batch: Annotated[str, typer.Option("--batch", help="Rows in a request, with commas.")] = "1",
-    processes: Annotated[
-        int, typer.Option("--processes", help="Fresh processes a runner; with --budget the most.")
-    ] = 5,
+    processes: Processes = 5,
     seconds: Annotated[float, typer.Option("--seconds", help="Timed calls in each process.")] = 1.5,
     threads: Annotated[str, typer.Option("--threads", help="Of each process; auto for all this one may use.")] = "auto",
     device: Device = "cpu",
@@ -64,7 +73,12 @@ def run(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Time runners on what has just passed parity: fresh processes, interleaved in random order."""
+    """Time runners on what has just passed parity: fresh processes, interleaved in random order.
+
+    Examples:
+        portproof bench run my_port.py --budget 5m -o bench.json
+        portproof bench run my_port.py --runners torch-eager,onnxruntime-torch --batch 1,16
+    """
     from portproof._disk import is_special, write_text
     from portproof.bench._choose import sweep
     from portproof.bench._print import print_result
@@ -118,7 +132,7 @@ def run(
     raise typer.Exit(result.exit_code)
 
 
-@bench.command("compare")
+@bench.command("compare", cls=Command)
 def compare(
     first: File,
     second: File,
@@ -126,7 +140,12 @@ def compare(
         str | None, typer.Option("--fail-if-slower", metavar="5%", help="Exit 1 where the second is slower by more.")
     ] = None,
 ) -> None:
-    """Compare two results row by row; indicative at best, since they were not interleaved."""
+    """Compare two results row by row; indicative at best, since they were not interleaved.
+
+    Examples:
+        portproof bench compare before.json after.json
+        portproof bench compare before.json after.json --fail-if-slower 5%
+    """
     from portproof.bench._compare import compare_results
     from portproof.bench._print import print_comparison
     from portproof.bench._result import read_result
@@ -139,7 +158,7 @@ def compare(
     raise typer.Exit(found.exit_code)
 
 
-@bench.command("gate")
+@bench.command("gate", cls=Command)
 def gate(
     port: PortName = None,
     base: Annotated[
@@ -155,7 +174,12 @@ def gate(
     fail_if_slower: Annotated[str, typer.Option("--fail-if-slower", metavar="5%")] = "5%",
     settings: Setting = None,
 ) -> None:
-    """Run this version and another interleaved; exit 1 where this one is slower beyond doubt, 3 where none can tell."""
+    """Run this version and another interleaved; exit 1 where this one is slower beyond doubt, 3 where none can tell.
+
+    Examples:
+        portproof bench gate my_port.py --base main
+        portproof bench gate my_port.py --base main --fail-if-slower 10%
+    """
     from portproof.bench._compare import compare_results
     from portproof.bench._gate import run_gate
     from portproof.bench._print import print_comparison, print_reasons
@@ -180,7 +204,7 @@ def gate(
     raise typer.Exit(found.exit_code)
 
 
-@bench.command("selfcheck")
+@bench.command("selfcheck", cls=Command)
 def selfcheck(
     port: PortName = None,
     runner: Annotated[str, typer.Option("--runner", help="Compared with itself.")] = "onnxruntime-torch",
@@ -195,7 +219,12 @@ def selfcheck(
     out: Out = None,
     force: Force = False,
 ) -> None:
-    """Measure on this machine how often equal runners are called different, and what change can be told."""
+    """Measure on this machine how often equal runners are called different, and what change can be told.
+
+    Examples:
+        portproof bench selfcheck my_port.py
+        portproof bench selfcheck my_port.py --comparisons 5 -o selfcheck.json
+    """
     from portproof._disk import require_new, write_text
     from portproof.bench._print import print_selfcheck
     from portproof.bench._selfcheck import SelfCheck, run_selfcheck
@@ -219,7 +248,7 @@ def selfcheck(
     raise typer.Exit(found.exit_code)
 
 
-@bench.command("recommend")
+@bench.command("recommend", cls=Command)
 def recommend(
     result: Annotated[Path | None, typer.Argument(help="A result to choose from; without, runners are raced.")] = None,
     port: Annotated[str | None, typer.Option("--port", help="The port to race, where there is no result.")] = None,
@@ -233,7 +262,12 @@ def recommend(
     out: Out = None,
     force: Force = False,
 ) -> None:
-    """Name the runner and settings to deploy, and why; races them where no result is given."""
+    """Name the runner and settings to deploy, and why; races them where no result is given.
+
+    Examples:
+        portproof bench recommend bench.json --slo p99=30ms
+        portproof bench recommend --port my_port.py
+    """
     from portproof._disk import require_new, write_text
     from portproof.bench._print import print_choice
     from portproof.bench._recommend import Slo, recommend_from
@@ -262,7 +296,7 @@ def recommend(
     raise typer.Exit(found.exit_code)
 
 
-@bench.command("report")
+@bench.command("report", cls=Command)
 def report(
     result: File,
     html: Annotated[Path | None, typer.Option("--html", help="The page to write.")] = None,
@@ -271,7 +305,12 @@ def report(
     ] = None,
     force: Force = False,
 ) -> None:
-    """Draw a result as one page that needs no network: distributions, shares of the peak, batches, break-even."""
+    """Draw a result as one page that needs no network: distributions, shares of the peak, batches, break-even.
+
+    Examples:
+        portproof bench report bench.json
+        portproof bench report bench.json --html bench.html
+    """
     from portproof._disk import require_new, write_text
     from portproof.bench._html import page
     from portproof.bench._result import read_result
@@ -283,11 +322,16 @@ def report(
     say(f"wrote {target}")
 
 
-@bench.command("validate")
+@bench.command("validate", cls=Command)
 def validate(
     result: Annotated[Path | None, typer.Argument(help="A result of `portproof bench run`.")] = None,
 ) -> None:
-    """Check a result against the schema, and make its figures again from its samples."""
+    """Check a result against the schema, and make its figures again from its samples.
+
+    Examples:
+        portproof bench validate bench.json
+        portproof bench validate benchmarks/results/googlenet.json
+    """
     from portproof.bench._result import read_result
 
     if result is None:

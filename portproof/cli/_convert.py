@@ -28,6 +28,12 @@ Cast = Annotated[
     str | None, typer.Option("--dtype", help="float32, float16 or bfloat16: of all floats; rounding is counted.")
 ]
 
+Suggest = Annotated[
+    Path | None, typer.Option("--suggest", metavar="FILE", help="Only write a map with SRC's names, to look through.")
+]
+Params = Annotated[
+    Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
+]
 Like = Annotated[
     Path | None,
     typer.Option(
@@ -45,13 +51,8 @@ def convert(
     table: Annotated[
         Path | None, typer.Option("--map", help="A map of names in place of the port's; `account -o` writes one.")
     ] = None,
-    suggest: Annotated[
-        Path | None,
-        typer.Option("--suggest", metavar="FILE", help="Only write a map with SRC's names, to look through."),
-    ] = None,
-    params: Annotated[
-        Path | None, typer.Option("--params", help="The .pdparams saved with an optimiser's .pdopt, to convert that.")
-    ] = None,
+    suggest: Suggest = None,
+    params: Params = None,
     like: Like = None,
     key: Key = None,
     keep_dtype: Annotated[
@@ -68,9 +69,14 @@ def convert(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time."""
+    """Turn a checkpoint of one side into the other's, bit for bit, one tensor at a time.
+
+    Examples:
+        portproof convert weights.pdparams weights.pt --port my_port.py --verify
+        portproof convert model.safetensors model.pdparams --port my_port.py --from torch --map map.csv
+    """
     from portproof.convert._cast import CASTS
-    from portproof.convert._convert import ConvertOptions, require_files
+    from portproof.convert._convert import ConvertOptions, require_files, require_suggestion
     from portproof.convert._convert import convert as run
     from portproof.ports._port import SIDES
     from portproof.render._terminal import watching
@@ -88,14 +94,20 @@ def convert(
     if like is not None:
         _convert_like(source, target, like, options, suggest)
         return
+    optimiser = ".pdopt" in (source.suffix.lower(), str(target).lower()[-6:])
+    # Before two models are built for nothing.
+    if suggest is not None:
+        require_suggestion(source, options, suggest)
+    elif optimiser and params is None:
+        raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
+    else:
+        require_files(source, target, options)
     located = find_port_named(port) if port is not None or table is None else None  # a map alone needs no port
     if located is not None:
         options = replace(options, python=located.project.python.get("torch"))
     chosen, kwargs = None if located is None else located.port, settings_of(settings)
     if kwargs and chosen is not None:
         chosen = replace(chosen, mapping=None)  # the committed map is of the port as it stands
-    if suggest is None:
-        require_files(source, target, options)  # before two models are built for nothing
     with watching() as watch:
         watch("convert", "what corresponds")
         plan = plan_of(chosen, table, lambda: Sessions(find_port_named(port), kwargs))
@@ -103,7 +115,7 @@ def convert(
             _suggest(plan, source, options, suggest)
             return
         assert target is not None
-        if params is not None or ".pdopt" in (source.suffix.lower(), target.suffix.lower()):
+        if params is not None:
             _convert_optimiser(plan, source, target, params)
             return
         done = run(plan, source, target, options, lambda said: watch("convert", said))
@@ -156,11 +168,9 @@ def _judge(located: Any, weights: Path, kwargs: dict[str, Any]) -> NoReturn:
     raise typer.Exit(report.exit_code)
 
 
-def _convert_optimiser(plan: Any, source: Path, target: Path, params: Path | None) -> None:
+def _convert_optimiser(plan: Any, source: Path, target: Path, params: Path) -> None:
     from portproof.convert._optimiser import convert_optimiser
 
-    if params is None:
-        raise BadInput("an optimiser's .pdopt needs --params: the .pdparams that was saved with it.")
     count = convert_optimiser(plan, source, target, params)
     say(f"{count} tensors of the optimiser's state; by {plan.origin}")
     say(f"wrote {target}")
@@ -203,7 +213,12 @@ def export(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Export one side to ONNX, with a dynamic batch and the port's input and output names."""
+    """Export one side to ONNX, with a dynamic batch and the port's input and output names.
+
+    Examples:
+        portproof export my_port.py --from torch -o torch.onnx
+        portproof export my_port.py --from paddle --weights weights.pdparams -o paddle.onnx
+    """
     from portproof._api import export as run
     from portproof.render._terminal import watching
 
@@ -231,7 +246,12 @@ def account(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Print how the two state dicts correspond, a row a tensor, as CSV."""
+    """Print how the two state dicts correspond, a row a tensor, as CSV.
+
+    Examples:
+        portproof account my_port.py
+        portproof account my_port.py -o map.csv
+    """
     from portproof._disk import require_new, write_text
     from portproof.convert._table import map_csv
     from portproof.sides._given import account_of

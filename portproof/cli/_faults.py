@@ -36,7 +36,12 @@ def faults(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Plant faults on either side of a right port, and count what the check sees of them."""
+    """Plant faults on either side of a right port, and count what the check sees of them.
+
+    Examples:
+        portproof faults my_port.py --count 1000 -o faults.jsonl
+        portproof faults my_port.py --training
+    """
     if training:
         _training_faults(port, settings_of(with_settings, "--with"), settings_of(settings), json_file)
     from portproof.faults._campaign import FaultOptions, plant_faults

@@ -40,7 +40,12 @@ def map_(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Find which tensor of one side is which of the other, without reading a name, and prove it."""
+    """Find which tensor of one side is which of the other, without reading a name, and prove it.
+
+    Examples:
+        portproof map my_port.py
+        portproof map my_port.py --write
+    """
     from portproof._disk import require_new, write_text
     from portproof._machine import thread_budget
     from portproof.convert._table import map_csv

@@ -12,29 +12,61 @@ from typing import Annotated, Any
 import typer
 
 from portproof._errors import BadInput
+from portproof.cli import _complete
+from portproof.cli._help import GIVEN, WRITTEN
 
 _log = logging.getLogger("portproof")
 
 PortName = Annotated[
     str | None,
     typer.Argument(
-        metavar="PORT", help="A registered name, module:NAME or file.py:NAME. Default: the project's first."
+        metavar="PORT",
+        help="A registered name, module:NAME or file.py:NAME. Default: the project's first.",
+        autocompletion=_complete.ports,
     ),
 ]
-RequiredPort = Annotated[str | None, typer.Option("--port", help="The port. Default: the project's first.")]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        metavar="[NAME=]SIZES",
+        help="Of two models: 1,3,224,224 (the first counts rows), mask=1,16, ids=1,16:int64:0..999; once for each.",
+        rich_help_panel=GIVEN,
+    ),
+]
+RequiredPort = Annotated[
+    str | None,
+    typer.Option("--port", help="The port. Default: the project's first.", autocompletion=_complete.ports),
+]
 Setting = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="A keyword argument of both factories.")
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE", help="A keyword argument of both factories.", rich_help_panel=GIVEN),
 ]
 Training = Annotated[
     list[str] | None,
     typer.Option("--with", metavar="NAME=VALUE", help="A setting of the port's training: learning_rate=0.001."),
 ]
 Json = Annotated[
-    str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it, and nothing else.")
+    str | None,
+    typer.Option(
+        "--json",
+        metavar="FILE",
+        help="Write the result as JSON, as `portproof schema` describes it; - prints it, and nothing else.",
+        rich_help_panel=WRITTEN,
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.", rich_help_panel=WRITTEN)]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
-Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.", rich_help_panel=GIVEN)]
+
+
+def _readable(path: Path | None) -> Path | None:
+    """Read what a checkpoint holds, before anything is built for it."""
+    if path is not None:
+        from portproof.checkpoints import open_checkpoint
+
+        open_checkpoint(path)
+    return path
 
 
 def _forced(value: bool) -> None:
@@ -45,16 +77,31 @@ def _forced(value: bool) -> None:
 
 
 #: Read before a command runs; no command is told.
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist.", callback=_forced, expose_value=False)]
-Weights = Annotated[Path | None, typer.Option("--weights", help="A checkpoint: .safetensors, .pdparams, .pt.")]
-Images = Annotated[Path | None, typer.Option("--images", help="A folder of photographs.")]
+Force = Annotated[
+    bool,
+    typer.Option(
+        "--force",
+        help="Replace files that exist.",
+        callback=_forced,
+        expose_value=False,
+        rich_help_panel=WRITTEN,
+    ),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", help="A checkpoint: .safetensors, .pdparams, .pt.", callback=_readable, rich_help_panel=GIVEN
+    ),
+]
+Images = Annotated[Path | None, typer.Option("--images", help="A folder of photographs.", rich_help_panel=GIVEN)]
 
 
 def find_port_named(port: str | None) -> Any:
     """Return the port that a person named; the project's first for None."""
+    from portproof._api import located as find
     from portproof.ports._locate import find_port
 
-    located = find_port(port)
+    located = find_port(None) if port is None else find(port)
     say_interpreters(located.project)
     return located
 

@@ -9,10 +9,13 @@ import typer
 
 from portproof._errors import BadInput
 from portproof._text import say
+from portproof.cli import _complete
+from portproof.cli._help import JUDGED, WRITTEN
 from portproof.cli._options import (
     Device,
     Force,
     Images,
+    Inputs,
     Json,
     PortName,
     Quiet,
@@ -29,49 +32,112 @@ from portproof.cli._options import (
     write_json,
 )
 
+PortOrModel = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="PORT",
+        help="A registered name, module:NAME or file.py:NAME. Default: the project's first. Or a model, file.py:NAME.",
+        autocompletion=_complete.ports,
+    ),
+]
+OtherModel = Annotated[
+    str | None,
+    typer.Argument(metavar="MODEL", help="The other model, file.py:NAME, where no port is written yet; needs --input."),
+]
+Module = Annotated[
+    str,
+    typer.Option("--module", metavar="PATH", help="Judge one part of a half-finished port.", rich_help_panel=JUDGED),
+]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="A difference that reaches no output is a fault.", rich_help_panel=JUDGED)
+]
+Quick = Annotated[
+    bool, typer.Option("--quick", help="No exports, no planted faults: for the edit loop.", rich_help_panel=JUDGED)
+]
+Modules = Annotated[
+    bool,
+    typer.Option(
+        "--modules/--no-modules", help="Replay module by module, to name the culprits.", rich_help_panel=JUDGED
+    ),
+]
+Precision = Annotated[
+    str | None,
+    typer.Option("--precision", help="Lower precisions to judge too: bfloat16, float16.", rich_help_panel=JUDGED),
+]
+Runners = Annotated[
+    str | None,
+    typer.Option(
+        "--runners",
+        help="Other runners to judge too, with commas; see `portproof ports`.",
+        autocompletion=_complete.runners,
+        rich_help_panel=JUDGED,
+    ),
+]
+Gradients = Annotated[bool, typer.Option("--gradients", help="Judge the backward pass too.", rich_help_panel=JUDGED)]
+Steps = Annotated[
+    int,
+    typer.Option(
+        "--steps", min=0, help="Train both sides so many steps too, compared one by one.", rich_help_panel=JUDGED
+    ),
+]
+Blockwise = Annotated[
+    bool,
+    typer.Option(
+        "--blockwise", help="Hold one module at a time, its weights read from --weights.", rich_help_panel=JUDGED
+    ),
+]
+NoMap = Annotated[
+    bool,
+    typer.Option(
+        "--no-map",
+        help="Look for no weight map where names do not fit; `portproof map` does.",
+        rich_help_panel=JUDGED,
+    ),
+]
+Reports = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Also write a page (.html), a summary (.md) or JUnit (.xml).",
+        rich_help_panel=WRITTEN,
+    ),
+]
+
 
 def verify(
-    port: PortName = None,
+    port: PortOrModel = None,
+    other: OtherModel = None,
+    inputs: Inputs = None,
     weights: Weights = None,
     images: Images = None,
-    module: Annotated[
-        str, typer.Option("--module", metavar="PATH", help="Judge one part of a half-finished port.")
-    ] = "",
-    strict: Annotated[bool, typer.Option("--strict", help="A difference that reaches no output is a fault.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="No exports, no planted faults: for the edit loop.")] = False,
-    modules: Annotated[
-        bool, typer.Option("--modules/--no-modules", help="Replay module by module, to name the culprits.")
-    ] = True,
-    precision: Annotated[
-        str | None, typer.Option("--precision", help="Lower precisions to judge too: bfloat16, float16.")
-    ] = None,
-    runners: Annotated[
-        str | None, typer.Option("--runners", help="Other runners to judge too, with commas; see `portproof ports`.")
-    ] = None,
-    gradients: Annotated[bool, typer.Option("--gradients", help="Judge the backward pass too.")] = False,
-    steps: Annotated[
-        int, typer.Option("--steps", min=0, help="Train both sides so many steps too, compared one by one.")
-    ] = 0,
+    module: Module = "",
+    strict: Strict = False,
+    quick: Quick = False,
+    modules: Modules = True,
+    precision: Precision = None,
+    runners: Runners = None,
+    gradients: Gradients = False,
+    steps: Steps = 0,
     training: Training = None,
-    blockwise: Annotated[
-        bool, typer.Option("--blockwise", help="Hold one module at a time, its weights read from --weights.")
-    ] = False,
-    no_map: Annotated[
-        bool, typer.Option("--no-map", help="Look for no weight map where names do not fit; `portproof map` does.")
-    ] = False,
+    blockwise: Blockwise = False,
+    no_map: NoMap = False,
     json_file: Json = None,
     quiet: Quiet = False,
-    report_files: Annotated[
-        list[Path] | None,
-        typer.Option("--report", metavar="FILE", help="Also write a page (.html), a summary (.md) or JUnit (.xml)."),
-    ] = None,
+    report_files: Reports = None,
     seed: Seed = 0,
     device: Device = "cpu",
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Judge a port: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop."""
+    """Judge a port, or two models: the chain from Paddle to PyTorch to both exports to the runtime, hop by hop.
+
+    Examples:
+        portproof verify my_port.py --quick
+        portproof verify my_torch.py:Net my_paddle.py:Net --input 1,3,224,224
+    """
     from portproof._errors import require_packages
+    from portproof.cli._models import port_or_models
     from portproof.parity._options import Options
     from portproof.parity._verify import verify as judge
     from portproof.render import check_target, write_report
@@ -79,20 +145,21 @@ def verify(
     from portproof.sides._session import frameworks_here
 
     check_json(json_file)
-    located = find_port_named(port)
+    kwargs = settings_of(settings)
     pages = ["jinja2"] if any(target.suffix == ".html" for target in report_files or []) else []
-    require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
-    targets = [check_target(target) for target in report_files or []]
-    options = Options(
-        weights=weights, images=images, module=module, quick=quick, strict=strict, modules=modules, seed=seed,
-        device=device_named(device), kwargs=settings_of(settings),
-        precisions=tuple(precision.split(",")) if precision else (),
-        runners=tuple(runners.split(",")) if runners else (), blockwise=blockwise,
-        find_map=not no_map, gradients=gradients, steps=steps, training=settings_of(training, "--with"),
-        pictures=any(target.suffix == ".html" for target in targets),
-    )  # fmt: skip
-    with watching(enabled=not quiet) as watch:
-        report = judge(located, options, watch)
+    with port_or_models(port, other, inputs, kwargs) as (located, complete):
+        require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
+        targets = [check_target(target) for target in report_files or []]
+        options = Options(
+            weights=weights, images=images, module=module, quick=quick, strict=strict, modules=modules, seed=seed,
+            device=device_named(device), kwargs=kwargs, blockwise=blockwise, find_map=not no_map, gradients=gradients,
+            precisions=tuple(precision.split(",")) if precision else (), steps=steps,
+            runners=tuple(runners.split(",")) if runners else (), training=settings_of(training, "--with"),
+            pictures=any(target.suffix == ".html" for target in targets),
+        )  # fmt: skip
+        options.require_possible(located.port)
+        with watching(enabled=not quiet) as watch:
+            report = judge(complete(watch), options, watch)
     if json_file != "-":
         print_report(report, output(), quiet=quiet)
     write_json(json_file, report.to_json())
@@ -103,7 +170,10 @@ def verify(
 
 def capture(
     port: PortName = None,
-    runner: Annotated[str, typer.Option("--runner", help="Which runner; `portproof ports` lists them.")] = "",
+    runner: Annotated[
+        str,
+        typer.Option("--runner", help="Which runner; `portproof ports` lists them.", autocompletion=_complete.runners),
+    ] = "",
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The folder to make.")] = None,
     like: Annotated[Path | None, typer.Option("--like", help="Run the inputs and weights of this capture.")] = None,
     weights: Weights = None,
@@ -113,7 +183,12 @@ def capture(
     settings: Setting = None,
     force: Force = False,
 ) -> None:
-    """Run one side, in its own environment, and keep what it put out."""
+    """Run one side, in its own environment, and keep what it put out.
+
+    Examples:
+        portproof capture my_port.py --runner torch-eager -o captures/torch
+        portproof capture my_port.py --runner paddle-dygraph --like captures/torch -o captures/paddle
+    """
     from portproof._disk import require_new
     from portproof._machine import thread_budget
     from portproof.parity._captures import CaptureOptions
@@ -145,7 +220,12 @@ def compare(
     quiet: Quiet = False,
     force: Force = False,
 ) -> None:
-    """Judge two captures, offline."""
+    """Judge two captures, offline.
+
+    Examples:
+        portproof compare captures/torch captures/paddle
+        portproof compare captures/torch captures/paddle --json result.json
+    """
     from portproof.parity._captures import compare_captures
     from portproof.render._terminal import output, print_report
 
@@ -168,7 +248,12 @@ def match(
         bool, typer.Option("--shapes", help="Compare weights by shape only: the files hold other weights.")
     ] = False,
 ) -> None:
-    """Match two graphs node by node, attributes and weights bit by bit."""
+    """Match two graphs node by node, attributes and weights bit by bit.
+
+    Examples:
+        portproof match torch.onnx paddle.onnx --port my_port.py
+        portproof match torch.onnx published.onnx --port my_port.py --shapes --rename data=image
+    """
     from portproof._errors import missing_packages, require_packages
 
     one_of = ["torch"] if len(missing_packages("torch", "paddle")) == 2 else []  # either computes convolutions

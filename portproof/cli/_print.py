@@ -44,6 +44,14 @@ def print_findings(findings: Findings, console: Console) -> None:
         state = Text(package.version or "missing", style="green" if package.version else "yellow")
         table.add_row(package.name, state, package.purpose, "" if package.version else package.install)
     console.print(table)
+    missing = [package for package in findings.developing if package.version is None]
+    here = ", ".join(f"{package.name} {package.version}" for package in findings.developing if package.version)
+    console.print(f"for working on portproof: {here or 'nothing'}", overflow="fold")
+    for line in sorted({package.install for package in missing}):
+        names = ", ".join(package.name for package in missing if package.install == line)
+        console.print(Text(f"  missing: {names}: {line}", style="dim"))
+    for mismatch in findings.mismatches:
+        console.print(Text(mismatch, style="bold red"), overflow="fold")
     for provider, said in findings.providers.items():
         console.print(Text.assemble(f"{provider}: ", (said, "green" if said == "loads" else "yellow")))
     for side, where in findings.interpreters.items():

@@ -10,6 +10,7 @@ import importlib
 from typing import Any
 
 from portproof._errors import BadInput
+from portproof.ports._hints import near
 
 #: Name to the class that is written, and the schema's version.
 DOCUMENTS = {
@@ -31,7 +32,7 @@ def schema_of(name: str) -> dict[str, Any]:
         BadInput: no command writes such a document.
     """
     if name not in DOCUMENTS:
-        raise BadInput(f"no document '{name}'; there are {', '.join(DOCUMENTS)}.")
+        raise BadInput(f"no document '{name}'; there are {', '.join(DOCUMENTS)}{near(name, DOCUMENTS) or '.'}")
     from pydantic import TypeAdapter
 
     module, _, attribute = DOCUMENTS[name].partition(":")

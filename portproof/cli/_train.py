@@ -58,7 +58,12 @@ def train(
     kwargs: Setting = None,
     force: Force = False,
 ) -> None:
-    """Train a port's models on either side, from one start; stop and go on at will."""
+    """Train a port's models on either side, from one start; stop and go on at will.
+
+    Examples:
+        portproof train my_port.py --data digits -o runs
+        portproof train my_port.py --data photographs/ -o runs --resume
+    """
     from portproof.render._terminal import output
     from portproof.training._print import print_trained, showing
     from portproof.training._train import train as run

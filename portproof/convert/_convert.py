@@ -24,6 +24,7 @@ from portproof.checkpoints import (
     format_of,
     is_floating,
     open_checkpoint,
+    unheld,
     write_checkpoint,
 )
 from portproof.convert._account import Account, TensorRow
@@ -143,11 +144,13 @@ def convert(plan: Plan, source: Path, target: Path, options: ConvertOptions, pro
     target_format = format_of(target, written=True)
     checkpoint = open_checkpoint(source, options.key)
     fit = _fit(plan, checkpoint, options)
-    checkpoint, side = fit.required(), str(fit.checkpoint.side)
-    owner = FORMATS[target_format][1]
-    towards = options.target_side or owner or Side(side).other
-    if owner not in (None, towards):
-        raise BadInput(f"'{target}': {FORMATS[target_format][0]} holds {owner}'s layouts, and --to says {towards}.")
+    side = str(fit.checkpoint.side)
+    checkpoint = fit.required(
+        f"`portproof convert {source} --from {side} --suggest map.csv` writes a map with its names to look through, "
+        "and --map map.csv takes it."
+    )
+    _require_side(target, options)
+    towards = options.target_side or FORMATS[target_format][1] or Side(side).other
     constants = _constants(open_checkpoint(source, options.key), plan.entries[side])
     plan = without(plan, side, fit.absent)
     made = towards_side(plan, checkpoint.tensors, side, towards)
@@ -179,18 +182,34 @@ def require_files(source: Path, target: Path | None, options: ConvertOptions) ->
     """See that a source can be read, and a target written that is not the source, which is read meanwhile.
 
     Raises:
-        BadInput: it is otherwise.
+        BadInput: it is otherwise, or what is asked for contradicts what the files are.
     """
     if target is None:
-        raise BadInput("DST is missing; name the checkpoint to write.")
+        raise BadInput("DST is missing; name the checkpoint to write, or write a map of names with --suggest FILE.")
     if target.exists() and source.exists() and target.samefile(source):
         raise BadInput(f"'{source}' and '{target}' are one file; name another DST.")
     if ".pdopt" in (source.suffix.lower(), target.suffix.lower()):
         return
-    format_of(target, written=True)
+    _require_side(target, options)
+    if options.dtype is not None and options.dtype in unheld(target):
+        raise BadInput(f"'{target}': {FORMATS[format_of(target)][0]} cannot hold {options.dtype}; leave out --dtype.")
     for file in target.glob("model*.safetensors*") if target.is_dir() else [target]:
         require_new(file)
-    open_checkpoint(source, options.key)
+    checkpoint = open_checkpoint(source, options.key)
+    _require_source_side(checkpoint, options)
+
+
+def _require_side(target: Path, options: ConvertOptions) -> None:
+    what, owner = FORMATS[format_of(target, written=True)]
+    if owner is not None and options.target_side not in (None, owner):
+        raise BadInput(f"'{target}': {what} holds {owner}'s layouts, and --to says {options.target_side}.")
+
+
+def _require_source_side(checkpoint: Checkpoint, options: ConvertOptions) -> None:
+    if None not in (checkpoint.side, options.source_side) and checkpoint.side != options.source_side:
+        raise BadInput(
+            f"'{checkpoint.path}' holds {checkpoint.side} weights, and --from says {options.source_side}; leave it out."
+        )
 
 
 def _fit(plan: Plan, checkpoint: Checkpoint, options: ConvertOptions) -> Fitted:
@@ -200,8 +219,7 @@ def _fit(plan: Plan, checkpoint: Checkpoint, options: ConvertOptions) -> Fitted:
         BadInput: it does not say, and fits both or none.
     """
     side = options.source_side or checkpoint.side
-    if checkpoint.side not in (None, side):
-        raise BadInput(f"'{checkpoint.path}' holds {checkpoint.side} weights, and --from says {side}.")
+    _require_source_side(checkpoint, options)
     fits = {one: _fit_side(plan, checkpoint, one, options) for one in ((side,) if side else plan.entries)}
     whole = [fit for fit in fits.values() if not fit.problems]
     if side is not None:
@@ -255,6 +273,18 @@ def towards_side(plan: Plan, tensors: Mapping[str, Stored], side: str, towards: 
     left_out = {name for ignored_side, name, _ in plan.account.ignored if ignored_side == towards}
     own = counters([entry for entry in plan.entries[towards] if entry.name in left_out])
     return transferred(tensors, plan.account.rows, towards) | own
+
+
+def require_suggestion(source: Path, options: ConvertOptions, out: Path) -> None:
+    """See that a map of a file's names can be made and written, before two models are built for it.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    require_new(out)
+    checkpoint = open_checkpoint(source, options.key)
+    _require_source_side(checkpoint, options)
+    _source_side(checkpoint, options)
 
 
 def _source_side(checkpoint: Checkpoint, options: ConvertOptions) -> str:
@@ -325,8 +355,7 @@ def suggest(plan: Plan, source: Path, options: ConvertOptions, out: Path) -> dic
     Returns:
         Each name that was replaced, and the file's name that was put in its place because it is like it.
     """
-    require_new(out)
-    checkpoint = open_checkpoint(source)
+    checkpoint = open_checkpoint(source, options.key)
     side = _source_side(checkpoint, options)
     wanted = {entry.name: entry.shape for entry in plan.entries[side]}
     surplus = {name: stored for name, stored in checkpoint.tensors.items() if name not in wanted}

@@ -45,14 +45,17 @@ class Fitted:
     absent: frozenset[str] = frozenset()
     unproven: str = ""
 
-    def required(self) -> Checkpoint:
+    def required(self, otherwise: str = "") -> Checkpoint:
         """Return the checkpoint.
+
+        Args:
+            otherwise: a sentence on what to do where it does not fit.
 
         Raises:
             BadInput: it does not fit; names the first reason and counts the rest.
         """
         if self.problems:
-            raise BadInput(f"'{self.checkpoint.path}' does not fit the model: {and_more(self.problems)}.")
+            raise BadInput(f"'{self.checkpoint.path}' does not fit the model: {and_more(self.problems)}. {otherwise}")
         return self.checkpoint
 
 

@@ -25,7 +25,7 @@ from portproof.sides._tasks import Tasks
 from portproof.sides._weights import factory
 
 #: Rows of the forward that tells the outputs: few, and a number that few axes have by chance.
-_TRIAL_ROWS = 3
+TRIAL_ROWS = 3
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def models_as_port(torch: Any, paddle: Any, inputs: Any) -> Models:
     declared = {name: _declared(name, array, rows) for name, array in named.items()}
     port = replace(provisional, inputs=declared, call=call)
     trial = {
-        name: np.resize(array, (_TRIAL_ROWS, *array.shape[1:])) if declared[name].has_rows else array
+        name: np.resize(array, (TRIAL_ROWS, *array.shape[1:])) if declared[name].has_rows else array
         for name, array in named.items()
     }
     outputs = _outputs(port, built, trial)
@@ -181,7 +181,7 @@ def _declared(name: str, array: Array, rows: int) -> Input:
 
 def _outputs(port: Port, built: Mapping[str, Model], trial: Arrays) -> dict[str, int | None]:
     """Return the names of what the models return, each with the axis that counts its rows; None where none does."""
-    told: dict[str, dict[str, int | None]] = {}
+    told: dict[str, Mapping[str, Sequence[int]]] = {}
     raised: list[ModelRaised] = []
     for side, model in built.items():
         model.port = port
@@ -191,9 +191,22 @@ def _outputs(port: Port, built: Mapping[str, Model], trial: Arrays) -> dict[str,
             raised.append(error)
             continue
         found = names_of(result, model.framework.is_tensor)
-        told[side] = {name: _row_axis(tuple(tensor.shape)) for name, tensor in found.items()}
+        told[side] = {name: tuple(tensor.shape) for name, tensor in found.items()}
     if not told:
         raise raised[0]
+    return outputs_of(told)
+
+
+def outputs_of(shapes: Mapping[str, Mapping[str, Sequence[int]]]) -> dict[str, int | None]:
+    """Return the names of what two models return, each with the axis that counts its rows; None where none does.
+
+    Args:
+        shapes: side to its outputs on :data:`TRIAL_ROWS` rows; one of those that could be run, at least.
+
+    Raises:
+        BadInput: they return other outputs.
+    """
+    told = {side: {name: _row_axis(shape) for name, shape in found.items()} for side, found in shapes.items()}
     first, *rest = told.values()
     last = rest[0] if rest else first
     by_name = [name for name in first if name in last]
@@ -210,8 +223,8 @@ def _are_keys(names: Mapping[str, Any]) -> bool:
     return not all(name.removeprefix("out").isdecimal() or name == "out" for name in names)
 
 
-def _row_axis(shape: tuple[int, ...]) -> int | None:
-    return shape.index(_TRIAL_ROWS) if _TRIAL_ROWS in shape else None
+def _row_axis(shape: Sequence[int]) -> int | None:
+    return list(shape).index(TRIAL_ROWS) if TRIAL_ROWS in shape else None
 
 
 def other_weights(sides: Sides) -> Found:

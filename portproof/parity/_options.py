@@ -9,6 +9,7 @@ from typing import Any
 
 from portproof._errors import BadInput
 from portproof._numbers import Array
+from portproof.ports._inputs import require_images
 from portproof.ports._port import Port
 from portproof.runners._choice import parse
 
@@ -86,6 +87,7 @@ class Options:
             from portproof.training._learner import require_training
 
             require_training(port)
+        require_images(port, self.images)
         if self.blockwise and self.weights is None:
             raise BadInput("--blockwise reads weights from disk: give them with --weights FILE.")
         if self.blockwise and self.module:

@@ -55,6 +55,7 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
     """
     located = port if isinstance(port, Located) else Located(port, None, Project())
     options = options or Options(**fields)
+    options.require_possible(located.port)
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
     with Sessions(located, options.kwargs, options.device, threads, options.blockwise) as sessions:
         return _judge(Sides(sessions, watch), options)
@@ -72,7 +73,6 @@ def _judge(sides: Sides, options: Options) -> Report:
         given=given_label(options.weights) if options.weights else None,
         strict=options.strict,
     )
-    options.require_possible(located.port)
     if options.blockwise:
         for side in live:
             sides.do(side, "building the model", ReplayTasks.hollow)

@@ -66,6 +66,26 @@ def port_to_write(stem: str, found: Mapping[str, Any], **sides: str) -> str:
     return f'from portproof import Input, Port; PORT = Port("{name}", {factories}, inputs={{{given}}})'
 
 
+def file_to_bind(name: str, inputs: str = "", outputs: str = "") -> str:
+    """Return what to write where a model's own file was named: a port of which it is one side.
+
+    Args:
+        name: of the file.
+        inputs, outputs: of the file, as Python, where they were read from it.
+    """
+    port = port_to_write(Path(name).stem, {}, torch=f'"{name}"')
+    if inputs:
+        port = f"{port.partition(', inputs=')[0]}, inputs={{{inputs}}}, outputs={outputs})"
+    return f" A model's file is one side of a port; write in my_port.py: {port}; then: portproof verify my_port.py"
+
+
+def models_to_name(file: str, found: Mapping[str, Any]) -> str:
+    """Return how a file's model is judged beside another without a port, where the file has a model of its own."""
+    own = [name for name, value in found.items() if isinstance(value, type) and framework_of(value)
+           and not value.__module__.startswith(("torch.", "paddle."))]  # fmt: skip
+    return f"portproof verify {file}:{own[-1]} OTHER.py:NAME --input 1,3,224,224, or " if own else ""
+
+
 def _arguments(model: Any) -> list[str]:
     """Return what a class's forward must be given."""
     if not isinstance(model, type):
@@ -85,8 +105,7 @@ def meant(name: str, known: Mapping[str, str]) -> str:
     if path.is_dir():
         return f" '{name}' is a folder: {_in_folder(path)}"
     if path.suffix in (".onnx", *PROGRAMS):
-        port = port_to_write(path.stem, {}, torch=f'"{name}"')
-        return f" A model's file is one side of a port; write in my_port.py: {port}; then: portproof verify my_port.py"
+        return file_to_bind(name)
     if path.suffix in _WEIGHTS:
         return " A checkpoint holds weights and no model: portproof verify PORT --weights FILE judges a port on it."
     if not path.suffix and path.with_suffix(".py").is_file():

@@ -80,8 +80,7 @@ def make_batch(
     arrays: dict[str, Array] = {}
     families: list[str] = []
     notes: list[str] = []
-    if images is not None and not any(declared.is_image for declared in port.inputs.values()):
-        raise BadInput(f"--images: port '{port.name}' takes no image, (batch, 3, H, W); leave the option out.")
+    require_images(port, images)
     for name, declared in port.inputs.items():
         if declared.is_image and declared.range is None and declared.values is None:
             photographs = _photographs(images)
@@ -98,6 +97,15 @@ def make_batch(
         families = families or what
     families[:first] = [GIVEN] * first
     return Batch(arrays, tuple(families[:rows]), tuple(notes))
+
+
+def require_images(port: Port, folder: Path | None) -> None:
+    """Raise :class:`BadInput` where a folder of photographs that a person gave is none, or the port takes no image."""
+    if folder is None:
+        return
+    if not any(declared.is_image for declared in port.inputs.values()):
+        raise BadInput(f"--images: port '{port.name}' takes no image, (batch, 3, H, W); leave the option out.")
+    _photographs(folder)
 
 
 def few_rows(batch: Batch, *, quick: bool = False) -> list[int]:

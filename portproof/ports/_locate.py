@@ -8,12 +8,13 @@ import os
 import sys
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from portproof._errors import BadInput, one_line, told_with_line
-from portproof.ports._hints import meant, near, port_to_write, windows_path
+from portproof.ports._hints import framework_of, meant, models_to_name, near, port_to_write, windows_path
 from portproof.ports._imports import imported_by, name_modules, reach
 from portproof.ports._port import SIDES, Port
 
@@ -132,8 +133,8 @@ def find_port(name: str | None, project: Project | None = None) -> Located:
     if name is None:
         if not project.ports:
             raise BadInput(
-                "no port given, and no [tool.portproof] ports in a pyproject.toml here or above; name one,"
-                " or write a project with `portproof init my_port`."
+                "no port given, and no [tool.portproof] ports in a pyproject.toml here or above; name one (--port where"
+                " a command takes files), or write a project with `portproof init my_port`."
             )
         name = project.ports[0]
     here = windows_path(name)
@@ -143,17 +144,29 @@ def find_port(name: str | None, project: Project | None = None) -> Located:
     if file.endswith(".py"):
         path = Path(file).absolute()
         port, attribute = _port_of_file(path, attribute)
-        return Located(port, f"{path}:{attribute}", project)
+        return Located(_anchored(port, path.parent), f"{path}:{attribute}", project)
+    folder = project.root or Path.cwd()
     if ":" in name:
-        return Located(_port_of_module(name), name, project)
+        return Located(_anchored(_port_of_module(name), folder), name, project)
     known = {}
     for locator in (*project.ports, *_entry_points()):
         port = _port_of_module(locator)
         if port.name == name:
-            return Located(port, locator, project)
+            return Located(_anchored(port, folder), locator, project)
         known[port.name] = locator
     listed = f"there are {', '.join(known)}" if known else "none is registered here"
     raise BadInput(f"no port '{name}'; {listed}.{meant(name, known) or ' Name a file as path/to/file.py:NAME.'}")
+
+
+def _anchored(port: Port, folder: Path) -> Port:
+    """Return a port whose factories in files are named by whole paths; relative ones begin at a folder."""
+
+    def whole(factory: Any) -> Any:
+        file, colon, name = factory.partition(":") if isinstance(factory, str) else ("", "", "")
+        return f"{folder / file}:{name}" if colon and file.endswith(".py") else factory
+
+    paddle, torch = whole(port.paddle), whole(port.torch)
+    return port if (paddle, torch) == (port.paddle, port.torch) else replace(port, paddle=paddle, torch=torch)
 
 
 def registered_ports(project: Project) -> list[Located]:
@@ -177,6 +190,34 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     if not path.is_file():
         beside = [file.name for file in path.parent.glob("*.py")] if path.parent.is_dir() else []
         raise BadInput(f"'{path}': no such file{near(path.name, beside) or '.'}")
+    module = _module_of_file(path)
+    ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
+    if not attribute:
+        if not ports:
+            both = models_to_name(_as_typed(str(path)), vars(module))
+            raise BadInput(f"'{path}' has no Port; {both}write in it: {port_to_write(path.stem, vars(module))}")
+        if len(ports) > 1:
+            raise BadInput(f"'{path}': name the port as {path.name}:NAME; it has {', '.join(ports)}.")
+        attribute = ports[0]
+    if not hasattr(module, attribute):
+        raise BadInput(
+            f"'{path}' has no '{attribute}'; its ports are {', '.join(ports) or 'none'}{near(attribute, ports) or '.'}"
+        )
+    port = _as_port(getattr(module, attribute), f"{path}:{attribute}")
+    return port, attribute
+
+
+def _as_typed(locator: str) -> str:
+    """Return a locator as a person would type it here."""
+    return locator.removeprefix(f"{Path.cwd()}{os.sep}")
+
+
+def _module_of_file(path: Path) -> ModuleType:
+    """Import a file, which can import what lies beside it.
+
+    Raises:
+        BadInput: the import raises.
+    """
     reach(path.parent)
     name_modules(imported_by(path))
     name = f"_portproof_file_{path.stem}"
@@ -190,23 +231,17 @@ def _port_of_file(path: Path, attribute: str) -> tuple[Port, str]:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise BadInput(f"'{path}' cannot be imported: {told_with_line(error)}") from error
-    ports = [key for key, value in vars(module).items() if isinstance(value, Port)]
-    if not attribute:
-        if not ports:
-            raise BadInput(f"'{path}' has no Port; write in it: {port_to_write(path.stem, vars(module))}")
-        if len(ports) > 1:
-            raise BadInput(f"'{path}': name the port as {path.name}:NAME; it has {', '.join(ports)}.")
-        attribute = ports[0]
-    if not hasattr(module, attribute):
-        raise BadInput(
-            f"'{path}' has no '{attribute}'; its ports are {', '.join(ports) or 'none'}{near(attribute, ports) or '.'}"
-        )
-    port = _as_port(getattr(module, attribute), f"{path}:{attribute}")
-    return port, attribute
+    return module
 
 
 def _as_port(value: object, locator: str) -> Port:
     if not isinstance(value, Port):
+        side = framework_of(value)
+        if side is not None:
+            raise BadInput(
+                f"'{locator}' is a {side} model, expected a portproof.Port; name the other model, too: "
+                f"portproof verify {_as_typed(locator)} OTHER.py:NAME --input 1,3,224,224"
+            )
         raise BadInput(f"'{locator}' is a {type(value).__name__}, expected a portproof.Port.")
     return value
 
@@ -243,7 +278,7 @@ def resolve_factory(port: Port, side: str) -> Callable[..., Any]:
 
 
 def resolve_callable(named: str | Callable[..., Any], what: str) -> Callable[..., Any]:
-    """Return a callable given as itself or as ``"module:name"``.
+    """Return a callable given as itself, as ``"module:name"`` or as ``"file.py:name"``.
 
     Raises:
         BadInput: the name leads nowhere or to something that cannot be called.
@@ -252,12 +287,35 @@ def resolve_callable(named: str | Callable[..., Any], what: str) -> Callable[...
         return named
     module, colon, attribute = named.partition(":")
     if not colon:
-        raise BadInput(f"{what}: expected \"module:name\", found '{named}'.")
-    value = import_attribute(module, attribute, what)
+        raise BadInput(f'{what}: expected "module:name" or "file.py:name", found \'{named}\'.')
+    if module.endswith(".py"):
+        value = _attribute_of_file(Path(module).absolute(), attribute, what)
+    else:
+        value = import_attribute(module, attribute, what)
     if not callable(value):
         raise BadInput(f"{what}: '{named}' is a {type(value).__name__}, which cannot be called.")
     factory: Callable[..., Any] = value
     return factory
+
+
+def _attribute_of_file(path: Path, attribute: str, what: str) -> Any:
+    """Return one name of a file: of a package where it is in one, so that it can import what its package has."""
+    if not path.is_file():
+        raise BadInput(f"{what}: '{path}': no such file.")
+    folder = path.parent
+    parts = [path.stem]
+    while (folder / "__init__.py").is_file() and folder.name.isidentifier():
+        parts.append(folder.name)
+        folder = folder.parent
+    if len(parts) > 1:
+        reach(path.parent)
+        name_modules(imported_by(path))
+        reach(folder, [parts[-1]])
+        return import_attribute(".".join(reversed(parts)), attribute, what)
+    module = _module_of_file(path)
+    if not hasattr(module, attribute):
+        raise BadInput(f"{what}: '{path}' has no '{attribute}'{near(attribute, list(vars(module))) or '.'}")
+    return getattr(module, attribute)
 
 
 def artefact_path(located: Located, side: str) -> Path:

@@ -6,16 +6,18 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from html import escape
 from pathlib import Path
 from typing import Any, Literal
 
 from portproof._errors import BadInput
+from portproof._text import plain
 from portproof.ports._weightmap import WeightMap
 
 Factory = str | Callable[..., Any]
 
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
-_INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+INTEGERS = ("uint8", "int8", "int16", "int32", "int64")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 
 
@@ -77,20 +79,20 @@ class Input:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(self.shape))
-        if self.dtype not in (*_FLOATS, *_INTEGERS, "bool"):
-            raise BadInput(f"Input: dtype '{self.dtype}' is none of {', '.join((*_FLOATS, *_INTEGERS, 'bool'))}.")
+        if self.dtype not in (*FLOATS, *INTEGERS, "bool"):
+            raise BadInput(f"Input: dtype '{self.dtype}' is none of {', '.join((*FLOATS, *INTEGERS, 'bool'))}.")
         for size in self.shape:
             if isinstance(size, str) and size != "batch" and size not in self.sizes:
                 raise BadInput(f"Input: free dimension '{size}' has no size; add sizes={{'{size}': 16}}.")
             if isinstance(size, int) and size < 1:
                 raise BadInput(f"Input: a size must be at least 1, found {size} in shape {self.shape}.")
-        if self.dtype in _INTEGERS and self.range is None and self.values is None:
+        if self.dtype in INTEGERS and self.range is None and self.values is None:
             raise BadInput(f"Input: {self.dtype} values cannot be guessed; give range=(lowest, highest) or values=(…).")
 
     @property
     def is_float(self) -> bool:
         """Whether the input follows the precision of a run."""
-        return self.dtype in _FLOATS
+        return self.dtype in FLOATS
 
     @property
     def is_image(self) -> bool:
@@ -124,7 +126,7 @@ class Part:
     def of(self, port: Port) -> Port:
         """Return the port of this part alone."""
         inputs = {
-            name: Input(("batch", *shape), dtype, values=None if dtype in _FLOATS else (0,))
+            name: Input(("batch", *shape), dtype, values=None if dtype in FLOATS else (0,))
             for name, (shape, dtype) in self.inputs.items()
         }
         names = ("output",) if self.outputs == 1 else tuple(f"output{i}" for i in range(self.outputs))
@@ -216,6 +218,19 @@ class Port:
         if self.call not in ("positional", "keyword", "dictionary"):
             raise BadInput(f"{where}: call is 'positional', 'keyword' or 'dictionary', found '{self.call}'.")
 
+    def __str__(self) -> str:
+        """Return its sides, inputs and outputs, a line each."""
+        sides = [
+            f"{side}: {one if isinstance(one := self.factory(side), str) else _called(one)}" for side in self.sides
+        ]
+        inputs = [f"{name} {one.dtype} ({', '.join(map(str, one.shape))})" for name, one in self.inputs.items()]
+        lines = [f"port {self.name}", *sides, f"inputs: {', '.join(inputs)}", f"outputs: {', '.join(self.outputs)}"]
+        return "\n  ".join(map(plain, lines))
+
+    def _repr_html_(self) -> str:
+        """Return the same for a notebook."""
+        return f"<pre>{escape(str(self))}</pre>"
+
     def factory(self, side: str) -> Factory | None:
         """Return the factory or artefact of a side, None where the port has no such side."""
         return self.paddle if side == "paddle" else self.torch
@@ -246,3 +261,10 @@ class Port:
         for what, names, declared in (("inputs", inputs, self.inputs), ("outputs", outputs, self.outputs)):
             if set(names) != set(declared):
                 raise BadInput(f"'{title}' has {what} {sorted(names)}, the port names {sorted(declared)}.")
+
+
+def _called(factory: Any) -> str:
+    """Name a factory as its author would."""
+    if isinstance(factory, str):
+        return factory
+    return getattr(factory, "__qualname__", type(factory).__name__)

@@ -8,8 +8,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.live import Live
+from rich.padding import Padding
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Span, Text
@@ -17,6 +18,7 @@ from rich.text import Span, Text
 from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import Hop, Report
+from portproof.render._notebook import display_here, watching_cell
 from portproof.render._words import EXITS, Cause, between, causes, grouped, inputs_seen, left_out, number, versions
 
 STYLE = {
@@ -26,6 +28,8 @@ STYLE = {
     "inconclusive": "yellow",
     "unavailable": "yellow",
 }
+#: Columns below which rows are printed as paragraphs, and letters of a cell that is never folded.
+_NARROW, _SHORT = 72, 14
 #: Culprits that are printed; more say no more.
 _SHOWN = 24
 #: Modules of one finding that are named.
@@ -43,13 +47,42 @@ class _Console(Console):
         return super().render_str(_shown(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """Render, texts as :meth:`render_str` has them."""
+        """Render, texts as :meth:`render_str` has them, and tables so that nothing in them is cut."""
+        if isinstance(renderable, Table) and renderable.show_header:
+            renderable = _uncut(renderable, (options or self.options).max_width)
         if isinstance(renderable, Text) and (shown := _shown(renderable.plain)) != renderable.plain:
             kept = {name: getattr(renderable, name) for name in ("style", "justify", "overflow", "no_wrap", "end")}
             places = [len(_shown(renderable.plain[:end])) for end in range(len(renderable.plain) + 1)]
             spans = [Span(places[span.start], places[span.end], span.style) for span in renderable.spans]
             renderable = Text(shown, spans=spans, **kept)
         return super().render(renderable, options)
+
+
+def _uncut(table: Table, width: int) -> RenderableType:
+    """Return a table whose long cells are folded; where there is no room for one, its rows as paragraphs."""
+    columns = [[_text(cell) for cell in column.cells] for column in table.columns]
+    heads = [_text(column.header).plain for column in table.columns]
+    if width >= _NARROW:
+        for column, cells, head in zip(table.columns, columns, heads, strict=True):
+            longest = max((len(text.plain) for text in cells), default=0)
+            column.no_wrap = column.justify == "right" or max(longest, len(head)) <= _SHORT
+            column.overflow = "fold"
+        return table
+    shown: list[RenderableType] = []
+    for first, *rest in zip(*columns, strict=True):
+        shown.append(first)
+        said = [
+            Text.assemble(f"{head} " if head else "", text)
+            for head, text in zip(heads[1:], rest, strict=True)
+            if text.plain.strip()
+        ]
+        if said:
+            shown.append(Padding(Text(", ").join(said), (0, 0, 0, 4)))
+    return Group(*shown)
+
+
+def _text(cell: Any) -> Text:
+    return cell if isinstance(cell, Text) else Text(str(cell))
 
 
 def _shown(text: str) -> str:
@@ -200,7 +233,7 @@ def _print_sources(report: Report, console: Console) -> None:
         console.print(f"inputs: {inputs_seen(report.inputs)}; weights: {', '.join(report.weights)}")
     console.print(
         "floors: the error in units of the float32 rounding error measured at that output, carried to the "
-        f"precision of the hop; more than {FLOOR_MULTIPLE:.0f} is a divergence (docs/noise-floor.md)"
+        f"precision of the hop; more than {FLOOR_MULTIPLE:.0f} is a divergence (`portproof explain floors`)"
     )
     console.print(f"made with {listed} on {environment.get('processor', '')}", overflow="fold")
     total = report.seconds.get("total")
@@ -214,12 +247,12 @@ class Watching:
 
     def __init__(self) -> None:
         self._doing: dict[str, tuple[str, float]] = {}
-        self._begun = time.monotonic()
+        self._done, self._begun = 0, time.monotonic()
 
     def __call__(self, who: str, doing: str | None) -> None:
         """Note what a process does now; None when it is idle."""
         if doing is None:
-            self._doing.pop(who, None)
+            self._done += self._doing.pop(who, None) is not None
         else:
             self._doing[who] = (doing, time.monotonic())
 
@@ -228,13 +261,18 @@ class Watching:
         now = time.monotonic()
         for who, (doing, since) in sorted(self._doing.items()):
             table.add_row(Text(who, style="cyan"), doing, f"{now - since:.0f} s")
-        table.add_row(Text(f"{now - self._begun:.0f} s", style="dim"))
+        table.add_row(Text(f"{now - self._begun:.0f} s", style="dim"), Text(f"{self._done} steps done", style="dim"))
         return table
 
 
 @contextmanager
 def watching(enabled: bool = True) -> Iterator[Any]:
-    """Show a live list for the time of the block; silent where standard error is no terminal."""
+    """Show a live list for the time of the block; silent where nobody looks: no terminal, and no notebook."""
+    display = display_here() if enabled else None
+    if display is not None:
+        with watching_cell(display) as cell:
+            yield cell
+        return
     console = errors()
     watch = Watching()
     if not (enabled and console.is_terminal):

@@ -26,7 +26,7 @@ QUESTIONS = {
 }
 #: What the exit code of a run means that does not hold.
 EXITS = {
-    "divergent": "does not hold; docs/failures.md says how to read it",
+    "divergent": "does not hold; `portproof explain divergent` says how to read it",
     "inconclusive": "undecided; the notes above say what hides the answer",
     "unavailable": "something that was asked for is not there; `portproof doctor` says what installs it",
 }

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from portproof._errors import BadInput
+from portproof.ports._hints import near
 from portproof.ports._port import LEADING, Port
 
 if TYPE_CHECKING:
@@ -233,5 +234,6 @@ def find_runner(name: str) -> RunnerInfo:
     """
     table = runners()
     if name not in table:
-        raise BadInput(f"no runner '{name}'; there are {', '.join(table)}.")
+        listed = f"; there are {', '.join(table)}."
+        raise BadInput(f"no runner '{name}'{near(name, table) or listed} `portproof ports` lists them.")
     return table[name]

@@ -57,11 +57,12 @@ def plan_of(port: Port | None, table: Path | None, sessions: Callable[[], Sessio
     Raises:
         BadInput: the map is none, or the models' state dicts are no bijection.
     """
+    given = None if table is None else read_plan(table)  # before models are built for nothing
     own = _own_plan(port, sessions) if port is not None else None
-    if table is None:
+    if given is None:
         assert own is not None
         return own
-    return replace(read_plan(table), own=own)
+    return replace(given, own=own)
 
 
 def _own_plan(port: Port, sessions: Callable[[], Sessions]) -> Plan:
@@ -71,7 +72,10 @@ def _own_plan(port: Port, sessions: Callable[[], Sessions]) -> Plan:
         plan = account_of(opened)
     if plan.account.problems:
         found = and_more([problem.message for problem in plan.account.problems])
-        raise BadInput(f"the two models' state dicts do not correspond: {found}.")
+        raise BadInput(
+            f"the two models' state dicts do not correspond: {found}. `portproof map --write` finds the map and puts "
+            "it into the port."
+        )
     return plan
 
 
@@ -119,7 +123,9 @@ def settle(
             "run `portproof convert` on it with --from, which writes a file that says so."
         )
     side = whole[0] if whole else asked[0]
-    found = fits[side].required()
+    found = fits[side].required(
+        "`portproof convert` brings names to the model's: --suggest map.csv, then --map map.csv."
+    )
     for line in found.said:
         _log.info("%s: %s", path.name, line)
     tensors = found.tensors if keep_dtype else widened(found.tensors, entries[side])

@@ -18,6 +18,7 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput
 from portproof._machine import host
 from portproof._numbers import Arrays
+from portproof._tree import names_of
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._export import export
 from portproof.frameworks._model import whole_layers, written_at
@@ -78,6 +79,12 @@ class Tasks:
     def unnamed(self) -> list[str]:
         """Say what the model returned that the port does not name."""
         return self.place.model("float64").unnamed
+
+    def returned(self, inputs: Path) -> dict[str, tuple[int, ...]]:
+        """Say what the float32 model returns on inputs: the names of all its outputs, and their shapes."""
+        model = self.place.model("float32")
+        found = names_of(model.returned(load_file(inputs)), model.framework.is_tensor)
+        return {name: tuple(tensor.shape) for name, tensor in found.items()}
 
     def written_at(self, paths: Sequence[str]) -> dict[str, tuple[str, int, str]]:
         """Return file, line and class of modules, as far as they can be told."""

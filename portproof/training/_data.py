@@ -63,6 +63,12 @@ def data_packages(name: str) -> tuple[str, ...]:
     return _PACKAGES.get(name, ("PIL",))
 
 
+def require_data(name: str) -> None:
+    """Raise :class:`BadInput` where there is no such data set, and no such folder."""
+    if name not in _NAMED and not Path(name).is_dir():
+        raise BadInput(f"--data: '{name}' is no folder and no data set; there are {', '.join(_NAMED)}.")
+
+
 def load_data(name: str, seed: int = 0) -> DataSet:
     """Return a data set.
 
@@ -120,8 +126,7 @@ def _split(images: Sequence[Array | Path], labels: Array, seed: int) -> tuple[Da
 
 
 def _folder(folder: Path, seed: int) -> DataSet:
-    if not folder.is_dir():
-        raise BadInput(f"--data: '{folder}' is no folder and no data set; there are {', '.join(_NAMED)}.")
+    require_data(str(folder))
     parts = [folder / "train", folder / "test"]
     if all(part.is_dir() for part in parts):
         classes, files, labels = _class_folders(parts[0])

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import warnings
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -250,13 +250,18 @@ def training_of(port: Port, side: str) -> Callable[..., Any]:
     Raises:
         BadInput: it has none, or its name leads nowhere.
     """
-    found = port.training.get(side)
-    if found is None:
-        raise BadInput(
-            f"port '{port.name}' has no training on the {side} side; add training={{'{side}': 'module:Training'}} "
-            "to it, see docs/training.md."
-        )
-    return resolve_callable(found, f"{side} training of port '{port.name}'")
+    require_declared(port, [side])
+    return resolve_callable(port.training[side], f"{side} training of port '{port.name}'")
+
+
+def require_declared(port: Port, sides: Iterable[str]) -> None:
+    """Raise :class:`BadInput` where a port names no training for a side; nothing is imported to know that."""
+    for side in sides:
+        if side not in port.training:
+            raise BadInput(
+                f"port '{port.name}' has no training on the {side} side; add training={{'{side}': 'module:Training'}} "
+                "to it, see docs/training.md."
+            )
 
 
 def ready_framework(job: RunnerJob) -> Framework:

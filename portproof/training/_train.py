@@ -25,7 +25,8 @@ from portproof.ports._port import LEADING, Side
 from portproof.sides._session import Sessions, frameworks_here
 from portproof.sides._tasks import Tasks
 from portproof.training._agreement import agreements, trained_weights
-from portproof.training._data import data_packages
+from portproof.training._data import data_packages, require_data
+from portproof.training._learner import require_declared
 from portproof.training._opened import Opened
 from portproof.training._starting import Start, starts
 from portproof.training._state import Recipe, State, load, require_same
@@ -53,6 +54,8 @@ def train(located: Located, options: TrainOptions, progress: TrainProgress) -> T
     require_packages("this training", *frameworks_here(located, sides), *data_packages(options.data), "matplotlib")
     if options.out.exists() and not options.out.is_dir():
         raise BadInput(f"'{options.out}' is a file; -o takes the folder that is trained in.")
+    require_declared(located.port, sides)
+    require_data(options.data)
     require_writable(options.out / "x" if options.out.is_dir() else options.out)
     options.out.mkdir(parents=True, exist_ok=True)
     with exclusive(options.out):

@@ -179,7 +179,7 @@ def test_what_nohup_starts_outlives_the_terminal(project: Path) -> None:
 import os, signal
 from portproof.cli import _app
 def doctor(): os.kill(os.getpid(), signal.SIGHUP)
-_app.app.registered_commands[-1].callback = doctor
+next(c for c in _app.app.registered_commands if c.name == "doctor").callback = doctor
 _app.main()
 """
     done = subprocess.run(

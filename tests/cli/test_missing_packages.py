@@ -79,6 +79,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 CASES: dict[str, list[str]] = {
     "verify": BOTH,
     "verify --report a.html --quick": [*BOTH, "jinja2"],
+    "verify tiny.py:torch_model tiny.py:paddle_model --input 4,8": BOTH,
     "capture --runner torch-eager -o c": ["torch"],
     "capture --runner onnxruntime-torch -o c": ["torch", "onnxruntime", *EXPORTS],
     "compare capture capture/other": [],
@@ -110,6 +111,8 @@ CASES: dict[str, list[str]] = {
     "doctor": [],
     "schema bench": [],
     "init new": [],
+    "init --from-models tiny.py:torch_model tiny.py:paddle_model --input 4,8": BOTH,
+    "explain floors": [],
 }  # fmt: skip
 
 

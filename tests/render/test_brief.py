@@ -1,5 +1,6 @@
 """What a person at a prompt and in a notebook sees of a report, and what the package shows of itself."""
 
+import io
 import json
 import re
 import subprocess
@@ -12,7 +13,12 @@ import pytest
 
 import portproof
 from portproof import BadInput, Culprit, Report, verify
+from portproof.cli._print import print_ports
+from portproof.ports._locate import find_project, registered_ports
+from portproof.render._terminal import _Console, print_report
+from portproof.runners import runners
 from tests import small_ports
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -72,3 +78,23 @@ def test_the_package_shows_its_interface_and_nothing_else() -> None:
     assert all(hasattr(portproof, name) for name in dir(portproof))
     code = "import portproof, sys; assert not {'numpy', 'rich', 'torch', 'paddle'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("columns", [50, 60, 72, 80, 100, 200])
+def test_a_report_and_its_tables_fit_every_terminal_and_nothing_in_them_is_cut(wrong: Report, columns: int) -> None:
+    hop = wrong.hops[0]
+    assert hop.worst is not None
+    long = replace(hop, worst=replace(hop.worst, tensor="backbone.stages.3.blocks.11.attention.out_projection"))
+    console = _Console(width=columns, file=io.StringIO())
+    print_report(replace(wrong, hops=(long, *wrong.hops)), console)
+    print_ports(registered_ports(find_project(ROOT))[:3], list(runners().values())[:4], console)
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert max(map(len, shown.splitlines())) <= columns
+    assert "…" not in shown
+    for word in ("divergent", "equivalent", "torch-channels-last"):
+        assert word in shown
+    assert ("hop  " in shown) == (columns >= 72)
+    if not 72 <= columns <= 100:  # folded between other columns there
+        assert long.worst is not None
+        assert long.worst.tensor in re.sub(r"\s", "", shown)
