@@ -32,6 +32,7 @@ Training = Annotated[
 Json = Annotated[
     str | None, typer.Option("--json", metavar="FILE", help="Write the result as JSON; - prints it, and nothing else.")
 ]
+PageFile = Annotated[Path | None, typer.Option("--report", metavar="FILE", help="Also write a page (.html).")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.")]
@@ -126,6 +127,19 @@ def check_json(target: str | None) -> None:
         from portproof._disk import require_new
 
         require_new(Path(str(target)))
+
+
+def check_page(target: Path | None) -> None:
+    """Refuse a page that cannot be written before anything is run."""
+    if target is None:
+        return
+    from portproof._disk import require_new
+    from portproof.render._layout import require_jinja
+
+    require_new(target)
+    if target.suffix != ".html":
+        raise BadInput(f"--report writes a page, .html, found '{target.name}'.")
+    require_jinja()
 
 
 def write_json(target: str | None, document: dict[str, Any]) -> None:
