@@ -7,7 +7,7 @@ from typing import Any
 
 from portproof.bench._plots import Figure, figures
 from portproof.bench._recommend import recommend_from
-from portproof.bench._result import BenchResult, quantiles
+from portproof.bench._result import BenchResult, TimedRow, quantiles
 from portproof.bench._standing import break_even, comparisons, order
 from portproof.render._layout import rendered
 
@@ -39,7 +39,7 @@ def page(result: BenchResult, contended: BenchResult | None = None) -> str:
 
 
 def headline(result: BenchResult) -> str:
-    """Say in one line what to deploy, and how much faster it is than the next that is slower beyond doubt."""
+    """Say in one line what to deploy, and how much faster it is than the next runner that is slower beyond doubt."""
     batch = result.suite.batches[0]
     rows = sorted((row for row in result.rows if row.batch == batch and row.processes), key=order)
     best = recommend_from(result, batch).row if rows else None
@@ -49,10 +49,17 @@ def headline(result: BenchResult) -> str:
         return f"Deploy {best.title}: {best.rows_per_s or 0:,.1f} rows a second, the most of {len(rows)}"
     said = f"Deploy {best.title}: {milliseconds(best.median_ms)} ms"
     against = comparisons(result, batch, best.runner)
-    slower = next((row for row in rows if row.runner in against and against[row.runner].change == "slower"), None)
+    slow = {name for name, found in against.items() if found.change == "slower"}
+    near = {_plain(row) for row in rows if row.runner not in slow}  # with other settings they are no rivals
+    slower = next((row for row in rows if _plain(row) not in near), None)
     if slower is not None:
         said += f", {against[slower.runner].ratio:.2f} times as fast as {slower.title}"
     return said
+
+
+def _plain(row: TimedRow) -> str:
+    """Name a row's runner without its settings."""
+    return row.runner.partition(":")[0]
 
 
 def milliseconds(value: float | None) -> str:

@@ -14,6 +14,7 @@ from portproof.cli._bench import bench
 from portproof.cli._convert import account, convert, export
 from portproof.cli._ending import end_well
 from portproof.cli._faults import faults
+from portproof.cli._history import diff, history
 from portproof.cli._map import map_
 from portproof.cli._parity import capture, compare, match, verify
 from portproof.cli._project import doctor, init, ports, schema
@@ -73,6 +74,8 @@ app.command()(capture)
 app.command()(compare)
 app.command()(convert)
 app.command()(export)
+app.command()(diff)
+app.command()(history)
 app.command()(faults)
 app.command()(match)
 app.command()(ports)
