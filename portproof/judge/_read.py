@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from portproof._disk import as_kind, read_json
+from portproof._disk import as_kind, having, read_json
 from portproof._errors import BadInput
 from portproof.judge._report import SCHEMA_VERSION, Report
 
 #: What no reader of an old report asks for; its figures may be null where they are no numbers.
 _LEFT: dict[str, Any] = {"modules": None, "details": (), "edges": (), "accepted": (), "deviations": ()}
+#: What is read of what machines and packages say of themselves.
+_SIDE = Annotated[dict[str, Any], having({}, versions=dict[str, Any])]
+_ENVIRONMENT: Any = Annotated[dict[str, Any], having({}, sides=dict[str, _SIDE], packages=dict[str, Any])]
 
 
 def read_report(path: Path) -> Report:
@@ -38,7 +41,8 @@ def report_of(document: Any, path: Path) -> Report:
         )
     try:
         hops = tuple(_hop(hop) for hop in document["hops"])
-        return as_kind(Report, {**document, "hops": hops, **_LEFT})
+        environment = as_kind(_ENVIRONMENT, document.get("environment", {}))
+        return as_kind(Report, {**document, "hops": hops, "environment": environment, **_LEFT})
     except (ValueError, TypeError) as error:
         raise BadInput(f"'{path}' is damaged: {error}; make it again.") from error
 

@@ -27,8 +27,8 @@ _NAMED = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-+"
 
 def _instant(value: str) -> str:
     moment = datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        raise ValueError("expected a time with its zone")
+    if moment.tzinfo is None or not 1970 <= moment.year <= 9000:
+        raise ValueError("expected a time of ISO 8601 with its zone")
     return moment.astimezone(UTC).isoformat()
 
 
