@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -45,8 +46,10 @@ def drawn(draw: Callable[[Any], None], size: tuple[float, float] = SIZE) -> str:
 
 def inline(svg: str) -> str:
     """Return an SVG for the inside of a page: without a background, in the page's colours."""
-    text = re.sub(r"<metadata>.*?</metadata>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
-    text = re.sub(r' id="[a-zA-Z0-9]+_\d+"', "", text)  # figure_1 stands in every one
+    text = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg[svg.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(r' id="[\w.]+_\d+"', "", text)  # figure_1 stands in every one
+    own = f"f{zlib.crc32(svg.encode()):x}-"  # two figures may have the same marks
+    text = re.sub(r'( id="|url\(#|href="#)', lambda found: found[1] + own, text)
     text = text.replace("fill: #ffffff", "fill: none")
     return re.sub("#[0-9a-f]{6}", lambda found: _variable(found[0]), text)
 
