@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,7 +15,11 @@ from portproof.judge._report import SCHEMA_VERSION, Report
 _LEFT: dict[str, Any] = {"modules": None, "details": (), "edges": (), "accepted": (), "deviations": ()}
 #: What is read of what machines and packages say of themselves.
 _SIDE = Annotated[dict[str, Any], having({}, versions=dict[str, Any])]
-_ENVIRONMENT: Any = Annotated[dict[str, Any], having({}, sides=dict[str, _SIDE], packages=dict[str, Any])]
+
+
+@dataclass(frozen=True)
+class _Made:
+    environment: Annotated[dict[str, Any], having({}, sides=dict[str, _SIDE], packages=dict[str, Any])]
 
 
 def read_report(path: Path) -> Report:
@@ -41,7 +46,7 @@ def report_of(document: Any, path: Path) -> Report:
         )
     try:
         hops = tuple(_hop(hop) for hop in document["hops"])
-        environment = as_kind(_ENVIRONMENT, document.get("environment", {}))
+        environment = as_kind(_Made, {"environment": document.get("environment", {})}).environment
         return as_kind(Report, {**document, "hops": hops, "environment": environment, **_LEFT})
     except (ValueError, TypeError) as error:
         raise BadInput(f"'{path}' is damaged: {error}; make it again.") from error
