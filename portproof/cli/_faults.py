@@ -42,8 +42,9 @@ def faults(
     """Plant faults on either side of a right port, and count what the check sees of them."""
     check_json(json_file)
     check_page(report_file)
+    located = _found(port, report_file)
     if training:
-        _training_faults(port, settings_of(with_settings, "--with"), settings_of(settings), json_file, report_file)
+        _training_faults(located, settings_of(with_settings, "--with"), settings_of(settings), json_file, report_file)
     from portproof.faults._campaign import FaultOptions, plant_faults
     from portproof.faults._print import print_faults
     from portproof.parity._mapped import with_map
@@ -51,7 +52,7 @@ def faults(
 
     options = FaultOptions(count, groups, seeds, jobs, out, settings_of(settings))
     with watching() as watch:
-        report = plant_faults(with_map(find_port_named(port), options.kwargs, watch), options, watch)
+        report = plant_faults(with_map(located, options.kwargs, watch), options, watch)
     if json_file != "-":
         print_faults(report, output())
     write_json(json_file, report.to_json())
@@ -63,8 +64,19 @@ def faults(
     raise typer.Exit(report.exit_code)
 
 
+def _found(port: str | None, report_file: Path | None) -> Any:
+    """Return the port, once all that it and its page need is installed."""
+    from portproof._errors import require_packages
+    from portproof.sides._session import frameworks_here
+
+    located = find_port_named(port)
+    pages = [] if report_file is None else ["jinja2"]
+    require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
+    return located
+
+
 def _training_faults(
-    port: str | None, chosen: dict[str, Any], kwargs: dict[str, Any], json_file: str | None, report_file: Path | None
+    located: Any, chosen: dict[str, Any], kwargs: dict[str, Any], json_file: str | None, report_file: Path | None
 ) -> NoReturn:
     """Plant faults into a training, with each optimiser that it has where none is named."""
     from portproof.lockstep._campaign import plant_training_faults
@@ -73,7 +85,7 @@ def _training_faults(
 
     each = [chosen] if "optimizer" in chosen else [{**chosen, "optimizer": name} for name in ("sgd", "adamw", "adam")]
     with watching() as watch:
-        found = plant_training_faults(find_port_named(port), kwargs, each, 0, watch)
+        found = plant_training_faults(located, kwargs, each, 0, watch)
     if json_file != "-":
         print_training_faults(found, output())
     write_json(json_file, found.to_json())

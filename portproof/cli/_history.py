@@ -59,10 +59,13 @@ def history(
     """Show what verdicts and times were and are, revision by revision; keep new ones with --add."""
     from portproof._disk import write_text
     from portproof.render._history import keep, read_history, tracks
+    from portproof.render._layout import require_jinja
     from portproof.render._terminal import output
     from portproof.render._timeline import page, print_history
 
     check_page(report)
+    if report is not None:
+        require_jinja()
     if revision is not None and not add:
         raise BadInput("--revision says what --add keeps a result of; name a result by --add.")
     if add:

@@ -130,16 +130,14 @@ def check_json(target: str | None) -> None:
 
 
 def check_page(target: Path | None) -> None:
-    """Refuse a page that cannot be written before anything is run."""
+    """Refuse a page that cannot be written before anything is run; it needs jinja2, beside what else is needed."""
     if target is None:
         return
     from portproof._disk import require_new
-    from portproof.render._layout import require_jinja
 
     require_new(target)
     if target.suffix != ".html":
         raise BadInput(f"--report writes a page, .html, found '{target.name}'.")
-    require_jinja()
 
 
 def write_json(target: str | None, document: dict[str, Any]) -> None:

@@ -62,6 +62,7 @@ def train(
     force: Force = False,
 ) -> None:
     """Train a port's models on either side, from one start; stop and go on at will."""
+    from portproof.render._layout import require_jinja
     from portproof.render._terminal import output
     from portproof.training._print import print_trained, showing
     from portproof.training._train import train as run
@@ -73,6 +74,8 @@ def train(
         raise BadInput("-o is missing; name the folder that the training is kept in.")
     check_json(json_file)
     check_page(report_file)
+    if report_file is not None:
+        require_jinja()
     options = TrainOptions(
         data=data, out=out, side=side, epochs=epochs, batch=batch, seed=seed, start=start, resume=resume,
         augment=augment, mirror=mirror, dropout=dropout, kwargs=settings_of(kwargs),
