@@ -8,8 +8,9 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
-#: Of the light style sheet: the sides, what is neither, and ink.
+#: Of the light style sheet: the sides, what is neither, a divergence, and ink.
 SIDE_COLOURS = {"torch": "#c2410c", "paddle": "#1d4ed8", "": "#6b6560"}
+DIVERGENCE = "#c8102e"
 INK, MUTED, LINE = "#1c1917", "#57534e", "#d6d3d1"
 #: Tell lines of one colour apart.
 MARKERS = "os^DvPX*<>"

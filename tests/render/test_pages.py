@@ -21,7 +21,7 @@ from portproof.render._graph import draw
 from portproof.render._heat import heat
 from portproof.render._layout import page_file
 from portproof.render._page import page
-from portproof.render._plots import INK, LINE, MUTED, SIDE_COLOURS
+from portproof.render._plots import DIVERGENCE, INK, LINE, MUTED, SIDE_COLOURS
 from tests.render.pages import EDGES, MODULES, every_page, report, seen
 
 ENGINE = Path(__file__).parents[2] / "portproof"
@@ -188,7 +188,7 @@ def test_colours_that_mean_something_are_told_apart_by(sight: str) -> None:
 def test_plots_have_the_colours_of_the_style_sheet(pages: dict[str, str]) -> None:
     named = {"torch": "torch", "paddle": "paddle", "": "other"}
     assert {LIGHT[named[side]]: side for side in SIDE_COLOURS} == {v: k for k, v in SIDE_COLOURS.items()}
-    assert (LIGHT["ink"], LIGHT["muted"], LIGHT["line"]) == (INK, MUTED, LINE)
+    assert [LIGHT[name] for name in ("r4", "ink", "muted", "line")] == [DIVERGENCE, INK, MUTED, LINE]
     for name in ("bench", "training"):  # by the variables, so that they follow the dark style
         body = pages[name][pages[name].index("<body") :]
         assert "stroke: var(--torch)" in body
