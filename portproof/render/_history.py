@@ -113,7 +113,7 @@ def keep(folder: Path, kept: Kept) -> Path:
     except OSError as error:
         raise BadInput(f"cannot make '{folder}': {error.strerror or error}.") from error
     named = "".join(letter if letter in _NAMED else "_" for letter in kept.revision[:24])
-    moment = datetime.fromisoformat(kept.when).strftime("%Y%m%dT%H%M%SZ")
+    moment = datetime.fromisoformat(kept.when).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     path = folder / f"{moment}-{named}-{kept.kind}-{hash_json(document)[:8]}.json"
     write_text(path, json.dumps(document, indent=1) + "\n")
     return path

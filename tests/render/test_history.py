@@ -147,14 +147,16 @@ def test_results_are_kept_by_git_s_revision_in_the_order_of_commits(
     tmp_path: Path, commit: Callable[[str], str], run: Run
 ) -> None:
     right, wrong = written(tmp_path / "a.json", RIGHT), written(tmp_path / "b.json", WRONG)
-    first = commit("2026-03-01T00:00:00+00:00")
-    second = commit("2026-04-01T00:00:00+00:00")
+    first = commit("2026-03-01T01:00:00+02:00")
+    second = commit("2026-03-01T00:00:00+00:00")
     assert run("history", "kept", "--add", wrong).code == 0
     assert run("history", "kept", "--add", right, "--revision", first).code == 0
     assert run("history", "kept", "--add", right, "--revision", first).code == 0  # the same one again is one
     assert [(kept.revision, kept.verdict) for kept in read_history(Path("kept"))] == [
         (first, "equivalent"), (second, "divergent")
     ]  # fmt: skip
+    assert sorted(path.name[:16] for path in Path("kept").iterdir()) == ["20260228T230000Z", "20260301T000000Z"]
+    next(Path("kept").glob(f"*-{second}-*")).rename("kept/0.json")  # what a file is called decides nothing
     answer = run("history", "kept", "--report", "h.html")
     assert answer.code == 0
     assert f"2 results, now divergent at {second}" in answer.out
