@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 
 def diff(
-    first: Annotated[Path, typer.Argument(help="A report of `portproof verify --json`.")],
-    second: Annotated[Path, typer.Argument(help="A later one of the same port.")],
+    first: Annotated[Path, typer.Argument(metavar="BEFORE", help="A report of `portproof verify --json`.")],
+    second: Annotated[Path, typer.Argument(metavar="NOW", help="A later one of the same port.")],
     markdown: Annotated[
         str | None, typer.Option("--markdown", metavar="FILE", help="Write it for a pull request; - prints it alone.")
     ] = None,
@@ -45,7 +45,7 @@ def diff(
 
 
 def history(
-    folder: Annotated[Path, typer.Argument(help="The folder that results are kept in, by revision.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder that results are kept in, by revision.")],
     add: Annotated[
         list[Path] | None,
         typer.Option("--add", metavar="FILE", help="Keep a result of `verify --json` or `bench run -o` there first."),
