@@ -61,7 +61,7 @@ def _cell(
     judged = path in ratios
     name, mark = markup(path or "(the model)"), "\u2715 " if path in wrong else ""
     said = f"{number(ratios[path])} floors" if judged else "not judged itself"
-    label = f"<b>{mark}{markup(path.rpartition('.')[2] or '(the model)')}</b>" if width > _ROOM else ""
+    label = f"<span>{mark}{markup(path.rpartition('.')[2] or '(the model)')}</span>" if width > _ROOM else ""
     faulty = " faulty" if mark else ""
     return (
         f'<a href="#{anchors.get(path) or "modules"}" tabindex="-1" title="{mark}{name}: {said}" '
