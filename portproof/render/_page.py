@@ -63,11 +63,12 @@ def headline(report: Report) -> str:
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
         return f"{report.port} differs: {found[0].title} {what}{more}"
     if report.verdict in HOLDS:
-        farthest = max((hop.worst.ratio or 0.0 for hop in report.hops if hop.worst), default=0.0)
-        said = (
-            f"the farthest of {len(report.hops)} hops lies {_words.number(farthest)} of {FLOOR_MULTIPLE:.0f} floors out"
-        )
-        return f"{report.port}: the same function on every hop" + (f"; {said}" if farthest else "")
+        left = [hop for hop in report.hops if hop.verdict not in HOLDS]
+        if left:
+            return f"{report.port}: the same function; {left[0].verdict} at {_words.between(left[0])}"
+        farthest = _words.number(max((hop.worst.ratio or 0.0 for hop in report.hops if hop.worst), default=0.0))
+        said = f"the farthest of {len(report.hops)} lies {farthest} of {FLOOR_MULTIPLE:.0f} noise floors out"
+        return f"{report.port}: the same function on every hop; {said}"
     failing = next((hop for hop in report.hops if hop.verdict == report.verdict), None)
     return f"{report.port}: {report.verdict}" + (f" at {_words.between(failing)}" if failing else "")
 

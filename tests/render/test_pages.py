@@ -55,6 +55,22 @@ def test_every_page_is_made_from_the_one_template_and_style_sheet(pages: dict[st
     assert others == []  # which knows a web page by it, where one was downloaded in place of a file
 
 
+def test_a_page_s_headline_says_what_came_of_it(pages: dict[str, str]) -> None:
+    said = {name: html.unescape(re.findall(r"<h1>(.*?)</h1>", text)[0]) for name, text in pages.items()}
+    assert said == {
+        "report": "net differs: block1 [paddle] computes otherwise",
+        "a report that holds": "net: the same function; unavailable at torch export, ONNX Runtime",
+        "bench": "Deploy ONNX Runtime, torch export: 16.9 ms, 1.22 times as fast as Paddle Inference",
+        "agree": "Paddle dygraph differs from torch float64 on 10 images",
+        "faults": "net: 1 of 3 planted faults were missed",
+        "training faults": "net: 1 of 2 faults planted into its training were not named",
+        "training": "net: torch export, ONNX Runtime names 3 of 100 test images otherwise",
+        "history": "net at abc2: torch-eager, batch 1 is slower",
+    }
+    for name, text in pages.items():
+        assert text.index("<h1>") < text.index("</header>") < text.index("<main>"), name
+
+
 def test_a_page_asks_for_nothing_and_lets_nothing_in(pages: dict[str, str]) -> None:
     for name, text in pages.items():
         assert not re.findall(r"""(?:src|href)\s*=\s*["'](?!#|data:)""", text), name
