@@ -61,7 +61,8 @@ def headline(report: Report) -> str:
     if found:
         what = f"{found[0].kind} otherwise" if found[0].kind == "computes" else found[0].kind
         more = f", and {len(found) - 1} more" if len(found) > 1 else ""
-        return f"{report.port} differs: {found[0].title} {what}{more}"
+        said = "differs" if report.verdict == "divergent" else f"is {report.verdict}"
+        return f"{report.port} {said}: {found[0].title} {what}{more}"
     if report.verdict in HOLDS:
         left = [hop for hop in report.hops if hop.verdict not in HOLDS]
         if left:

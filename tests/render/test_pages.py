@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from portproof import verify
 from portproof._numbers import picture
 from portproof.judge._report import ModuleDetail, ModulePicture
 from portproof.render._charts import channels
@@ -277,6 +278,12 @@ def test_a_report_the_size_of_googlenet_s_stays_under_half_a_megabyte() -> None:
     some = [seen(i, 512) for i in range(8)]
     details = tuple(ModuleDetail(p, p, "Conv2d", 1.2, 1e-15, 1.0, picture=some[i % 8]) for i, p in enumerate(paths))
     assert len(page(replace(report(()), details=details, edges=())).encode()) < 500_000
+
+
+@pytest.mark.slow
+def test_googlenet_s_own_does_too() -> None:
+    found = page(verify("convert.googlenet:GOOGLENET", quick=True, pictures=True))
+    assert 200_000 < len(found.encode()) < 500_000
 
 
 # In a browser ---------------------------------------------------------------------------------------------------------
