@@ -19,6 +19,8 @@ _BINS = 32
 _COUNTED = 100_000
 #: Decades of the difference, relative to the tensor's scale.
 _DECADES = (-18, 2)
+#: Channels that a strip of errors shows; more are pooled.
+_STRIP = 48
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def extreme_factor(count: int) -> float:
 
 
 def picture(mine: Array, theirs: Array) -> dict[str, Any] | None:
-    """Count the values of a tensor on both sides, and the decades of what lies between them.
+    """Count the values of a tensor on both sides, the decades of what lies between them, and where it lies.
 
     Args:
         mine: of the side that follows.
@@ -171,5 +173,22 @@ def picture(mine: Array, theirs: Array) -> dict[str, Any] | None:
     return {
         "low": low, "high": float(edges[-1]), "follower": np.histogram(one, edges)[0].tolist(),
         "leader": np.histogram(two, edges)[0].tolist(), "decades": counts.tolist(),
-        "equal": int(np.sum(one == two)), "count": len(one),
+        "equal": int(np.sum(one == two)), "count": len(one), **_along_channels(mine, theirs, scale),
     }  # fmt: skip
+
+
+def _along_channels(mine: Array, theirs: Array, scale: float) -> dict[str, Any]:
+    """Return the root mean square of the difference along the channels, neighbours pooled where there are many.
+
+    Channels stand behind the rows; of three axes they are the last one (rows, tokens, channels). What is not finite is
+    left out.
+    """
+    if mine.shape != theirs.shape or mine.ndim < 2:
+        return {}
+    axis = 2 if mine.ndim == 3 else 1
+    with np.errstate(invalid="ignore"):
+        squared = np.square(mine.astype(np.float64) - theirs)
+    squared[~np.isfinite(squared)] = 0.0
+    each = squared.mean(axis=tuple(i for i in range(mine.ndim) if i != axis))
+    pooled = [float(f"{math.sqrt(part.mean()) / scale:.2e}") for part in np.array_split(each, min(len(each), _STRIP))]
+    return {"channels": tuple(pooled), "axis": axis, "channel_count": len(each)} if pooled else {}

@@ -12,7 +12,7 @@ import json
 import tarfile
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,16 @@ from portproof.faults._campaign import SCHEMA_VERSION, FaultReport, _Results
 from portproof.faults._print import print_faults
 from portproof.graphs._interpret import Graph, load_graph
 from portproof.graphs._match import match_graphs
+from portproof.judge._read import read_report
+from portproof.judge._report import Culprit, Hop, Report, Sight, Source, Worst
 from portproof.parity._captures import compare_captures
 from portproof.ports._inputs import preprocess, read_photograph
+from portproof.render._diff import diff_markdown, diff_reports, print_diff
+from portproof.render._history import Kept, Point, keep, kept_report, read_kept, tracks
 from portproof.render._summary import junit, markdown
 from portproof.render._terminal import output, print_report
+from portproof.render._timeline import page as history_page
+from portproof.render._timeline import print_history
 from portproof.training._plot import plot_curves
 from portproof.training._print import recent
 from portproof.training._state import _digest, load, require_same
@@ -170,6 +176,55 @@ def _use_bench(path: Path, number: int) -> None:
     if found.suite.port == whole.suite.port:
         for pair in ((found, whole), (whole, found)):
             _print(lambda one, console: print_comparison(one, console, ("a", "b")), compare_results(*pair, 0.05))
+
+
+# Reports and their history --------------------------------------------------------------------------------------------
+
+
+def _reports(folder: Path) -> list[Any]:
+    """Return a report that holds and one that does not, and keep the first for comparisons."""
+    worst = Worst("out", 1.5, 1e-7, 1e-6, 3.0)
+    hop = Hop("semantics", "torch float64 (oracle)", "Paddle float64", "float64", "sensitised", "equivalent", worst)
+    sides = {"torch": {"versions": {"torch": "2"}}}
+    about = {"portproof": "0.1", "processor": "x", "packages": {"onnx": "1"}, "sides": sides}
+    whole = Report(
+        "p", "equivalent", (hop, replace(hop, kind="numerics", target="torch eager float32", worst=None)),
+        sight=Sight(8, 8, 7, ("a",)), edges=(("0", "1"),), weights=("sensitised",),
+        ignored=(("torch", "x", "because"),), inputs=("noise",), notes=("n",), environment=about,
+        seconds={"total": 1.0},
+    )  # fmt: skip
+    culprit = Culprit("paddle", "1", "computes", "forward", "differs", 1e15, "", (Source("torch", "a.py", 3, "A"),))
+    apart = replace(hop, verdict="divergent", worst=replace(worst, ratio=None))
+    broken = replace(whole, verdict="divergent", hops=(apart, *whole.hops[1:]), culprits=(culprit,))
+    (folder / "whole.json").write_text(json.dumps(whole.to_json()))
+    return [whole.to_json(), broken.to_json()]
+
+
+def _use_report(path: Path, number: int) -> None:
+    found, whole = read_report(path), read_report(path.parent / "whole.json")
+    if found.port == whole.port:
+        for pair in ((found, whole), (whole, found)):
+            diff = diff_reports(*pair)
+            _print(lambda one, console: print_diff(one, console, ("a", "b")), diff)
+            diff_markdown(diff)
+    kept = kept_report(found, "r", "2026-01-01T00:00:00+00:00")
+    if number % 100 == 0:  # which waits for the disk
+        keep(path.parent / "kept", kept)
+
+
+def _histories(folder: Path) -> list[Any]:
+    points = Point("a", "equivalent", 1.5), Point("b, batch 1", "divergent", None, 1.0, 2.0, "torch")
+    when, versions = "2026-01-01T00:00:00+01:00", {"torch": "2"}
+    kept = Kept("verify", "p", "abc", when, "equivalent", "sensitised", points, ("1",), versions)
+    return [asdict(kept), asdict(replace(kept, kind="bench", points=(points[1], replace(points[1], value=1.5))))]
+
+
+def _use_history(path: Path, number: int) -> None:
+    kept = read_kept(path)
+    found = tracks([kept, replace(kept, revision="other"), kept])
+    _print(print_history, found)
+    if number % 100 == 0:
+        history_page(found)
 
 
 # Costs ----------------------------------------------------------------------------------------------------------------
@@ -445,6 +500,8 @@ DOCUMENTS = {
     "tar": Document(".tar", _shards, bytes, _use_shard),
     "graph": Document(".onnx", _graphs, bytes, _use_graph),
     "picture": Document(".jpg", _pictures, bytes, _use_picture, 3 * MEMORY),  # a hundred million pixels
+    "report": Document(".json", _reports, _json, _use_report),
+    "history": Document(".json", _histories, _json, _use_history),
 }
 #: Kinds of which a tenth is asked for: they are computed or decoded.
 SLOW = {"graph", "picture"}

@@ -17,7 +17,7 @@ from tests.fuzz import KINDS, run
 from tests.fuzz_checkpoints import READERS
 from tests.fuzz_documents import DOCUMENTS, SLOW, _places
 
-_JSON = ("bench", "costs", "capture", "training-state", "faults")
+_JSON = ("bench", "report", "history", "costs", "capture", "training-state", "faults")
 
 
 @pytest.mark.parametrize("kind", DOCUMENTS)

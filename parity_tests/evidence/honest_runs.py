@@ -86,16 +86,18 @@ def draw(runs: list[dict[str, Any]]) -> None:
     import matplotlib.pyplot as plt
 
     from portproof.judge._floor import FLOOR_MULTIPLE
+    from portproof.render._plots import DIVERGENCE, SIDE_COLOURS
 
-    families = {"torch": "torch", "Paddle": "Paddle", "ONNX Runtime": "ORT"}
+    families = {"torch": ("torch", "torch"), "Paddle": ("Paddle", "paddle"), "ONNX Runtime": ("ORT", "")}
     figure, axes = plt.subplots(figsize=(9, 3.6))
     bins = np.geomspace(0.05, 64, 60)
-    for title, prefix in families.items():
+    for title, (prefix, side) in families.items():
         chosen = [run["ratio"] for run in runs if run["name"].startswith(prefix)]
         axes.hist(
-            np.maximum(chosen, 0.05), bins=bins, histtype="step", linewidth=1.6, label=f"{title} ({len(chosen):,})"
-        )
-    axes.axvline(FLOOR_MULTIPLE, color="crimson", label=f"a divergence begins at {FLOOR_MULTIPLE:.0f}")
+            np.maximum(chosen, 0.05), bins=bins, histtype="step", linewidth=1.6, label=f"{title} ({len(chosen):,})",
+            color=SIDE_COLOURS[side],
+        )  # fmt: skip
+    axes.axvline(FLOOR_MULTIPLE, color=DIVERGENCE, label=f"a divergence begins at {FLOOR_MULTIPLE:.0f}")
     axes.set(xscale="log", xlabel="error of the farthest output, in noise floors", ylabel="honest runs")
     alarms = sum(run["verdict"] == "divergent" for run in runs)
     said = f"{alarms} false alarms" if alarms else "no false alarm below the line"

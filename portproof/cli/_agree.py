@@ -21,6 +21,7 @@ from portproof.cli._options import (
     Setting,
     Weights,
     check_json,
+    check_page,
     device_named,
     duration,
     find_port_named,
@@ -129,10 +130,9 @@ def _require_targets(costs: Path | None, report: Path | None) -> None:
     """See that what is to be written can be, before anything runs for hours."""
     from portproof._disk import require_new
 
-    for target in filter(None, (report, costs)):
-        require_new(target)
-    if report is not None and report.suffix != ".html":
-        raise BadInput(f"--report writes a page, .html, found '{report.name}'.")
+    if costs is not None:
+        require_new(costs)
+    check_page(report)
 
 
 def _require_packages(located: Any, options: AgreeOptions, report: Path | None) -> None:

@@ -18,6 +18,7 @@ from portproof.cli._ending import end_well
 from portproof.cli._explain import explain
 from portproof.cli._faults import faults
 from portproof.cli._help import COLUMNS, Command, Group
+from portproof.cli._history import diff, history
 from portproof.cli._map import map_
 from portproof.cli._parity import capture, compare, match, verify
 from portproof.cli._project import doctor, init, ports, schema
@@ -43,7 +44,7 @@ app = typer.Typer(
 
 #: Heading to the commands under it, in the order of ``portproof --help``.
 _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
-    "Is it right?": (verify, faults, agree, plan, capture, compare),
+    "Is it right?": (verify, faults, agree, plan, capture, compare, diff, history),
     "Weights and graphs": (convert, map_, account, export, match),
     "Learning and speed": (train,),
     "To begin with": (init, ports, explain, schema, doctor),

@@ -56,6 +56,9 @@ Json = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.", rich_help_panel=WRITTEN)]
+PageFile = Annotated[
+    Path | None, typer.Option("--report", metavar="FILE", help="Also write a page (.html).", rich_help_panel=WRITTEN)
+]
 Device = Annotated[str, typer.Option("--device", help="cpu or cuda.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of weights and probes.", rich_help_panel=GIVEN)]
 
@@ -173,6 +176,17 @@ def check_json(target: str | None) -> None:
         from portproof._disk import require_new
 
         require_new(Path(str(target)))
+
+
+def check_page(target: Path | None) -> None:
+    """Refuse a page that cannot be written before anything is run; it needs jinja2, beside what else is needed."""
+    if target is None:
+        return
+    from portproof._disk import require_new
+
+    require_new(target)
+    if target.suffix != ".html":
+        raise BadInput(f"--report writes a page, .html, found '{target.name}'.")
 
 
 def write_json(target: str | None, document: dict[str, Any]) -> None:

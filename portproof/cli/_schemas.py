@@ -21,6 +21,7 @@ DOCUMENTS = {
     "doctor": "portproof.cli._doctor:Findings",
     "map": "portproof.maps._find:FoundMap",
     "bench": "portproof.bench._result:BenchResult",
+    "history": "portproof.render._history:Kept",
 }
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -37,7 +38,7 @@ def schema_of(name: str) -> dict[str, Any]:
 
     module, _, attribute = DOCUMENTS[name].partition(":")
     schema = TypeAdapter(getattr(importlib.import_module(module), attribute)).json_schema(mode="serialization")
-    if name != "bench":
+    if name not in ("bench", "history"):
         schema = _with_nulls(schema)
         schema["properties"] = {"schema_version": {"const": 1, "type": "integer"}, **schema["properties"]}
         schema["required"] = ["schema_version", *schema.get("required", [])]

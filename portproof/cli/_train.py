@@ -13,10 +13,12 @@ from portproof.cli._options import (
     Device,
     Force,
     Json,
+    PageFile,
     PortName,
     Setting,
     Training,
     check_json,
+    check_page,
     device_named,
     find_port_named,
     settings_of,
@@ -54,6 +56,7 @@ def train(
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all that chance decides.")] = 0,
     json_file: Json = None,
+    report_file: PageFile = None,
     device: Device = "cpu",
     kwargs: Setting = None,
     force: Force = False,
@@ -64,6 +67,7 @@ def train(
         portproof train my_port.py --data digits -o runs
         portproof train my_port.py --data photographs/ -o runs --resume
     """
+    from portproof.render._layout import require_jinja
     from portproof.render._terminal import output
     from portproof.training._print import print_trained, showing
     from portproof.training._train import train as run
@@ -74,6 +78,9 @@ def train(
     if out is None:
         raise BadInput("-o is missing; name the folder that the training is kept in.")
     check_json(json_file)
+    check_page(report_file)
+    if report_file is not None:
+        require_jinja()
     options = TrainOptions(
         data=data, out=out, side=side, epochs=epochs, batch=batch, seed=seed, start=start, resume=resume,
         augment=augment, mirror=mirror, dropout=dropout, kwargs=settings_of(kwargs),
@@ -91,4 +98,9 @@ def train(
     if json_file != "-":
         print_trained(trained, output())
     write_json(json_file, trained.to_json())
+    if report_file is not None:
+        from portproof._disk import write_text
+        from portproof.training._page import page
+
+        write_text(report_file, page(trained, (out / "curves.svg").read_text(encoding="utf-8")))
     raise typer.Exit(trained.exit_code)

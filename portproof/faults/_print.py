@@ -15,23 +15,18 @@ _TOGETHER, _WORDS = "faults together", {2: "two", 3: "three"}
 
 def print_faults(report: FaultReport, console: Console) -> None:
     """Print the table of kinds, the totals, missed faults and survivors with their explanations."""
-    rows: dict[str, list[Planted]] = defaultdict(list)
-    for planted in report.planted:
-        faults = planted.answer.faults
-        count = _WORDS.get(len(faults), len(faults))
-        rows[faults[0].kind if len(faults) == 1 else f"{count} {_TOGETHER}"].append(planted)
     table = Table("kind", box=None, pad_edge=False, header_style="bold")
     for title in ("planted", "with effect", "caught", "located exactly"):
         table.add_column(title, justify="right")
-    for kind, listed in sorted(rows.items(), key=lambda row: (row[0].endswith(_TOGETHER), row[0])):
-        table.add_row(kind, *_counts(listed))
-    table.add_row(Text("all", style="bold"), *_counts(report.planted))
+    for kind, listed in by_kind(report).items():
+        table.add_row(kind, *counts(listed))
+    table.add_row(Text("all", style="bold"), *counts(report.planted))
     console.print(table)
     precision, recall = report.precision_and_recall()
     seeds = len({planted.seed for planted in report.planted})
     inside = sum(planted.within_parent for planted in report.effective)
+    console.print(f"\nport {report.port}, {seeds} seeds, both sides, {report.seconds:.0f} s")
     console.print(
-        f"\nport {report.port}, {seeds} seeds, both sides, {report.seconds:.0f} s\n"
         f"located within the parent: {inside} of {len(report.effective)}; "
         f"of the modules named, {precision:.1%} were planted; of those planted, {recall:.1%} were named"
     )
@@ -54,7 +49,18 @@ def print_faults(report: FaultReport, console: Console) -> None:
         console.print(f"seen though no output moved by so much, by their settings say: {len(unfelt)}")
 
 
-def _counts(listed: tuple[Planted, ...] | list[Planted]) -> list[str]:
+def by_kind(report: FaultReport) -> dict[str, list[Planted]]:
+    """Return what was planted by its kind; groups of several are kinds of their own, the last ones."""
+    rows: dict[str, list[Planted]] = defaultdict(list)
+    for planted in report.planted:
+        faults = planted.answer.faults
+        count = _WORDS.get(len(faults), len(faults))
+        rows[faults[0].kind if len(faults) == 1 else f"{count} {_TOGETHER}"].append(planted)
+    return dict(sorted(rows.items(), key=lambda row: (row[0].endswith(_TOGETHER), row[0])))
+
+
+def counts(listed: tuple[Planted, ...] | list[Planted]) -> list[str]:
+    """Return how many were planted, had an effect, were caught and were located exactly."""
     effective = [planted for planted in listed if planted.answer.effective]
     caught = sum(planted.answer.seen for planted in effective)
     return [f"{n:,}" for n in (len(listed), len(effective), caught, sum(p.answer.exact for p in effective))]

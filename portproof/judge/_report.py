@@ -164,6 +164,9 @@ class ModulePicture:
         decades: counts of the difference, relative to the tensor's scale, from 1e-18 to 1e2, one a decade.
         equal: values without any difference.
         count: values looked at.
+        channels: root mean square of the difference along the channels, relative to the tensor's scale; neighbours are
+            pooled where there are many.
+        axis, channel_count: which axis that is, and how long.
     """
 
     low: float
@@ -173,6 +176,9 @@ class ModulePicture:
     decades: tuple[int, ...]
     equal: int
     count: int
+    channels: tuple[float, ...] = ()
+    axis: int = 1
+    channel_count: int = 0
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def check_target(target: Path) -> Path:
         raise BadInput(f"--report takes a file ending in {', '.join(FORMATS)}, found '{target}'.")
     require_new(target)
     if target.suffix == ".html":
-        from portproof.render._page import require_jinja
+        from portproof.render._layout import require_jinja
 
         require_jinja()
     return target

@@ -1,4 +1,7 @@
-"""The network as a graph: boxes of modules in layers, each module a square coloured by how far it lies out."""
+"""The network as a graph: boxes of modules in layers, each module a square coloured by how far it lies out.
+
+A box that is a whole itself has a stripe of its own colour: a whole may be wrong whose parts are all right.
+"""
 
 from __future__ import annotations
 
@@ -12,16 +15,18 @@ from portproof.judge._report import ModuleDetail
 
 #: Boxes that a picture has at most, and modules from which on one is divided by the next component of the paths.
 _BOXES, _MANY = 48, 13
-_WIDTH, _HEIGHT, _ACROSS, _DOWN = 178, 36, 14, 16
+_WIDTH, _HEIGHT, _ACROSS, _DOWN = 178, 36, 18, 26
+#: Around the picture, with room for a frame and its name.
+_ASIDE, _ABOVE = 12, 22
 _CELLS = 22
 
-#: Upper end of each class of ratios, its colour and its words.
+#: Upper end of each class of ratios and its words; the style sheet has their colours, ``--r0`` to ``--r4``.
 CLASSES = (
-    (0.0, "#bbf7d0", "to the last bit"),
-    (2.0, "#86efac", "up to 2 floors"),
-    (8.0, "#4ade80", "up to 8"),
-    (FLOOR_MULTIPLE, "#facc15", f"up to {FLOOR_MULTIPLE:.0f}"),
-    (float("inf"), "#dc2626", "a divergence"),
+    (0.0, "to the last bit"),
+    (2.0, "up to 2 floors"),
+    (8.0, "up to 8"),
+    (FLOOR_MULTIPLE, f"up to {FLOOR_MULTIPLE:.0f}"),
+    (float("inf"), "a divergence"),
 )
 
 
@@ -33,10 +38,10 @@ class _Box:
     column: float = 0.0
 
 
-def colour(ratio: float | None) -> str:
-    """Return the colour of a ratio; None, which cannot be counted, is a divergence."""
+def shade(ratio: float | None) -> str:
+    """Return the class of a ratio, ``r0`` to ``r4``; None, which cannot be counted, is a divergence."""
     value = float("inf") if ratio is None else ratio
-    return next(shade for end, shade, _ in CLASSES if value <= end)
+    return f"r{next(index for index, (end, _) in enumerate(CLASSES) if value <= end)}"
 
 
 def draw(
@@ -67,7 +72,8 @@ def draw(
         names = list(boxes)
         forward = list(itertools.pairwise(names))
     _place(boxes, forward)
-    return _svg(list(boxes.values()), [(boxes[a], boxes[b]) for a, b in forward], anchors, wrong)
+    own = {detail.module: detail for detail in details if detail.module in boxes and detail.module in holders}
+    return _Drawing(list(boxes.values()), own, anchors, wrong).svg([(boxes[a], boxes[b]) for a, b in forward])
 
 
 def _gathered(paths: Sequence[str]) -> dict[str, str]:
@@ -128,52 +134,91 @@ def _place(boxes: Mapping[str, _Box], edges: Sequence[tuple[str, str]]) -> None:
             box.column = index - (len(layer) - 1) / 2
 
 
-def _svg(boxes: Sequence[_Box], edges: Sequence[tuple[_Box, _Box]], anchors: Mapping[str, str], wrong: set[str]) -> str:
-    left = min(box.column for box in boxes)
-    width = round((max(box.column for box in boxes) - left) * (_WIDTH + _ACROSS) + _WIDTH + 2 * _ACROSS)
-    height = (max(box.rank for box in boxes) + 1) * (_HEIGHT + _DOWN) + _DOWN
+class _Drawing:
+    """Boxes in their places.
 
-    def corner(box: _Box) -> tuple[int, int]:
-        across = _ACROSS + (box.column - left) * (_WIDTH + _ACROSS)
-        return round(across), _DOWN + box.rank * (_HEIGHT + _DOWN)
+    Args:
+        boxes: with rank and column.
+        own: name of a box to the whole that it is, where it is one.
+        anchors, wrong: see :func:`draw`.
+    """
 
-    parts = []
-    for source, target in edges:
-        (x1, y1), (x2, y2) = corner(source), corner(target)
+    def __init__(
+        self, boxes: Sequence[_Box], own: Mapping[str, ModuleDetail], anchors: Mapping[str, str], wrong: set[str]
+    ) -> None:
+        self.boxes, self.own, self.anchors, self.wrong = boxes, own, anchors, wrong
+        left = min(box.column for box in boxes)
+        self.corners = {
+            box.name: (
+                round(_ASIDE + (box.column - left) * (_WIDTH + _ACROSS)),
+                _ABOVE + box.rank * (_HEIGHT + _DOWN),
+            )
+            for box in boxes
+        }
+        self.width = max(x for x, _ in self.corners.values()) + _WIDTH + _ASIDE
+        self.height = max(y for _, y in self.corners.values()) + _HEIGHT + _ABOVE
+
+    def svg(self, edges: Sequence[tuple[_Box, _Box]]) -> str:
+        """Return the picture."""
+        parts = [self._edge(source, target) for source, target in edges]
+        parts += [self._frame(whole) for whole in sorted(self.wrong)]
+        parts += [self._box(box) for box in self.boxes]
+        return (
+            f'<svg viewBox="0 0 {self.width} {self.height}" style="max-width:{self.width}px" role="group" '
+            f'aria-label="The network, {len(self.boxes)} boxes of modules; the list below has the same figures">'
+            f"{''.join(parts)}</svg>"
+        )
+
+    def _edge(self, source: _Box, target: _Box) -> str:
+        (x1, y1), (x2, y2) = self.corners[source.name], self.corners[target.name]
         x1, x2, y1 = x1 + _WIDTH // 2, x2 + _WIDTH // 2, y1 + _HEIGHT
         bend = (y2 - y1) // 2
         aside = 0 if target.rank - source.rank == 1 else _WIDTH // 2 + 8  # a long edge goes round the boxes between
-        parts.append(
-            f'<path d="M{x1} {y1}C{x1 + aside} {y1 + bend} {x2 + aside} {y2 - bend} {x2} {y2}" fill="none" '
-            f'stroke="#a8a29e"/>'
+        return f'<path class="edge" d="M{x1} {y1}C{x1 + aside} {y1 + bend} {x2 + aside} {y2 - bend} {x2} {y2}"/>'
+
+    def _frame(self, whole: str) -> str:
+        """Draw a frame round the boxes of a culprit that has several, where no other box would stand in it."""
+        inside = [box.name for box in self.boxes if _within(box.name, whole)]
+        if len(inside) < 2:
+            return ""
+        across, down = zip(*(self.corners[name] for name in inside), strict=True)
+        x1, x2, y1, y2 = min(across), max(across), min(down), max(down)
+        if any(x1 <= x <= x2 and y1 <= y <= y2 and name not in inside for name, (x, y) in self.corners.items()):
+            return ""
+        return (
+            f'<rect class="frame" x="{x1 - 8}" y="{y1 - 18}" width="{x2 - x1 + _WIDTH + 16}" '
+            f'height="{y2 - y1 + _HEIGHT + 26}" rx="7"/><text x="{x1}" y="{y1 - 5}">\u2715 {_short(whole)}</text>'
         )
-    for box in boxes:
-        parts.append(_box(box, corner(box), anchors, wrong))
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="group" '
-        f'aria-label="The network, {len(boxes)} boxes of modules; the table below has the same figures">'
-        f"{''.join(parts)}</svg>"
-    )
+
+    def _box(self, box: _Box) -> str:
+        x, y = self.corners[box.name]
+        faulty = any(_within(culprit, box.name) for culprit in self.wrong)
+        within = any(_within(box.name, culprit) and culprit != box.name for culprit in self.wrong)
+        border = " faulty" if faulty else " within" if within else ""
+        mark = "\u2715 " if faulty else ""
+        cells = "".join(self._cell(detail, x + 9 + i * 7.4, y + 22) for i, detail in enumerate(box.modules[:_CELLS]))
+        whole = self.own.get(box.name)
+        stripe = "" if whole is None else self._link(
+            whole, f'<rect x="{x + 1}" y="{y + 4}" width="5" height="{_HEIGHT - 8}" class="cell {shade(whole.ratio)}">'
+        )  # fmt: skip
+        return (
+            f'<rect class="box{border}" x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5"/>'
+            f'<text x="{x + 10}" y="{y + 15}">{mark}{_short(box.name)}</text>{stripe}{cells}'
+        )
+
+    def _cell(self, detail: ModuleDetail, x: float, y: int) -> str:
+        return self._link(detail, f'<rect x="{x:.0f}" y="{y}" width="6" height="8" class="cell {shade(detail.ratio)}">')
+
+    def _link(self, detail: ModuleDetail, rect: str) -> str:
+        """Make a shape of one module a link to its section."""
+        name, target = markup(detail.module), self.anchors.get(detail.module, "modules")
+        return f'<a href="#{target}" tabindex="-1" aria-label="{name}">{rect}<title>{name}</title></rect></a>'
 
 
-def _box(box: _Box, corner: tuple[int, int], anchors: Mapping[str, str], wrong: set[str]) -> str:
-    x, y = corner
-    faulty = any(name == box.name or name.startswith(f"{box.name}.") for name in wrong)
-    border = 'stroke="#b91c1c" stroke-width="2.5"' if faulty else 'stroke="#78716c"'
-    name = box.name if len(box.name) < 27 else f"…{box.name[-25:]}"
-    mark = "✕ " if faulty else ""
-    shown = box.modules[:_CELLS]
-    cells = "".join(_cell(detail, x + 6 + i * 7.6, y + 22, anchors) for i, detail in enumerate(shown))
-    return (
-        f'<rect x="{x}" y="{y}" width="{_WIDTH}" height="{_HEIGHT}" rx="5" fill="#fff" {border}/>'
-        f'<text x="{x + 6}" y="{y + 15}">{mark}{markup(name)}</text>{cells}'
-    )
+def _within(path: str, whole: str) -> bool:
+    """Whether a module is another one, or a part of it; "" is the whole model."""
+    return not whole or path == whole or path.startswith(f"{whole}.")
 
 
-def _cell(detail: ModuleDetail, x: float, y: int, anchors: Mapping[str, str]) -> str:
-    """Draw one module, a link to its section."""
-    name, target = markup(detail.module), anchors.get(detail.module, "modules")
-    return (
-        f'<a href="#{target}" tabindex="-1" aria-label="{name}"><rect x="{x:.0f}" y="{y}" width="6" height="8" '
-        f'fill="{colour(detail.ratio)}" stroke="#57534e" stroke-width=".4"><title>{name}</title></rect></a>'
-    )
+def _short(name: str) -> str:
+    return markup(name if len(name) < 27 else f"…{name[-25:]}") or "(the model)"

@@ -1,41 +1,22 @@
-"""A report as one page that needs no network and no scripts."""
+"""A report as one page that needs no network."""
 
 from __future__ import annotations
 
 import math
-from importlib.resources import files
-from typing import Any
 
-from portproof._errors import require_packages
-from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
-from portproof.judge._report import Report
+from portproof.judge._report import HOLDS, Hop, Report
 from portproof.render import _charts, _graph, _words
+from portproof.render._heat import heat
+from portproof.render._layout import rendered, require_jinja
 
 _MEANING = {
     "identical": "both sides put out the same bits, hop by hop.",
     "equivalent": "both sides are the same function, and every hop rounds as it honestly may.",
-    "divergent": "they differ by more than honest rounding makes; the culprits say where.",
+    "divergent": "they differ by more than honest rounding makes.",
     "inconclusive": "a check could not have seen a fault; the hops say which and why.",
     "unavailable": "something that was asked for could not run; the hops say what and why.",
 }
-
-
-def require_jinja() -> None:
-    """Raise :class:`Unavailable` where jinja2 is not installed."""
-    require_packages("a page", "jinja2")
-
-
-def page_environment() -> Any:
-    """Return the environment that pages are rendered in: whatever a report says is text there, never markup."""
-    require_jinja()
-    import jinja2
-    from markupsafe import Markup
-
-    def shown(value: Any) -> Any:
-        return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-    return jinja2.Environment(autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined, finalize=shown)
 
 
 def page(report: Report) -> str:
@@ -51,31 +32,50 @@ def page(report: Report) -> str:
     anchors = {detail.module: f"m{index}" for index, detail in enumerate(report.details)}
     modules = list(report.details)
     if wrong:
-        modules.sort(key=lambda detail: -(math.inf if detail.ratio is None else detail.ratio))
-    template = page_environment().from_string(
-        (files("portproof.render") / "page.html.jinja").read_text(encoding="utf-8")
-    )
+        modules.sort(key=lambda d: (d.module not in wrong, -(math.inf if d.ratio is None else d.ratio)))
     leader, follower = _sides(report)
     spent = sorted(((s, name) for name, s in report.seconds.items() if name != "total"), reverse=True)[:5]
-    return str(template.render(
+    return rendered(
+        "report",
         report=report, meaning=_MEANING[report.verdict], weights=", ".join(report.weights) or "no",
-        inputs=_words.inputs_seen(report.inputs),
+        headline=headline(report), inputs=_words.inputs_seen(report.inputs),
         groups=_words.grouped(report.hops), between=_words.between, number=_words.number, causes=_words.causes,
-        advice=_words.ADVICE, anchors=_Anchors(anchors), wrong=wrong, modules=modules, leader=leader,
-        follower=follower, multiple=f"{FLOOR_MULTIPLE:.0f}", classes=_graph.CLASSES,
+        failing=[(index, hop) for index, hop in enumerate(_in_order(report)) if hop.verdict not in HOLDS],
+        advice=_words.ADVICE, anchors=anchors, wrong=wrong, modules=modules, leader=leader, follower=follower,
+        beyond=[d for d in modules if d.ratio is None or d.ratio > FLOOR_MULTIPLE or d.module in wrong],
+        wholes={d.module.rpartition(".")[0] for d in modules if d.module},
+        shade=_graph.shade, multiple=f"{FLOOR_MULTIPLE:.0f}", classes=_graph.CLASSES,
         left_out=_words.left_out(report.ignored), versions=_words.versions(report.environment),
         longest=[(name, seconds) for seconds, name in spent], scale=lambda ratio: Markup(_scale(ratio)),
+        heat=Markup(heat(report.details, anchors, wrong)),
         graph=Markup(_graph.draw(report.details, report.edges, anchors, wrong)),
-        distributions=lambda seen: Markup(_charts.distributions(seen)),
-        decades=lambda seen: Markup(_charts.decades(seen)),
-    ))  # fmt: skip
+        distributions=lambda seen: Markup(_charts.distributions(seen, _side(leader), _side(follower))),
+        decades=lambda seen: Markup(_charts.decades(seen)), channels=lambda seen: Markup(_charts.channels(seen)),
+        side=_side,
+    )  # fmt: skip
 
 
-class _Anchors(dict[str, str]):
-    """Ids of sections; "" where a module has none."""
+def headline(report: Report) -> str:
+    """Say in one line what came of a report."""
+    found = _words.causes(report, report.culprits)
+    if found:
+        what = f"{found[0].kind} otherwise" if found[0].kind == "computes" else found[0].kind
+        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+        said = "differs" if report.verdict == "divergent" else f"is {report.verdict}"
+        return f"{report.port} {said}: {found[0].title} {what}{more}"
+    if report.verdict in HOLDS:
+        left = [hop for hop in report.hops if hop.verdict not in HOLDS]
+        if left:
+            return f"{report.port}: the same function; {left[0].verdict} at {_words.between(left[0])}"
+        farthest = _words.number(max((hop.worst.ratio or 0.0 for hop in report.hops if hop.worst), default=0.0))
+        said = f"the farthest of {len(report.hops)} lies {farthest} of {FLOOR_MULTIPLE:.0f} noise floors out"
+        return f"{report.port}: the same function on every hop; {said}"
+    failing = next((hop for hop in report.hops if hop.verdict == report.verdict), None)
+    return f"{report.port}: {report.verdict}" + (f" at {_words.between(failing)}" if failing else "")
 
-    def __missing__(self, _: str) -> str:
-        return ""
+
+def _in_order(report: Report) -> list[Hop]:
+    return [hop for _, hops in _words.grouped(report.hops) for hop in hops]
 
 
 def _sides(report: Report) -> tuple[str, str]:
@@ -86,6 +86,11 @@ def _sides(report: Report) -> tuple[str, str]:
     return hop.source.partition(" ")[0], hop.target.partition(" ")[0]
 
 
+def _side(title: str) -> str:
+    """Return the style sheet's class of a side."""
+    return title.lower() if title.lower() in ("torch", "paddle") else "other"
+
+
 def _scale(ratio: float | None) -> str:
     """Draw a ratio on a logarithmic bar from 0.1 to 1e6, with a mark where a divergence begins."""
 
@@ -94,10 +99,9 @@ def _scale(ratio: float | None) -> str:
 
     value = math.inf if ratio is None else ratio
     length = 130 if math.isinf(value) else along(value)
-    shade = "#b91c1c" if value > FLOOR_MULTIPLE else "#16a34a"
     mark = along(FLOOR_MULTIPLE)
     return (
         f'<svg class="scale" viewBox="0 0 130 14" aria-hidden="true"><rect y="3" width="130" height="8" '
-        f'fill="#f5f5f4"/><rect y="3" width="{length}" height="8" fill="{shade}"/>'
-        f'<path d="M{mark} 0V14" stroke="#1c1917"/></svg>'
+        f'class="ground"/><rect y="3" width="{length}" height="8" class="{_graph.shade(ratio)}"/>'
+        f'<path d="M{mark} 0V14" class="mark"/></svg>'
     )

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from portproof._text import plain
+from portproof.ports._port import Side
+from portproof.render._plots import SIDE_COLOURS, drawn
 
-#: Colour and name of a side.
-_SIDES = {"torch": ("#d95319", "PyTorch"), "paddle": ("#0b63ce", "Paddle")}
 #: Steps that a curve is smoothed over.
 _WINDOW = 15
+_MARKERS = {"torch": "o", "paddle": "s"}
 
 
 def plot_curves(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[str, Sequence[Any]]) -> str:
@@ -24,22 +24,15 @@ def plot_curves(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[st
         rows: per side its log, one a step.
         tests: per side its tests.
     """
-    import matplotlib
-
-    style = {"svg.hashsalt": "portproof", "svg.fonttype": "none", "font.family": "sans-serif", "text.parse_math": False}
-    with matplotlib.rc_context(style):
-        return _drawn(plain(title), rows, tests)
+    return drawn(lambda figure: _draw(figure, plain(title), rows, tests), (9.5, 3.6))
 
 
-def _drawn(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[str, Sequence[Any]]) -> str:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
+def _draw(figure: Any, title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[str, Sequence[Any]]) -> None:
     left, right = figure.subplots(1, 2)
     for side, log in rows.items():
         if not log:
             continue
-        colour, name = _SIDES[side]
+        colour, name = SIDE_COLOURS[side], Side(side).title
         epochs = np.array([row["epoch"] for row in log])
         left.plot(epochs, _smooth([row["loss"] for row in log]), color=colour, label=name, linewidth=1.6)
         right.plot(epochs, _smooth([row["accuracy"] for row in log]), color=colour, alpha=0.45, linewidth=1.2)
@@ -49,18 +42,15 @@ def _drawn(title: str, rows: Mapping[str, Sequence[Any]], tests: Mapping[str, Se
             main = next(output for output in found[0] if output != "step")
             last = found[-1][main]
             label = f"{name}, on the test images: {last:.1%}"
-            right.plot(places, [test[main] for test in found], color=colour, marker="o", markersize=4, label=label)
+            reached = [test[main] for test in found]
+            right.plot(places, reached, color=colour, marker=_MARKERS[side], markersize=4, label=label)
     left.set(xlabel="epoch", ylabel="loss, all classifiers, weighted", ylim=(0, None))
     right.set(xlabel="epoch", ylabel="accuracy of the main classifier", ylim=(0, 1.02))
     for axes in (left, right):
         axes.grid(visible=True, alpha=0.25)
-        axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, loc="lower right" if axes is right else "upper right")
     figure.suptitle(f"{title}, trained on both sides from one start" if len(rows) > 1 else title, fontsize=11)
-    text = io.StringIO()
-    figure.savefig(text, format="svg", metadata={"Date": None})
-    return text.getvalue()
 
 
 def _smooth(values: Sequence[float]) -> Any:

@@ -332,15 +332,13 @@ def test_two_results_compare_as_indicative_and_a_slower_one_fails(timed: Path, r
     assert "not the same: processor" in answer.out
 
 
-def test_the_report_is_one_page_without_scripts_and_names_are_escaped(timed: Path, run: Run) -> None:
+def test_the_report_is_one_page_and_names_are_escaped(timed: Path, run: Run) -> None:
     document = json.loads(timed.read_text())
     del document["sha256"]
     document["rows"][0]["title"] = "<script>alert(1)</script>"
     Path("r.json").write_text(json.dumps(document))
     assert run("bench", "report", "r.json", "--contended", "r.json", "--html", "r.html").code == 0
     page = Path("r.html").read_text()
-    assert "<script" not in page
+    assert page.count("<script") == 1  # its own
     assert page.count("<svg") == 5
-    assert "http" not in page.replace("http://www.w3.org", "").replace("http://purl.org", "").replace(
-        "http://creativecommons", ""
-    ).replace("https://matplotlib.org", "")
+    assert "http" not in page.replace("http://www.w3.org", "").replace("http-equiv", "")

@@ -62,7 +62,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("place")
     write_project(folder)
-    for kind in ("bench", "costs", "capture"):
+    for kind in ("bench", "costs", "capture", "report", "history"):
         (folder / kind).mkdir()
         made = DOCUMENTS[kind].encode(DOCUMENTS[kind].seeds(folder / kind)[0])
         (folder / kind / ("manifest.json" if kind == "capture" else "x.json")).write_bytes(made)
@@ -99,6 +99,11 @@ CASES: dict[str, list[str]] = {
     ],
     "agree --images images --runners torch-eager": ["distributed", "fsspec", "scipy", "PIL", *BOTH],
     "plan costs/x.json": [],
+    "diff report/x.json report/whole.json": [],
+    "history kept --add report/x.json --revision r": [],
+    "history other --add bench/x.json --revision r": ["scipy"],
+    "history history --report a.html": ["jinja2"],
+    "faults --count 2 --report a.html": [*BOTH, "jinja2"],
     "bench run": ["scipy", *BOTH],
     "bench gate": ["scipy", *BOTH],
     "bench selfcheck": ["scipy", *BOTH],

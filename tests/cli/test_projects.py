@@ -30,6 +30,7 @@ MAP = "torch,paddle,transform,torch_shape,paddle_shape,dtype\n" + "".join(
         ("bench", "recommend", RESULT),
         ("bench", "report", RESULT, "--html", "out.html"),
         ("bench", "compare", RESULT, RESULT),
+        ("history", "kept", "--add", RESULT, "--revision", "r"),
         ("schema", "doctor"),
         ("init", "made"),
     ],

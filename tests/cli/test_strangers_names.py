@@ -142,6 +142,26 @@ COSTS = {
 }  # fmt: skip
 
 
+def test_reports_and_their_history(ask: Run, tmp_path: Path) -> None:
+    from tests.render.pages import report
+
+    kept = ("verdict", "kind", "direction", "side", "precision")
+    for number, wrong in enumerate(((), ("head",))):
+        document = evil_everywhere(report(wrong).to_json(), kept)
+        document["environment"]["packages"][EVIL] = EVIL
+        (tmp_path / f"{number}{FILE}.json").write_text(json.dumps({**document, "details": []}))
+    first, second = (tmp_path / f"{number}{FILE}.json" for number in range(2))
+    assert ask("diff", first, second).code == 1
+    answer = ask("diff", first, second, "--markdown", "-")
+    assert answer.code == 1
+    assert not re.search(r"(?<![\\`])<b>", re.sub(r"(`+)(?!`).+?(?<!`)\1(?!`)", "", answer.out))
+    page, typed = tmp_path / f"{FILE}.html", EVIL.replace("\x00", "")
+    add = [part for path in (first, second) for part in ("--add", path)]
+    assert ask("history", tmp_path / FILE, *add, "--revision", typed, "--report", page).code == 0
+    well_formed(page)
+    assert ask("history", tmp_path / FILE).code == 0
+
+
 def test_costs(ask: Run, tmp_path: Path) -> None:
     path = tmp_path / f"{FILE}.json"
     path.write_text(json.dumps(COSTS))

@@ -1,6 +1,7 @@
 """Planted faults: the catalogue applies itself, the effect is decided alone, the campaign resumes and explains."""
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -222,8 +223,13 @@ def test_padding_that_is_not_there_may_be_counted_or_not() -> None:
 
 
 def test_a_small_campaign_catches_and_locates_all_and_goes_on_where_it_was_cut_off(project: Path, run: Run) -> None:
-    first = run("faults", "--count", 24, "--groups", 4, "--seeds", 2, "-o", "r.jsonl", "--json", "-")
+    run("faults", "--report", "r.pdf").refused(2, ".html", "r.pdf")
+    asked = ("faults", "--count", 24, "--groups", 4, "--seeds", 2, "-o", "r.jsonl", "--json", "-")
+    first = run(*asked, "--report", "r.html")
     assert first.code == 0, first
+    assert re.search(
+        r"<h1>tiny: all (\d+) planted faults with an effect were caught, \1 located", Path("r.html").read_text()
+    )
     report = json.loads(first.out)
     assert report["planted"] == 28
     assert report["effective"] == report["caught"] == report["located"] >= 20
@@ -232,7 +238,7 @@ def test_a_small_campaign_catches_and_locates_all_and_goes_on_where_it_was_cut_o
     lines = (project / "r.jsonl").read_text().splitlines(keepends=True)
     assert len(lines) == 29
     (project / "r.jsonl").write_text("".join(lines[:20]) + lines[20][:30])  # a line that was cut off
-    again = json.loads(run("faults", "--count", 24, "--groups", 4, "--seeds", 2, "-o", "r.jsonl", "--json", "-").out)
+    again = json.loads(run(*asked).out)
     assert {json.dumps(f, sort_keys=True) for f in again["faults"]} == {
         json.dumps(f, sort_keys=True) for f in report["faults"]
     }

@@ -294,6 +294,7 @@ def test_a_training_that_is_no_training_is_refused(run: Run, alone: list[Path], 
     found = run(*TRAIN, "--data", "digits", "--set", "classes=10", "--side", "torch", "--resume", "-o", str(out.parent))
     assert found.code == 2
     assert "is no training that `portproof train` kept" in found.err
+    run(*TRAIN, "--data", "digits", "-o", str(out.parent), "--report", "r.pdf").refused(2, ".html", "r.pdf")
 
 
 def test_batches_depend_on_the_step_alone() -> None:
