@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight fuzz survive scale train zoo wild docs bench gpu gpu-bundle gpu-check lint types all
+.PHONY: verify test test-slow sight fuzz survive scale train zoo wild docs pictures bench gpu gpu-bundle gpu-check lint types all
 all: lint types docs test
 
 $(READY): pyproject.toml constraints.txt
@@ -81,3 +81,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# Two minutes: the pictures of the README, from today's output; needs Chromium.
+pictures: $(READY)
+	$(BIN)/python -m docs.pictures
