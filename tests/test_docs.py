@@ -18,19 +18,6 @@ def test_the_example_holds(run: Run) -> None:
     assert answer.code == 0, answer
 
 
-def test_every_command_and_option_of_the_readme_exists(run: Run) -> None:
-    commands = {name for name in re.findall(r"portproof (\w+)", README) if name in _commands(run("--help").out)}
-    assert commands >= {"verify", "capture", "compare", "convert", "export", "account", "bench", "ports", "doctor"}
-    helps = "".join(run(command, "--help").out for command in commands)
-    helps += "".join(run("bench", command, "--help").out for command in _commands(run("bench", "--help").out))
-    for option in set(re.findall(r"`?(--[a-z]+)", README)):
-        assert option in helps, option
-
-
-def _commands(text: str) -> set[str]:
-    return set(re.findall(r"^  (\w+)", text.split("Commands:")[1], re.MULTILINE))
-
-
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)`", README)) <= targets

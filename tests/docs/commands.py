@@ -28,15 +28,28 @@ def check(words: list[str]) -> None:
         named = re.search(r"portproof\[([\w,]+)\]", " ".join(rest))
         assert named is None or set(named[1].split(",")) <= _extras(), words
     elif program == "pytest":
-        plugin = (ROOT / "portproof" / "pytest_plugin.py").read_text(encoding="utf-8")
-        for option in re.findall(r"--portproof-\w+", " ".join(rest)):
-            assert f'"{option}"' in plugin, words
+        assert set(re.findall(r"--portproof-\w+", " ".join(rest))) <= _plugin_options(), words
 
 
 @functools.cache
 def _extras() -> set[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     return set(project["optional-dependencies"])
+
+
+def options() -> set[str]:
+    """Return every option of every command, and of the pytest plugin."""
+    found, left = set(_plugin_options()), [_tree()]
+    while left:
+        command = left.pop()
+        left += getattr(command, "commands", {}).values()
+        found |= {name for given in command.params for name in (*given.opts, *given.secondary_opts)}
+    return found
+
+
+def _plugin_options() -> set[str]:
+    plugin = (ROOT / "portproof" / "pytest_plugin.py").read_text(encoding="utf-8")
+    return set(re.findall(r'"(--portproof-\w+)"', plugin))
 
 
 _tree = functools.cache(lambda: typer.main.get_command(app))

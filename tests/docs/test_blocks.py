@@ -15,7 +15,7 @@ import yaml
 
 from tests.conftest import Run, as_a_new_process_has_it
 from tests.docs.blocks import ROOT, Block, blocks_of, inline_commands, pages
-from tests.docs.commands import check
+from tests.docs.commands import check, options
 
 #: Pages whose commands are played elsewhere.
 ELSEWHERE = {"docs/tutorial.md": "tests/test_wheel.py", "docs/gallery.md": "tests/parity/test_gallery.py"}
@@ -177,3 +177,14 @@ def test_every_command_can_be_typed(page: Path) -> None:
     for command in inline_commands(page):
         with contextlib.suppress(ValueError):  # of shlex: half a command
             check(shlex.split(command.replace("…", "")))
+
+
+#: Pages that name options of other tools, and such options elsewhere: of pytest-xdist, uv, pip, make.
+OTHERS = {"CHANGELOG.md", "docs/coming-from.md", "docs/zh/coming-from.md"}
+FOREIGN = {"--dist", "--help"}
+
+
+@pytest.mark.parametrize("page", [pytest.param(page, id=str(page)) for page in pages() if str(page) not in OTHERS])
+def test_every_option_is_there(page: Path) -> None:
+    named = set(re.findall(r"`(--[a-z][a-z-]+)", (ROOT / page).read_text(encoding="utf-8")))
+    assert named - FOREIGN - options() == set()
