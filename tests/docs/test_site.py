@@ -60,7 +60,7 @@ def test_search_finds_a_word_in_what_is_written_together(text: str, word: str) -
 
 @pytest.mark.slow
 def test_the_site_is_built_and_its_index_has_what_people_ask(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "-d", str(tmp_path)]
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-d", str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     index = json.loads((tmp_path / "search" / "search_index.json").read_text(encoding="utf-8"))
