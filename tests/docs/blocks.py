@@ -96,4 +96,4 @@ def blocks_of(page: Path) -> list[Block]:
 def inline_commands(page: Path) -> list[str]:
     """Return what stands in a page as code and begins with the tool's name."""
     text = _FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))
-    return [" ".join(found.split()) for found in re.findall(r"(?<!`)`(portproof [^`]+)`(?!`)", text)]
+    return [" ".join(found.split()) for found in re.findall(r"(?<!`)`(portproof\s[^`]+)`(?!`)", text)]
