@@ -78,3 +78,9 @@ def test_figures_of_tables_are_the_same(english: str, chinese: str) -> None:
 def test_a_chinese_page_without_a_twin_is_no_page() -> None:
     found = {str(path.relative_to(ROOT)) for path in (ROOT / "docs" / "zh").rglob("*.md")}
     assert found == {chinese for _, chinese in PAIRS if chinese.startswith("docs/")}
+
+
+@pytest.mark.parametrize("page", [chinese for _, chinese in PAIRS])
+def test_no_line_ends_within_a_sentence(page: str) -> None:
+    """A browser would show a gap there."""
+    assert not re.findall(r".{9}[\u3000-\uffff]\n *[\u3000-\uffff`].{9}", text(page))
