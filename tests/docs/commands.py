@@ -17,7 +17,9 @@ from tests.docs.blocks import ROOT
 def check(words: list[str]) -> None:
     """Raise AssertionError where a command, an option, a make target, a module or an extra is not there."""
     program, *rest = words
-    if program == "portproof":
+    if program in ("python", "python3") and rest[:1] == ["-m"] and rest[1] in ("pip", "pytest", "venv"):
+        check(rest[1:])
+    elif program == "portproof":
         _check_portproof(rest)
     elif program == "make":
         targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
