@@ -5,7 +5,7 @@ commands is run line by line, and what stands below a line that begins with ``$`
 Other blocks (TOML, YAML) are parsed. A comment above a block says what else is done:
 
     <!-- not run: WHY -->        its commands are held to the command line's options and not run
-    <!-- held by PLACE -->       it is output; the test or the command in PLACE holds it, or makes it
+    <!-- held by PLACE -->       a test holds it, or it is an excerpt of a file
     <!-- exit 1 -->              its last command ends so
 
 A page in Chinese has the blocks of its twin (``test_languages.py``), and is not run again.
