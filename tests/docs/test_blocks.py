@@ -1,6 +1,7 @@
 """Every code block of the documentation is run, or says why it is not; every command that it names can be typed."""
 
 import contextlib
+import io
 import os
 import re
 import shlex
@@ -116,7 +117,7 @@ def test_the_blocks_of_a_page_run(page: str, desk: Path, run: Run) -> None:
         if block.mark == "not run" or block.mark == "held by":
             continue
         if block.language == "python":
-            with contextlib.redirect_stdout(None):
+            with contextlib.redirect_stdout(io.StringIO()):
                 exec(compile(block.body, str(block), "exec"), {"__name__": block.title} if block.title else scope)
         elif block.is_commands and page not in ELSEWHERE:
             play(block, run, desk)
