@@ -41,9 +41,9 @@ def words(text: str) -> list[str]:
     """Return what a command or a page said, without what differs from machine to machine: numbers, versions, times."""
     from portproof._machine import processor
 
-    text = text.replace("\N{NO-BREAK SPACE}", " ").replace("identical", "equivalent")
-    text = re.sub(r"(?<=farthest healthy one is)\s+'[^']*'", "", text)
-    text = re.sub(r"made with .*?(?=exit code|verdict:)", "", text, flags=re.DOTALL)
+    text = " ".join(text.replace("identical", "equivalent").split())
+    text = re.sub(r"(?<=farthest healthy one is )'[^']*'", "", text)
+    text = re.sub(r"made with .*?(?=exit code|verdict:)", "", text)
     text = text.replace(processor(), "")
     return re.sub(r"[-+.e\d]*\d[-+.e\d]*", "", text).split()
 
