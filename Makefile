@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: verify test test-slow sight fuzz survive scale train zoo wild docs bench gpu gpu-bundle gpu-check lint types all
+.PHONY: verify test test-slow sight fuzz survive scale train zoo wild docs pictures bench gpu gpu-bundle gpu-check lint types all
 all: lint types docs test
 
 # Without a GPU, torch's CPU build, where pip's indexes have it: the other brings gigabytes of CUDA. Whose do not:
@@ -60,8 +60,9 @@ wild: $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r parity_tests/wild/requirements.txt
 	$(BIN)/python -W ignore -m parity_tests.wild
 
+# Not --quiet: no warning would count then, and --strict pass everything.
 docs: $(READY)
-	$(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: $(READY)
 	$(BIN)/portproof bench run --suite benchmarks.googlenet:SHORT
@@ -90,3 +91,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+
+# Two minutes: the pictures of the README, from today's output; needs Chromium.
+pictures: $(READY)
+	$(BIN)/python -m docs.pictures

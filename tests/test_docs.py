@@ -18,34 +18,15 @@ def test_the_example_holds(run: Run) -> None:
     assert answer.code == 0, answer
 
 
-def test_every_command_and_option_of_the_readme_exists(run: Run) -> None:
-    commands = {name for name in re.findall(r"portproof (\w+)", README) if name in _commands(run("--help").out)}
-    assert commands >= {"verify", "capture", "compare", "convert", "export", "account", "bench", "ports", "doctor"}
-    helps = "".join(run(command, "--help").out for command in commands)
-    helps += "".join(run("bench", command, "--help").out for command in _commands(run("bench", "--help").out))
-    for option in set(re.findall(r"`?(--[a-z]+)", README)):
-        assert option in helps, option
-
-
-def _commands(text: str) -> set[str]:
-    return set(re.findall(r"^  (\w+) ", text.split("\n\n", 2)[2].partition("Options:")[0], re.MULTILINE))
-
-
 def test_every_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     assert set(re.findall(r"`make ([a-z-]+)`", README)) <= targets
 
 
-def test_the_port_of_the_readme_is_a_port() -> None:
-    code = re.findall(r"```python\n(.*?)```", README, re.DOTALL)[0]
-    scope: dict[str, object] = {}
-    exec(code, scope)
-    assert scope["PORT"].name == "mine"  # type: ignore[attr-defined]
-
-
-def test_every_file_that_the_readme_links_is_there() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).is_file(), target
+@pytest.mark.parametrize("page", ["README.md", "README.zh.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_every_file_that_a_page_outside_the_site_links_is_there(page: str) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text(encoding="utf-8")):
+        assert "://" in target or (ROOT / target).is_file(), target
 
 
 def test_the_wheel_holds_the_engine_and_nothing_else() -> None:
