@@ -66,7 +66,7 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
 
 
 def _alone(found: FoundMap, named: int) -> Found | None:
-    """Name the tensors that act and have no partner, where names leave more of them over than that."""
+    """Name the tensors that act and have no partner, where names leave far more of them over than that."""
     culprits = [
         Culprit(side, name.rpartition(".")[0], "weights", "forward",
                 f"'{name}' {list(shape)} acts on the outputs, and {side.other.title} has no tensor for it")
@@ -74,7 +74,7 @@ def _alone(found: FoundMap, named: int) -> Found | None:
         for side, tensors in group.names.items()
         for name, shape in tensors
     ]  # fmt: skip
-    if not 0 < len(culprits) < named:
+    if not 0 < 2 * len(culprits) < named:
         return None
     reason = f"{len(culprits)} tensors have no partner, whatever their names: {culprits[0].message}"
     return Found([Hop("semantics", "torch", "Paddle", "float64", "none", "divergent", None, reason)], culprits)

@@ -72,13 +72,13 @@ def pair_modules(
     known = {path for path, _, _ in described["paddle"]}
     held = {side: _held(rows, side) for side in ("torch", "paddle")}
     lists = {side: {path for path, layer, _ in described[side] if layer in _LISTS} for side in held}
-    nothing = frozenset[int]()
+    nothing = frozenset[tuple[int, int]]()
 
     def alike(path: str, twin: str) -> bool:
         """Whether both are called, or both never."""
         return (path in lists["torch"]) == (twin in lists["paddle"])
 
-    holding: dict[frozenset[int], list[str]] = defaultdict(list)
+    holding: dict[frozenset[tuple[int, int]], list[str]] = defaultdict(list)
     for path, _, _ in described["paddle"]:
         holding[held["paddle"].get(path, nothing)].append(path)
     named = {path: paddle_path(path) for path, _, _ in described["torch"]}
@@ -115,12 +115,18 @@ def pair_modules(
     return Pairs(keys, tuple(unseen), tuple(differences), by_key)
 
 
-def _held(rows: Sequence[TensorRow], side: str) -> dict[str, frozenset[int]]:
-    """Return which tensors each module holds, as the numbers of their rows; tied ones are held in several places."""
-    found: dict[str, set[int]] = defaultdict(set)
+def _held(rows: Sequence[TensorRow], side: str) -> dict[str, frozenset[tuple[int, int]]]:
+    """Return which tensors each module holds, as the numbers of their rows and, of a split, of their parts.
+
+    Tied ones are held in several places, and count in none.
+    """
+    found: dict[str, set[tuple[int, int]]] = defaultdict(set)
     for number, row in enumerate(rows):
-        for name in row.names(side) if row.transform != "tied" else ():
+        names = row.names(side) if row.transform != "tied" else ()
+        parts = max(len(row.torch), len(row.paddle))
+        for place, name in enumerate(names):
+            mine = [place] if len(names) == parts else range(parts)
             while name:
                 name = name.rpartition(".")[0]
-                found[name].add(number)
+                found[name].update((number, part) for part in mine)
     return {path: frozenset(numbers) for path, numbers in found.items()}
