@@ -18,6 +18,7 @@ from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
+from portproof.parity._lines import parted, with_lines
 from portproof.parity._mapped import against_given, match_or_find
 from portproof.parity._models import other_weights
 from portproof.parity._options import Options
@@ -92,6 +93,9 @@ def _judge(sides: Sides, options: Options) -> Report:
         _judge_models(sides, options, rows.quick() if options.quick else rows, findings)
     if findings.modules is not None and not options.blockwise:
         findings.culprits, notes = with_tables(sides, findings.culprits)
+        findings.notes += notes
+    if findings.parted is not None:
+        findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
         findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
@@ -178,6 +182,8 @@ def _judge_weights(
     between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]
     agree = bool(between) and all(verdict in HOLDS for verdict in between)
     own = oracle.of_each(outputs) if between and not agree else {}
+    if between and not agree and options.lines:
+        findings.parted = parted(judged.hops, [by["float64"] for by in outputs.values()], rows)
     replayed = None
     if replay is not None and passes is not None:
         replayed = replay.judge(passes, agree=agree)
