@@ -18,14 +18,15 @@ class Blamed:
     Attributes:
         paddle, torch: the places, the likeliest first; none where a side has no code of its own there.
         calls: that are to be compared, torch's and Paddle's; None where a side makes none.
-        modules: paths of Paddle's module and of torch's, for every time that these lines run.
+        modules: paths of Paddle's module and of torch's, for every time that these lines run; None where that is only
+            what uses the result.
         times: how often they do.
     """
 
     paddle: tuple[Place, ...]
     torch: tuple[Place, ...]
     calls: tuple[Call | None, Call | None]
-    modules: tuple[tuple[str, str], ...]
+    modules: tuple[tuple[str | None, str | None], ...]
     times: int = 1
 
 
@@ -198,11 +199,9 @@ class _Blame:
             where = after
         elif mine and before is not None and after is not None:
             where = self._between(torch, mine[0], before, after)
-        at = users[0] if users else paddle
         torches = self.at.places("torch", [torch, *self.c.regions[0]])
-        modules = (at.module if at else "", torch.module)
         others = [place for place in (before, after) if place is not None and place != where]
-        return Blamed((where, *others) if where else (), torches, (torch, None), (modules,))
+        return Blamed((where, *others) if where else (), torches, (torch, None), ((None, torch.module),))
 
     def _between(self, torch: Call, mine: Place, before: Place, after: Place) -> Place:
         """Return the place that misses what torch has at ``mine``."""
@@ -246,8 +245,7 @@ class _Blame:
             level = self.at.level(mine, self.at.all("paddle", inputs[0]))
             torch = self.at.at_level("torch", self.c.torch, level) or torch
         paddle = self.at.places("paddle", [head, *self.c.regions[1]])
-        modules = (head.module, owner.module if owner is not None else "")
-        return Blamed(paddle, (torch,) if torch else (), (None, head), (modules,))
+        return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),))
 
 
 def _writes(call: Call, given: Given) -> bool:

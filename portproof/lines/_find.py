@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,14 +23,16 @@ from portproof.lines._words import differ
 from portproof.ports._inputs import take_rows
 from portproof.sides._sides import Sides
 
-#: Seconds that a search may take, rows that are run, bytes of values that a side may write.
-SECONDS, ROWS, BYTES = 60.0, 2, 2**30
+#: Seconds that a search may take, and bytes of values that a side may write.
+SECONDS, BYTES = 60.0, 2**30
+#: Numbers of an input's row up to which two rows are run; of larger ones, one.
+_LARGE = 2**15
 #: Lines of one region that are named.
 _NAMED = 3
 
 
 #: Paths of Paddle's module and of torch's in which a pair of lines runs, and the pair.
-Paired = tuple[tuple[tuple[str, str], ...], LinePair]
+Paired = tuple[tuple[tuple[str | None, str | None], ...], LinePair]
 
 
 class SideForwards:
@@ -47,16 +50,17 @@ class SideForwards:
         self.folder = sides.sessions.room(name, 2 * BYTES)
         self.folder.mkdir(parents=True, exist_ok=True)
         self._inputs = self.folder / "rows.safetensors"
-        save_arrays(self._inputs, take_rows(sides.sessions.located.port, load_file(inputs), list(order[:ROWS])))
+        arrays, port = load_file(inputs), sides.sessions.located.port
+        large = any(arrays[name][0].size > _LARGE for name, declared in port.inputs.items() if declared.has_rows)
+        save_arrays(self._inputs, take_rows(port, arrays, list(order[: 1 if large else 2])))
 
-    def record(self, side: str, name: str, carried: Sequence[Carried] = ()) -> Recorded:
+    def record(self, side: str, name: str, carried: Sequence[Carried] = ()) -> Future[Recorded]:
         """See :class:`portproof.lines._search.Forwards`."""
-        recorded = self._sides.do(
+        return self._sides.do(
             side, "recording calls", LineTasks.record_calls,
             inputs=self._inputs, folder=self.folder / side, out=self.folder / f"{name}.safetensors",
             limit=BYTES, carried=carried,
         )  # fmt: skip
-        return recorded.result()
 
     def carry(self, name: str, carried: Sequence[Carried]) -> Rerun:
         """See :class:`portproof.lines._search.Forwards`."""

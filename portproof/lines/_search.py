@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -31,8 +32,8 @@ class Forwards(Protocol):
 
     folder: Path
 
-    def record(self, side: str, name: str, carried: Sequence[Carried] = ()) -> Recorded:
-        """Record a side's forward, values into ``folder/side``, and its outputs into ``folder/name.safetensors``."""
+    def record(self, side: str, name: str, carried: Sequence[Carried] = ()) -> Future[Recorded]:
+        """Begin to record a side's forward, values into ``folder/side``, and its outputs into ``folder/name.safetensors``."""
 
     def carry(self, name: str, carried: Sequence[Carried]) -> Rerun:
         """Run Paddle's forward with something carried over; its outputs go to ``folder/name.safetensors``."""
@@ -90,8 +91,8 @@ class Search:
         Raises:
             ModelRaised: a side's forward raised.
         """
-        torch = self.forwards.record("torch", "torch")
-        paddle = self.forwards.record("paddle", "paddle")
+        begun = [self.forwards.record(side, side) for side in ("torch", "paddle")]
+        torch, paddle = (future.result() for future in begun)
         for one in (torch, paddle):
             side = one.recording.side
             if one.changed:
@@ -162,7 +163,7 @@ class Search:
         name = f"paddle-{next(self._names)}"
         self.runs += 1
         try:
-            recorded = self.forwards.record("paddle", name, carried)
+            recorded = self.forwards.record("paddle", name, carried).result()
         except ModelRaised:
             return None
         return self._matched(recorded.recording)

@@ -87,7 +87,9 @@ def _attached(sides: Sides, lines: Lines, culprits: Sequence[Culprit]) -> list[C
     held: dict[int, list[LinePair]] = {}
     more: list[Culprit] = []
     for modules, pair in lines.pairs:
-        paths = dict.fromkeys(torch or keys.get(paddle, paddle) for paddle, torch in modules)
+        paths = dict.fromkeys(
+            torch if torch is not None else keys.get(paddle or "", paddle or "") for paddle, torch in modules
+        )
         places = {place for path in paths if (place := _nearest(path, culprits)) is not None}
         for place in places:
             held.setdefault(place, []).append(pair)

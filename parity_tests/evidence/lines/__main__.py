@@ -95,7 +95,7 @@ class Bench:
         self.inputs = rows.few
         load_weights(self.sides, sensitised(self.sides, rows.all, 0).files)
         self.forwards = SideForwards(self.sides, self.inputs, (0, 1), "healthy")
-        torch, paddle = (self.forwards.record(side, side).recording for side in ("torch", "paddle"))
+        torch, paddle = (self.forwards.record(side, side).result().recording for side in ("torch", "paddle"))
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
         self.matched = Matched({"torch": torch, "paddle": paddle}, folders)
         self.expected = load_file(self.forwards.folder / "torch.safetensors")
