@@ -198,10 +198,18 @@ class _Blame:
         if users and base(users[0].name) == base(torch.name) and after is not None:  # it is given one part too few
             where = after
         elif mine and before is not None and after is not None:
-            where = self._between(torch, mine[0], before, after)
+            where = self._through(torch, mine[0], paddle) or self._between(torch, mine[0], before, after)
         torches = self.at.places("torch", [torch, *self.c.regions[0]])
         others = [place for place in (before, after) if place is not None and place != where]
         return Blamed((where, *others) if where else (), torches, (torch, None), ((None, torch.module),))
+
+    def _through(self, torch: Call, mine: Place, paddle: Call | None) -> Place | None:
+        """Return Paddle's dropout where torch has one before a sum, or on the line of what Paddle misses."""
+        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
+        beside = [place for maker in makers for place in self.at.handed("torch", maker)]
+        beside = [place for place in beside if base(torch.name) == "add" or on_line(place, mine)]
+        own = self.at.handed("paddle", paddle) if paddle is not None else []
+        return own[-1] if beside and own else None
 
     def _between(self, torch: Call, mine: Place, before: Place, after: Place) -> Place:
         """Return the place that misses what torch has at ``mine``."""

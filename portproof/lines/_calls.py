@@ -101,6 +101,7 @@ class Recording:
         outputs: names, in the order of what ``RETURN`` is given.
         orphans: inputs of calls that no recorded call made: what the recorder missed.
         unread: calls whose tensors hold no values (inside ``vmap``, say).
+        handed: dropouts, which hand on in evaluation what another call has made: its index, and their places.
     """
 
     side: str
@@ -110,3 +111,4 @@ class Recording:
     outputs: tuple[str, ...]
     orphans: tuple[str, ...] = ()
     unread: int = 0
+    handed: tuple[tuple[int, tuple[int, ...]], ...] = ()

@@ -170,6 +170,7 @@ class _Kept:
     orphans: list[str] = field(default_factory=list)
     unread: int = 0
     bytes: int = 0
+    handed: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
 
 
 class Recorder(Carrying):
@@ -215,8 +216,9 @@ class Recorder(Carrying):
         kept.calls.append(Call(self._count, RETURN, (), "", given, (), {}))
         places = tuple(_placed(*key) for key in kept.places)
         return Recording(
-            self._side, tuple(kept.calls), tuple(kept.table), places, tuple(outputs), tuple(kept.orphans), kept.unread
-        )
+            self._side, tuple(kept.calls), tuple(kept.table), places, tuple(outputs), tuple(kept.orphans), kept.unread,
+            tuple(kept.handed),
+        )  # fmt: skip
 
     def _seen(
         self, index: int, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -244,6 +246,8 @@ class Recorder(Carrying):
             value = self._keep(array)
             kept.calls.append(Call(index, f"{name}: {step}", places, module, given, (value,), {}, part=True))
         if not own or self._is_nothing(name, own, made, given, tensors, written):
+            if "dropout" in name:
+                kept.handed += [(one.maker, places) for one in given[:1] if own and one.maker >= 0]
             return result
         call = Call(index, name, places, module, given, (*made, *written), arguments, len(written))
         kept.calls.append(call)

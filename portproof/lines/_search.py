@@ -33,7 +33,7 @@ class Forwards(Protocol):
     folder: Path
 
     def record(self, side: str, name: str, carried: Sequence[Carried] = ()) -> Future[Recorded]:
-        """Begin to record a side's forward, values into ``folder/side``, and its outputs into ``folder/name.safetensors``."""
+        """Begin to record a side's forward: values into ``folder/side``, outputs into ``folder/name.safetensors``."""
 
     def carry(self, name: str, carried: Sequence[Carried]) -> Rerun:
         """Run Paddle's forward with something carried over; its outputs go to ``folder/name.safetensors``."""

@@ -19,6 +19,11 @@ class Stacks:
     def __init__(self, matched: Matched) -> None:
         self.m = matched
 
+    def handed(self, side: str, call: Call) -> list[Place]:
+        """Return where what a call made went through a dropout, innermost code alone."""
+        recording = self.m.of[side]
+        return [recording.places[places[0]] for index, places in recording.handed if index == call.index and places]
+
     def places(self, side: str, calls: Sequence[Call]) -> tuple[Place, ...]:
         """Return the innermost places of calls, each line once."""
         found: dict[tuple[str, int], Place] = {}
