@@ -74,7 +74,7 @@ def differ(candidate: Candidate, matched: Matched, torch: Call | None, paddle: C
         return "; ".join(said) if said else "it is given another tensor"
     if paddle is None:
         assert torch is not None
-        return f"torch computes {torch.name.strip('_')} here, Paddle does not"
+        return f"torch computes {torch.name.strip('_')} here; Paddle does not, at these lines or between them"
     if torch is None:
         return f"Paddle computes {paddle.name.strip('_')} here, torch does not"
     said = [] if torch.part else _arguments(torch, paddle)

@@ -174,7 +174,7 @@ def test_what_only_torch_computes_is_named_where_paddle_has_the_value_without_it
 
     paddle, torch, confirmed, said = named(verify(replace(ATTENDING, paddle=other), quick=True))
     assert (paddle, torch, confirmed) == (line_of("paddle: no sum"), line_of("torch: the sum"), True)
-    assert said == "torch computes add here, Paddle does not"
+    assert said == "torch computes add here; Paddle does not, at these lines or between them"
 
 
 def test_nothing_is_said_of_what_is_right_and_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
