@@ -18,7 +18,7 @@ from portproof.lines._values import SAME, alike, arranged, canonical, is_constan
 _HELD = 256
 #: Names of one function; others are the same but for underscores.
 _NAMES = {
-    "concat": "cat", "view": "reshape", "flatten": "reshape", "unflatten": "reshape", "rmul": "mul", "multiply": "mul",
+    "concat": "cat", "concatenate": "cat", "view": "reshape", "flatten": "reshape", "unflatten": "reshape", "rmul": "mul", "multiply": "mul",
     "imul": "mul", "radd": "add", "iadd": "add", "elementwise_add": "add", "truediv": "div", "divide": "div",
     "rtruediv": "div", "itruediv": "div", "scale": "mul", "subtract": "sub", "rsub": "sub", "isub": "sub",
     "bmm": "matmul", "mm": "matmul", "rmatmul": "matmul", "permute": "transpose", "t": "transpose",

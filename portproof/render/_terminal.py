@@ -242,7 +242,7 @@ def _print_cause(cause: Cause, console: Console) -> None:
 def _print_lines(pair: LinePair, console: Console) -> None:
     """Print two lines that differ, side beside side, and what does."""
     for side, at, text in line_pair(pair):
-        console.print(Text.assemble("      ", (f"{side:7}", "cyan"), (at, "bold"), f"  {text}"), soft_wrap=True)
+        console.print(Text.assemble("      ", (f"{side:7}", "cyan"), (at, "bold"), f"  {text}", overflow="fold"))
     console.print(Text(f"      {line_words(pair)}"))
 
 
