@@ -18,18 +18,19 @@ from portproof.lines._values import SAME, alike, arranged, canonical, is_constan
 _HELD = 256
 #: Names of one function; others are the same but for underscores.
 _NAMES = {
-    "concat": "cat", "concatenate": "cat", "view": "reshape", "flatten": "reshape", "unflatten": "reshape", "rmul": "mul", "multiply": "mul",
+    "concatenate": "cat", "concat": "cat",
+    "view": "reshape", "flatten": "reshape", "unflatten": "reshape", "rmul": "mul", "multiply": "mul",
     "imul": "mul", "radd": "add", "iadd": "add", "elementwise_add": "add", "truediv": "div", "divide": "div",
     "rtruediv": "div", "itruediv": "div", "scale": "mul", "subtract": "sub", "rsub": "sub", "isub": "sub",
     "bmm": "matmul", "mm": "matmul", "rmatmul": "matmul", "permute": "transpose", "t": "transpose",
-    "swapaxes": "transpose", "T": "transpose", "mT": "transpose", "upsample": "interpolate", "expand": "expand",
-    "expand_as": "expand", "broadcast_to": "expand", "tile": "repeat", "addmm": "linear", "softmax": "softmax",
-    "pow": "pow", "elementwise_pow": "pow", "take": "gather", "index_select": "gather", "chunk": "split",
+    "swapaxes": "transpose", "T": "transpose", "mT": "transpose", "upsample": "interpolate",
+    "expand_as": "expand", "broadcast_to": "expand", "tile": "repeat", "addmm": "linear",
+    "elementwise_pow": "pow", "take": "gather", "index_select": "gather", "chunk": "split",
     "tensor_split": "split", "unbind": "split", "negative": "neg", "absolute": "abs", "masked_fill": "where",
     "greater_than": "gt", "less_than": "lt", "equal": "eq", "not_equal": "ne", "greater_equal": "ge",
-    "less_equal": "le", "logical_not": "invert", "bitwise_not": "invert", "hidden": "", "max_pool2d": "max_pool2d",
-    "arange": "arange", "hardtanh": "relu6", "silu": "silu", "swish": "silu", "unsqueeze": "unsqueeze",
-    "amax": "max", "amin": "min", "pixel_shuffle": "pixel_shuffle", "clamp": "clip", "clamp_min": "clip",
+    "less_equal": "le", "logical_not": "invert", "bitwise_not": "invert",
+    "hardtanh": "relu6", "swish": "silu",
+    "amax": "max", "amin": "min", "clamp": "clip", "clamp_min": "clip",
 }  # fmt: skip
 #: What only arranges values: that it is matched again tells nothing.
 LAYOUT = {
