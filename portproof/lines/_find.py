@@ -115,6 +115,7 @@ def find_lines(sides: Sides, inputs: Path, order: Sequence[int], seconds: float 
         forwards.close()
     if search.late:
         search.notes.append(f"lines: the search ended after its {seconds:.0f} s; what it had not tried is not named")
+    pairs = [(modules, pair) for modules, pair in pairs if pair.paddle or pair.torch]  # else all is a framework's own
     return Lines(tuple(pairs), tuple(search.notes), time.monotonic() - begun, search.runs)
 
 

@@ -348,11 +348,10 @@ class Recorder(Carrying):
         return kept.values[key]
 
     def _places(self) -> tuple[int, ...]:
-        """Return whose code calls, innermost first: of the framework's own only where there is no other."""
+        """Return whose code calls, innermost first; the framework's own is nobody's."""
         frame = sys._getframe(1)
         running = list(self._running)
         found: list[tuple[types.CodeType, int, int, str]] = []
-        inner: list[tuple[types.CodeType, int, int, str]] = []
         while frame is not None:
             code = frame.f_code
             if code.co_filename == __file__ and code.co_name == "followed":
@@ -361,12 +360,11 @@ class Recorder(Carrying):
                 running.pop()
             elif code.co_filename.startswith(_OWN):
                 pass
-            elif not code.co_filename.startswith("<"):
-                key = (code, frame.f_lasti, frame.f_lineno, running[-1] if running else "")
-                (inner if self._is_framework(code.co_filename) else found).append(key)
+            elif not code.co_filename.startswith("<") and not self._is_framework(code.co_filename):
+                found.append((code, frame.f_lasti, frame.f_lineno, running[-1] if running else ""))
             frame = frame.f_back  # type: ignore[assignment]
         places = self._kept.places
-        return tuple(places.setdefault(key, len(places)) for key in (found or inner))
+        return tuple(places.setdefault(key, len(places)) for key in found)
 
     def _is_framework(self, file: str) -> bool:
         return any(file.startswith(p) and not file.startswith(tuple(p + m for m in _MODELS)) for p in self._packages)
