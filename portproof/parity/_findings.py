@@ -98,6 +98,10 @@ class Findings:
         self.culprits += [culprit for culprit in kept if culprit.module not in known]
         self.hops = [_settled(hop, kept, accepted) if hop.kind == "semantics" else hop for hop in self.hops]
 
+    def is_another_function(self) -> bool:
+        """Whether the sides differ in float64 once what the author accepts is settled."""
+        return any(hop.kind == "semantics" and hop.verdict == "divergent" for hop in self.hops)
+
     def seen(self, sight: Sight, weights: Weights) -> None:
         """Add what was seen of planted faults; of given weights, which faults they hide."""
         if weights.kind == "given":

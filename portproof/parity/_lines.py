@@ -68,7 +68,7 @@ def with_lines(sides: Sides, found: Parted, culprits: Sequence[Culprit]) -> tupl
     What goes wrong in the looking decides nothing: it is a note.
 
     Returns:
-        The culprits, one more where a line lies in none of them, and notes.
+        The culprits, one more where there is none that a line could stand with, and notes.
     """
     try:
         lines = find_lines(sides, found.inputs, found.order)
@@ -103,9 +103,10 @@ def _attached(sides: Sides, lines: Lines, culprits: Sequence[Culprit]) -> list[C
 
 
 def _nearest(path: str, culprits: Sequence[Culprit]) -> int | None:
-    """Return the culprit of a module, else of the nearest around it, else of one inside."""
+    """Return the culprit of a module, else of the nearest around it, else of one inside, else the first."""
     fit = [(i, c.module) for i, c in enumerate(culprits) if c.kind in _KINDS and c.direction == "forward"]
     around = [(len(module), i) for i, module in fit if module == path or not module or path.startswith(f"{module}.")]
     if around:
         return max(around, key=lambda entry: (entry[0], -entry[1]))[1]
-    return next((i for i, module in fit if not path or module.startswith(f"{path}.")), None)
+    inside = (i for i, module in fit if not path or module.startswith(f"{path}."))
+    return next(inside, fit[0][0] if fit else None)

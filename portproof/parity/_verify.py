@@ -94,7 +94,7 @@ def _judge(sides: Sides, options: Options) -> Report:
     if findings.modules is not None and not options.blockwise:
         findings.culprits, notes = with_tables(sides, findings.culprits)
         findings.notes += notes
-    if findings.parted is not None:
+    if findings.parted is not None and findings.is_another_function():
         findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
         findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
@@ -132,7 +132,7 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
     if files:
         if path is None:
             _judge_weights(sides, options, factory(sides), rows, findings, exports=False)
-            if any(hop.verdict == "divergent" for hop in findings.hops):
+            if findings.is_another_function():
                 findings.notes.append(
                     f"{files[0]} holds weights of its own, and the model had those of its factory: are they the same? "
                     "--weights FILE gives it others (`portproof convert` makes one of a program's .pdiparams)"
