@@ -121,11 +121,14 @@ def verify(
 
 def failure(report: Report) -> str:
     """Put a report that does not hold into words: the culprits with what to do, then the hops, a line each."""
-    from portproof.render._words import ADVICE, between, number, place, told
+    from portproof.render._words import ADVICE, between, line_pair, line_words, number, place, told
 
     lines = [f"port '{report.port}' is {report.verdict}"]
     for culprit in report.culprits[:_SHOWN]:
         lines.append(f"  {place(culprit)}  {told(culprit)}")
+        for pair in culprit.lines:
+            lines += [f"      {side:7}{at}  {text}" for side, at, text in line_pair(pair)]
+            lines.append(f"      {line_words(pair)}")
         lines.append(f"      what to do: {ADVICE[culprit.kind]}")
     if len(report.culprits) > _SHOWN:
         lines.append(f"  and {len(report.culprits) - _SHOWN} more culprits")

@@ -119,7 +119,7 @@ def is_own(error: BaseException) -> bool:
     """
     last = traceback.extract_tb(error.__traceback__)[-1].filename if error.__traceback__ is not None else ""
     inside = Path(last).is_relative_to(Path(__file__).parent)
-    between = Path(last).name.endswith(("_oracle.py", "_tree.py")) or Path(last).parent.name == "faults"
+    between = Path(last).name.endswith(("_oracle.py", "_tree.py", "_calling.py")) or Path(last).parent.name == "faults"
     return inside and not between and not isinstance(error, TypeError)
 
 

@@ -94,6 +94,14 @@ NoMap = Annotated[
         rich_help_panel=JUDGED,
     ),
 ]
+Lines = Annotated[
+    bool,
+    typer.Option(
+        "--lines/--no-lines",
+        help="Where the two differ, look for the lines of code that do.",
+        rich_help_panel=JUDGED,
+    ),
+]
 Reports = Annotated[
     list[Path] | None,
     typer.Option(
@@ -122,6 +130,7 @@ def verify(
     training: Training = None,
     blockwise: Blockwise = False,
     no_map: NoMap = False,
+    lines: Lines = True,
     json_file: Json = None,
     quiet: Quiet = False,
     report_files: Reports = None,
@@ -153,7 +162,7 @@ def verify(
         options = Options(
             weights=weights, images=images, module=module, quick=quick, strict=strict, modules=modules, seed=seed,
             device=device_named(device), kwargs=kwargs, blockwise=blockwise, find_map=not no_map, gradients=gradients,
-            precisions=tuple(precision.split(",")) if precision else (), steps=steps,
+            precisions=tuple(precision.split(",")) if precision else (), steps=steps, lines=lines,
             runners=tuple(runners.split(",")) if runners else (), training=settings_of(training, "--with"),
             pictures=any(target.suffix == ".html" for target in targets),
         )  # fmt: skip

@@ -12,7 +12,6 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from portproof._numbers import Array
-from portproof._tree import leaves, rebuild
 from portproof.faults._kinds import (
     Fault,
     Kind,
@@ -24,6 +23,7 @@ from portproof.faults._kinds import (
     generator,
 )
 from portproof.frameworks._settings import write_setting
+from portproof.frameworks._tree import leaves, rebuild
 
 _ACTIVATIONS = {
     "ReLU", "ReLU6", "LeakyReLU", "ELU", "CELU", "GELU", "SiLU", "Sigmoid", "Tanh", "Hardswish", "PReLU", "Softmax",

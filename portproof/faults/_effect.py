@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from portproof._errors import ModelRaised
-from portproof._tree import leaves, rebuild
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._tree import leaves, rebuild
 
 #: Not from ``_numbers``: a fault's effect is decided without the comparison.
 Array = np.ndarray[Any, Any]

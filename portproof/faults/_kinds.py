@@ -15,10 +15,10 @@ import numpy as np
 
 from portproof._errors import BadInput
 from portproof._numbers import Array
-from portproof._tree import leaves, rebuild
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._settings import read_settings, write_setting
+from portproof.frameworks._tree import leaves, rebuild
 from portproof.ports._locate import import_attribute
 from portproof.ports._port import Port
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from portproof._tree import leaves, rebuild
+from portproof.frameworks._tree import leaves, rebuild
 
 IsTensor = Callable[[object], bool]
 

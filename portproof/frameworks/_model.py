@@ -13,10 +13,10 @@ import numpy as np
 
 from portproof._errors import BadInput, ModelRaised, is_own, require_kernel, require_memory, told_with_line
 from portproof._numbers import Array, as_pairs
-from portproof._tree import name_outputs, unnamed_outputs
 from portproof.frameworks import Framework
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._layers import is_whole
+from portproof.frameworks._tree import name_outputs, unnamed_outputs
 from portproof.ports._port import Port
 
 Arrays = Mapping[str, Array]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from portproof._numbers import Array, Arrays
-from portproof._tree import leaves
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._tree import leaves
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,41 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Line:
+    """An expression in a forward's own code.
+
+    Attributes:
+        side: ``"paddle"`` or ``"torch"``.
+        file, line: where it begins.
+        text: the expression.
+    """
+
+    side: str
+    file: str
+    line: int
+    text: str
+
+
+@dataclass(frozen=True)
+class LinePair:
+    """Where two forwards part, line beside line.
+
+    Attributes:
+        paddle, torch: the likeliest first, others of the smallest region that explains the outputs after it; none where
+            a side has no code of its own there.
+        confirmed: with torch's value carried over into Paddle's run there, every output agrees; else it is likely.
+        said: what differs between the two; "" where nothing can be said.
+        calls: how often Paddle's line runs.
+    """
+
+    paddle: tuple[Line, ...]
+    torch: tuple[Line, ...]
+    confirmed: bool
+    said: str = ""
+    calls: int = 1
+
+
+@dataclass(frozen=True)
 class Culprit:
     """A place where a fault enters.
 
@@ -142,6 +177,7 @@ class Culprit:
         ratio: in noise floors, None where it cannot be counted.
         cause: the part of the message that says why, where that is known; culprits that share one are one finding.
         sources: the code of the module on each side, or of the nearest around it that no framework brought.
+        lines: of its forward, or of one inside it, where the two sides part.
     """
 
     side: str
@@ -152,6 +188,7 @@ class Culprit:
     ratio: float | None = None
     cause: str = ""
     sources: tuple[Source, ...] = ()
+    lines: tuple[LinePair, ...] = ()
 
 
 @dataclass(frozen=True)

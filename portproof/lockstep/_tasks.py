@@ -12,9 +12,9 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._numbers import EPSILON, Array
-from portproof._tree import leaves
 from portproof.frameworks._model import wrapped_forwards
 from portproof.frameworks._settings import read_settings
+from portproof.frameworks._tree import leaves
 from portproof.lockstep._backward import CallStore, draw_cotangents, pull_modules, record_backward
 from portproof.lockstep._deviations import CAUSES, paddles_backward, paddles_optimiser, paddles_statistics
 from portproof.lockstep._faults import TRAINING_FAULTS, plant

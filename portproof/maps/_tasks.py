@@ -16,9 +16,9 @@ from safetensors.numpy import load_file
 from portproof._disk import save_arrays
 from portproof._errors import BadInput, one_line, require_memory
 from portproof._numbers import EPSILON, Array, Arrays
-from portproof._tree import name_outputs
 from portproof.convert._transfer import taken_apart
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._tree import name_outputs
 from portproof.maps._units import FLOATS, orders_of
 from portproof.maps._values import Fill, drawn, outputs_sketched, sketched
 from portproof.sides._workplace import Workplace

@@ -22,6 +22,7 @@ from portproof.judge._report import (
     Verdict,
     gravest,
 )
+from portproof.parity._lines import Parted
 from portproof.ports._inputs import Batch
 from portproof.ports._port import Accepted
 from portproof.replay._judge import settle_accepted
@@ -44,6 +45,7 @@ class Findings:
         evidence: side to what it says of its framework.
         given: label of weights that a person gave.
         strict: whether what is latent is a fault.
+        parted: rows on which the sides differ in float64, under the weights that are loaded last.
     """
 
     hops: list[Hop] = field(default_factory=list)
@@ -59,6 +61,7 @@ class Findings:
     evidence: dict[str, dict[str, Any]] = field(default_factory=dict)
     given: str | None = None
     strict: bool = False
+    parted: Parted | None = None
 
     def add(self, found: Found) -> None:
         """Add what a step found; a deviation that is known is not said again."""
@@ -94,6 +97,10 @@ class Findings:
         known = {culprit.module for culprit in self.culprits}
         self.culprits += [culprit for culprit in kept if culprit.module not in known]
         self.hops = [_settled(hop, kept, accepted) if hop.kind == "semantics" else hop for hop in self.hops]
+
+    def is_another_function(self) -> bool:
+        """Whether the sides differ in float64 once what the author accepts is settled."""
+        return any(hop.kind == "semantics" and hop.verdict == "divergent" for hop in self.hops)
 
     def seen(self, sight: Sight, weights: Weights) -> None:
         """Add what was seen of planted faults; of given weights, which faults they hide."""

@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, ModelRaised
 from portproof._numbers import Array, Arrays
-from portproof._tree import names_of
 from portproof.frameworks import load_framework
 from portproof.frameworks._model import Model
+from portproof.frameworks._tree import names_of
 from portproof.judge._found import Found
 from portproof.judge._report import Culprit
 from portproof.ports._hints import framework_of

@@ -40,6 +40,7 @@ class Options:
         find_map: look for the weight map where names do not fit and the port has none, and where the port's fails.
         blockwise: hold one module in memory at a time, its weights read from ``weights``: for models too large.
         rows: input name to array, ``(n, …)``: the first rows that the port is judged on, before those that are made.
+        lines: where the two models are two functions, look for the lines of their forwards where they part.
         same_weights: both models must hold the same weights, too, as they are built.
     """
 
@@ -62,6 +63,7 @@ class Options:
     strict: bool = False
     pictures: bool = False
     rows: Mapping[str, Array] = field(default_factory=dict)
+    lines: bool = True
     same_weights: bool = False
 
     def __post_init__(self) -> None:

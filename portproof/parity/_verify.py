@@ -18,6 +18,7 @@ from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
+from portproof.parity._lines import parted, with_lines
 from portproof.parity._mapped import against_given, match_or_find
 from portproof.parity._models import other_weights
 from portproof.parity._options import Options
@@ -93,6 +94,9 @@ def _judge(sides: Sides, options: Options) -> Report:
     if findings.modules is not None and not options.blockwise:
         findings.culprits, notes = with_tables(sides, findings.culprits)
         findings.notes += notes
+    if findings.parted is not None and findings.is_another_function():
+        findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
+        findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
     findings.add(own)
@@ -128,7 +132,7 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
     if files:
         if path is None:
             _judge_weights(sides, options, factory(sides), rows, findings, exports=False)
-            if any(hop.verdict == "divergent" for hop in findings.hops):
+            if findings.is_another_function():
                 findings.notes.append(
                     f"{files[0]} holds weights of its own, and the model had those of its factory: are they the same? "
                     "--weights FILE gives it others (`portproof convert` makes one of a program's .pdiparams)"
@@ -178,6 +182,8 @@ def _judge_weights(
     between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]
     agree = bool(between) and all(verdict in HOLDS for verdict in between)
     own = oracle.of_each(outputs) if between and not agree else {}
+    if between and not agree and options.lines:
+        findings.parted = parted(judged.hops, [by["float64"] for by in outputs.values()], rows)
     replayed = None
     if replay is not None and passes is not None:
         replayed = replay.judge(passes, agree=agree)

@@ -16,7 +16,7 @@ from portproof._errors import BadInput
 from portproof.judge._report import HOLDS, Report
 from portproof.render import FORMATS
 from portproof.render._terminal import hops_table
-from portproof.render._words import between, causes, grouped, number
+from portproof.render._words import between, causes, grouped, line_pair, line_words, number
 
 #: Findings that are shown; more are counted.
 _SHOWN = 8
@@ -37,7 +37,11 @@ def text(report: Report) -> str:
         found = causes(report, report.culprits)
         for cause in found[:_SHOWN]:
             console.print(Text(f"culprit {cause.title}  {cause.told}"))
-            for source in cause.sources:
+            for pair in cause.lines:
+                for side, at, expression in line_pair(pair):
+                    console.print(Text(f"    {side:7}{at}  {expression}"))
+                console.print(Text(f"    {line_words(pair)}"))
+            for source in () if cause.lines else cause.sources:
                 console.print(Text(f"    {source}"))
         for line in _more(report, len(found)):
             console.print(Text(line))
@@ -57,6 +61,10 @@ def html(report: Report) -> str:
     items = []
     for cause in found[:_SHOWN]:
         code = "".join(f"<br><small><code>{escape(source)}</code></small>" for source in cause.sources)
+        code += "".join(
+            f"<br><small>{escape(side)} <code>{escape(at)}</code> <code>{escape(expression)}</code></small>"
+            for pair in cause.lines for side, at, expression in line_pair(pair)
+        )  # fmt: skip
         items.append(f"<li><b>{escape(cause.title)}</b> {escape(cause.told)}{code}</li>")
     more = "".join(f"<div><small>{escape(line)}</small></div>" for line in _more(report, len(found)))
     listed = f"<ul>{''.join(items)}</ul>" if items else ""

@@ -6,8 +6,8 @@ from xml.etree import ElementTree
 
 from portproof._text import code, plain, visible
 from portproof._text import markdown as text
-from portproof.judge._report import Hop, Report
-from portproof.render._words import ADVICE, between, causes, grouped, number, place, versions
+from portproof.judge._report import Culprit, Hop, Report
+from portproof.render._words import ADVICE, between, causes, grouped, line_pair, line_words, number, place, versions
 
 _MARKS = {"identical": "✅", "equivalent": "✅", "divergent": "❌", "inconclusive": "❔", "unavailable": "⏸"}
 _SHOWN = 12
@@ -21,6 +21,9 @@ def markdown(report: Report) -> str:
         lines.append(f"- **{code(cause.title)}** {text(cause.told)}")
         if len(cause.modules) > 1:
             lines.append(f"  - {', '.join(code(module or '(root)') for module in cause.modules)}")
+        for pair in cause.lines:
+            lines.append(f"  - {text(line_words(pair))}")
+            lines += [f"    - {side} {code(at)} {code(expression)}" for side, at, expression in line_pair(pair)]
         lines += [f"  - {code(source)}" for source in cause.sources]
         lines.append(f"  - what to do: {ADVICE[cause.kind]}")
     if len(found) > _SHOWN:
@@ -60,9 +63,17 @@ def junit(report: Report) -> str:
             continue
         kind = "error" if hop.verdict == "unavailable" else "failure"
         found = ElementTree.SubElement(case, kind, type=hop.verdict, message=visible(_message(hop)))
-        found.text = "\n".join(plain(f"{place(c)}  {c.kind}: {c.message}") for c in report.culprits)
+        found.text = "\n".join(plain(said) for culprit in report.culprits for said in _told(culprit))
     ElementTree.indent(root)
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def _told(culprit: Culprit) -> list[str]:
+    lines = [f"{place(culprit)}  {culprit.kind}: {culprit.message}"]
+    for pair in culprit.lines:
+        lines += [f"  {side} {at}  {expression}" for side, at, expression in line_pair(pair)]
+        lines.append(f"  {line_words(pair)}")
+    return lines
 
 
 def _message(hop: Hop) -> str:

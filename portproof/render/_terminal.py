@@ -17,9 +17,21 @@ from rich.text import Span, Text
 
 from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
-from portproof.judge._report import Hop, Report
+from portproof.judge._report import Hop, LinePair, Report
 from portproof.render._notebook import display_here, watching_cell
-from portproof.render._words import EXITS, Cause, between, causes, grouped, inputs_seen, left_out, number, versions
+from portproof.render._words import (
+    EXITS,
+    Cause,
+    between,
+    causes,
+    grouped,
+    inputs_seen,
+    left_out,
+    line_pair,
+    line_words,
+    number,
+    versions,
+)
 
 STYLE = {
     "identical": "green",
@@ -221,8 +233,17 @@ def _print_cause(cause: Cause, console: Console) -> None:
     if len(cause.modules) > 1:
         more = f" and {len(cause.modules) - _NAMED} more" if len(cause.modules) > _NAMED else ""
         console.print(Text(f"      {', '.join(m or '(root)' for m in cause.modules[:_NAMED])}{more}"))
-    for source in cause.sources:
+    for pair in cause.lines:
+        _print_lines(pair, console)
+    for source in () if cause.lines else cause.sources:
         console.print(Text(f"      {source}", style="dim"), soft_wrap=True)
+
+
+def _print_lines(pair: LinePair, console: Console) -> None:
+    """Print two lines that differ, side beside side, and what does."""
+    for side, at, text in line_pair(pair):
+        console.print(Text.assemble("      ", (f"{side:7}", "cyan"), (at, "bold"), f"  {text}", overflow="fold"))
+    console.print(Text(f"      {line_words(pair)}"))
 
 
 def _print_sources(report: Report, console: Console) -> None:

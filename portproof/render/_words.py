@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from portproof.judge._report import SAME_VALUES, Culprit, Hop, Report
+from portproof.judge._report import SAME_VALUES, Culprit, Hop, Line, LinePair, Report
 
 #: What differs between two modules that do one thing.
 _FIGURE = re.compile(r"\d[\d.e+-]*")
@@ -92,6 +93,7 @@ class Cause:
         modules: their places; one has no list.
         sources: side, and where its code stands, by side.
         kind, direction: of the culprits.
+        lines: where the two forwards part.
     """
 
     title: str
@@ -100,6 +102,7 @@ class Cause:
     sources: tuple[str, ...]
     kind: str
     direction: str
+    lines: tuple[LinePair, ...] = ()
 
 
 def causes(report: Report, culprits: Sequence[Culprit]) -> list[Cause]:
@@ -126,8 +129,9 @@ def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
     code = tuple(
         f"{side} {found[0]}{f' and {len(found) - 1} more' * (len(found) > 1)}" for side, found in sources.items()
     )
+    lines = tuple(dict.fromkeys(pair for culprit in group for pair in culprit.lines))
     if len(group) == 1:
-        return Cause(place(first), told(first), (first.module,), code, first.kind, first.direction)
+        return Cause(place(first), told(first), (first.module,), code, first.kind, first.direction, lines)
     does = first.cause or first.message
     if len({culprit.cause or culprit.message for culprit in group}) > 1:
         does += f" ('{first.module}'; the others alike)"
@@ -137,7 +141,31 @@ def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
         kind = _each(first.module) or "(root)"
     title = f"{len(group)} \u00d7 {kind}{place(first).removeprefix(first.module or '(root)')}"
     modules = tuple(culprit.module for culprit in group)
-    return Cause(title, f"{first.kind}: {does}", modules, code, first.kind, first.direction)
+    return Cause(title, f"{first.kind}: {does}", modules, code, first.kind, first.direction, lines)
+
+
+def line_pair(pair: LinePair) -> list[tuple[str, str, str]]:
+    """Return the lines of a pair: side, file and line, expression; the likeliest first."""
+    return [
+        (line.side, f"{shortened(line.file)}:{line.line}", line.text)
+        for several in (pair.paddle, pair.torch)
+        for line in several
+    ]
+
+
+def line_words(pair: LinePair) -> str:
+    """Say what differs between the lines of a pair, and how sure that is."""
+    ran = f", {pair.calls} times" if pair.calls > 1 else ""
+    sure = "with torch's result carried over here, every output agrees" if pair.confirmed else "likely, not confirmed"
+    return f"{pair.said}; {sure}{ran}" if pair.said else f"{sure}{ran}"
+
+
+def around(line: Line, before: int = 2) -> str:
+    """Return a few lines of source around one, numbered and that one marked; "" where its file is not to be read."""
+    lines = linecache.getlines(line.file)
+    first, last = max(1, line.line - before), min(len(lines), line.line + before)
+    shown = [(number, lines[number - 1].rstrip()) for number in range(first, last + 1)] if lines else []
+    return "\n".join(f"{'>' if number == line.line else ' '}{number:5}  {text}" for number, text in shown)
 
 
 def _each(module: str) -> str:

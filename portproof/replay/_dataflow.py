@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from portproof._tree import leaves as tensors_of
 from portproof.frameworks._calls import exchanged, given, returned
 from portproof.frameworks._model import Arrays, Model, whole_layers, wrapped_forwards
+from portproof.frameworks._tree import leaves as tensors_of
 
 INPUT = "input"
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from portproof._errors import ModelRaised, require_memory, told_with_line
 from portproof._numbers import EPSILON, Array, Difference, compare, picture
-from portproof._tree import name_outputs
 from portproof.frameworks._calls import exchanged, given, matched, named, parameters, returned
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._tree import name_outputs
 from portproof.ports._port import Side
 from portproof.replay._reordered import reordered
 from portproof.replay._rounding import rounding_bound, term_by_term

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 
 from portproof._numbers import Array
-from portproof._tree import leaves, rebuild
 from portproof.checkpoints import open_checkpoint
 from portproof.convert._account import Account, TensorRow
 from portproof.convert._transfer import transfer
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._tree import leaves, rebuild
 from portproof.replay._taps import TapStore
 
 _PLACE = object()

@@ -14,9 +14,9 @@ from safetensors.numpy import load_file
 from portproof._disk import save_arrays
 from portproof._machine import peak_memory, return_memory
 from portproof._numbers import Arrays
-from portproof._tree import leaves
 from portproof.convert._account import TensorRow
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._tree import leaves
 from portproof.ports._port import Part
 from portproof.replay._force import force, record
 from portproof.replay._stream import StreamedWeights, Streaming

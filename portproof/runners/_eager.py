@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from portproof._numbers import Array
-from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
 from portproof.frameworks._model import Model
+from portproof.frameworks._tree import name_outputs
 from portproof.ports._locate import resolve_factory
 from portproof.runners import RunnerJob
 

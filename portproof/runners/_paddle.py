@@ -12,8 +12,8 @@ import paddle
 
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._numbers import Array, as_pairs
-from portproof._tree import name_outputs
 from portproof.frameworks import load_framework
+from portproof.frameworks._tree import name_outputs
 from portproof.runners import RunnerJob
 from portproof.runners._eager import Eager
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from portproof._numbers import Array
-from portproof._tree import leaves
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
+from portproof.frameworks._tree import leaves
 
 #: Half-width of the uniform draw of a channel's mean, in its standard deviations.
 SHIFT = 0.5

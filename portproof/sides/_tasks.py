@@ -18,12 +18,12 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput
 from portproof._machine import host
 from portproof._numbers import Arrays
-from portproof._tree import names_of
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._export import export
 from portproof.frameworks._model import whole_layers, written_at
 from portproof.frameworks._settings import describe_module
 from portproof.frameworks._steady import run_twice
+from portproof.frameworks._tree import names_of
 from portproof.ports._port import Port
 from portproof.ports._weightmap import to_json
 from portproof.runners import find_runner

@@ -15,10 +15,10 @@ from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, ModelRaised, one_line, require_kernel, require_memory
 from portproof._numbers import Array
-from portproof._tree import leaves, name_outputs, rebuild
 from portproof.frameworks import Framework, load_framework
 from portproof.frameworks._layers import is_whole
 from portproof.frameworks._model import Model, whole_layers, wrapped_forwards
+from portproof.frameworks._tree import leaves, name_outputs, rebuild
 from portproof.ports._locate import resolve_callable, resolve_factory
 from portproof.ports._port import Port
 from portproof.runners import RunnerJob

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from portproof import Accepted, BadInput, Input, Port
-from portproof._tree import name_outputs
+from portproof.frameworks._tree import name_outputs
 from portproof.ports._inputs import make_batch, preprocess
 
 

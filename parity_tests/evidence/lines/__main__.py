@@ -1,0 +1,324 @@
+"""Plant faults into forwards' own source and say how many are named to the line.
+
+    python -m parity_tests.evidence.lines                      the written ports and those of the wild suite
+    python -m parity_tests.evidence.lines written-unet bert    these alone
+
+Variables: ``HALF=held`` plants those faults that were held back while the ranking was made, ``HALF=first`` the others,
+neither all; ``FAULTS`` a port (8); ``TOGETHER=2`` plants so many at once; ``RESULTS=FILE`` keeps every row as JSON.
+
+A fault is *exact* where the first pair of lines that is named has the statement it was planted into and, in torch, one
+that makes the same value; *within three* where its line is among the first three that are named, or at most three lines
+from the first. A *healthy line* is the first Paddle line of a pair that was confirmed and is neither.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import os
+import random
+import sys
+import time
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+from parity_tests.evidence.lines.planting import Planted, plantable
+from portproof import Port
+from portproof._errors import PortproofError
+from portproof._numbers import Arrays
+from portproof.judge._report import LinePair
+from portproof.lines._calls import Place
+from portproof.lines._find import SideForwards, find_lines
+from portproof.lines._match import Matched
+from portproof.lines._values import arranged, canonical
+from portproof.parity._mapped import with_map
+from portproof.parity._rows import Rows
+from portproof.ports._inputs import make_batch
+from portproof.ports._locate import Located, Project
+from portproof.sides._session import Sessions
+from portproof.sides._sides import Sides
+from portproof.sides._weights import load_weights, sensitised
+
+_NEAR = 3
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one planting.
+
+    Attributes:
+        port, faults: keys of what was planted.
+        kinds: of them.
+        exact, near: how many are.
+        healthy: confirmed pairs that name neither.
+        confirmed, pairs: how many were named.
+        seconds, runs: of the search.
+        named: what was said.
+    """
+
+    port: str
+    faults: tuple[str, ...]
+    kinds: tuple[str, ...]
+    exact: int
+    near: int
+    healthy: int
+    confirmed: int
+    pairs: int
+    seconds: float
+    runs: int
+    named: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+class Bench:
+    """One port, healthy, ready to have faults planted.
+
+    Args:
+        port: whose two sides are the same function.
+        stack: closes what is opened.
+    """
+
+    def __init__(self, port: Port, stack: ExitStack) -> None:
+        located = with_map(Located(port, None, Project()), {}, lambda *_: None)
+        self.port = located.port
+        sessions = stack.enter_context(Sessions(located, {}, "cpu", 1))
+        self.sides = Sides(sessions)
+        self.sides.require_match()
+        rows = Rows.write(self.port, make_batch(self.port, seed=0), self.sides.folder, least=False)
+        self.inputs = rows.few
+        load_weights(self.sides, sensitised(self.sides, rows.all, 0).files)
+        self.forwards = SideForwards(self.sides, self.inputs, (0, 1), "healthy")
+        torch, paddle = (self.forwards.record(side, side).result().recording for side in ("torch", "paddle"))
+        folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
+        self.matched = Matched({"torch": torch, "paddle": paddle}, folders)
+        self.expected = load_file(self.forwards.folder / "torch.safetensors")
+        self.healthy = self._same(load_file(self.forwards.folder / "paddle.safetensors"), 1e-9)
+
+    def plantable(self) -> list[Planted]:
+        """Return all faults of this port, in the code of its Paddle side."""
+        return plantable(self.matched.of["paddle"].places)
+
+    def acts(self) -> bool:
+        """Whether the planted model still runs and puts out something else."""
+        try:
+            self.forwards.carry("effect", [])
+        except Exception:
+            return False
+        return not self._same(load_file(self.forwards.folder / "effect.safetensors"), 1e-7)
+
+    def _same(self, outputs: Arrays, tolerance: float) -> bool:
+        return all(
+            outputs[name].shape == array.shape
+            and arranged(canonical(outputs[name]), canonical(array), tolerance) == "same"
+            for name, array in self.expected.items()
+        )
+
+    def counterparts(self, planted: Planted) -> list[Place]:
+        """Return the places in torch's code that make what the planted statement made when it was right."""
+        paddle, torch = self.matched.of["paddle"], self.matched.of["torch"]
+        wanted: dict[tuple[str, int], set[int]] = {}
+        for call in paddle.calls:
+            for level, number in enumerate(call.places):
+                if _hits(paddle.places[number], planted):
+                    depth = _depth(paddle.places[number]) if level else -1
+                    for value in call.made:
+                        wanted.setdefault(self.matched.kind("paddle", value), set()).add(depth)
+        found = []
+        for call in torch.calls:
+            for value in call.made:
+                depths = wanted.get(self.matched.kind("torch", value), set())
+                places = [torch.places[number] for number in call.places]
+                found += [p for i, p in enumerate(places) if (-1 in depths and i == 0) or _depth(p) in depths]
+        return found
+
+    def judged(self, faults: Sequence[Planted]) -> Row:
+        """Search for the lines of faults that are planted."""
+        counterparts = [self.counterparts(fault) for fault in faults]
+        found = find_lines(self.sides, self.inputs, (0, 1), float(os.environ.get("SECONDS", "60")))
+        exact = near = 0
+        lines = [(line.file, line.line) for _, pair in found.pairs for line in pair.paddle]
+        firsts = [pair for _, pair in found.pairs if pair.paddle]
+        for fault, others in zip(faults, counterparts, strict=True):
+            first = firsts[: len(faults)]
+            exact += any(_names(pair, fault, others) for pair in first)
+            near += any(_at(fault, *line) for line in lines[: _NEAR * len(faults)]) or any(
+                _at(fault, pair.paddle[0].file, pair.paddle[0].line, _NEAR) for pair in first
+            )
+        healthy = sum(
+            pair.confirmed and bool(pair.paddle)
+            and not any(_at(fault, line.file, line.line, _NEAR) for fault in faults for line in pair.paddle)
+            for _, pair in found.pairs
+        )  # fmt: skip
+        named = tuple(
+            f"{'confirmed' if pair.confirmed else 'likely'} "
+            + " | ".join(
+                f"{line.side} {Path(line.file).name}:{line.line} {line.text}" for line in pair.paddle + pair.torch
+            )
+            + f" -- {pair.said}"
+            for _, pair in found.pairs
+        )
+        return Row(
+            self.port.name, tuple(f.key for f in faults), tuple(f.fault.kind for f in faults), exact, near, healthy,
+            sum(pair.confirmed for _, pair in found.pairs), len(found.pairs), found.seconds, found.runs, named,
+            found.notes,
+        )  # fmt: skip
+
+
+def _names(pair: LinePair, fault: Planted, counterparts: Sequence[Place]) -> bool:
+    """Whether the first lines of a pair are the fault's, and one of torch's that makes what it should have made."""
+    paddle, torch = pair.paddle[0], pair.torch[:1]
+    beside = not counterparts or not torch or any(_within(c, torch[0].file, torch[0].line) for c in counterparts)
+    return beside and _at(fault, paddle.file, paddle.line)
+
+
+def _hits(place: Place, planted: Planted) -> bool:
+    return place.file == planted.file and place.line <= planted.fault.last and planted.fault.first <= place.end
+
+
+def _depth(place: Place) -> int:
+    return place.module.count(".") + bool(place.module)
+
+
+def _within(place: Place, file: str, line: int) -> bool:
+    return place.file == file and place.line <= line <= place.end
+
+
+def _at(planted: Planted, file: str, line: int, near: int = 0) -> bool:
+    # What is not there has no line: those beside it that make calls are exact.
+    first, last = planted.beside if planted.fault.kind == "line left out" else (planted.fault.first, planted.fault.last)
+    return planted.file == file and first - near <= line <= last + near
+
+
+def is_held(port: str, planted: Planted) -> bool:
+    """Whether a fault is of the half that is held back."""
+    return hashlib.sha256(f"{port}|{planted.key}".encode()).digest()[0] % 2 == 1
+
+
+def chosen(port: str, found: Sequence[Planted], half: str) -> list[Planted]:
+    """Return the faults of a half in a drawn order, each kind once before any comes twice."""
+    wanted = [p for p in found if half == "all" or is_held(port, p) == (half == "held")]
+    random.Random(port).shuffle(wanted)
+    seen: Counter[str] = Counter()
+    ranked = []
+    for planted in wanted:
+        ranked.append((seen[planted.fault.kind], planted))
+        seen[planted.fault.kind] += 1
+    return [planted for _, planted in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def run(port: Port, half: str, count: int, together: int, limit: float) -> list[Row]:
+    """Plant faults into one port."""
+    rows: list[Row] = []
+    with ExitStack() as stack:
+        bench = Bench(port, stack)
+        if not bench.healthy:
+            print(f"{port.name}: left out, its sides differ as they are", flush=True)
+            return []
+        waiting = chosen(port.name, bench.plantable(), half)
+        begun = time.monotonic()
+        while waiting and len(rows) < count and time.monotonic() - begun < limit:
+            faults = _next(bench, waiting, together)
+            if not faults:
+                break
+            with ExitStack() as planted:
+                for fault in faults:
+                    planted.enter_context(fault.in_place())
+                row = bench.judged(faults)
+            rows.append(row)
+            mark = "exact" if row.exact == len(faults) else "near" if row.near == len(faults) else "MISSED"
+            print(f"{mark:6} {port.name} {' + '.join(row.faults)}  {row.seconds:.1f} s, {row.runs} runs", flush=True)
+            if mark != "exact" or row.healthy:
+                for text in (*row.named, *row.notes, *(["HEALTHY LINE CONFIRMED"] if row.healthy else [])):
+                    print(f"       {text[:260]}", flush=True)
+    gc.collect()
+    return rows
+
+
+def _next(bench: Bench, waiting: list[Planted], together: int) -> list[Planted]:
+    """Take the next faults that act, each by itself and in functions of their own."""
+    taken: list[Planted] = []
+    tries = 40
+    while waiting and len(taken) < together and tries:
+        tries -= 1
+        fault = waiting.pop(0)
+        if any(fault.function is other.function for other in taken) and together > 1 and fault.owner:
+            continue
+        with fault.in_place():
+            if not bench.acts():
+                continue
+        taken.append(fault)
+    return taken if len(taken) == together else []
+
+
+def main() -> int:
+    """Print every planting, and the shares."""
+    warnings.filterwarnings("ignore")
+    asked = sys.argv[1:]
+    half, count = os.environ.get("HALF", "all"), int(os.environ.get("FAULTS", "8"))
+    together, limit = int(os.environ.get("TOGETHER", "1")), float(os.environ.get("LIMIT", "1e9"))
+    rows: list[Row] = []
+    for port in ports(asked):
+        if asked and port.name not in asked:
+            continue
+        try:
+            rows += run(port, half, count, together, limit)
+        except PortproofError as error:
+            print(f"{port.name}: {error}", flush=True)
+        kept = os.environ.get("RESULTS")
+        if kept:
+            Path(kept).write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    summary(rows)
+    return 0
+
+
+def ports(asked: Sequence[str]) -> list[Port]:
+    """Return the written ports, and those of the wild suite where its packages are installed."""
+    found = written_ports()
+    if asked and all(name.startswith("written-") for name in asked):
+        return found
+    try:
+        from parity_tests.wild.__main__ import DIFFERENT, MODULES
+        from parity_tests.wild.__main__ import ports as wild
+    except ImportError:
+        return found
+    return found + [port for module in MODULES for port in wild(module).values() if port.name not in DIFFERENT]
+
+
+def written_ports() -> list[Port]:
+    """Return the ports that were written for this."""
+    from parity_tests.evidence.lines import written
+
+    return list(written.PORTS)
+
+
+def summary(rows: Sequence[Row]) -> None:
+    """Print the shares, and the kinds that are not always named exactly."""
+    total = sum(len(row.faults) for row in rows)
+    if not total:
+        print("nothing was planted")
+        return
+    exact, near = sum(row.exact for row in rows), sum(row.near for row in rows)
+    kinds = {kind for row in rows for kind in row.kinds}
+    print(
+        f"\n{total} faults of {len(kinds)} kinds in {len({row.port for row in rows})} ports: {exact} exact "
+        f"({exact / total:.1%}), {near} within three ({near / total:.1%}), {total - near} missed; "
+        f"{sum(row.healthy for row in rows)} healthy lines confirmed; "
+        f"{sum(row.confirmed for row in rows)} pairs confirmed; "
+        f"{max(row.seconds for row in rows):.0f} s at most"
+    )
+    for kind in sorted(kinds):
+        own = [row for row in rows if kind in row.kinds]
+        good = sum(row.exact == len(row.faults) for row in own)
+        if good < len(own):
+            print(f"  {kind}: {good} of {len(own)} exact")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,262 @@
+"""From what was carried over to the two lines that are to be looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from portproof.lines._calls import RETURN, Call, Given, Place
+from portproof.lines._candidates import Candidate
+from portproof.lines._match import Matched, base, one_function
+from portproof.lines._stacks import Stacks, on_line, shared
+
+
+@dataclass(frozen=True)
+class Blamed:
+    """Where a fault is.
+
+    Attributes:
+        paddle, torch: the places, the likeliest first; none where a side has no code of its own there.
+        calls: that are to be compared, torch's and Paddle's; None where a side makes none.
+        modules: paths of Paddle's module and of torch's, for every time that these lines run; None where that is only
+            what uses the result.
+        times: how often they do.
+    """
+
+    paddle: tuple[Place, ...]
+    torch: tuple[Place, ...]
+    calls: tuple[Call | None, Call | None]
+    modules: tuple[tuple[str | None, str | None], ...]
+    times: int = 1
+
+
+def blame(candidate: Candidate, matched: Matched) -> Blamed:
+    """Return the lines of a repair."""
+    blamed = _Blame(candidate, matched).blamed()
+    family = candidate.family(matched)
+    if len(family) < 2:
+        return blamed
+    modules = [(targets[0].module, source.module) for source, targets in family if source is not None]
+    return replace(blamed, modules=tuple(dict.fromkeys([*blamed.modules, *modules])), times=len(family))
+
+
+class _Blame:
+    def __init__(self, candidate: Candidate, matched: Matched) -> None:
+        self.c, self.m, self.at = candidate, matched, Stacks(matched)
+
+    def blamed(self) -> Blamed:
+        if self.c.regions[0] and self.c.regions[1]:
+            return self._results()
+        if self.c.regions[1]:
+            return self._extra()
+        if self._is_other_maker():
+            return self._pair(self.c.torch, self.c.paddle)
+        if self.c.regions[0] and self.c.torch is not None:
+            paddle = self.c.paddle
+            users = self.c.targets if self.c.given else self.m.users("paddle", paddle.index) if paddle else []
+            return self._missing(self.c.torch, paddle, users)
+        return self._given(self.c.owner, self.c.targets[0]) if self.c.given else self._pair(self.c.torch, self.c.paddle)
+
+    def _results(self) -> Blamed:
+        """Two calls return something else: the first of each region, those of one name before others.
+
+        Where one side's region is that call alone and the other has more before its own, those are it.
+        """
+        mine, theirs = map(list, self.c.regions)
+        while len(mine) > 1 and len(theirs) > 1 and base(mine[-1].name) == base(theirs[-1].name):
+            if base(mine[-2].name) != base(theirs[-2].name) and 1 in (len(mine), len(theirs)):
+                break
+            mine, theirs = mine[:-1], theirs[:-1]
+        last = mine[-1], theirs[-1]
+        if base(last[0].name) == base(last[1].name):
+            if len(theirs) == 1 < len(mine):
+                head = self._heads("torch", [call for call in mine if call.index != last[0].index])[0]
+                kinds = self.m.entering("torch", [head])
+                makers = [
+                    self.m.call("paddle", g.maker) for g in last[1].given if self.m.kind("paddle", g.value) in kinds
+                ]
+                if makers:
+                    return self._missing(head, makers[0], (last[1],))
+            if len(mine) == 1 < len(theirs):
+                head = self._heads("paddle", [call for call in theirs if call.index != last[1].index])[0]
+                if self.m.entering("paddle", [head]) & self.m.entering("torch", [last[0]]):
+                    return replace(self._pair(last[0], head), calls=(None, head))
+        torch, paddle = (
+            self._heads(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)
+        )
+        best = min(
+            ((base(a.name) != base(b.name), i + j, a, b) for i, a in enumerate(torch) for j, b in enumerate(paddle)),
+            key=lambda entry: entry[:2],
+        )
+        return self._given(best[2], best[3])
+
+    def _heads(self, side: str, calls: Sequence[Call]) -> list[Call]:
+        """Return the calls of a region whose inputs agree, then the others."""
+        inside = {call.index for call in calls}
+        return sorted(calls, key=lambda call: any(given.maker in inside for given in call.given))
+
+    def _is_other_maker(self) -> bool:
+        """Whether what is handed on is wrong: made by a call of one name, from the same, for these calls alone."""
+        torch, paddle = self.c.torch, self.c.paddle
+        if torch is None or paddle is None or not one_function(torch.name, paddle.name):
+            return False
+        if self.c.given:
+            users = {user.index for user in self.m.users("paddle", paddle.index)}
+            if not users <= {user.index for user in self.c.targets}:
+                return False
+        return bool(self.m.entering("torch", [torch]) & self.m.entering("paddle", [paddle]))
+
+    def _given(self, torch: Call | None, paddle: Call) -> Blamed:
+        """Two calls, the first that differ: or what wrote over what one of them is given."""
+        writer = self._writer(torch, paddle)
+        if writer is not None:
+            own, other = writer
+            found = self._pair(other, own)
+            return replace(found, paddle=(*found.paddle, *self.at.places("paddle", [paddle])), calls=(torch, paddle))
+        if not self.c.given:
+            found = self._pair(torch, paddle)
+            outer = self._passed(torch, paddle)
+            if outer is None:
+                return found
+            return replace(found, paddle=(outer[0], *found.paddle), torch=(outer[1], *found.torch))
+        here = self.at.handing(self._right_maker(), self.c.targets)
+        return Blamed(
+            (here,) if here else (), self.at.places("torch", [torch] if torch else []), (torch, paddle),
+            ((paddle.module, torch.module if torch else ""),),
+        )  # fmt: skip
+
+    def _passed(self, torch: Call | None, paddle: Call) -> tuple[Place, Place] | None:
+        """Return where two calls are handed a tensor from outside, Paddle's another than it should be."""
+        if torch is None or base(torch.name) != base(paddle.name):
+            return None
+        kinds = {self.m.kind("paddle", given.value) for given in paddle.given}
+        right = [g for g in torch.given if self.m.kind("torch", g.value) not in kinds and not g.leaf]
+        own = {self.m.kind("torch", given.value) for given in torch.given}
+        wrong = [g for g in paddle.given if self.m.kind("paddle", g.value) not in own and not g.leaf]
+        if len(right) != 1 or len(wrong) != 1:
+            return None
+        maker, other = self._maker(self.m.kind("torch", right[0].value)), self.m.call("paddle", wrong[0].maker)
+        if maker is None or other is None or not paddle.places:
+            return None
+        # Where the right one is used rightly, it was handed on that far.
+        users = [user for user in self.m.users("paddle", maker.index) if user is not paddle]
+        inner = max(shared(one.places, paddle.places) for one in (maker, other, *users))
+        inside = paddle.places[: len(paddle.places) - inner]
+        if len(inside) < 2 or not torch.places:
+            return None
+        place = self.m.of["paddle"].places[inside[-1]]
+        level = self.at.level([place], self.at.all("paddle", paddle))
+        return place, self.at.at_level("torch", torch, level) or self.at.all("torch", torch)[0]
+
+    def _right_maker(self) -> Call | None:
+        """Return Paddle's call that makes what should have been given."""
+        value = next((v for values in self.c.values for v in values if v is not None), None)
+        return None if value is None else self._maker(self.m.kind("torch", value))
+
+    def _maker(self, kind: tuple[str, int]) -> Call | None:
+        """Return Paddle's first call that makes a value of a kind."""
+        return next(
+            (
+                call
+                for call in self.m.of["paddle"].calls
+                if not call.part and any(self.m.kind("paddle", made) == kind for made in call.made)
+            ),
+            None,
+        )
+
+    def _writer(self, torch: Call | None, paddle: Call) -> tuple[Call, Call] | None:
+        """Return the call that wrote over what Paddle's is given, and torch's equal of it, which did not write."""
+        kinds = {self.m.kind("torch", given.value) for given in torch.given} if torch is not None else set()
+        for given in paddle.given:
+            maker = self.m.call("paddle", given.maker)
+            if maker is None or self.m.kind("paddle", given.value) in kinds or not _writes(maker, given):
+                continue
+            kind = self.m.kind("paddle", given.value)
+            equal = next(
+                (c for c in self.m.of["torch"].calls if any(self.m.kind("torch", v) == kind for v in c.made)), None
+            )
+            if equal is not None and not equal.part and not _writes(equal, Given(equal.made[0], equal.index)):
+                return maker, equal
+        return None
+
+    def _pair(self, torch: Call | None, paddle: Call | None) -> Blamed:
+        regions = {"torch": self.c.regions[0], "paddle": self.c.regions[1]}
+        places = {
+            side: self.at.places(side, [*([call] if call else []), *regions[side]])
+            for side, call in (("torch", torch), ("paddle", paddle))
+        }
+        modules = (paddle.module if paddle else "", torch.module if torch else "")
+        return Blamed(places["paddle"], places["torch"], (torch, paddle), (modules,))
+
+    def _missing(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> Blamed:
+        """A call that only torch makes: on the line that makes its input, on that which uses its result, or between."""
+        users = [user for user in users if user.name != RETURN]
+        after = self.at.handing(paddle, users) if users else None
+        before = self._beside(torch, paddle)
+        mine = self.at.places("torch", [torch])[:1]
+        where = before or after
+        if users and base(users[0].name) == base(torch.name) and after is not None:  # it is given one part too few
+            where = after
+        elif mine and before is not None and after is not None:
+            where = self._through(torch, mine[0], paddle) or self._between(torch, mine[0], before, after)
+        torches = self.at.places("torch", [torch, *self.c.regions[0]])
+        others = [place for place in (before, after) if place is not None and place != where]
+        return Blamed((where, *others) if where else (), torches, (torch, None), ((None, torch.module),))
+
+    def _through(self, torch: Call, mine: Place, paddle: Call | None) -> Place | None:
+        """Return Paddle's dropout where torch has one before a sum, or on the line of what Paddle misses."""
+        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
+        beside = [place for maker in makers for place in self.at.handed("torch", maker)]
+        beside = [place for place in beside if base(torch.name) == "add" or on_line(place, mine)]
+        own = self.at.handed("paddle", paddle) if paddle is not None else []
+        return own[-1] if beside and own else None
+
+    def _between(self, torch: Call, mine: Place, before: Place, after: Place) -> Place:
+        """Return the place that misses what torch has at ``mine``."""
+        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
+        above = [p for maker in makers for p in self.at.all("torch", maker)]
+        below = [p for user in self.m.users("torch", torch.index) for p in self.at.all("torch", user)]
+        above, below = ([place for place in places if place.module == mine.module] for places in (above, below))
+        if any(on_line(mine, place) for place in below):
+            return after
+        if any(on_line(mine, place) for place in above):
+            return before
+        silent = self.at.silent(before, after)
+        if silent is not None:
+            return silent
+        ends = [mine.line - p.end for p in above if p.file == mine.file and p.end < mine.line]
+        begins = [p.line - mine.end for p in below if p.file == mine.file and p.line > mine.end]
+        return after if begins and (not ends or min(begins) < min(ends)) else before
+
+    def _beside(self, torch: Call, paddle: Call | None) -> Place | None:
+        """Return where Paddle's value is had, in the module whose forward has torch's line."""
+        if paddle is None or not paddle.places:
+            return None
+        mine = self.at.all("torch", torch)[:1]
+        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
+        kinds = {self.m.kind("paddle", value) for value in paddle.made}
+        makers.sort(key=lambda maker: not any(self.m.kind("torch", value) in kinds for value in maker.made))
+        return self.at.at_level(
+            "paddle", paddle, self.at.level(mine, self.at.all("torch", makers[0])) if makers else (0, 0)
+        )
+
+    def _extra(self) -> Blamed:
+        """A call that only Paddle makes: beside what torch's next call is given."""
+        head = self._heads("paddle", self.c.regions[1])[0]
+        owner = self.c.owner
+        torch = self.at.common("torch", [owner]) if owner is not None and owner.places else None
+        if torch is None:
+            torch = (self.at.places("torch", [self.c.torch] if self.c.torch else []) or (None,))[0]
+        mine, inputs = self.at.places("paddle", [head]), self.at.makers("paddle", head)
+        above = [place for call in inputs for place in self.at.all("paddle", call)]
+        if mine and self.c.torch is not None and any(on_line(mine[0], place) for place in above):
+            level = self.at.level(mine, self.at.all("paddle", inputs[0]))
+            torch = self.at.at_level("torch", self.c.torch, level) or torch
+        paddle = self.at.places("paddle", [head, *self.c.regions[1]])
+        return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),))
+
+
+def _writes(call: Call, given: Given) -> bool:
+    """Whether a call wrote what is given in place."""
+    named = call.name.endswith("_") and not call.name.endswith("__")
+    return bool(named or given.slot >= len(call.made) - call.written or call.arguments.get("inplace") == "True")

@@ -1,0 +1,114 @@
+"""What a recorded forward is: calls of the framework's functions, in order, with where they stand and what they made.
+
+All of it passes a line between processes; the values themselves are files.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+#: The last call of every recording, which made nothing: it hands the outputs on.
+RETURN = "return"
+
+
+@dataclass(frozen=True)
+class Place:
+    """An expression in somebody's code.
+
+    Attributes:
+        file, line: where it begins.
+        end: its last line.
+        text: the expression, on one line.
+        module: path of the module whose forward evaluates it.
+    """
+
+    file: str
+    line: int
+    end: int
+    text: str
+    module: str = ""
+
+
+@dataclass(frozen=True)
+class Value:
+    """A tensor as it was at one time.
+
+    Attributes:
+        shape, dtype: of the array.
+        features: what no order of axes changes; see :func:`portproof.lines._values.features`.
+        file: name of the file that holds it, the same for the same values; "" where that was too much.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    features: tuple[float, ...]
+    file: str
+
+
+@dataclass(frozen=True)
+class Given:
+    """A tensor that a call was given.
+
+    Attributes:
+        value: which of the recording's values it held.
+        maker: index of the call that made it, -1 for none.
+        slot: which of that call's results it is.
+        leaf: name of the input, parameter or table that it is; "" for a result, and for an orphan.
+    """
+
+    value: int
+    maker: int = -1
+    slot: int = 0
+    leaf: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Call:
+    """One call of a function or of a tensor's method.
+
+    Attributes:
+        index: how many calls came before, those among them that are not kept: the same in every run.
+        name: of the function.
+        places: in whose code, innermost first.
+        module: path of the innermost module that was running.
+        given: the tensors among its arguments.
+        made: values of its results, in order; then of arguments that it wrote into.
+        arguments: name or place to what it was, as text; tensors by their shape.
+        written: how many of ``made`` are arguments that it wrote into.
+        part: it stands for a step inside the call of this index, which can be matched and not exchanged.
+    """
+
+    index: int
+    name: str
+    places: tuple[int, ...]
+    module: str
+    given: tuple[Given, ...]
+    made: tuple[int, ...]
+    arguments: dict[str, str]
+    written: int = 0
+    part: bool = False
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One side's forward.
+
+    Attributes:
+        side: whose.
+        calls: in order, the last one :data:`RETURN`, which is given the outputs in their order.
+        values: that occurred.
+        places: in code.
+        outputs: names, in the order of what ``RETURN`` is given.
+        orphans: inputs of calls that no recorded call made: what the recorder missed.
+        unread: calls whose tensors hold no values (inside ``vmap``, say).
+        handed: dropouts, which hand on in evaluation what another call has made: its index, and their places.
+    """
+
+    side: str
+    calls: tuple[Call, ...]
+    values: tuple[Value, ...]
+    places: tuple[Place, ...]
+    outputs: tuple[str, ...]
+    orphans: tuple[str, ...] = ()
+    unread: int = 0
+    handed: tuple[tuple[int, tuple[int, ...]], ...] = ()

@@ -1,0 +1,400 @@
+"""Where a value of torch's may be carried into Paddle's run, the likeliest first.
+
+Four shapes of a fault: a call that computes another result; one that only torch makes; one that only Paddle makes; one
+that is given another tensor. Each is a value of torch's and a place in Paddle's run; whether it is the fault is for a
+run to show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from portproof.lines._calls import RETURN, Call, Given
+from portproof.lines._match import LAYOUT, Look, Matched, base, one_function
+from portproof.lines._recorder import Carried
+from portproof.lines._steps import STEPS_AS
+from portproof.lines._values import is_constant, likeness
+
+#: Calls after the first that differ which are looked at; candidates of one look that are, and that are worth a run.
+_NEXT, _MOST, _OF_ONE_LOOK = 10, 80, 8
+
+Values = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A value to carry over.
+
+    Attributes:
+        torch: the call that makes it, None for an input, a parameter or a table.
+        paddle: the call that makes what it replaces; None where that is no call.
+        targets: Paddle's calls whose results are exchanged, or what they are given.
+        given: it is what they are given.
+        values: of torch's, for every result of each target, or for each tensor that it is given; None keeps one.
+        strict: layouts were compared, too.
+        regions: torch's calls and Paddle's between what agrees and the value.
+        cost: lines that it takes to explain the fault, less what speaks for it.
+        owner: torch's call that is given the value, where that is how it was come upon.
+    """
+
+    torch: Call | None
+    paddle: Call | None
+    targets: tuple[Call, ...]
+    given: bool
+    values: tuple[Values, ...]
+    strict: bool
+    regions: tuple[tuple[Call, ...], tuple[Call, ...]]
+    cost: float
+    owner: Call | None = None
+
+    def carried(self, matched: Matched) -> list[Carried]:
+        """Return what a run is told to exchange: here, and wherever the same lines run again.
+
+        A line of a block is in all blocks of its class; where they are right, nothing changes.
+        """
+        found: dict[int, Carried] = {}
+        for source, targets in self.family(matched):
+            for call, values in zip(targets, self.values, strict=True):
+                own = values if source is None else self._of(source, values)
+                files = tuple(None if value is None else matched.file("torch", value) for value in own)
+                found[call.index] = Carried(call.index, files, self.strict, self.given)
+        return list(found.values())
+
+    def family(self, matched: Matched) -> list[tuple[Call | None, tuple[Call, ...]]]:
+        """Return the calls of the same lines, torch's with Paddle's; this candidate's own alone where they do not pair.
+
+        torch's is None for this candidate's own.
+        """
+        alone: list[tuple[Call | None, tuple[Call, ...]]] = [(None, self.targets)]
+        if self.torch is None or len({value for values in self.values for value in values} - {None}) > 1:
+            return alone
+        torch = matched.alike("torch", self.torch)
+        paddle = [matched.alike("paddle", call) for call in self.targets]
+        mine = torch.index(self.torch)
+        if any(len(calls) != len(torch) for calls in paddle) or len(torch) < 2:
+            return alone
+        if any(calls.index(call) != mine for calls, call in zip(paddle, self.targets, strict=True)):
+            return alone
+        rows = zip(torch, *paddle, strict=True)
+        return [(None if row[0] is self.torch else row[0], tuple(row[1:])) for row in rows]
+
+    def _of(self, source: Call, values: Values) -> Values:
+        """Return another call's values in the places of this one's."""
+        assert self.torch is not None
+        others = dict(zip(self.torch.made, source.made, strict=False))
+        return tuple(None if value is None else others.get(value) for value in values)
+
+    def key(self, matched: Matched) -> tuple[object, ...]:
+        """Return what is the same for candidates that a run cannot tell apart."""
+        at = tuple((one.call, one.files) for one in self.carried(matched))
+        return (at, self.given, self.strict and not self._in_shape(matched))
+
+    def _in_shape(self, matched: Matched) -> bool:
+        """Whether every value has the shape of what it replaces."""
+        for call, values in zip(self.targets, self.values, strict=True):
+            own = [given.value for given in call.given] if self.given else list(call.made)
+            for one, other in zip(values, own, strict=False):
+                if one is not None:
+                    shapes = matched.of["torch"].values[one].shape, matched.of["paddle"].values[other].shape
+                    if shapes[0] != shapes[1]:
+                        return False
+        return True
+
+
+def candidates(matched: Matched) -> list[Candidate]:
+    """Return the candidates of the first faults, the likeliest first."""
+    found: dict[tuple[object, ...], Candidate] = {}
+    for look in (Look(True), Look(True, True), Look(False)):
+        own: dict[tuple[object, ...], Candidate] = {}
+        for candidate in sorted(_Looked(matched, look).all(), key=lambda candidate: candidate.cost)[:_MOST]:
+            own.setdefault(candidate.key(matched), candidate)
+            if len(own) == _OF_ONE_LOOK:
+                break
+        for key, candidate in own.items():
+            if key not in found or candidate.cost < found[key].cost:
+                found[key] = candidate
+    return sorted(found.values(), key=lambda candidate: candidate.cost)
+
+
+class _Looked:
+    """One look at where two forwards part."""
+
+    def __init__(self, matched: Matched, look: Look) -> None:
+        self.m, self.look, self.strict = matched, look, look.strict
+        self.first = {side: matched.frontier(side, look) for side in ("torch", "paddle")}
+        self.way = {side: matched.slice(side, look) for side in ("torch", "paddle")}
+        self.near = {
+            side: [
+                call for call in matched.after(side, calls, self.way[side], len(calls) + _NEXT) if call.name != RETURN
+            ]
+            for side, calls in self.first.items()
+        }
+        self._reached: dict[tuple[str, int], list[Call]] = {}
+
+    def all(self) -> Iterator[Candidate]:
+        """Return all that there are."""
+        yield from self.results()
+        yield from self.extra()
+        yield from self.arguments()
+        yield from self.reordered()
+
+    def results(self) -> Iterator[Candidate]:
+        """Results that differ, each of torch's beside each of Paddle's."""
+        for theirs, paddle in enumerate(self.near["paddle"]):
+            count = _results(paddle)
+            for mine, torch in enumerate(self.near["torch"]):
+                for source in (torch, *self.m.steps("torch", torch.index)):
+                    if source.part and self.m.agrees("torch", source.made[0]):
+                        continue
+                    values = self._fitting(source, paddle, count)
+                    if values is not None:
+                        yield self._result(source, torch, paddle, values, abs(mine - theirs))
+
+    def extra(self) -> Iterator[Candidate]:
+        """Calls that only Paddle makes: what torch's first are given, in the place of their results."""
+        for paddle in self.near["paddle"][:_NEXT]:
+            if _results(paddle) != 1:
+                continue
+            region = self._reach("paddle", paddle)
+            kinds = self.m.entering("paddle", region)
+            for user in self.first["torch"]:
+                for given in user.given:
+                    enters = self.m.kind("torch", given.value) in kinds
+                    if self._fits(given.value, paddle.made[0], free=enters):
+                        cost = 1.3 + _count_lines(self.m, [], region) - 0.9 * enters - 0.5 * (len(region) == 1)
+                        yield Candidate(
+                            self.m.call("torch", given.maker), paddle, (paddle,), False, ((given.value,),), self.strict,
+                            ((), tuple(region)), cost, owner=user,
+                        )  # fmt: skip
+
+    def arguments(self) -> Iterator[Candidate]:
+        """Other values for what Paddle's first calls are given, which agrees with something of torch's."""
+        sources: list[tuple[Call | None, int, Call | None]] = [
+            (one, made, None)
+            for torch in self.near["torch"][:_NEXT]
+            for one in (torch, *self.m.steps("torch", torch.index))
+            for made in one.made[: max(1, _results(one))]
+            if not (one.part or len(one.made) > 1) or not self.m.agrees("torch", made)
+        ]
+        sources += [
+            (self.m.call("torch", given.maker), given.value, user)
+            for user in self.first["torch"]
+            for given in user.given
+        ]
+        makers: dict[tuple[int, int, int, str], list[tuple[Call, int]]] = {}
+        for user in self.first["paddle"]:
+            for place, given in enumerate(user.given):
+                makers.setdefault((given.maker, given.slot, given.value, given.leaf), []).append((user, place))
+        for (maker, slot, value, _), uses in makers.items():
+            for torch, carried, owner in dict.fromkeys(sources):
+                if not self._equal(carried, value):
+                    yield from self._argument(torch, carried, owner, self.m.call("paddle", maker), slot, value, uses)
+
+    def reordered(self) -> Iterator[Candidate]:
+        """Results that calls are given in each other's places: of one call, or of two."""
+        wrong: dict[tuple[int, int], tuple[Given, Call]] = {}
+        users: dict[tuple[int, int], set[int]] = {}
+        for paddle in self.first["paddle"]:
+            for torch in self.first["torch"]:
+                if base(torch.name) != base(paddle.name) or len(torch.given) != len(paddle.given):
+                    continue
+                pairs = list(zip(torch.given, paddle.given, strict=True))
+                differ = [(mine, theirs) for mine, theirs in pairs if not self._equal(mine.value, theirs.value)]
+                if len(differ) < len(pairs) or len(pairs) <= 2:
+                    for mine, theirs in differ:
+                        if theirs.maker >= 0 and self._fits(mine.value, theirs.value):
+                            wrong.setdefault((theirs.maker, theirs.slot), (mine, torch))
+                            users.setdefault((theirs.maker, theirs.slot), set()).add(paddle.index)
+        for (index, slot), (mine, owner) in wrong.items():
+            maker, source = self.m.call("paddle", index), self.m.call("torch", mine.maker)
+            if maker is None or source is None:
+                continue
+            if base(source.name) == base(maker.name) and len(source.made) == len(maker.made) > 1:
+                yield from self._slots(source, maker, slot, mine, owner)
+            for (other, there), (theirs, _) in wrong.items():
+                twin = self.m.call("paddle", other)
+                if other <= index or twin is None:
+                    continue
+                crossed = self._equal(mine.value, twin.made[there]) and self._equal(theirs.value, maker.made[slot])
+                if crossed and there < _results(twin) and slot < _results(maker):
+                    values = _only(maker, slot, mine.value), _only(twin, there, theirs.value)
+                    alone = users[index, slot] == users[other, there]  # then its own operands may be turned round
+                    cost = 0.9 + 0.9 * alone
+                    yield Candidate(
+                        source, maker, (maker, twin), False, values, self.strict, ((), ()), cost, owner=owner
+                    )  # fmt: skip
+
+    def _slots(self, source: Call, maker: Call, slot: int, mine: Given, owner: Call) -> Iterator[Candidate]:
+        """All results of torch's call in its order; and Paddle's with two of them exchanged."""
+        if not all(self._equal(one, other) for one, other in zip(source.made, maker.made, strict=True)):
+            yield Candidate(
+                source, maker, (maker,), False, (tuple(source.made),), self.strict, ((), ()), 0.3, owner=owner
+            )  # fmt: skip
+            return
+        if mine.slot != slot and max(mine.slot, slot) < len(source.made):
+            values = [*source.made]
+            values[slot], values[mine.slot] = values[mine.slot], values[slot]
+            yield Candidate(source, maker, (maker,), False, (tuple(values),), self.strict, ((), ()), 0.4, owner=owner)
+
+    def _fitting(self, torch: Call, paddle: Call, count: int) -> Values | None:
+        """Return torch's value for every result of a call of Paddle's; None where they do not fit."""
+        own = torch.made if torch.part else torch.made[: _results(torch)]
+        free = base(torch.name) == base(paddle.name)
+        if count == len(own) > 0:
+            return tuple(own) if self._fits(own[0], paddle.made[0], free=free) else None
+        if count == 0 or not own:
+            return None
+        slot = next((slot for slot in range(count) if self._fits(own[0], paddle.made[slot])), None)
+        return None if slot is None else tuple(own[0] if place == slot else None for place in range(count))
+
+    def _fits(self, torch: int, paddle: int, *, free: bool = False) -> bool:
+        """Whether a value may stand in another's place, ``free``: whatever its shape."""
+        one, other = self.m.of["torch"].values[torch], self.m.of["paddle"].values[paddle]
+        if one.file == "":
+            return False
+        return (self.strict and free) or _size(one.shape) == _size(other.shape) > 0
+
+    def _equal(self, torch: int, paddle: int) -> bool:
+        """Whether nothing would change by carrying a value over."""
+        if not self.m.same(Given(torch), Given(paddle)):
+            return False
+        return not self.strict or self.m.how["torch"].get(torch) == self.m.how["paddle"].get(paddle) == "same"
+
+    def _reach(self, side: str, call: Call) -> list[Call]:
+        if (side, call.index) not in self._reached:
+            self._reached[side, call.index] = self.m.reach(side, call, self.look)
+        return self._reached[side, call.index]
+
+    def _result(self, source: Call, torch: Call, paddle: Call, values: Values, apart: int) -> Candidate:
+        regions = self._reach("torch", torch), self._reach("paddle", paddle)
+        if source.part:
+            return self._step(source, paddle, values, (tuple(regions[0]), tuple(regions[1])))
+        shared = _overlap(self.m.entering("torch", regions[0]), self.m.entering("paddle", regions[1]))
+        value, own = next((a, b) for a, b in zip(values, paddle.made, strict=False) if a is not None)
+        alike = likeness(self.m.canonical("torch", value), self.m.canonical("paddle", own), turned=not self.strict)
+        named = base(source.name) == base(paddle.name)
+        cost = (
+            _count_lines(self.m, *regions)
+            - 0.5 * alike
+            - 0.4 * named
+            - 0.7 * shared
+            - 0.1 * (torch.module == paddle.module)
+        )
+        cost += 0.02 * apart + self._out_of_order(torch, paddle) + 0.3 * (not self.strict)
+        regions_ = (tuple(regions[0]), tuple(regions[1]))
+        return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions_, cost)
+
+    def _step(
+        self, source: Call, paddle: Call, values: Values, regions: tuple[tuple[Call, ...], tuple[Call, ...]]
+    ) -> Candidate:
+        """A step of one of torch's fused calls."""
+        within = {self.m.kind("torch", step.made[0]) for step in self.m.steps("torch", source.index)}
+        within |= self.m.entering("torch", [source])
+        enters = bool(within) and self.m.entering("paddle", regions[1]) <= within
+        named = base(paddle.name) in STEPS_AS.get(source.name.partition(": ")[2], ())
+        cost = 0.8 + _count_lines(self.m, [], regions[1]) - 0.5 * named - 0.7 * enters + 0.3 * (not self.strict)
+        return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions, cost)
+
+    def _out_of_order(self, torch: Call | None, paddle: Call | None) -> float:
+        """Return what speaks against two calls that are not the same ones of a function that both run as often."""
+        if torch is None or paddle is None or torch.part or base(torch.name) != base(paddle.name):
+            return 0.0
+        (mine, all_mine), (theirs, all_theirs) = self.m.ordinal("torch", torch), self.m.ordinal("paddle", paddle)
+        return 0.2 * min(2, abs(mine - theirs)) if all_mine == all_theirs else 0.0
+
+    def _argument(
+        self, torch: Call | None, carried: int, owner: Call | None, paddle: Call | None, slot: int, value: int,
+        uses: Sequence[tuple[Call, int]],
+    ) -> Iterator[Candidate]:  # fmt: skip
+        """Another tensor for some calls' argument; and for all that are given the same."""
+        region = self._reach("torch", torch) if torch is not None and owner is None else []
+        enters = bool(region) and self.m.kind("paddle", value) in self.m.entering("torch", region)
+        alike = owner is not None and base(owner.name) in {base(user.name) for user, _ in uses}
+        if not self._fits(carried, value, free=enters or alike):
+            return
+        cost = (
+            _count_lines(self.m, region, [])
+            + 1.2
+            - 0.2 * enters
+            - 0.5 * (len(region) == 1)
+            - self._speaks(torch, paddle, owner, uses, enters)
+        )
+        cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
+        cost += 0.1 * len({user.index for user, _ in uses}) - 0.1 * self._in_place_of(torch, carried, uses)
+        cost += self._out_of_order(torch, paddle) if owner is None else 0.0
+        regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
+        users = list(dict.fromkeys(user for user, _ in uses))
+        if paddle is not None and slot < _results(paddle):
+            more = {user.index for user in self.m.users("paddle", paddle.index)} - {user.index for user in users}
+            if more or len(self.m.alike("paddle", paddle)) > 1 or any(user.name == RETURN for user in users):
+                slots = (_only(paddle, slot, carried),)
+                yield Candidate(torch, paddle, (paddle,), False, slots, self.strict, regions, cost + 0.05, owner=owner)
+        if any(user.name == RETURN for user in users):
+            return
+        once = list({(user.name, user.places[:1]): user for user in reversed(users)}.values())[::-1]
+        for some in [users] if len(once) == len(users) else [users, once]:
+            values = []
+            for user in some:
+                places = {place for one, place in uses if one is user}
+                values.append(tuple(carried if place in places else None for place in range(len(user.given))))
+            yield Candidate(torch, paddle, tuple(some), True, tuple(values), self.strict, regions, cost, owner=owner)
+
+    def _in_place_of(self, torch: Call | None, carried: int, uses: Sequence[tuple[Call, int]]) -> bool:
+        """Whether torch's calls are given the value in the same place as Paddle's are."""
+        if torch is None:
+            return False
+        mine = {
+            (base(user.name), place)
+            for user in self.m.users("torch", torch.index)
+            for place, given in enumerate(user.given) if given.value == carried
+        }  # fmt: skip
+        return bool(mine & {(base(user.name), place) for user, place in uses})
+
+    def _speaks(
+        self, torch: Call | None, paddle: Call | None, owner: Call | None, uses: Sequence[tuple[Call, int]],
+        enters: bool,
+    ) -> float:  # fmt: skip
+        """Return what speaks for another argument."""
+        found = 0.9 * enters
+        if torch is not None and paddle is not None and one_function(torch.name, paddle.name):  # a slice of the same
+            shared = _overlap(self.m.entering("torch", [torch]), self.m.entering("paddle", [paddle]))
+            found = max(found, 0.9 * shared)
+        elif torch is None and paddle is None:
+            found = max(found, 0.5)
+        if owner is not None:  # the value agrees: where it is given to a call alike, that is the other tensor
+            found = max(found, 0.5 * (base(owner.name) in {base(user.name) for user, _ in uses}))
+        return found
+
+
+def _count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> float:
+    """Count the lines of two regions; calls that arrange values count as half."""
+    total = 0.0
+    for side, calls in (("torch", torch), ("paddle", paddle)):
+        weights: dict[tuple[str, int], float] = {}
+        for call in calls:
+            if call.places:
+                place = matched.of[side].places[call.places[0]]
+                weight = 0.6 if base(call.name) in LAYOUT else 1.0
+                weights[place.file, place.line] = max(weight, weights.get((place.file, place.line), 0.0))
+        total += sum(weights.values()) + 0.05 * len(calls)
+    return total
+
+
+def _results(call: Call) -> int:
+    return len(call.made) - call.written
+
+
+def _only(call: Call, slot: int, value: int) -> Values:
+    return tuple(value if place == slot else None for place in range(_results(call)))
+
+
+def _overlap(one: set[tuple[str, int]], other: set[tuple[str, int]]) -> float:
+    return len(one & other) / len(one | other) if one | other else 0.0
+
+
+def _size(shape: Sequence[int]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

@@ -1,0 +1,325 @@
+"""Two recordings side by side: which values of one are in the other, and where they part."""
+
+from __future__ import annotations
+
+import functools
+from collections import defaultdict
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from portproof._numbers import Array
+from portproof.lines._calls import RETURN, Call, Given, Recording, Value
+from portproof.lines._values import SAME, alike, arranged, canonical, is_constant
+
+#: Canonical values that are held at a time.
+_HELD = 256
+#: Names of one function; others are the same but for underscores.
+_NAMES = {
+    "concatenate": "cat", "concat": "cat",
+    "view": "reshape", "flatten": "reshape", "unflatten": "reshape", "rmul": "mul", "multiply": "mul",
+    "imul": "mul", "radd": "add", "iadd": "add", "elementwise_add": "add", "truediv": "div", "divide": "div",
+    "rtruediv": "div", "itruediv": "div", "scale": "mul", "subtract": "sub", "rsub": "sub", "isub": "sub",
+    "bmm": "matmul", "mm": "matmul", "rmatmul": "matmul", "permute": "transpose", "t": "transpose",
+    "swapaxes": "transpose", "T": "transpose", "mT": "transpose", "upsample": "interpolate",
+    "expand_as": "expand", "broadcast_to": "expand", "tile": "repeat", "addmm": "linear",
+    "elementwise_pow": "pow", "take": "gather", "index_select": "gather", "chunk": "split",
+    "tensor_split": "split", "unbind": "split", "negative": "neg", "absolute": "abs", "masked_fill": "where",
+    "greater_than": "gt", "less_than": "lt", "equal": "eq", "not_equal": "ne", "greater_equal": "ge",
+    "less_equal": "le", "logical_not": "invert", "bitwise_not": "invert",
+    "hardtanh": "relu6", "swish": "silu",
+    "amax": "max", "amin": "min", "clamp": "clip", "clamp_min": "clip",
+}  # fmt: skip
+#: What only arranges values: that it is matched again tells nothing.
+LAYOUT = {
+    "reshape", "transpose", "expand", "unsqueeze", "squeeze", "contiguous", "getitem", "split", "cat", "stack", "clone",
+    "cast", "astype", "to", "assign", "detach", "repeat", "gather",
+}  # fmt: skip
+
+
+#: What cuts a tensor into parts, or takes one.
+PARTS = {"split", "getitem", "gather"}
+
+
+def one_function(one: str, other: str) -> bool:
+    """Whether two names are of one function, or both take parts of a tensor."""
+    return base(one) == base(other) or {base(one), base(other)} <= PARTS
+
+
+def base(name: str) -> str:
+    """Return what a function is called, whatever the framework."""
+    own = name.partition(": ")[0].strip("_")
+    return _NAMES.get(own, own)
+
+
+@dataclass(frozen=True)
+class Look:
+    """How closely two forwards are compared.
+
+    Attributes:
+        strict: shapes and orders of axes, too.
+        counted: how often a value is computed, too.
+    """
+
+    strict: bool
+    counted: bool = False
+
+
+class Matched:
+    """Which values of two forwards are one.
+
+    Args:
+        recordings: by side.
+        folders: by side, of its values.
+        tolerance: of sameness, relative to a value's scale.
+        known: what was found about pairs of files before, by their paths; filled here.
+
+    Attributes:
+        how: side to value to how it is matched best: "same", "flat" (another shape), "arranged" (another order of
+            axes).
+    """
+
+    def __init__(
+        self, recordings: Mapping[str, Recording], folders: Mapping[str, Path], tolerance: float = SAME,
+        known: dict[tuple[Path, Path], str] | None = None,
+    ) -> None:  # fmt: skip
+        self.of, self._folders, self._tolerance = recordings, folders, tolerance
+        self._known = {} if known is None else known
+        self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
+        self._root: dict[tuple[str, int], tuple[str, int]] = {}
+        self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
+        self._makers: dict[str, dict[tuple[str, int], list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._users: dict[str, dict[int, list[Call]]] = {}
+        self.canonical = functools.lru_cache(_HELD)(self._canonical)
+        self._constants = {
+            side: {self._number(value) for value in self.of[other].values if is_constant(value.features)}
+            for side, other in (("torch", "paddle"), ("paddle", "torch"))
+        }
+        self._match()
+
+    @staticmethod
+    def _number(value: Value) -> tuple[int, str]:
+        """Return how many a constant has, and of which number."""
+        return _count(value), f"{value.features[2] * value.features[3]:.9g}"
+
+    def _match(self) -> None:
+        buckets: dict[float, list[int]] = defaultdict(list)
+        for number, value in enumerate(self.of["paddle"].values):
+            buckets[value.features[0]].append(number)
+        tables = {
+            size: np.array([self.of["paddle"].values[n].features for n in numbers]) for size, numbers in buckets.items()
+        }
+        for mine, value in enumerate(self.of["torch"].values):
+            numbers = buckets.get(value.features[0])
+            if numbers is None:
+                continue
+            for place in np.nonzero(alike(value.features, tables[value.features[0]], self._tolerance))[0]:
+                theirs = numbers[int(place)]
+                how = self._arranged(mine, theirs)
+                if how:
+                    self._note("torch", mine, how)
+                    self._note("paddle", theirs, how)
+                    self._join(("torch", mine), ("paddle", theirs))
+
+    def _note(self, side: str, number: int, how: str) -> None:
+        known = self.how[side].get(number)
+        order = ("same", "flat", "arranged")
+        if known is None or order.index(how) < order.index(known):
+            self.how[side][number] = how
+
+    def _arranged(self, mine: int, theirs: int) -> str:
+        one, other = self.of["torch"].values[mine], self.of["paddle"].values[theirs]
+        if not (one.file and other.file):
+            return "same" if one.shape == other.shape else "flat"  # so many numbers alike are no chance
+        key = (self.file("torch", mine), self.file("paddle", theirs))
+        if key not in self._known:
+            how = arranged(self.canonical("torch", mine), self.canonical("paddle", theirs), self._tolerance)
+            self._known[key] = "flat" if how == "same" and one.shape != other.shape else how
+        return self._known[key]
+
+    def file(self, side: str, number: int) -> Path:
+        """Return the file of a value."""
+        return self._folders[side] / self.of[side].values[number].file
+
+    def array(self, side: str, number: int) -> Array | None:
+        """Return a value, None where it was too much to keep."""
+        return np.load(self.file(side, number)) if self.of[side].values[number].file else None
+
+    def _canonical(self, side: str, number: int) -> Array:
+        array = self.array(side, number)
+        return np.zeros(0) if array is None else canonical(array)
+
+    def _find(self, node: tuple[str, int]) -> tuple[str, int]:
+        while self._root.get(node, node) != node:
+            node = self._root[node]
+        return node
+
+    def _join(self, one: tuple[str, int], other: tuple[str, int]) -> None:
+        self._root[self._find(one)] = self._find(other)
+
+    def kind(self, side: str, number: int) -> tuple[str, int]:
+        """Return what is the same for values that are one, on either side."""
+        return self._find((side, number))
+
+    def agrees(self, side: str, number: int, *, strict: bool = False) -> bool:
+        """Whether a value is one that the other side has too, ``strict``: in the same shape and order.
+
+        A number alone is nobody's; many that are one must be as many on the other side.
+        """
+        value = self.of[side].values[number]
+        if is_constant(value.features):
+            return _count(value) <= 1 or self._number(value) in self._constants[side]
+        how = self.how[side].get(number)
+        return how == "same" if strict else how is not None
+
+    def call(self, side: str, index: int) -> Call | None:
+        """Return the call of an index, None where it was looked through."""
+        return self._calls[side].get(index)
+
+    def differing(self) -> list[int]:
+        """Return the places of outputs that are not the same."""
+        returned = {side: r.calls[-1].given for side, r in self.of.items()}
+        pairs = zip(returned["torch"], returned["paddle"], strict=True)
+        return [i for i, (one, other) in enumerate(pairs) if self._arranged(one.value, other.value) != "same"]
+
+    def is_fine(self, side: str, given: Given, look: Look) -> bool:
+        """Whether what a call is given agrees; of parameters, however they are arranged."""
+        strict = look.strict and not self._is_parameter(side, given)
+        return self.agrees(side, given.value, strict=strict) and not (look.counted and self._is_surplus(side, given))
+
+    def _is_parameter(self, side: str, given: Given) -> bool:
+        if given.leaf:
+            return True
+        call = self.call(side, given.maker)
+        return call is not None and base(call.name) in LAYOUT and all(one.leaf for one in call.given)
+
+    def _is_surplus(self, side: str, given: Given) -> bool:
+        """Whether a value was computed before, more often than on the other side: the same call twice, not two."""
+        call = self.call(side, given.maker)
+        if call is None or base(call.name) in LAYOUT:
+            return False
+        if not self._makers:
+            for which in ("torch", "paddle"):
+                for one in self.of[which].calls:
+                    if not one.part and base(one.name) not in LAYOUT:
+                        for value in one.made[:1]:
+                            self._makers[which][self.kind(which, value)].append(one.index)
+        other = "paddle" if side == "torch" else "torch"
+        kind = self.kind(side, given.value)
+        there, here = len(self._makers[other].get(kind, ())), self._makers[side].get(kind, [])
+        return there > 0 and call.index in here and here.index(call.index) >= there
+
+    def slice(self, side: str, look: Look) -> set[int]:
+        """Return the calls on the way to outputs that differ through values that the other side has not."""
+        return self._walked(side, look)[0]
+
+    def frontier(self, side: str, look: Look) -> list[Call]:
+        """Return the calls on that way whose inputs agree and whose result does not, the earliest first."""
+        return self._walked(side, look)[1]
+
+    def _walked(self, side: str, look: Look) -> tuple[set[int], list[Call]]:
+        last = self.of[side].calls[-1]
+        differing = [last.given[place] for place in self.differing()]
+        seen: set[int] = set()
+        found: list[Call] = []
+        waiting = [given for given in differing if not self.is_fine(side, given, look)]
+        if len(waiting) < len(differing):  # the value is one that the other side has: it puts out another
+            found.append(last)
+        while waiting:
+            given = waiting.pop()
+            call = self._calls[side].get(given.maker)
+            if call is None or call.index in seen:
+                continue
+            seen.add(call.index)
+            unmatched = [g for g in call.given if not self.is_fine(side, g, look)]
+            waiting += [g for g in unmatched if g.maker >= 0]
+            if not any(g.maker in self._calls[side] for g in unmatched):
+                found.append(call)
+        return seen, sorted(found, key=lambda call: call.index)
+
+    def reach(self, side: str, call: Call, look: Look) -> list[Call]:
+        """Return the calls between values that agree and a call's result, which does not; none if it does."""
+        if all(self.is_fine(side, Given(value, call.index), look) for value in call.made):
+            return []
+        found: dict[int, Call] = {}
+        waiting = [call]
+        while waiting:
+            one = waiting.pop()
+            if one.index in found:
+                continue
+            found[one.index] = one
+            for given in one.given:
+                maker = self._calls[side].get(given.maker)
+                if maker is not None and not self.is_fine(side, given, look):
+                    waiting.append(maker)
+        return [found[index] for index in sorted(found)]
+
+    def entering(self, side: str, calls: Sequence[Call]) -> set[tuple[str, int]]:
+        """Return the kinds of values that some calls are given from outside."""
+        inside = {call.index for call in calls}
+        values = {g.value for call in calls for g in call.given if g.maker not in inside}
+        return {self.kind(side, v) for v in values if not is_constant(self.of[side].values[v].features)}
+
+    def after(self, side: str, calls: Sequence[Call], within: Set[int], most: int) -> list[Call]:
+        """Return the next calls of a way that depend on some, those among them."""
+        reached = {call.index for call in calls}
+        found = list(calls)
+        for call in self.of[side].calls:
+            if len(found) >= most:
+                break
+            if call.index in within and call.index not in reached and any(g.maker in reached for g in call.given):
+                reached.add(call.index)
+                found.append(call)
+        return found
+
+    def users(self, side: str, index: int) -> list[Call]:
+        """Return the calls that are given what a call made."""
+        if side not in self._users:
+            table = self._users[side] = defaultdict(list)
+            for call in self.of[side].calls:
+                for maker in {g.maker for g in call.given if g.maker >= 0}:
+                    if not call.part:
+                        table[maker].append(call)
+        return self._users[side].get(index, [])
+
+    def alike(self, side: str, call: Call) -> list[Call]:
+        """Return the calls of one function that are made on the same line of code, in order."""
+        key = self._line(side, call)
+        return [one for one in self.of[side].calls if one.name == call.name and self._line(side, one) == key]
+
+    def _line(self, side: str, call: Call) -> tuple[object, ...]:
+        places = [self.of[side].places[place] for place in call.places[:1]]
+        return tuple((place.file, place.line, place.text) for place in places)
+
+    def ordinal(self, side: str, call: Call) -> tuple[int, int]:
+        """Return which of the calls of its function a call is, and of how many."""
+        name = base(call.name)
+        same = [one.index for one in self.of[side].calls if not one.part and base(one.name) == name]
+        return (same.index(call.index), len(same)) if call.index in same else (0, 0)
+
+    def steps(self, side: str, index: int) -> list[Call]:
+        """Return what a fused call computes on its way."""
+        return [call for call in self.of[side].calls if call.part and call.index == index]
+
+    def same(self, one: Given, other: Given) -> bool:
+        """Whether torch's argument is Paddle's, constants by their number."""
+        mine, theirs = self.of["torch"].values[one.value], self.of["paddle"].values[other.value]
+        if is_constant(mine.features) or is_constant(theirs.features):
+            return bool(np.allclose(mine.features[2:4], theirs.features[2:4], rtol=self._tolerance, atol=0.0))
+        return self.kind("torch", one.value) == self.kind("paddle", other.value)
+
+
+def _count(value: Value) -> int:
+    return int(np.prod(value.shape))
+
+
+def computed_alike(matched: Matched, side: str) -> int:
+    """Count the calls that compute something and whose result the other side has."""
+    values = matched.of[side].values
+    return sum(
+        base(call.name) not in LAYOUT and call.name != RETURN and not call.part and bool(call.made)
+        and all(matched.agrees(side, made) and not is_constant(values[made].features) for made in call.made)
+        for call in matched.of[side].calls
+    )  # fmt: skip

@@ -1,0 +1,69 @@
+"""What fused functions compute on their way, in NumPy: the other side may compute it call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from portproof._numbers import Array
+
+Steps = list[tuple[str, Array]]
+
+
+def _linear(side: str, arrays: Sequence[Array], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps:
+    if len(arrays) != 3:  # without a bias the product is the result
+        return []
+    x, weight = arrays[:2]
+    return [("product", x @ (weight.T if side == "torch" else weight))]
+
+
+def _attention(side: str, arrays: Sequence[Array], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps:
+    """Scores, masked scores and weights of ``scaled_dot_product_attention``; Paddle has heads behind positions."""
+    if len(arrays) < 3 or any(array.ndim != 4 for array in arrays[:3]):
+        return []
+    query, key, value = (a if side == "torch" else a.transpose(0, 2, 1, 3) for a in arrays[:3])
+    if query.shape[1] != key.shape[1]:
+        return []
+    mask = arrays[3] if len(arrays) > 3 else None
+    causal = kwargs.get("is_causal", args[5] if len(args) > 5 else False)
+    product = query @ key.swapaxes(-1, -2)
+    scores = product * (kwargs.get("scale") or query.shape[-1] ** -0.5)
+    masked = scores
+    if mask is not None:
+        masked = np.where(mask, scores, -np.inf) if mask.dtype.kind == "b" else scores + mask
+    if causal:
+        masked = np.where(np.tri(*scores.shape[-2:]) > 0, masked, -np.inf)
+    most = masked.max(-1, keepdims=True)
+    weights = np.exp(masked - np.where(np.isfinite(most), most, 0.0))
+    weights = weights / np.maximum(weights.sum(-1, keepdims=True), 1e-300)
+    steps = [("product", product), ("scaled", scores), ("weights", weights)]
+    if masked is not scores:
+        steps.insert(2, ("masked", masked))
+    steps.append(("scaled query", query * (kwargs.get("scale") or query.shape[-1] ** -0.5)))
+    if side == "paddle":
+        steps.append(("heads", weights @ value))
+    return steps
+
+
+def _layer_norm(side: str, arrays: Sequence[Array], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps:
+    shape = kwargs.get("normalized_shape", args[1] if len(args) > 1 else None)
+    if shape is None or not arrays:
+        return []
+    count = len(shape) if isinstance(shape, (list, tuple)) else 1
+    x = arrays[0]
+    axes = tuple(range(x.ndim - count, x.ndim))
+    mean = x.mean(axes, keepdims=True)
+    return [("mean", mean), ("centred", x - mean), ("variance", ((x - mean) ** 2).mean(axes, keepdims=True))]
+
+
+#: Function to what it computes on its way.
+STEPS: dict[str, Callable[[str, Sequence[Array], Sequence[Any], Mapping[str, Any]], Steps]] = {
+    "linear": _linear, "scaled_dot_product_attention": _attention, "layer_norm": _layer_norm,
+}  # fmt: skip
+#: Step to the functions that compute it where it is no step.
+STEPS_AS = {
+    "product": ("matmul",), "scaled": ("mul", "div"), "scaled query": ("mul", "div"), "masked": ("add", "where"),
+    "weights": ("softmax",), "heads": ("matmul",), "mean": ("mean",), "centred": ("sub",), "variance": ("mean",),
+}  # fmt: skip
