@@ -352,7 +352,7 @@ def _mean(x: Any, axis: Any = None, keepdim: bool = False, *, dim: Any = None, o
     if out is not None or any(value is not None for value in rest.values()):
         return None
     added = _added(x, axis if dim is None else dim, keepdim)
-    return None if added is None else added[0] / added[1]
+    return None if added is None else added[0] / _scalar(float(added[1]))
 
 
 def _softmax(x: Any, axis: int = -1, *, out: Any = None, **rest: Any) -> Any:
@@ -367,7 +367,9 @@ def _averaged(
     x: Any, kernel: Any, strides: Any, paddings: Any, ceil: bool, exclusive: bool, layout: str, kind: str,
     whole: bool, adaptive: bool, algorithm: str,
 ) -> Any:  # fmt: skip
-    """Average over a whole map."""
+    """Average over a whole map, where no gradient is asked for: that of the kernel is for a person to see."""
+    if paddle.is_grad_enabled() and not x.stop_gradient:
+        return None
     one = adaptive and isinstance(kernel, (list, tuple)) and all(size == 1 for size in kernel)
     if kind != "avg" or not (whole or one) or layout not in ("NCHW", "NCDHW"):
         return None

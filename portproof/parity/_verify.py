@@ -132,7 +132,7 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
     if files:
         if path is None:
             _judge_weights(sides, options, factory(sides), rows, findings, exports=False)
-            if findings.is_another_function():
+            if any(hop.verdict == "divergent" for hop in findings.hops):
                 findings.notes.append(
                     f"{files[0]} holds weights of its own, and the model had those of its factory: are they the same? "
                     "--weights FILE gives it others (`portproof convert` makes one of a program's .pdiparams)"
