@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from portproof._errors import BadInput
 from portproof.ports._hints import near, windows_path
+from portproof.ports._imports import modules_in
 from portproof.ports._port import FLOATS, INTEGERS, PROGRAMS, Input, Port
 
 #: Packages whose models are a side's, as they are imported.
@@ -84,9 +85,9 @@ def model_file(text: str) -> ModelFile:
         listed = ", ".join(models or defined) or "nothing"
         raise BadInput(f"'{file}' has no '{name}'; it has {listed}{near(name, list(defined)) or '.'}")
     node = defined.get(name)
-    side = (_side_of_bases(node) if node is not None else None) or _side_of_packages(_imported(node or tree))
+    side = (_side_of_bases(node) if node is not None else None) or _side_of_packages(modules_in(node or tree))
     takes, needs = _arguments(node)
-    return ModelFile(f"{file}:{name}", name, side or _side_of_packages(_imported(tree)), takes, needs)
+    return ModelFile(f"{file}:{name}", name, side or _side_of_packages(modules_in(tree)), takes, needs)
 
 
 def by_side(first: str, second: str) -> dict[str, ModelFile]:
@@ -214,16 +215,6 @@ def _input_source(declared: Input) -> str:
 def port_name(name: str) -> str:
     """Return what a port of a model of this name is called."""
     return re.sub(r"[^A-Za-z0-9_]", "_", name).strip("_") or "models"
-
-
-def _imported(tree: ast.AST) -> list[str]:
-    found: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            found.append(node.module)
-    return found
 
 
 def _side_of_packages(modules: Sequence[str]) -> str | None:

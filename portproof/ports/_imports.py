@@ -38,9 +38,13 @@ def name_modules(modules: Iterable[str]) -> None:
 def imported_by(path: Path) -> list[str]:
     """Return the modules that a file imports; none of one that is no Python, which importing it will say."""
     try:
-        tree = ast.parse(path.read_bytes())
+        return modules_in(ast.parse(path.read_bytes()))
     except (SyntaxError, ValueError):
         return []
+
+
+def modules_in(tree: ast.AST) -> list[str]:
+    """Return the modules that code imports by their whole names."""
     found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
