@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from portproof._errors import require_memory
 from portproof._numbers import Array
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import leaves, name_outputs, rebuild
@@ -227,7 +228,8 @@ class Recorder(Carrying):
         tensors = self._tensors(args, kwargs)
         try:
             given = tuple(self._given(tensor, name) for tensor in tensors)
-        except Exception:  # inside vmap, or on no device: there are no values
+        except Exception as error:  # inside vmap, or on no device: there are no values
+            require_memory(error)
             kept.unread += 1
             return super()._seen(index, name, function, args, kwargs)
         arguments = _described(args, kwargs, self.framework.is_tensor)
@@ -239,7 +241,8 @@ class Recorder(Carrying):
         try:
             made = [self._value(tensor) for tensor in own]
             written = self._written(index, tensors, given, own)
-        except Exception:
+        except Exception as error:
+            require_memory(error)
             kept.unread += 1
             return result
         for step, array in steps:

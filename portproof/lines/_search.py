@@ -19,7 +19,7 @@ from portproof.lines._candidates import Candidate, candidates
 from portproof.lines._match import Matched, computed_alike
 from portproof.lines._recorder import Carried
 from portproof.lines._tasks import Recorded, Rerun
-from portproof.lines._values import SAME, arranged, canonical
+from portproof.lines._values import SAME, outputs_agree
 
 #: Faults that are looked for, runs for one, and recordings for one where several faults act together.
 _FAULTS, _RUNS, _RECORDINGS = 6, 20, 3
@@ -154,7 +154,7 @@ class Search:
         except ModelRaised:  # what follows cannot take it
             return False, False
         outputs = self.forwards.folder / f"{name}.safetensors"
-        agree = self._agree(load_file(outputs))
+        agree = outputs_agree(self._expected, load_file(outputs), self._tolerance)
         outputs.unlink()
         done = set(rerun.done) >= {one.call for one in carried} and not rerun.refused
         return done, done and agree
@@ -185,22 +185,12 @@ class Search:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
         return Matched({"torch": self._torch, "paddle": paddle}, folders, self._tolerance, self._known)
 
-    def _agree(self, outputs: Arrays) -> bool:
-        return self._within(outputs, self._tolerance)
-
     def _fine(self, outputs: Arrays) -> float:
         """Return how near two values are one: finer where what differs is little."""
         for tolerance in (SAME, SAME / 10, SAME / 100):
-            if not self._within(outputs, 100 * tolerance):
+            if not outputs_agree(self._expected, outputs, 100 * tolerance):
                 return tolerance
         return SAME / 100
-
-    def _within(self, outputs: Arrays, tolerance: float) -> bool:
-        return all(
-            outputs[name].shape == array.shape
-            and arranged(canonical(outputs[name]), canonical(array), tolerance) == "same"
-            for name, array in self._expected.items()
-        )
 
     def _said_missing(self, recordings: Sequence[Recording]) -> None:
         for recording in recordings:

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from portproof._numbers import Array, as_pairs
+from portproof._numbers import Array, Arrays, as_pairs
 
 #: Of a float64 forward's values, those that are one agree to about 1e-13 of their scale; this finds partners and
 #: decides no verdict.
@@ -96,6 +96,14 @@ def arranged(one: Array, other: Array, tolerance: float = SAME) -> str:
             if _close(turned.ravel(), y.ravel(), scale, tolerance):
                 return "arranged"
     return ""
+
+
+def outputs_agree(expected: Arrays, outputs: Arrays, tolerance: float) -> bool:
+    """Whether all outputs are those that were expected, in shape and order."""
+    return all(
+        outputs[name].shape == array.shape and arranged(canonical(outputs[name]), canonical(array), tolerance) == "same"
+        for name, array in expected.items()
+    )
 
 
 def likeness(one: Array, other: Array, *, turned: bool = True) -> float:

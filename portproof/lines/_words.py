@@ -19,39 +19,34 @@ _ONE = {
     "normalized_shape": "shape", "epsilon": "eps", "repeat_times": "repeats", "start_axis": "start_dim",
     "stop_axis": "end_dim", "end_axis": "end_dim", "num_groups": "groups", "upscale_factor": "factor",
 }  # fmt: skip
-#: Parameters of functions that cannot be asked, in order.
+#: Parameters of functions that cannot be asked, in order, where both frameworks have the same.
+_SHARED: dict[str, tuple[str, ...]] = {
+    "softmax": ("x", "dim"), "log_softmax": ("x", "dim"), "mean": ("x", "dim", "keepdim"),
+    "max": ("x", "dim", "keepdim"), "stack": ("tensors", "dim"), "flatten": ("x", "start_dim", "end_dim"),
+    "leaky_relu": ("x", "slope"), "gelu": ("x", "approximate"),
+    "layer_norm": ("x", "shape", "weight", "bias", "eps"),
+    "interpolate": ("x", "size", "scale_factor", "mode", "align_corners"), "chunk": ("x", "chunks", "dim"),
+    "split": ("x", "split_size_or_sections", "dim"), "pad": ("x", "pad", "mode", "value"),
+    "roll": ("x", "shifts", "dims"), "cumsum": ("x", "dim"), "argmax": ("x", "dim"), "unsqueeze": ("x", "dim"),
+    "squeeze": ("x", "dim"), "norm": ("x", "p", "dim", "keepdim"), "normalize": ("x", "p", "dim", "eps"),
+    "einsum": ("equation",), "tril": ("x", "diagonal"), "triu": ("x", "diagonal"),
+    "conv2d": ("x", "weight", "bias", "stride", "padding", "dilation", "groups"),
+}  # fmt: skip
+#: The same with those in which they differ.
 _SIGNATURES: dict[str, dict[str, tuple[str, ...]]] = {
     "torch": {
-        "softmax": ("x", "dim"), "log_softmax": ("x", "dim"), "sum": ("x", "dim", "keepdim"),
-        "mean": ("x", "dim", "keepdim"), "max": ("x", "dim", "keepdim"), "cat": ("tensors", "dim"),
-        "stack": ("tensors", "dim"), "transpose": ("x", "dim0", "dim1"), "flatten": ("x", "start_dim", "end_dim"),
+        **_SHARED,
+        "sum": ("x", "dim", "keepdim"), "cat": ("tensors", "dim"), "transpose": ("x", "dim0", "dim1"),
         "permute": ("x",), "avg_pool2d": ("x", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad"),
         "max_pool2d": ("x", "kernel_size", "stride", "padding", "dilation", "ceil_mode"),
-        "leaky_relu": ("x", "slope"), "gelu": ("x", "approximate"),
-        "layer_norm": ("x", "shape", "weight", "bias", "eps"),
-        "interpolate": ("x", "size", "scale_factor", "mode", "align_corners"), "chunk": ("x", "chunks", "dim"),
-        "split": ("x", "split_size_or_sections", "dim"), "pad": ("x", "pad", "mode", "value"),
-        "roll": ("x", "shifts", "dims"),
-        "cumsum": ("x", "dim"), "argmax": ("x", "dim"), "unsqueeze": ("x", "dim"), "squeeze": ("x", "dim"),
-        "norm": ("x", "p", "dim", "keepdim"), "clamp": ("x", "min", "max"), "normalize": ("x", "p", "dim", "eps"),
-        "dropout": ("x", "p", "training", "inplace"), "einsum": ("equation",), "tril": ("x", "diagonal"),
-        "triu": ("x", "diagonal"), "conv2d": ("x", "weight", "bias", "stride", "padding", "dilation", "groups"),
+        "clamp": ("x", "min", "max"), "dropout": ("x", "p", "training", "inplace"),
     },
     "paddle": {
-        "softmax": ("x", "dim"), "log_softmax": ("x", "dim"), "sum": ("x", "dim", "dtype", "keepdim"),
-        "mean": ("x", "dim", "keepdim"), "max": ("x", "dim", "keepdim"), "concat": ("tensors", "dim"),
-        "stack": ("tensors", "dim"), "transpose": ("x", "dims"), "flatten": ("x", "start_dim", "end_dim"),
+        **_SHARED,
+        "sum": ("x", "dim", "dtype", "keepdim"), "concat": ("tensors", "dim"), "transpose": ("x", "dims"),
         "avg_pool2d": ("x", "kernel_size", "stride", "padding", "ceil_mode", "exclusive"),
         "max_pool2d": ("x", "kernel_size", "stride", "padding", "return_mask", "ceil_mode"),
-        "leaky_relu": ("x", "slope"), "gelu": ("x", "approximate"),
-        "layer_norm": ("x", "shape", "weight", "bias", "eps"),
-        "interpolate": ("x", "size", "scale_factor", "mode", "align_corners"), "chunk": ("x", "chunks", "dim"),
-        "split": ("x", "split_size_or_sections", "dim"), "pad": ("x", "pad", "mode", "value"),
-        "roll": ("x", "shifts", "dims"),
-        "cumsum": ("x", "dim"), "argmax": ("x", "dim"), "unsqueeze": ("x", "dim"), "squeeze": ("x", "dim"),
-        "norm": ("x", "p", "dim", "keepdim"), "clip": ("x", "min", "max"), "normalize": ("x", "p", "dim", "eps"),
-        "dropout": ("x", "p", "dim", "training", "mode"), "einsum": ("equation",), "tril": ("x", "diagonal"),
-        "triu": ("x", "diagonal"), "conv2d": ("x", "weight", "bias", "stride", "padding", "dilation", "groups"),
+        "clip": ("x", "min", "max"), "dropout": ("x", "p", "dim", "training", "mode"),
     },
 }  # fmt: skip
 #: What an argument is where a call leaves it out, where both frameworks have one default.

@@ -47,13 +47,15 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
         return False, _open(problems, found)
     if not given and found.verdict == "undecided":
         refused = _alone(found, len(problems)) or refused
-    own = sides.sessions.located.port.weights
-    if given or not (found.holds or found.guessed or found.verdict == "differs") or sides.use(found.weights).problems:
-        sides.use(own)
+    judged = not given and (found.holds or found.guessed or found.verdict == "differs")
+    if judged and sides.use(found.weights).problems:
+        sides.use(WeightMap())
+        judged = False
+    if not judged:
         refused.notes.extend(_beside(problems, found, given=given))
         return False, refused
-    judged = "`portproof map` shows it" if found.guessed else "`portproof map` writes it"
-    said = [f"map found: {found.rules} rules, {found.said}; {judged}"]
+    verb = "shows" if found.guessed else "writes"
+    said = [f"map found: {found.rules} rules, {found.said}; `portproof map` {verb} it"]
     said += [f"the map is not proven for '{d.torch}' and '{d.paddle}': {d.reason}" for d in found.doubts[:_SAID]]
     if len(found.doubts) > _SAID:
         said.append(f"nor for {len(found.doubts) - _SAID} more; `portproof map` lists them")

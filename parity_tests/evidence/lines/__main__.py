@@ -31,13 +31,12 @@ from safetensors.numpy import load_file
 
 from parity_tests.evidence.lines.planting import Planted, plantable
 from portproof import Port
-from portproof._errors import PortproofError
-from portproof._numbers import Arrays
+from portproof._errors import ModelRaised, PortproofError
 from portproof.judge._report import LinePair
 from portproof.lines._calls import Place
 from portproof.lines._find import SideForwards, find_lines
 from portproof.lines._match import Matched
-from portproof.lines._values import arranged, canonical
+from portproof.lines._values import outputs_agree
 from portproof.parity._mapped import with_map
 from portproof.parity._rows import Rows
 from portproof.ports._inputs import make_batch
@@ -99,7 +98,7 @@ class Bench:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
         self.matched = Matched({"torch": torch, "paddle": paddle}, folders)
         self.expected = load_file(self.forwards.folder / "torch.safetensors")
-        self.healthy = self._same(load_file(self.forwards.folder / "paddle.safetensors"), 1e-9)
+        self.healthy = outputs_agree(self.expected, load_file(self.forwards.folder / "paddle.safetensors"), 1e-9)
 
     def plantable(self) -> list[Planted]:
         """Return all faults of this port, in the code of its Paddle side."""
@@ -109,16 +108,9 @@ class Bench:
         """Whether the planted model still runs and puts out something else."""
         try:
             self.forwards.carry("effect", [])
-        except Exception:
+        except ModelRaised:
             return False
-        return not self._same(load_file(self.forwards.folder / "effect.safetensors"), 1e-7)
-
-    def _same(self, outputs: Arrays, tolerance: float) -> bool:
-        return all(
-            outputs[name].shape == array.shape
-            and arranged(canonical(outputs[name]), canonical(array), tolerance) == "same"
-            for name, array in self.expected.items()
-        )
+        return not outputs_agree(self.expected, load_file(self.forwards.folder / "effect.safetensors"), 1e-7)
 
     def counterparts(self, planted: Planted) -> list[Place]:
         """Return the places in torch's code that make what the planted statement made when it was right."""
