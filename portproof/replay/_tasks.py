@@ -12,11 +12,13 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
+from portproof._errors import ModelRaised
 from portproof._machine import peak_memory, return_memory
 from portproof._numbers import Arrays
 from portproof.convert._account import TensorRow
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import leaves
+from portproof.ports._inputs import take_rows
 from portproof.ports._port import Part
 from portproof.replay._force import force, record
 from portproof.replay._stream import StreamedWeights, Streaming
@@ -53,13 +55,22 @@ class ReplayTasks:
         return contextlib.nullcontext() if self._streaming is None else self._streaming.over(model)
 
     def capture_slowly(self, inputs: Path, out: Path) -> int:
-        """Run in float32 with long sums added term by term; returns how many were, and writes nothing for none."""
-        model = self.place.model("float32")
+        """Run in float32 with long sums added term by term; returns how many were, and writes nothing for none.
+
+        One row tells whether there are any; most models have none, and are not run on all rows once more.
+        """
+        model, rows, port = self.place.model("float32"), load_file(inputs), self.place.job.port
         with model.framework.adding_term_by_term() as adding:
-            outputs = {} if adding is None else model.run(load_file(inputs))
-        if adding is None or not adding.done:
-            return 0
-        save_arrays(out, self.place.job.port.rows_first(outputs))
+            if adding is None:
+                return 0
+            try:
+                model.run(take_rows(port, rows, [0]))
+            except ModelRaised:  # of a model that takes no single row, all rows tell
+                adding.done = 1
+            if not adding.done:
+                return 0
+            outputs = model.run(rows)
+        save_arrays(out, port.rows_first(outputs))
         return int(adding.done)
 
     def module_inputs(self, path: str, inputs: Path, out: Path) -> Part | None:
