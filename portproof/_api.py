@@ -42,23 +42,15 @@ def _require_no_graph(path: Path) -> None:
         return
     from portproof.checkpoints import reading
     from portproof.checkpoints._onnx import interface
+    from portproof.ports._files import input_of_graph, input_source
     from portproof.ports._hints import file_to_bind
 
     with reading(path, "an ONNX file"):
         inputs, outputs = interface(path)
-    declared = ", ".join(f"{python_of(name)}: {_declaration(value)}" for name, value in inputs.items())
+    declared = ", ".join(
+        f"{python_of(name)}: {input_source(input_of_graph(value.shape, value.dtype))}" for name, value in inputs.items()
+    )
     raise BadInput(f"'{path}' is no port.{file_to_bind(str(path), declared, python_of(tuple(outputs)))}")
-
-
-def _declaration(value: Any) -> str:
-    """Return one input of a graph as Python: its first size counts rows, and other free ones get a name and a size."""
-    sizes = [size if isinstance(size, int) and size > 0 else None for size in value.shape]
-    free = {f"size{place}": 16 for place, size in enumerate(sizes) if size is None and place}
-    shape = tuple("batch" if not place else size or f"size{place}" for place, size in enumerate(sizes))
-    more = "" if value.dtype == "float32" else f", {python_of(value.dtype)}"
-    more += ", range=(0, 999)" if "int" in value.dtype else ""
-    more += f", sizes={python_of(free)}" if free else ""
-    return f"Input({python_of(shape)}{more})"
 
 
 def verify(

@@ -85,7 +85,7 @@ CONTACTS = (
     Contact("verify tiny.py:TINNY", 2, ("did you mean TINY?",)),
     Contact("verify my_torch.py", 2, ("has no Port", "portproof verify my_torch.py:Net OTHER.py:NAME", "PORT = Port(")),
     Contact("verify my_torch.py:Net", 2, ("is a torch model", "portproof verify my_torch.py:Net OTHER.py:NAME")),
-    Contact("verify graph.onnx", 2, ('torch="graph.onnx"', '"image": Input(("batch", 8))', 'outputs=("logits",)')),
+    Contact("verify graph.onnx", 2, ("graph.onnx OTHER.py:NAME", '"image": Input(shape=("batch", 8))', '("logits",)')),
     Contact("verify torn.onnx", 2, ("'torn.onnx' was refused", "cut short")),
     Contact("verify weights.pdparams", 2, ("portproof verify PORT --weights FILE",)),
     Contact("verify .", 2, ("it is a port project, so: cd . && portproof verify",)),
@@ -100,7 +100,10 @@ CONTACTS = (
     Contact("verify my_torch.py:Nett my_paddle.py:Net --input 1,8", 2, ("it has Net; did you mean Net?",)),
     Contact("verify my_torch.py:Net my_pad.py:Net --input 1,8", 2, ("no such file; did you mean my_paddle.py?",)),
     Contact("verify my_torch.py:Net my_torch.py:Net --input 1,8", 2, ("both torch models", "one of Paddle's")),
-    Contact("verify my_torch.py:Net graph.onnx", 2, ("a port has it as a side; portproof verify graph.onnx",)),
+    Contact("verify my_torch.py:Net graf.onnx", 2, ("'graf.onnx': no such file; did you mean graph.onnx?",)),
+    Contact("verify my_torch.py:Net graph.onnx --input img=1,8", 2, ("'graph.onnx' has the inputs image.",)),
+    Contact("verify my_torch.py:Net torn.onnx", 2, ("'torn.onnx' was refused", "cut short")),
+    Contact("verify my_torch.py:Net model.json", 2, ("a port has it as a side; portproof verify model.json",)),
     Contact("verify my_torch.py:Net empty --input 1,8", 2, ("'empty' names no model; expected file.py:NAME",)),
     Contact(r"verify 'C:\a\my_torch.py:Net' my_paddle.py:Net --input 1,8", 2, ("written /mnt/c/a/my_torch.py:Net",)),
     Contact("verify tiny --input 1,8", 2, ("--input is for two models", "leave it out")),
@@ -167,6 +170,7 @@ def place(folder: Path) -> None:
     graph = helper.make_graph([helper.make_node("Relu", ["image"], ["logits"])], "g", value[:1], value[1:])
     model = helper.make_model(graph).SerializeToString()
     (folder / "graph.onnx").write_bytes(model)
+    (folder / "model.json").write_text("{}")
     (folder / "torn.onnx").write_bytes(model[:-9])
     tensors = {"0.weight": np.ones((8, 8), np.float32), "0.bias": np.ones(8, np.float32)}
     save_file(tensors, folder / "torch.safetensors", {"portproof.side": "torch"})

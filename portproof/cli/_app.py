@@ -92,11 +92,13 @@ for _heading, _listed in _COMMANDS.items():
 
 #: How a shell that completes a line asks for the words that may follow; see ``--show-completion``.
 _COMPLETING: Final = "_PORTPROOF_COMPLETE"
+_ONE_LINE: Final = 1000
 
 
 def main() -> NoReturn:
     """Run the command line; see :func:`~portproof.cli._ending.end_well`."""
     if os.environ.get(_COMPLETING):
+        os.environ["TERMINAL_WIDTH"] = str(_ONE_LINE)  # what Typer wraps what a command does at: a shell takes lines
         typer.main.get_command(app)(prog_name="portproof")  # answers the shell and exits
     sys.exit(end_well(_run))
 

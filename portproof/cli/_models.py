@@ -63,13 +63,15 @@ def write_port(
 
     file = target if target.suffix == ".py" else target.with_name(f"{target.name}.py")
     require_new(file)
-    told = next((model for model in by_side(*models).values() if model.takes), None)
+    named = by_side(*models).values()
+    told = next((model for model in named if model.takes), None)
     guessed = [f"{name}={GUESS}" for name in (told.takes[: told.needs] if told else ("x",))]
-    declared = port_of_files(*models, inputs or guessed, kwargs)
+    known = bool(inputs) or any(model.graph for model in named)
+    declared = port_of_files(*models, inputs if known else guessed, kwargs)
     project = find_project()
     require_packages("init --from-models", *frameworks_here(Located(declared, None, project)))
     say_interpreters(project)
-    note = "" if inputs else "the sizes of the inputs are guesses"
+    note = "" if known else "the sizes of the inputs are guesses"
     with scratch_folder(memory_folder()) as folder, watching() as watch:
         try:
             complete = located_in(Path(folder), declared, project, watch).port

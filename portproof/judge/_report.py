@@ -349,6 +349,10 @@ class Report:
     def __str__(self) -> str:
         return shows().text(self)
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the same in IPython without a browser."""
+        printer.text(repr(self) if cycle else str(self))
+
     def _repr_html_(self) -> str:
         """What a notebook shows: verdict, chain and culprits."""
         return shows().html(self)

@@ -8,9 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from portproof._disk import save_arrays
-from portproof._errors import ModelRaised
+from portproof._errors import BadInput, ModelRaised
+from portproof.checkpoints import reading
+from portproof.checkpoints._onnx import interface
 from portproof.parity._models import TRIAL_ROWS, outputs_of
-from portproof.ports._files import ModelFile, by_side, handed_over, inputs_of, port_name, port_source
+from portproof.ports._files import (
+    ModelFile,
+    by_side,
+    handed_over,
+    input_of,
+    input_of_graph,
+    inputs_of,
+    port_name,
+    port_source,
+)
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project, find_port
 from portproof.ports._port import Input, Port
@@ -26,24 +37,51 @@ def port_of_files(first: str, second: str, specs: Sequence[str], kwargs: Mapping
     """Return the port of two models, as far as their files say; its output is the one that most have.
 
     Args:
-        first, second: ``file.py:NAME`` or ``package.module:NAME``, in whatever order.
-        specs: of the inputs; see :func:`~portproof.ports._files.inputs_of`.
+        first, second: ``file.py:NAME``, ``package.module:NAME`` or ``file.onnx``, in whatever order.
+        specs: of the inputs; see :func:`~portproof.ports._files.inputs_of`. A graph has its own.
         kwargs: of both factories.
 
     Raises:
         BadInput: a name leads nowhere, both are of one framework, or an input cannot be read.
     """
     models = by_side(first, second)
-    inputs: dict[str, Input] = inputs_of(specs, models)
-    factories = {side: _whole(model) for side, model in models.items()}
-    name = port_name(models["torch"].name)
-    return Port(name, inputs=inputs, kwargs=dict(kwargs), call=handed_over(inputs, models), **factories)  # type: ignore[arg-type]
+    factories: dict[str, Any] = {side: _whole(model) for side, model in models.items()}
+    name, graph = port_name(models["torch"].name), next((model for model in models.values() if model.graph), None)
+    if graph is not None:
+        inputs, outputs = _interface(Path(graph.factory), specs)
+        axes = {name: axis for name, axis in outputs.items() if axis != 0}
+        return Port(
+            name, inputs=inputs, kwargs=dict(kwargs), outputs=tuple(outputs), batch_axes=axes, **factories
+        )  # fmt: skip
+    inputs = inputs_of(specs, models)
+    return Port(name, inputs=inputs, kwargs=dict(kwargs), call=handed_over(inputs, models), **factories)
 
 
 def _whole(model: ModelFile) -> str:
     """Return a factory that is found from any folder."""
-    file, _, name = model.factory.partition(":")
-    return f"{Path(file).absolute()}:{name}" if file.endswith(".py") else model.factory
+    file, colon, name = model.factory.partition(":")
+    return f"{Path(file).absolute()}{colon}{name}" if file.endswith((".py", ".onnx")) else model.factory
+
+
+def _interface(file: Path, specs: Sequence[str]) -> tuple[dict[str, Input], dict[str, int | None]]:
+    """Return the inputs of a graph, with what ``--input`` says of them, and its outputs with the axes of their rows.
+
+    Raises:
+        BadInput: the file is none, or ``--input`` names what is no input of it.
+    """
+    with reading(file, "an ONNX file"):
+        inputs, outputs = interface(file)
+    declared = {name: input_of_graph(value.shape, value.dtype) for name, value in inputs.items()}
+    for place, (name, given) in enumerate(map(input_of, specs)):
+        wanted = name or (list(declared)[place] if place < len(declared) else "")
+        if wanted not in declared:
+            raise BadInput(f"--input '{specs[place]}': '{file}' has the inputs {', '.join(declared)}.")
+        declared[wanted] = given
+    axes: dict[str, int | None] = {
+        name: next((axis for axis, size in enumerate(value.shape) if not isinstance(size, int)), 0)
+        for name, value in outputs.items()
+    }
+    return declared, axes
 
 
 def located_in(folder: Path, port: Port, project: Project, watch: Watch | None = None) -> Located:
@@ -61,7 +99,10 @@ def located_in(folder: Path, port: Port, project: Project, watch: Watch | None =
     """
     file = folder / _FILE
     file.write_text(port_source(port), encoding="utf-8")
-    with Sessions(find_port(f"{file}:PORT", project)) as sessions:
+    found = find_port(f"{file}:PORT", project)
+    if any(map(port.artefact, port.sides)):  # a graph's outputs have names
+        return found
+    with Sessions(found) as sessions:
         outputs = told(Sides(sessions, watch))
     axes = {name: axis for name, axis in outputs.items() if axis != 0}
     declared = replace(port, outputs=tuple(outputs), batch_axes=axes)
@@ -91,7 +132,7 @@ def beside(port: Port, file: Path) -> Port:
 
     def short(factory: str) -> str:
         path, colon, name = factory.partition(":")
-        below = path.endswith(".py") and Path(path).is_relative_to(file.absolute().parent)
+        below = path.endswith((".py", ".onnx")) and Path(path).is_relative_to(file.absolute().parent)
         return f"{Path(path).relative_to(file.absolute().parent)}{colon}{name}" if below else factory
 
     return replace(port, paddle=short(str(port.paddle)), torch=short(str(port.torch)))

@@ -135,7 +135,8 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
             if any(hop.verdict == "divergent" for hop in findings.hops):
                 findings.notes.append(
                     f"{files[0]} holds weights of its own, and the model had those of its factory: are they the same? "
-                    "--weights FILE gives it others (`portproof convert` makes one of a program's .pdiparams)"
+                    "--weights FILE gives it others: the graph itself, or what `portproof convert` makes of it, or of "
+                    "a program's .pdiparams, with --like A_CHECKPOINT_OF_THE_MODEL"
                 )
         return
     weights = sensitised(sides, rows.all, options.seed)

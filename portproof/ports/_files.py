@@ -39,6 +39,7 @@ class ModelFile:
         side: whose model it is, None where that cannot be told from the text.
         takes: the arguments of its forward; empty where they cannot be told.
         needs: how many of those it must be given.
+        graph: whether it is an ONNX file, whose own inputs and outputs the port's are then.
     """
 
     factory: str
@@ -46,10 +47,11 @@ class ModelFile:
     side: str | None
     takes: tuple[str, ...] = ()
     needs: int = 0
+    graph: bool = False
 
 
 def model_file(text: str) -> ModelFile:
-    """Return the model that a person names as ``file.py:NAME`` or ``package.module:NAME``.
+    """Return the model that a person names as ``file.py:NAME``, ``package.module:NAME`` or ``file.onnx``.
 
     Raises:
         BadInput: there is no such file, or no such name in it.
@@ -59,6 +61,9 @@ def model_file(text: str) -> ModelFile:
         raise BadInput(f"'{text}' is a path of Windows; here it is written {here}.")
     file, colon, name = text.partition(":")
     if text.endswith((".onnx", *PROGRAMS)):
+        _require_file(Path(text))
+        if text.endswith(".onnx"):
+            return ModelFile(text, Path(text).stem, None, graph=True)
         raise BadInput(f"'{text}' is no Python but a model's file: a port has it as a side; portproof verify {text}"
                        " prints one to write.")  # fmt: skip
     if not file.endswith(".py"):
@@ -66,9 +71,7 @@ def model_file(text: str) -> ModelFile:
             raise BadInput(f"'{text}' names no model; expected file.py:NAME or package.module:NAME.")
         return ModelFile(text, name, _side_of_packages([file]))
     path = Path(file)
-    if not path.is_file():
-        beside = [other.name for other in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise BadInput(f"'{file}': no such file{near(path.name, beside) or '.'}")
+    _require_file(path)
     try:
         tree = ast.parse(path.read_bytes())
     except (SyntaxError, ValueError) as error:
@@ -88,6 +91,12 @@ def model_file(text: str) -> ModelFile:
     side = (_side_of_bases(node) if node is not None else None) or _side_of_packages(modules_in(node or tree))
     takes, needs = _arguments(node)
     return ModelFile(f"{file}:{name}", name, side or _side_of_packages(modules_in(tree)), takes, needs)
+
+
+def _require_file(path: Path) -> None:
+    if not path.is_file():
+        beside = [other.name for other in path.parent.glob(f"*{path.suffix}")] if path.parent.is_dir() else []
+        raise BadInput(f"'{path}': no such file{near(path.name, beside) or '.'}")
 
 
 def by_side(first: str, second: str) -> dict[str, ModelFile]:
@@ -166,6 +175,17 @@ def input_of(spec: str) -> tuple[str, Input]:
     return read["name"] or "", Input(("batch", *map(int, sizes[1:])), dtype, limits)
 
 
+def input_of_graph(shape: Sequence[int | str | None], dtype: str) -> Input:
+    """Return an input as a graph declares it: its first size counts rows, other free ones get a name and a size.
+
+    Whole numbers get a range that is a guess: a graph has none.
+    """
+    sizes = [size if isinstance(size, int) and size > 0 else None for size in shape]
+    free = {f"size{place}": 16 for place, size in enumerate(sizes) if size is None and place}
+    named = tuple("batch" if not place else size or f"size{place}" for place, size in enumerate(sizes))
+    return Input(named, dtype or "float32", (0, 999) if dtype in INTEGERS else None, sizes=free)
+
+
 def handed_over(inputs: Mapping[str, Input], models: Mapping[str, ModelFile]) -> Literal["positional", "keyword"]:
     """Return how inputs are handed to two forwards: by keyword where both know their names, in whatever order."""
     known = all(set(inputs) <= set(model.takes) for model in models.values())
@@ -180,7 +200,7 @@ def port_source(port: Port, note: str = "") -> str:
         port: whose factories are strings.
         note: a comment on what is to be looked at.
     """
-    declared = "".join(f"        {python_of(name)}: {_input_source(one)},\n" for name, one in port.inputs.items())
+    declared = "".join(f"        {python_of(name)}: {input_source(one)},\n" for name, one in port.inputs.items())
     lines = [
         '"""The port: both sides, what they take and what they return."""\n',
         "from portproof import Input, Port\n",
@@ -206,9 +226,11 @@ def python_of(value: Any) -> str:
     return text if '"' in text or "\\" in text else text.replace("'", '"')
 
 
-def _input_source(declared: Input) -> str:
+def input_source(declared: Input) -> str:
+    """Return an input as Python."""
     more = "" if declared.dtype == "float32" else f", dtype={python_of(declared.dtype)}"
     more += "" if declared.range is None else f", range={declared.range!r}"
+    more += f", sizes={python_of(dict(declared.sizes))}" if declared.sizes else ""
     return f"Input(shape={python_of(tuple(declared.shape))}{more})"
 
 

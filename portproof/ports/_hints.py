@@ -76,7 +76,10 @@ def file_to_bind(name: str, inputs: str = "", outputs: str = "") -> str:
     port = port_to_write(Path(name).stem, {}, torch=f'"{name}"')
     if inputs:
         port = f"{port.partition(', inputs=')[0]}, inputs={{{inputs}}}, outputs={outputs})"
-    return f" A model's file is one side of a port; write in my_port.py: {port}; then: portproof verify my_port.py"
+    beside = f"name the other model, too: portproof verify {name} OTHER.py:NAME; or " if name.endswith(".onnx") else ""
+    return (
+        f" A model's file is one side of a port; {beside}write in my_port.py: {port}; then: portproof verify my_port.py"
+    )
 
 
 def models_to_name(file: str, found: Mapping[str, Any]) -> str:

@@ -227,6 +227,10 @@ class Port:
         lines = [f"port {self.name}", *sides, f"inputs: {', '.join(inputs)}", f"outputs: {', '.join(self.outputs)}"]
         return "\n  ".join(map(plain, lines))
 
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """Show the same in IPython."""
+        printer.text(repr(self) if cycle else str(self))
+
     def _repr_html_(self) -> str:
         """Return the same for a notebook."""
         return f"<pre>{escape(str(self))}</pre>"

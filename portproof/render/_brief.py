@@ -27,7 +27,10 @@ _GREEN, _RED, _GREY = "#15803d", "#b91c1c", "#57534e"
 
 def text(report: Report) -> str:
     """Return verdict, chain and findings as plain text of at most a hundred columns, without an end of line."""
-    console = Console(file=io.StringIO(), width=_COLUMNS, highlight=False, markup=False, emoji=False)
+    console = Console(
+        file=io.StringIO(), width=_COLUMNS, highlight=False, markup=False, emoji=False,
+        color_system=None, force_terminal=False, force_jupyter=False,
+    )  # fmt: skip
     with console.capture() as captured:
         console.print(Text(f"port {report.port}: {report.verdict}"))
         console.print(hops_table(report.hops))

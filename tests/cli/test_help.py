@@ -125,6 +125,15 @@ def test_a_shell_s_completion_is_installed(tmp_path: Path, shell: str, words: st
     assert refused.returncode == 2
 
 
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_a_completion_says_what_a_command_does_on_one_line(project: Path, shell: str) -> None:
+    asked = {"_PORTPROOF_COMPLETE": f"complete_{shell}", "_TYPER_COMPLETE_ARGS": "portproof ver",
+             "_TYPER_COMPLETE_FISH_ACTION": "get-args", "COLUMNS": "60"}  # fmt: skip
+    done = _portproof(environment={**os.environ, **asked})
+    assert (done.returncode, done.stderr, len(done.stdout.strip().splitlines())) == (0, "", 1)
+    assert "hop by hop" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("line", "expected"),
     [("portproof ver", {"verify"}), ("portproof verify --qui", {"--quick", "--quiet"}),

@@ -41,6 +41,22 @@ def test_a_difference_between_two_files_is_named_with_its_lines(models: Path, ru
     assert "my_paddle.py:" in answer.out
 
 
+@pytest.mark.processes
+def test_a_graph_is_a_model_with_inputs_and_outputs_of_its_own(models: Path, run: Run) -> None:
+    """An .onnx file stands for the side that the other model is not of, and needs no --input."""
+    assert run("init", "own", "--from-models", *TWO, "--input", "1,8").code == 0
+    assert run("export", "own.py", "--from", "torch", "-o", "graph.onnx").code == 0
+    alike = run("verify", "graph.onnx", "my_torch.py:Net", "--weights", "graph.onnx", "--json", "-")
+    assert (alike.code, json.loads(alike.out)["verdict"]) == (0, "equivalent"), alike
+    other = run("verify", "my_paddle.py:Net", "graph.onnx")
+    assert other.code == 1
+    assert "--like A_CHECKPOINT_OF_THE_MODEL" in " ".join(other.out.split())
+    assert run("init", "bound", "--from-models", "my_paddle.py:Net", "graph.onnx").err == ""
+    port = find_port("bound.py").port
+    assert (port.torch, Path(str(port.paddle)).name) == ("graph.onnx", "my_paddle.py:Net")
+    assert (dict(port.inputs), port.outputs) == ({"image": Input(("batch", 8))}, find_port("own.py").port.outputs)
+
+
 def test_files_import_what_lies_beside_them_and_packages_what_they_have(models: Path, run: Run) -> None:
     for side, text in (("torch", TORCH), ("paddle", PADDLE)):
         folder = models / f"{side}_impl"

@@ -33,7 +33,8 @@ def wrong() -> Report:
     return verify(replace(small_ports.MLP, paddle=paddle_tanh), quick=True)
 
 
-def test_a_printed_report_is_a_short_table(wrong: Report) -> None:
+def test_a_printed_report_is_a_short_table(wrong: Report, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # a string may go to a file
     lines = str(wrong).splitlines()
     assert lines[0] == "port mlp: divergent"
     assert "torch float64 (oracle) to Paddle float64" in str(wrong)
