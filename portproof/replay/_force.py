@@ -149,11 +149,43 @@ def force(
         try:
             model.call(inputs)
         except ModelRaised as error:
+            forced.cut |= {error.module, *(path for path in pairs if _holds(path, error.module))}
             forced.found.append(_unlike(pairs.get(error.module, ""), 0, RETURNED, f"raised {error.reason}"))
-    for key, call in store.calls():
-        if only is None and call >= forced.counts[key]:
-            forced.found.append(_unlike(key, call, RECEIVED, "never called where the other side calls it"))
+    if only is None:
+        forced.found += _never_called(pairs, store, forced.counts, forced.cut)
     return forced.found
+
+
+def _never_called(
+    pairs: Mapping[str, str], store: TapStore, counts: Mapping[str, int], cut: Collection[str]
+) -> list[TapDifference]:
+    """Return the calls that the other side makes and this one does not, of modules whose whole makes all of its own.
+
+    What lies in a module that is called less is called less for that, and what lies in one that raised may be.
+
+    Args:
+        pairs, store: see :func:`force`.
+        counts: calls of each key.
+        cut: paths of the modules that raised.
+    """
+    missing = [(key, call) for key, call in store.calls() if call >= counts[key]]
+    short = {key for key, _ in missing}
+    paths = {key: path for path, key in pairs.items()}
+
+    def is_of_its_own(key: str) -> bool:
+        wholes = [whole for whole in pairs if _holds(whole, paths[key])]
+        return max(wholes, key=len, default="") not in cut and not any(pairs[whole] in short for whole in wholes)
+
+    return [
+        _unlike(key, call, RECEIVED, "never called where the other side calls it")
+        for key, call in missing
+        if key in paths and is_of_its_own(key)
+    ]
+
+
+def _holds(whole: str, path: str) -> bool:
+    """Whether a module lies inside another."""
+    return whole != path and (not whole or path.startswith(f"{whole}."))
 
 
 def end_to_end(outputs: Mapping[str, Array] | None, store: TapStore) -> list[TapDifference]:
@@ -172,7 +204,7 @@ def end_to_end(outputs: Mapping[str, Array] | None, store: TapStore) -> list[Tap
 
 @dataclass
 class _Forced:
-    """One forced forward; its modules, by path, and what :func:`force` is given."""
+    """One forced forward; its modules, by path, and what :func:`force` is given; ``cut`` are the paths that raised."""
 
     model: Model
     pairs: Mapping[str, str]
@@ -186,6 +218,7 @@ class _Forced:
     found: list[TapDifference] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     calls: list[str] = field(default_factory=list)
+    cut: set[str] = field(default_factory=set)
 
     def wrap(self, path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """Return what is called in place of a module's forward."""
@@ -238,6 +271,7 @@ class _Forced:
             result = forward(*args, **kwargs)
         except Exception as error:  # a module that cannot take the other side's input is the finding itself
             require_memory(error)
+            self.cut.add(path)
             # What did not fit was left as it is: then it raised on its own side's input, and its whole is at fault.
             if all(_fits(array, tensor) for tensor, array in zip(tensors, received, strict=True)):
                 self.found.append(_unlike(key, call, RETURNED, f"raised {told_with_line(error)}"))

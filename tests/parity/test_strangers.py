@@ -426,6 +426,41 @@ def test_a_part_that_raises_whatever_it_is_given_is_the_first_culprit(name: str)
     assert "written for an older framework" in report.culprits[0].message
 
 
+def _cut_short(framework: Any, base: type, how: str) -> Any:
+    """A whole that stops between its two halves, or leaves the second out."""
+
+    class Half(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.act = framework.nn.Sequential(framework.nn.Tanh(), framework.nn.Linear(6, 6))
+
+        def forward(self, x: Any) -> Any:
+            return self.act(x)
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.decoder = Half(), Half()
+
+        def forward(self, x: Any) -> Any:
+            x = self.encoder(x)
+            if how == "raises":
+                raise AttributeError("no last_hidden_state")
+            return x if how == "leaves out" else self.decoder(x)
+
+    return Net()
+
+
+@pytest.mark.parametrize("how", ["raises", "leaves out"])
+def test_parts_of_what_is_never_reached_are_not_at_fault(how: str) -> None:
+    port = Port(
+        "cut", lambda: _cut_short(_paddle(), _paddle().nn.Layer, how),
+        lambda: _cut_short(_torch(), _torch().nn.Module, ""), ROW,
+    )  # fmt: skip
+    report = verify(port, quick=True)
+    assert (report.verdict, {culprit.module for culprit in report.culprits}) == ("divergent", {""})
+
+
 @pytest.mark.parametrize(("floors", "verdict"), [(0.5, "inconclusive"), (1e9, "divergent")])
 def test_a_map_that_cannot_be_told_to_its_end_is_no_fault_where_both_sides_put_out_the_same(
     monkeypatch: pytest.MonkeyPatch, floors: float, verdict: str
