@@ -365,7 +365,12 @@ def _exchangeable(outputs: Sequence[Any], put_out: Sequence[Array]) -> list[tupl
 
 
 def _aligned(mine: Sequence[Any], theirs: Sequence[Any]) -> list[tuple[int, int]]:
-    """Pair tensors in their order; where one side has more, by their shapes if those tell which (a backbone's maps)."""
+    """Pair tensors in their order; by their shapes where those tell which: a backbone's maps, the last one first."""
+    if len(mine) == len(theirs):
+        own, others = ([tuple(tensor.shape) for tensor in tensors] for tensors in (mine, theirs))
+        if own != others and sorted(own) == sorted(others):  # those of one shape follow each other
+            ranked = (sorted(range(len(shapes)), key=shapes.__getitem__) for shapes in (own, others))
+            return sorted(zip(*ranked, strict=True), key=lambda pair: pair[1])
     if len(mine) > len(theirs):
         return [(i, j) for j, i in _aligned(theirs, mine)]
     few, many = [tuple(tensor.shape) for tensor in mine], [tuple(tensor.shape) for tensor in theirs]

@@ -92,8 +92,14 @@ class Replay:
         named = {culprit.module for culprit in culprits}
         culprits += [culprit for culprit in floors.low_precision() if culprit.module not in named]
         latent = [culprit for culprit in absolved if self._is_latent(culprit)]
-        # Equal values in other leading axes (rows beside a grid) change nothing that the culprits don't say.
-        cut = [c for c in culprits if c.kind == "signature" and SAME_ROWS in c.message]
+        # Equal values in other leading axes (rows beside a grid) change nothing that the culprits don't say; nor do
+        # tensors that only one side is given (sizes, a mask of nothing) where the same is returned.
+        alike = _agreeing(found, floors)
+        cut = [
+            c for c in culprits
+            if c.kind == "signature"
+            and (SAME_ROWS in c.message or (c.message.startswith("it receives") and c.module in alike))
+        ]  # fmt: skip
         cut = cut if len(cut) < len(culprits) else []
         culprits = [culprit for culprit in culprits if culprit not in cut]
         organised = [culprit for culprit in (*absolved, *cut) if culprit not in latent]
@@ -124,11 +130,7 @@ class Replay:
         """Return those of some modules, none inside another, that are the same function with their parts left alone."""
         whole = self.without_parts(wholes)
         found, floors = whole.measured(whole.submit())
-        put_out = [
-            entry for entry in found if entry.role == RETURNED and OTHER_COUNT not in (entry.difference.mismatch or "")
-        ]
-        differing = {entry.key for entry in put_out if floors.is_divergent(entry, "float64")}
-        return set(wholes) & {entry.key for entry in put_out} - differing
+        return set(wholes) & _agreeing(found, floors)
 
     def _absolved(self, culprits: Sequence[Culprit], called: Set[str]) -> tuple[set[str], list[Culprit]]:
         """Find the modules that agree with their parts left alone, and with that what lies inside them.
@@ -205,6 +207,14 @@ class Replay:
             return culprit
         text = "on the other side written as a function, or left out"
         return replace(culprit, message=f"{culprit.message}; {text}: {', '.join(inside[:3])}")
+
+
+def _agreeing(found: Sequence[TapDifference], floors: ModuleFloors) -> set[str]:
+    """Return the modules that return the same on the same input, however many tensors."""
+    put_out = [
+        entry for entry in found if entry.role == RETURNED and OTHER_COUNT not in (entry.difference.mismatch or "")
+    ]
+    return {entry.key for entry in put_out} - {e.key for e in put_out if floors.is_divergent(e, "float64")}
 
 
 @dataclass(frozen=True)

@@ -461,6 +461,51 @@ def test_parts_of_what_is_never_reached_are_not_at_fault(how: str) -> None:
     assert (report.verdict, {culprit.module for culprit in report.culprits}) == ("divergent", {""})
 
 
+def _maps(framework: Any, base: type, eps: float, *, torch: bool) -> Any:
+    """A backbone whose maps come last first on one side, in blocks that are told a size as a number or as a tensor."""
+    linear = framework.nn.Linear
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self, width: int) -> None:
+            super().__init__()
+            self.fc = linear(width, 2 * width)
+            self.norm = framework.nn.LayerNorm(2 * width, eps)
+
+        def forward(self, x: Any, size: Any) -> Any:
+            return self.norm(self.fc(x))
+
+    class Backbone(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Block(6), Block(12)
+
+        def forward(self, x: Any) -> Any:
+            a = self.first(x, x.shape[1] if torch else framework.shape(x)[1])
+            b = self.second(a, a.shape[1] if torch else framework.shape(a)[1])
+            return {"last": b, "all": [a, b]} if torch else [a, b]
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.backbone, self.one, self.two = Backbone(), linear(12, 3), linear(24, 3)
+
+        def forward(self, x: Any) -> Any:
+            found = self.backbone(x)
+            a, b = found["all"] if torch else found
+            return self.one(a) * self.two(b)
+
+    return Net()
+
+
+def test_a_wrong_eps_in_a_backbone_is_all_that_is_named_however_it_hands_on_its_maps() -> None:
+    port = Port(
+        "maps", lambda: _maps(_paddle(), _paddle().nn.Layer, 1e-6, torch=False),
+        lambda: _maps(_torch(), _torch().nn.Module, 1e-5, torch=True), ROW,
+    )  # fmt: skip
+    report = verify(port, quick=True, lines=False)
+    assert {culprit.module for culprit in report.culprits} == {"backbone.first.norm", "backbone.second.norm"}
+
+
 @pytest.mark.parametrize(("floors", "verdict"), [(0.5, "inconclusive"), (1e9, "divergent")])
 def test_a_map_that_cannot_be_told_to_its_end_is_no_fault_where_both_sides_put_out_the_same(
     monkeypatch: pytest.MonkeyPatch, floors: float, verdict: str
