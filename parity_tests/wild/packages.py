@@ -54,6 +54,27 @@ def ppdiffusers() -> Any:
     return importlib.import_module("ppdiffusers")
 
 
+_DISTRIBUTIONS = {"ppdet": "paddledet"}
+
+
+def ppdet(module: str) -> Any:
+    """Return a module of ``ppdet.modeling``, without the readers of data sets."""
+    _bare("ppdet", "modeling", "modeling.backbones", "modeling.necks", "data", "utils")
+    return importlib.import_module(f"ppdet.modeling.{module}")
+
+
+def paddleseg(module: str) -> Any:
+    """Return a module of paddleseg, without its trainer."""
+    _bare("paddleseg", "models", "models.backbones", "cvlibs")
+    return importlib.import_module(f"paddleseg.{module}")
+
+
+def torchvision() -> Any:
+    """Return torchvision, whichever torch it was built for."""
+    _no_torchvision_kernels()
+    return importlib.import_module("torchvision")
+
+
 def _bare(name: str, *inner: str) -> None:
     """Import a package, and some in it, as folders: their ``__init__`` is not run."""
     if name in sys.modules:
@@ -67,7 +88,7 @@ def _bare(name: str, *inner: str) -> None:
         module = types.ModuleType(full)
         module.__path__ = [str(folder.joinpath(*path.split(".")) if path else folder)]
         module.__spec__ = found if not path else importlib.machinery.ModuleSpec(full, None, is_package=True)
-        module.__version__ = importlib.metadata.version(name)
+        module.__version__ = importlib.metadata.version(_DISTRIBUTIONS.get(name, name))
         sys.modules[full] = module
 
 
