@@ -27,11 +27,12 @@ from parity_tests.wild.written_maps import WRITTEN
 from portproof import Input, Port, WeightMap, find_port
 from portproof.ports._locate import Located, Project, resolve_factory
 
-WILD = ("parity_tests.wild.language", "parity_tests.wild.classifiers")
+WILD = tuple(f"parity_tests.wild.{name}" for name in ("language", "sequences", "classifiers", "diffusion", "backbones"))
 #: Sides of images: enough for every layer, and cheaper than what the ports are judged on.
 SIZES = {
     "inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "lenet": 28, "alexnet": 64, "vision-alexnet": 64,
-    "squeezenet1_1": 64, "vision-squeezenet1-1": 64,
+    "squeezenet1_1": 64, "vision-squeezenet1-1": 64, "swin": 64, "nextvit": 64, "inception-v3": 96, "levit-128s": 224,
+    "mobilevit-xxs": 64, "twins-svt": 224,
 }  # fmt: skip
 SMALL = 32
 #: What is planted, in turn.

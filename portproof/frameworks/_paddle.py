@@ -138,13 +138,14 @@ class PaddleFramework:
             return paddle.to_tensor(array).astype(precision)
         if precision is not None and array.dtype.kind == "c":
             return paddle.to_tensor(array.astype(np.complex128 if precision == "float64" else np.complex64))
-        return paddle.to_tensor(array if precision is None or array.dtype.kind != "f" else array.astype(precision))
+        cast = precision is not None and array.dtype.kind == "f"
+        return paddle.to_tensor(array.astype(precision, copy=False) if cast else array)
 
     def to_array(self, tensor: Any) -> Array:
         if tensor.dtype == paddle.bfloat16:
             tensor = tensor.astype("float32")
-        copied: Array = np.array(tensor.numpy(), order="C")
-        return copied
+        array: Array = np.ascontiguousarray(tensor.numpy())  # of its own on a CPU, as Paddle 3.3 makes it
+        return array.copy() if array.ctypes.data == tensor.data_ptr() else array
 
     def in_pairs(self, tensor: Any) -> Any:
         return paddle.as_real(tensor) if tensor.is_complex() else tensor

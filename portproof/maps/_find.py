@@ -30,7 +30,6 @@ from portproof.ports._port import LEADING, Port, Side
 from portproof.ports._weightmap import WeightMap
 from portproof.sides._sides import Sides
 from portproof.sides._steady import unsteady
-from portproof.sides._tasks import Tasks
 
 #: Rows that both sides are run on, and those of a model whose rows have few elements.
 _ROWS, _MANY_ROWS, _FEW_ELEMENTS = 2, 8, 4096
@@ -172,7 +171,7 @@ def find_map(sides: Sides, *, accept_crossed: bool = False, seed: int = 0) -> Fo
     if len(sides.live) < 2:
         raise BadInput(f"port '{port.name}' has not two models; a map is found between two.")
     if not sides.described:
-        described = {side: sides.do(side, "building the model", Tasks.describe) for side in sides.live}
+        described = {side: sides.do(side, "building the model", MapTasks.describe) for side in sides.live}
         sides.described = {side: future.result() for side, future in described.items()}
     search, seen, proof = search_for(sides, {side: sides.described[side].entries for side in LEADING}, seed)
     found = _concluded(sides, search, seen, proof, accept_crossed=accept_crossed)

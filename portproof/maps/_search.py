@@ -45,7 +45,8 @@ class Searching:
         units: of each side, in a fixed order.
         pairs: found so far.
         same: whether the outputs agree while all that is not told apart holds the same values.
-        seen: in the last round.
+        seen: in the last round; of units that had a partner before it, nothing.
+        shown: the same, without what perturbations told.
     """
 
     probing: Probing
@@ -54,6 +55,7 @@ class Searching:
     pairs: list[Pair] = field(default_factory=list)
     same: bool = False
     seen: dict[Side, Seen] = field(default_factory=dict)
+    shown: dict[Side, Seen] = field(default_factory=dict)
 
     # What holds which values.
 
@@ -91,7 +93,8 @@ class Searching:
             # What rounding does to each is measured in the first round, and again before anything is given up.
             measured = measured or not self.seen or bool(self.probing.backward)
             like = None if measured else self.seen
-            seen = self.seen = self.probing.run(self.fills(), again=int(measured), like=like)
+            free = {side: self.free(side) for side in LEADING}
+            seen = self.seen = self.shown = self.probing.run(self.fills(), again=int(measured), like=like, places=free)
             self.same = max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=np.inf) <= FLOOR_MULTIPLE
             steps = (self.told_apart, self.nearest, self.tied, self.tried, self.left_over, self.forced)
             found = any(step(seen) for step in steps)

@@ -22,6 +22,8 @@ from portproof.maps._units import Cut, Sizes, Unit, orders_of, sizes_of
 
 #: Numbers that a gradient is told by: products with as many fixed random tensors of rank one.
 SKETCH = 16
+#: Elements that are worked on at a time.
+_IN_CACHE = 2**15
 
 
 @dataclass(frozen=True)
@@ -100,16 +102,19 @@ def drawn(fills: Sequence[Fill], nudged: int = 0) -> Iterator[tuple[str, Array]]
         cut = parts[0].cut
         whole = arrays[0] if cut is None else put_together(arrays, cut.axis, cut.groups)
         if nudged:
-            whole = whole * _nudges(_rng(nudged, tensor), whole.shape)
+            whole = _nudged(whole, _rng(nudged, tensor))
         yield tensor, whole
 
 
-def _nudges(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Draw factors that move a value by a unit in the last place, up or down."""
-    size = math.prod(shape)
-    up = np.unpackbits(np.frombuffer(rng.bytes(size // 8 + 1), np.uint8), count=size).reshape(shape)
-    eps = np.finfo(np.float64).eps
-    return np.array([1 - eps, 1 + eps])[up]
+def _nudged(array: Array, rng: np.random.Generator) -> Array:
+    """Return an array with every value moved by a unit in the last place, up or down."""
+    made = np.array(array, order="C")
+    flat, eps = made.reshape(-1), np.finfo(np.float64).eps
+    factors = np.array([1 - eps, 1 + eps])
+    for begin in range(0, flat.size, _IN_CACHE):
+        part = flat[begin : begin + _IN_CACHE]
+        part *= factors[np.unpackbits(np.frombuffer(rng.bytes(part.size // 8 + 1), np.uint8), count=part.size)]
+    return made
 
 
 def _of_part(fill: Fill, common: dict[tuple[str, Sizes], Array]) -> Array:
