@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,11 @@ from portproof.maps._names import Crossed, crossed
 from portproof.maps._probing import Probing
 from portproof.maps._proof import Proof, prove
 from portproof.maps._search import PADDLE, TORCH, Searching
-from portproof.maps._splits import choices, cut_apart, packed
+from portproof.maps._splits import TRIES, choices, cut_apart, packed
 from portproof.maps._tasks import MapTasks
 from portproof.maps._told import Pair, Seen, outputs_apart
 from portproof.maps._units import Sizes, Unit, as_built, sizes_of, units_of
+from portproof.maps._views import seen_joined
 from portproof.maps._written import Link, links_of, written
 from portproof.ports import _weightmap as weightmap
 from portproof.ports._inputs import make_batch
@@ -313,16 +315,16 @@ def search_for(
 
 
 def _lay_out(search: Searching) -> None:
-    """Cut what one side packs, in the first layout under which both sides are one function."""
-    found = packed(search.units)
-    if not found:
-        return
-    whole, first = search.units, None
-    for chosen in choices(found):
-        search.units = cut_apart(whole, found, chosen)
+    """Join what one side takes apart and cut what one side packs, in the first way that makes both one function."""
+    every = (
+        cut_apart(joined, found, chosen)
+        for joined in seen_joined(search.units)
+        for found in [packed(joined)]
+        for chosen in choices(found)
+    )
+    ways = list(itertools.islice(every, TRIES))
+    for search.units in ways if len(ways) > 1 else []:
         seen = search.probing.run(search.fills(), again=1, backward=False)
-        apart = outputs_apart(seen[TORCH], seen[PADDLE])
-        if max(apart.values(), default=math.inf) <= FLOOR_MULTIPLE:
+        if max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=math.inf) <= FLOOR_MULTIPLE:
             return
-        first = first or search.units
-    search.units = first or whole
+    search.units = ways[0]

@@ -16,7 +16,7 @@ from portproof.maps._units import Sizes, Unit, cut_units
 from portproof.ports._port import LEADING, Side
 
 #: Parts that one tensor is cut into at most, and layouts of all that are tried at most.
-_PARTS, _TRIES = 8, 96
+_PARTS, TRIES = 8, 96
 
 
 @dataclass(frozen=True)
@@ -108,8 +108,8 @@ def choices(found: Sequence[Packed]) -> Iterator[dict[tuple[int, ...], Layout]]:
     """Yield layouts for each kind of packing: a weight and its bias are laid out alike."""
     kinds = sorted({one.parts for one in found})
     every = itertools.product(*(enumerate(layouts(parts)) for parts in kinds))
-    simple = sorted(itertools.islice(every, _TRIES * _TRIES), key=lambda chosen: sum(place for place, _ in chosen))
-    for chosen in simple[:_TRIES]:
+    simple = sorted(itertools.islice(every, TRIES * TRIES), key=lambda chosen: sum(place for place, _ in chosen))
+    for chosen in simple[:TRIES]:
         yield {parts: layout for parts, (_, layout) in zip(kinds, chosen, strict=True)}
 
 

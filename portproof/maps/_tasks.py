@@ -207,6 +207,8 @@ def _differentiated(
             continue
         if fill.tensor != whole:  # the parts of a tensor follow each other
             whole, parts = fill.tensor, [framework.to_array(gradient)]
+            if fill.view is not None:
+                parts = [fill.view.of(parts[0])]
             if fill.cut is not None:
                 parts = taken_apart(parts[0], fill.cut.axis, fill.cut.sizes, fill.cut.groups)
         found[f"gradient|{place}"] = sketched(parts[fill.part], fill, every=fill.symmetric and not nudged)

@@ -18,7 +18,7 @@ import numpy as np
 
 from portproof._numbers import Array
 from portproof.convert._transfer import put_together
-from portproof.maps._units import Cut, Sizes, Unit, orders_of, sizes_of
+from portproof.maps._units import Cut, Sizes, Unit, View, orders_of, sizes_of
 
 #: Numbers that a gradient is told by: products with as many fixed random tensors of rank one.
 SKETCH = 16
@@ -37,6 +37,7 @@ class Fill:
         key: what its values are drawn from; the same key and sizes give the same values on both sides. "": as built.
         symmetric: whether they are the same for every order of equal axes.
         cut, part: where it is one part of a tensor.
+        view: where the tensor has some of its axes joined.
     """
 
     tensor: str
@@ -46,11 +47,12 @@ class Fill:
     symmetric: bool = False
     cut: Cut | None = None
     part: int = 0
+    view: View | None = None
 
 
 def fill_of(unit: Unit, key: str, order: tuple[int, ...], *, symmetric: bool = False) -> Fill:
     """Return what a unit is filled with."""
-    return Fill(unit.entry.name, unit.shape, order, key, symmetric, unit.cut, unit.part)
+    return Fill(unit.entry.name, unit.shape, order, key, symmetric, unit.cut, unit.part, unit.view)
 
 
 def _rng(*key: object) -> np.random.Generator:
@@ -99,11 +101,11 @@ def drawn(fills: Sequence[Fill], nudged: int = 0) -> Iterator[tuple[str, Array]]
         if not parts[0].key:
             continue
         arrays = [_of_part(fill, common) for fill in parts]
-        cut = parts[0].cut
+        cut, view = parts[0].cut, parts[0].view
         whole = arrays[0] if cut is None else put_together(arrays, cut.axis, cut.groups)
         if nudged:
             whole = _nudged(whole, _rng(nudged, tensor))
-        yield tensor, whole
+        yield tensor, whole if view is None else view.stored(whole)
 
 
 def _nudged(array: Array, rng: np.random.Generator) -> Array:
