@@ -8,7 +8,7 @@ from portproof.maps._find import FoundMap, find_map
 from portproof.ports._locate import Located, Project
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
-from tests.maps.pairs import EXCHANGED, PAIRS
+from tests.maps.pairs import EXCHANGED, PAIRS, UNSAYABLE
 
 #: Where several maps are right, and which tensors the proof says nothing about.
 EITHER = {"sum", "maximum", "product", "recurrent"}
@@ -51,3 +51,11 @@ def test_a_map_against_the_names_is_shown_and_not_taken() -> None:
     taken, _ = found(EXCHANGED, accept_crossed=True)
     assert taken.holds
     assert taken.weights.rename == {"q{n}": "k{n}", "k{n}": "q{n}"}
+
+
+def test_what_no_map_can_say_is_said_and_nothing_is_taken() -> None:
+    bare = Port(UNSAYABLE.name, UNSAYABLE.paddle, UNSAYABLE.torch, UNSAYABLE.inputs)
+    with Sessions(Located(bare, None, Project())) as sessions:
+        made = find_map(Sides(sessions))
+    assert (made.verdict, made.exit_code) == ("undecided", 3)
+    assert made.undecided[0].reason == "paddle 'q' has its axes in an order that no reshape of 'q' has"
