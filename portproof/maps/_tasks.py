@@ -18,6 +18,7 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput, one_line, require_memory
 from portproof._numbers import EPSILON, Array, Arrays
 from portproof.convert._transfer import taken_apart
+from portproof.frameworks import load_framework
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import name_outputs
 from portproof.maps._units import FLOATS, orders_of
@@ -67,7 +68,8 @@ class MapTasks:
 
     def look(self, inputs: Path) -> Look:
         """Build the float64 model, keep what it holds beside its parameters, and note the order of its calls."""
-        model = self.place.model("float64")
+        with load_framework(self.place.job.side).repeating_draws():
+            model = self.place.model("float64")
         self._held.clear()
         learned = load_learning(model.framework).parameters(model.root)
         held = [
@@ -206,7 +208,7 @@ def _differentiated(
         if gradient is None:
             continue
         if fill.tensor != whole:  # the parts of a tensor follow each other
-            whole, parts = fill.tensor, [framework.to_array(gradient)]
+            whole, parts = fill.tensor, [framework.to_array(gradient, copy=False)]
             if fill.view is not None:
                 parts = [fill.view.of(parts[0])]
             if fill.cut is not None:
