@@ -20,7 +20,7 @@ from portproof.maps._names import Crossed, crossed
 from portproof.maps._probing import Probing
 from portproof.maps._proof import Proof, prove
 from portproof.maps._search import PADDLE, TORCH, Searching
-from portproof.maps._splits import TRIES, choices, cut_apart, packed
+from portproof.maps._splits import GATES, TRIES, choices, cut_apart, gate_axes, gates_apart, packed
 from portproof.maps._tasks import MapTasks
 from portproof.maps._told import Pair, Seen, outputs_apart
 from portproof.maps._units import Sizes, Unit, as_built, sizes_of, units_of
@@ -305,6 +305,8 @@ def search_for(
     try:
         _lay_out(search)
         seen = search.solve()
+        if not search.same and _gates_moved(search):
+            seen = search.solve()
         if all(search.free(side) for side in LEADING) and not search.same:
             likely(search)
         dead(search, seen)
@@ -328,3 +330,29 @@ def _lay_out(search: Searching) -> None:
         if max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=math.inf) <= FLOOR_MULTIPLE:
             return
     search.units = ways[0]
+
+
+def _gates_moved(search: Searching) -> bool:
+    """Cut what may hold gates into them, where that makes one function of both sides; the search begins anew then.
+
+    Gates that all hold the same values are the same in every order.
+    """
+    whole, pairs, shown = search.units, search.pairs, search.shown
+
+    def same(gates: int, axes: Sequence[int]) -> bool:
+        search.units = gates_apart(whole, gates, axes)
+        return search.agree([], shown)
+
+    search.pairs = []
+    for gates in GATES:
+        every = gate_axes(whole, gates)
+        if every and same(gates, every):
+            for axis in every if len(every) > 1 else []:
+                if same(gates, [axis]):
+                    break
+            else:
+                search.units = gates_apart(whole, gates, every)
+            search.seen = {}
+            return True
+    search.units, search.pairs = whole, pairs
+    return False

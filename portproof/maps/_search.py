@@ -143,7 +143,7 @@ class Searching:
             for torch, paddle, told, i, j in only
             if len(told.fitting(i, j)) > 1
         ]
-        fit = len(usual) > 1 and self.same and self._agree(usual, seen)
+        fit = len(usual) > 1 and self.same and self.agree(usual, seen)
         for torch, paddle, told, i, j in only:
             rival = rivals(told.apart, i, j) / max(told.apart[i, j], np.finfo(float).eps)
             known = fit and len(told.fitting(i, j)) > 1
@@ -159,7 +159,7 @@ class Searching:
             known = not fitting and ours.entry.layer in BY_NAME and same_layer(ours.entry.layer, theirs.entry.layer)
             return usual if known or usual in fitting else int(told.order[i, j])
         for order in sorted(fitting, key=lambda order: order != usual):
-            if self._agree([self._pair(torch, paddle, order, "tried")], self.seen):
+            if self.agree([self._pair(torch, paddle, order, "tried")], self.seen):
                 return order
         return usual
 
@@ -239,7 +239,7 @@ class Searching:
                 kinds.append(kind)
         single = [[pair] for kind in kinds for pair in kind]
         for pairs in ([pair for kind in kinds for pair in kind], [kind[0] for kind in kinds], *single):
-            if pairs and self._agree(pairs, seen):
+            if pairs and self.agree(pairs, seen):
                 self.pairs += pairs
                 return len(pairs)
         return 0
@@ -262,12 +262,13 @@ class Searching:
             for other in sorted(group[PADDLE], key=lambda other: -self.named(unit, other)):
                 for order in range(len(self.units[PADDLE][other].orders)):
                     pair = self._pair(unit, other, order, "tried")
-                    if self._agree([pair], seen):
+                    if self.agree([pair], seen):
                         self.pairs.append(pair)
                         return 1
         return 0
 
-    def _agree(self, extra: Sequence[Pair], seen: Mapping[Side, Seen]) -> bool:
+    def agree(self, extra: Sequence[Pair], seen: Mapping[Side, Seen]) -> bool:
+        """Whether the outputs agree with further pairs, by the noise of an earlier run."""
         tried = self.probing.run(self.fills(extra=extra), backward=False)
         apart = outputs_apart(tried[TORCH], tried[PADDLE], (seen[TORCH], seen[PADDLE]))
         return max(apart.values(), default=np.inf) <= FLOOR_MULTIPLE

@@ -156,6 +156,9 @@ def _joined(search: Searching, side: Side, parts: Sequence[tuple[int, Pair]]) ->
         return "its parts are laid out in different ways, which no map can say"
     ((turned, reshaped),) = axes
     names, places = tuple(unit.entry.name for unit in yours), tuple(place for _, place, _ in found)
+    if len(set(names)) == 1 and (order := [unit.part for unit in yours]) != sorted(order):
+        said = ", ".join(str(part + 1) for part in order)
+        return f"its {len(order)} parts are those of '{names[0]}' in the order {said}: gates, say, which no map moves"
     whole = (mine[0].entry.name,)
     if len(set(names)) == 1 and all(unit.part == part for unit, (part, _, _) in zip(yours, found, strict=True)):
         split, others = None, names[:1]
