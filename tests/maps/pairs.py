@@ -498,6 +498,52 @@ PAIRS: tuple[Port, ...] = (
     pair("no_backward", (linears("second", "first"), _frozen),
          (linears("two", "one"), lambda m, o, x: m.two(o.lib.tanh(m.one(x)))), renamed("first second", "one two")),
 )  # fmt: skip
+
+
+def _long_short(order: str) -> Forward:
+    """An LSTM written by hand; ``order``: of its gates."""
+
+    def forward(m: Any, ops: Ops, x: Any) -> Any:
+        hidden, cell = x[:, 0] * 0, x[:, 0] * 0
+        for step in range(x.shape[1]):
+            made = ops.split(m.inputs(x[:, step]) + m.hidden(hidden), [32] * 4)
+            part = dict(zip(order, made, strict=True))
+            cell = ops.f.sigmoid(part["f"]) * cell + ops.f.sigmoid(part["i"]) * ops.lib.tanh(part["c"])
+            hidden = ops.f.sigmoid(part["o"]) * ops.lib.tanh(cell)
+        return m.last(hidden)
+
+    return forward
+
+
+def _gated_unit(order: str) -> Forward:
+    """A gated recurrent unit written by hand; ``order``: of its gates and its candidate."""
+
+    def forward(m: Any, ops: Ops, x: Any) -> Any:
+        hidden = x[:, 0] * 0
+        for step in range(x.shape[1]):
+            ours, theirs = (
+                dict(zip(order, ops.split(made, [32] * 3), strict=True))
+                for made in (m.inputs(x[:, step]), m.hidden(hidden))
+            )
+            update = ops.f.sigmoid(ours["z"] + theirs["z"])
+            candidate = ops.lib.tanh(ours["n"] + ops.f.sigmoid(ours["r"] + theirs["r"]) * theirs["n"])
+            hidden = update * hidden + (1 - update) * candidate
+        return m.last(hidden)
+
+    return forward
+
+
+def _cell(gates: int) -> Parts:
+    return lambda ops: {
+        "inputs": ops.linear(32, 32 * gates), "hidden": ops.linear(32, 32 * gates), "last": ops.linear(32, 8)
+    }  # fmt: skip
+
+
+#: Ports whose gates stand in another order on each side, with the order of Paddle's in torch's tensors.
+GATES = (
+    (pair("long_short", (_cell(4), _long_short("ifco")), (_cell(4), _long_short("ifoc")), WeightMap()), "1, 2, 4, 3"),
+    (pair("gated_unit", (_cell(3), _gated_unit("rzn")), (_cell(3), _gated_unit("zrn")), WeightMap()), "2, 1, 3"),
+)
 #: A port whose Paddle side has its heads outermost and the width within: no reshape makes that of a matrix.
 UNSAYABLE = pair(
     "unsayable", (_stored(q=(32, 32), k=(32, 32), v=(32, 32), o=(32, 32)), _einsum("q:pe", "k:pe", "v:ep", "o:ep")),
