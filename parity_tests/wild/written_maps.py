@@ -67,6 +67,7 @@ WRITTEN = {
     "pegasus": WeightMap(
         _SEQ2SEQ | {f"{part}.layer_norm": f"{part}.{part}_layernorm" for part in ("encoder", "decoder")}
     ),
+    "xlnet": WeightMap(transforms={f"layer.{{n}}.rel_attn.{kind}": Reshape() for kind in "qkvor"}),
     "squeezebert": WeightMap(ignore=POSITIONS),
     "nystromformer": WeightMap(ignore=POSITIONS),
     "opt": WeightMap({

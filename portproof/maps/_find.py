@@ -235,6 +235,10 @@ def _doubts(search: Searching, proof: Proof) -> list[Doubt]:
             reason = f"the outputs agree, its gradients are {proof.gradients[place]:.0e} floors apart"
         if reason:
             found.append(Doubt(_name(search, pair, TORCH), _name(search, pair, PADDLE), reason))
+    for side, unit in proof.beside:
+        pair = next(pair for pair in search.pairs if unit in dict(pair.of(side)))
+        names = {side: str(search.units[side][unit]), side.other: _name(search, pair, side.other)}
+        found.append(Doubt(names[TORCH], names[PADDLE], "reaches no output; by name"))
     return found
 
 

@@ -213,8 +213,7 @@ class Searching:
 
     def tied(self, seen: Mapping[Side, Seen]) -> int:
         """Pair a tensor that only one side ties with those of the other that it is."""
-        loud = {side: [unit for unit in self.free(side) if not seen[side].is_silent(unit)] for side in LEADING}
-        pair = tied_pair(self.units, loud, seen) if self.same else None
+        pair = tied_pair(self.units, {side: self.free(side) for side in LEADING}, seen) if self.same else None
         self.pairs += [pair] if pair else []
         return int(pair is not None)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,15 +22,22 @@ def tied_pair(
 ) -> Pair | None:
     """Return a tensor of several names and those of the other side whose gradients add up to its own; None for none.
 
+    What reaches no output there goes with them by name, as far as the tensor has names left: a table, say, that one
+    side keeps beside the two that are made of it.
+
     Args:
         units: of both sides.
-        free: places of those without a partner, all of which reach an output.
+        free: places of those without a partner.
         seen: while all of one size hold the same values.
     """
     for side in LEADING:
         for unit in free[side]:
             whole, others = units[side][unit], units[side.other]
-            fitting = [other for other in free[side.other] if others[other].sizes == whole.sizes]
+            same = [other for other in free[side.other] if others[other].sizes == whole.sizes]
+            fitting = [other for other in same if not seen[side.other].is_silent(other)]
+            silent = [other for other in same if other not in fitting]
+            if seen[side].is_silent(unit):
+                continue
             several = (
                 parts
                 for count in range(2, min(len(whole.names), len(fitting)) + 1)
@@ -38,8 +46,17 @@ def tied_pair(
             for parts in itertools.islice(several, _TRIES):
                 pair = _sum(side, unit, parts, units, seen)
                 if pair is not None:
-                    return pair
+                    return _with_silent(pair, side, silent, units)
     return None
+
+
+def _with_silent(pair: Pair, side: Side, silent: Sequence[int], units: Mapping[Side, Sequence[Unit]]) -> Pair:
+    """Add those of the other side that reach no output and whose names the tensor has."""
+    ((unit, _),), others = pair.of(side), units[side.other]
+    left = len(units[side][unit].names) - len(pair.of(side.other))
+    named = [other for other in silent if others[other].entry.name in units[side][unit].names][:left]
+    more = (*pair.of(side.other), *((other, others[other].orders[0]) for other in named))
+    return replace(pair, paddle=more) if side is Side.TORCH else replace(pair, torch=more)
 
 
 def _sum(

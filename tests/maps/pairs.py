@@ -466,6 +466,8 @@ PAIRS: tuple[Port, ...] = (
          renamed("into out body head", "words outs mid fin"), TOKENS),
     pair("tied_in_paddle", (_tables("a", "b", "c", tied=False), _looked_up("a", "b", "c")),
          (_tables("c", "b", "a", tied=True), _looked_up("a", "b", "c")), WeightMap(), TOKENS),
+    pair("tied_beside", (_tables("shared", "a", "b", tied=True), _looked_up("a", "b", "b")),
+         (_tables("v", "shared", "u", tied=False), _looked_up("u", "v", "v")), renamed("a b", "u v"), TOKENS),
     pair("heads_apart", (_stored(q=(32, 4, 8), k=(4, 32, 8), v=(32, 8, 4), o=(32, 4, 8)),
                          _einsum("q:enh", "k:neh", "v:ehn", "o:enh")),
          (_stored(d=(32, 32), c=(32, 32), b=(32, 32), a=(32, 32)), _einsum("a:ep", "b:ep", "c:pe", "d:pe")),
