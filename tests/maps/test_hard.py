@@ -11,7 +11,7 @@ from portproof.sides._sides import Sides
 from tests.maps.pairs import EXCHANGED, GATES, PAIRS, UNSAYABLE
 
 #: Where several maps are right, and which tensors the proof says nothing about.
-EITHER = {"sum", "maximum", "product", "recurrent"}
+EITHER = {"sum", "maximum", "product", "recurrent", "tied_beside"}
 
 
 def found(port: Port, *, accept_crossed: bool = False) -> tuple[FoundMap, dict[str, str]]:
