@@ -110,7 +110,7 @@ class Unit:
 
     @property
     def orders(self) -> list[tuple[int, ...]]:
-        """Every order of its axes (those of more than one element) that makes their sizes ascend."""
+        """Every order of its axes (those of more than one element) that makes their sizes descend."""
         return orders_of(tuple(size for size in self.shape if size != 1))
 
     def __str__(self) -> str:
@@ -124,11 +124,11 @@ def sizes_of(shape: Sequence[int]) -> Sizes:
 
 @functools.cache
 def orders_of(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return every order of a shape's axes in which their sizes ascend, first the one that keeps equal ones in place.
+    """Return every order of a shape's axes in which their sizes descend, first the one that keeps equal ones in place.
 
     A square matrix has two, its own and its transpose; a scalar has one, of no axes.
     """
-    first = sorted(range(len(shape)), key=lambda axis: shape[axis])
+    first = sorted(range(len(shape)), key=lambda axis: -shape[axis])
     runs = [tuple(run) for _, run in itertools.groupby(first, key=lambda axis: shape[axis])]
     return [tuple(itertools.chain(*chosen)) for chosen in itertools.product(*map(itertools.permutations, runs))]
 

@@ -1,8 +1,8 @@
 """Values that need no map: the same on both sides for all tensors of the same sizes, whatever their layout.
 
-A tensor's *canonical* form has its axes in the order in which their sizes ascend. Where sizes are equal that order is
-not settled, so the common values are symmetric in those axes: a square matrix is its own transpose. Once a tensor's
-partner and their layouts are known, both get values of their own, which are not.
+A tensor's *canonical* form has its axes in the order in which their sizes descend, as most convolutions store them.
+Where sizes are equal that order is not settled, so the common values are symmetric in those axes: a square matrix is its
+own transpose. Once a tensor's partner and their layouts are known, both get values of their own, which are not.
 """
 
 from __future__ import annotations
@@ -70,14 +70,14 @@ def _scale(sizes: Sizes) -> float:
 
 def canonical(key: str, sizes: Sizes, *, symmetric: bool) -> Array:
     """Draw a canonical array: of one axis between 0.5 and 1.5, as a variance has to be; else uniform about zero."""
-    rng = _rng(key, sizes)
-    if len(sizes) == 1:
-        return rng.uniform(0.5, 1.5, sizes)
+    rng, shape = _rng(key, sizes), sizes[::-1]
+    if len(shape) == 1:
+        return rng.uniform(0.5, 1.5, shape)
     half = math.sqrt(3) * _scale(sizes)
-    drawn: Array = rng.uniform(-half, half, sizes)
-    if not symmetric or len(set(sizes)) == len(sizes):
+    drawn: Array = rng.uniform(-half, half, shape)
+    if not symmetric or len(set(shape)) == len(shape):
         return drawn
-    runs = [tuple(run) for _, run in itertools.groupby(range(len(sizes)), key=lambda axis: sizes[axis])]
+    runs = [tuple(run) for _, run in itertools.groupby(range(len(shape)), key=lambda axis: shape[axis])]
     turns = [tuple(itertools.chain(*chosen)) for chosen in itertools.product(*map(itertools.permutations, runs))]
     return np.asarray(np.sum([drawn.transpose(turn) for turn in turns], axis=0) / math.sqrt(len(turns)))
 
@@ -137,26 +137,31 @@ def sketched(array: Array, fill: Fill, *, every: bool) -> Array:
     """Return what a tensor of a unit's shape is told by: ``(orders, SKETCH)``, a row for each order of its axes.
 
     The first row belongs to the fill's own order, the others, if ``every`` one is asked for, to each further order in
-    which sizes ascend.
+    which sizes descend. The array is left as it lies: another order gives its axes other vectors.
     """
-    squeezed = array.reshape(tuple(size for size in fill.shape if size != 1) or (1,)).astype(np.float64, copy=False)
-    sizes = sizes_of(fill.shape)
-    vectors = _told_by(sizes)
-    rows = []
+    shape = tuple(size for size in fill.shape if size != 1) or (1,)
+    array = array.reshape(shape).astype(np.float64, copy=False)
+    vectors = _told_by(sizes_of(fill.shape))
+    last = len(shape) - 1
+    first = 0 if shape[0] >= shape[last] else last  # one product of matrices leaves little to be done
+    rest, known, rows = shape[1:] if first == 0 else shape[:-1], dict[int, Array](), []
     for order in _orders(fill) if every else [fill.order]:
-        turned = squeezed.transpose(order) if order else squeezed
-        # The last axis is the longest: it goes first, by one product of matrices.
-        left = turned.reshape(-1, sizes[-1]) @ vectors[-1].T
-        left = left.reshape(*sizes[:-1], SKETCH)
-        for vector in vectors[:-1]:
-            left = np.einsum("i...k,ki->...k", left, vector)
-        rows.append(left.reshape(SKETCH))
+        place = {axis: at for at, axis in enumerate(order or (0,))}
+        at = place.pop(first)
+        if at not in known:
+            flat = array.reshape(shape[0], -1) if first == 0 else array.reshape(-1, shape[last]).T
+            known[at] = vectors[at] @ flat
+        left = known[at].reshape(SKETCH, *rest)
+        for axis in sorted(place, reverse=True):
+            left = np.einsum("k...i,ki->k...", left, vectors[place[axis]])
+        rows.append(left)
     return np.stack(rows)
 
 
 @functools.lru_cache(maxsize=256)
 def _told_by(sizes: Sizes) -> list[Array]:
-    return [_rng("sketch", sizes, axis).standard_normal((SKETCH, size)) for axis, size in enumerate(sizes)]
+    """Return the vectors for each axis of a canonical array."""
+    return [_rng("sketch", sizes, axis).standard_normal((SKETCH, size)) for axis, size in enumerate(sizes[::-1])]
 
 
 def _orders(fill: Fill) -> list[tuple[int, ...]]:
