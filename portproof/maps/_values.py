@@ -1,8 +1,8 @@
 """Values that need no map: the same on both sides for all tensors of the same sizes, whatever their layout.
 
 A tensor's *canonical* form has its axes in the order in which their sizes descend, as most convolutions store them.
-Where sizes are equal that order is not settled, so the common values are symmetric in those axes: a square matrix is its
-own transpose. Once a tensor's partner and their layouts are known, both get values of their own, which are not.
+Where sizes are equal that order is not settled, so the common values are symmetric in those axes: a square matrix is
+its own transpose. Once a tensor's partner and their layouts are known, both get values of their own, which are not.
 """
 
 from __future__ import annotations
