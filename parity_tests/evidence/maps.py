@@ -27,17 +27,21 @@ from parity_tests.wild.written_maps import WRITTEN
 from portproof import Input, Port, WeightMap, find_port
 from portproof.ports._locate import Located, Project, resolve_factory
 
-WILD = ("parity_tests.wild.language", "parity_tests.wild.classifiers")
+WILD = tuple(f"parity_tests.wild.{name}" for name in ("language", "sequences", "classifiers", "diffusion", "backbones"))
 #: Sides of images: enough for every layer, and cheaper than what the ports are judged on.
 SIZES = {
-    "inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "lenet": 28, "alexnet": 64, "vision-alexnet": 64,
-    "squeezenet1_1": 64, "vision-squeezenet1-1": 64,
+    "inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "lenet": 28, "alexnet": 224, "vision-alexnet": 224,
+    "squeezenet1_1": 64, "vision-squeezenet1-1": 64, "swin": 64, "nextvit": 64, "inception-v3": 96, "levit-128s": 224,
+    "mobilevit-xxs": 64, "twins-svt": 224,
 }  # fmt: skip
 SMALL = 32
 #: What is planted, in turn.
 FAULTS = ("eps", "activation", "roll", "shift", "zero", "sign", "flip", "clip", "scale", "offset")
 #: Containers whose order is what they compute.
-_ORDERED = {"Sequential", "ModuleList", "LayerList", "ModuleDict", "LayerDict", "RNNBase", "ParameterList"}
+_ORDERED = {
+    "Sequential", "ModuleList", "LayerList", "ModuleDict", "LayerDict", "RNNBase", "ParameterList",
+    "RegStage",  # timm's calls its children in the order in which they are registered
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Row:
         tensors: that were to be paired. right, other, wrong: against the map that a person wrote; ``other``: paired
             otherwise where either would do.
         verdict: in words.
-        rules, by_hand: entries of the map that was found, and of the one that was written.
+        rules, by_hand: entries of the map that was found, and of the one that was written; None where nobody wrote one
+            and names differ.
         seconds: of the processor, both models built and both sides run.
     """
 
@@ -60,7 +65,7 @@ class Row:
     other: int
     wrong: int
     rules: int
-    by_hand: int
+    by_hand: int | None
     seconds: float
 
     @property
@@ -138,7 +143,7 @@ def judged(locator: str, seed: int) -> Row:
         other += not same and shapes[row.torch[0]] in free
         wrong += not same and shapes[row.torch[0]] not in free
     hand = hand_written(port)
-    by_hand = sum(map(len, (hand.rename, hand.ignore, hand.transforms)))
+    by_hand = None if written.problems else sum(map(len, (hand.rename, hand.ignore, hand.transforms)))
     return Row(
         port.name, found.tensors, found.verdict, found.said, right, other, wrong if found.holds else 0,
         found.rules, by_hand, seconds,
@@ -209,7 +214,7 @@ def with_faults(port: Port, count: int, seed: int) -> list[tuple[str, str, bool,
     from portproof.sides._sides import Sides
 
     port = shuffled(sized(port), seed)
-    told = []
+    told: list[tuple[str, str, bool, bool]] = []
     with Sessions(Located(replace(port, weights=type(port.weights)()), None, Project()), threads=2) as sessions:
         sides = Sides(sessions)
         session = sides.open["torch"]
@@ -280,8 +285,9 @@ def main() -> int:
         row = Row(**json.loads(line[4:]))
         rows.append(row)
         print(
-            f"| {row.name} | {row.tensors} | {row.said} | {row.right} | {row.other or ''} | {row.wrong or ''} "
-            f"| {row.rules} ({row.by_hand}) | {row.seconds:.0f} |", flush=True,
+            f"| {row.name} | {row.tensors} | {row.said} | {'' if row.by_hand is None else row.right} "
+            f"| {row.other or ''} | {row.wrong or ''} "
+            f"| {row.rules} ({'none' if row.by_hand is None else row.by_hand}) | {row.seconds:.0f} |", flush=True,
         )  # fmt: skip
     held = [row for row in rows if row.holds]
     print(f"\n{len(held)} of {len(rows)} proven; {sum(row.wrong > 0 for row in rows)} proven wrong")

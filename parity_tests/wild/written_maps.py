@@ -24,7 +24,36 @@ _BOTTLENECK = {
     "conv1": "conv0.conv", "bn1": "conv0.bn", "conv2": "conv1.conv", "bn2": "conv1.bn", "conv3": "conv2.conv",
     "bn3": "conv2.bn", "downsample.1": "short.conv", "downsample.2": "short.bn",
 }  # fmt: skip
-#: By the port's name; every other pair has the same names on both sides.
+_CONV_AND_NORM = {
+    torch: paddle
+    for k in (1, 2, 3)
+    for torch, paddle in ((f"conv{k}", f"conv{k - 1}._conv"), (f"bn{k}", f"conv{k - 1}._batch_norm"))
+} | {"downsample.0": "short._conv", "downsample.1": "short._batch_norm"}
+#: transformers' BART and its kin beside paddlenlp's, which wraps Paddle's own encoder and decoder.
+_SEQ2SEQ = {
+    f"{part}.{torch}": f"{part}.{paddle}"
+    for part, last in (("encoder", 2), ("decoder", 3))
+    for torch, paddle in {
+        "embed_positions": f"{part}_embed_positions", "layernorm_embedding": f"{part}_layernorm_embedding",
+        "layer_norm": f"{part}.norm", "layers": f"{part}.layers",
+        "layers.{n}.fc{k}": f"{part}.layers.{{n}}.linear{{k}}",
+        "layers.{n}.self_attn_layer_norm": f"{part}.layers.{{n}}.norm1",
+        "layers.{n}.final_layer_norm": f"{part}.layers.{{n}}.norm{last}",
+    }.items()
+} | {
+    "decoder.layers.{n}.encoder_attn": "decoder.decoder.layers.{n}.cross_attn",
+    "decoder.layers.{n}.encoder_attn_layer_norm": "decoder.decoder.layers.{n}.norm2",
+}  # fmt: skip
+_CLIP_VISION = WeightMap({
+    "vision_model.embeddings": "vision_model",
+    "vision_model.embeddings.patch_embedding": "vision_model.conv1",
+    "vision_model.embeddings.position_embedding": "vision_model.positional_embedding",
+    "vision_model.encoder": "vision_model.transformer",
+    "vision_model.encoder.layers.{n}.layer_norm{k}": "vision_model.transformer.layers.{n}.norm{k}",
+    "vision_model.encoder.layers.{n}.mlp.fc{k}": "vision_model.transformer.layers.{n}.linear{k}",
+    "vision_model.pre_layrnorm": "vision_model.ln_pre", "vision_model.post_layernorm": "vision_model.ln_post",
+})  # fmt: skip
+#: By the port's name; every other pair has the same names on both sides, but for those that ``docs/map.md`` names.
 WRITTEN = {
     "bert": WeightMap(ENCODER),
     "ernie": WeightMap(ENCODER),
@@ -33,6 +62,43 @@ WRITTEN = {
     "layoutlm": WeightMap(ENCODER, ignore=POSITIONS),
     "convbert": WeightMap(ENCODER, ignore={"pooler": "transformers has none"},
                       transforms={"encoder.layer.{n}.attention.self.key_conv_attn_layer.bias": Reshape()}),
+    "bart": WeightMap(_SEQ2SEQ),
+    "mbart": WeightMap(_SEQ2SEQ),
+    "pegasus": WeightMap(
+        _SEQ2SEQ | {f"{part}.layer_norm": f"{part}.{part}_layernorm" for part in ("encoder", "decoder")}
+    ),
+    "xlnet": WeightMap(transforms={f"layer.{{n}}.rel_attn.{kind}": Reshape() for kind in "qkvor"}),
+    "squeezebert": WeightMap(ignore=POSITIONS),
+    "nystromformer": WeightMap(ignore=POSITIONS),
+    "opt": WeightMap({
+        "decoder.embed_positions": "embeddings.position_embeddings",
+        "decoder.embed_tokens": "embeddings.word_embeddings",
+        "decoder.layers.{n}.fc{k}": "decoder.layers.{n}.linear{k}",
+        "decoder.layers.{n}.self_attn_layer_norm": "decoder.layers.{n}.norm1",
+        "decoder.layers.{n}.final_layer_norm": "decoder.layers.{n}.norm2",
+    }),
+    "nezha": WeightMap({
+        "embeddings.LayerNorm": "embeddings.layer_norm",
+        "encoder.layer.{n}.attention.self": "encoder.layer.{n}.attention",
+        "encoder.layer.{n}.attention.output.dense": "encoder.layer.{n}.attention.dense",
+        "encoder.layer.{n}.attention.output.LayerNorm": "encoder.layer.{n}.attention.layer_norm",
+        "encoder.layer.{n}.intermediate.dense": "encoder.layer.{n}.ffn",
+        "encoder.layer.{n}.output.dense": "encoder.layer.{n}.ffn_output",
+        "encoder.layer.{n}.output.LayerNorm": "encoder.layer.{n}.layer_norm",
+    }),
+    "bigbird": WeightMap(
+        {**ENCODER, "embeddings.LayerNorm": "encoder.norm", "pooler": "pooler.dense"},
+        transforms={
+            f"encoder.layer.{{n}}.attention.self.{p}.weight": Permute((1, 0)) for p in ("query", "key", "value")
+        },
+    ),
+    "ernie-m": WeightMap({"encoder.layers.{n}.self_attn.self_attn": "encoder.layers.{n}.self_attn"}),
+    "clip-vision": _CLIP_VISION,
+    "chinese-clip-vision": _CLIP_VISION,
+    "chinese-clip-text": WeightMap({
+        "embeddings": "text_model.embeddings",
+        **{torch: f"text_model.{paddle}" for torch, paddle in ENCODER.items()},
+    }),
     "distilbert": WeightMap({
         "embeddings.LayerNorm": "embeddings.layer_norm",
         "transformer.layer.{n}.attention.{p}_lin": "encoder.layers.{n}.self_attn.{p}_proj",
@@ -125,6 +191,44 @@ WRITTEN = {
             for block in range(count)
             for torch, paddle in _BOTTLENECK.items()
             if block == 0 or not torch.startswith("downsample")
+        },
+    }),
+    "swin": WeightMap(
+        {"layers.1.downsample": "layers.0.downsample", "head.fc": "head"},
+        {"layers.{s}.blocks.{b}.attn.relative_position_index": "counted; timm does not keep it"},
+    ),
+    "cspdarknet53": WeightMap({"head.fc": "fc"}),
+    "resnet50-vc": WeightMap({
+        "conv1.0": "conv1_1._conv", "conv1.1": "conv1_1._batch_norm", "conv1.3": "conv1_2._conv",
+        "conv1.4": "conv1_2._batch_norm", "conv1.6": "conv1_3._conv", "bn1": "conv1_3._batch_norm", "fc": "out",
+        **{
+            f"layer{layer}.{{b}}.{torch}": f"bb_{layer - 1}_{{b}}.{paddle}"
+            for layer in (1, 2, 3, 4)
+            for torch, paddle in _CONV_AND_NORM.items()
+        },
+    }),
+    "regnet-x-200mf": WeightMap({
+        "stem.conv": "conv._conv", "stem.bn": "conv._batch_norm", "head.fc": "out",
+        **{
+            f"s{stage}.{{b}}.{torch}.{part}": f"s{stage}_{{b}}.{paddle}.{own}"
+            for stage in (1, 2, 3, 4)
+            for torch, paddle in (("conv1", "conv0"), ("conv2", "conv1"), ("conv3", "conv2"), ("downsample", "short"))
+            for part, own in (("conv", "_conv"), ("bn", "_batch_norm"))
+        },
+    }),
+    "pp-hgnet-v2-b0": WeightMap({
+        "stages.{s}.blocks.{b}.aggregation.0": "stages.{s}.blocks.{b}.aggregation_squeeze_conv",
+        "stages.{s}.blocks.{b}.aggregation.1": "stages.{s}.blocks.{b}.aggregation_excitation_conv",
+        "head.last_conv.0": "last_conv", "head.last_conv.2": "lab", "head.fc": "fc",
+    }),
+    "mobilenet-v1": WeightMap({
+        "conv_stem": "conv.conv", "bn1": "conv.bn", "classifier": "fc",
+        **{
+            f"blocks.{stage}.{block}.{torch}": f"blocks.{first + block}.{paddle}"
+            for stage, first, count in ((0, 0, 1), (1, 1, 2), (2, 3, 2), (3, 5, 6), (4, 11, 2))
+            for block in range(count)
+            for torch, paddle in (("conv_dw", "depthwise_conv.conv"), ("bn1", "depthwise_conv.bn"),
+                                  ("conv_pw", "pointwise_conv.conv"), ("bn2", "pointwise_conv.bn"))
         },
     }),
     "repvgg-a0": WeightMap({

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from portproof._numbers import Array
 
 
+#: Random numbers that are drawn at a time where large parameters repeat them; a prime, so that no two rows are equal.
+DRAWN = 65521
+
+
 class Framework(Protocol):
     """What the engine needs of a framework. ``Model`` is the framework's own module type."""
 
@@ -79,8 +83,11 @@ class Framework(Protocol):
     def to_tensor(self, array: Array, precision: str | None = None) -> Any:
         """Copy an array to a tensor, of the same dtype or, for a floating array, in a precision."""
 
-    def to_array(self, tensor: Any) -> Array:
-        """Copy a tensor to an array of the same dtype; bfloat16, which NumPy has not, becomes float32."""
+    def to_array(self, tensor: Any, *, copy: bool = True) -> Array:
+        """Copy a tensor to an array of the same dtype; bfloat16, which NumPy has not, becomes float32.
+
+        ``copy``: False where it is only read, and may share its memory.
+        """
 
     def no_grad(self) -> AbstractContextManager[Any]:
         """Run without recording gradients."""
@@ -100,6 +107,13 @@ class Framework(Protocol):
             precision: of the model.
             lifted: counts what would have been float32, by where it was asked for.
             where: names what runs at the moment.
+        """
+
+    def repeating_draws(self) -> AbstractContextManager[None]:
+        """Draw large parameters a block at a time and repeat it, for the time of the block.
+
+        For a float64 model that is built to get other weights before anything is told of them: most of the time that it
+        takes to build one of 300 million parameters is the drawing.
         """
 
     def adding_term_by_term(self) -> AbstractContextManager[Any]:

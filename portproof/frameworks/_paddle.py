@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +17,7 @@ import paddle  # noqa: E402
 
 from portproof._errors import Unavailable, require_memory  # noqa: E402
 from portproof._numbers import Array  # noqa: E402
+from portproof.frameworks import DRAWN  # noqa: E402
 from portproof.frameworks._entries import Entry, further_names  # noqa: E402
 from portproof.frameworks._layers import layer_type  # noqa: E402
 from portproof.frameworks._paddle_oracle import computing_in_float64, exact_backward  # noqa: E402
@@ -138,13 +140,14 @@ class PaddleFramework:
             return paddle.to_tensor(array).astype(precision)
         if precision is not None and array.dtype.kind == "c":
             return paddle.to_tensor(array.astype(np.complex128 if precision == "float64" else np.complex64))
-        return paddle.to_tensor(array if precision is None or array.dtype.kind != "f" else array.astype(precision))
+        cast = precision is not None and array.dtype.kind == "f"
+        return paddle.to_tensor(array.astype(precision, copy=False) if cast else array)
 
-    def to_array(self, tensor: Any) -> Array:
+    def to_array(self, tensor: Any, *, copy: bool = True) -> Array:
         if tensor.dtype == paddle.bfloat16:
             tensor = tensor.astype("float32")
-        copied: Array = np.array(tensor.numpy(), order="C")
-        return copied
+        array: Array = np.ascontiguousarray(tensor.numpy())  # of its own on a CPU, as Paddle 3.3 makes it
+        return array.copy() if copy and array.ctypes.data == tensor.data_ptr() else array
 
     def in_pairs(self, tensor: Any) -> Any:
         return paddle.as_real(tensor) if tensor.is_complex() else tensor
@@ -189,6 +192,9 @@ class PaddleFramework:
             for layer, (training, dropout) in zip(found, before, strict=True):
                 layer.training, layer.dropout = training, dropout
 
+    def repeating_draws(self) -> AbstractContextManager[None]:
+        return _repeated()
+
     def adding_term_by_term(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
@@ -216,6 +222,30 @@ class PaddleFramework:
         from portproof.frameworks._paddle_export import paddle_to_onnx
 
         paddle_to_onnx(model, spec, Path(path))
+
+
+@contextmanager
+def _repeated() -> Iterator[None]:
+    """See :meth:`portproof.frameworks.Framework.repeating_draws`."""
+
+    def repeating(draw: Callable[..., Any]) -> Callable[..., Any]:
+        def drawn(shape: Any, *args: Any, **kwargs: Any) -> Any:
+            size = math.prod(shape) if isinstance(shape, list | tuple) else 0
+            if size <= DRAWN:
+                return draw(shape, *args, **kwargs)
+            return paddle.tile(draw([DRAWN], *args, **kwargs), [-(-size // DRAWN)])[:size].reshape(shape)
+
+        return drawn
+
+    with computing_in_float64(Counter(), lambda: ""):  # which puts its own operators in place, and only once
+        before = {name: getattr(paddle._C_ops, name) for name in ("uniform", "gaussian", "truncated_gaussian_random")}
+        try:
+            for name, draw in before.items():
+                setattr(paddle._C_ops, name, repeating(draw))
+            yield
+        finally:
+            for name, draw in before.items():
+                setattr(paddle._C_ops, name, draw)
 
 
 def _cast(model: Any, dtype: str) -> None:

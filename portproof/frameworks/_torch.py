@@ -12,6 +12,7 @@ import torch
 
 from portproof._errors import Unavailable
 from portproof._numbers import Array
+from portproof.frameworks import DRAWN
 from portproof.frameworks._entries import Entry, further_names
 from portproof.frameworks._layers import layer_type
 from portproof.frameworks._torch_oracle import ComputingInFloat64
@@ -125,12 +126,12 @@ class TorchFramework:
             dtype = torch.complex128 if precision == "float64" else torch.complex64
         return torch.tensor(array, dtype=dtype, device=self.device)
 
-    def to_array(self, tensor: Any) -> Array:
+    def to_array(self, tensor: Any, *, copy: bool = True) -> Array:
         tensor = tensor.detach().cpu()
         if tensor.dtype == torch.bfloat16:
             tensor = tensor.float()
-        copied: Array = np.array(tensor.numpy(), order="C")
-        return copied
+        array: Array = np.array(tensor.numpy(), order="C", copy=copy or None)
+        return array
 
     def in_pairs(self, tensor: Any) -> Any:
         return torch.view_as_real(tensor) if tensor.is_complex() else tensor
@@ -159,6 +160,9 @@ class TorchFramework:
                 yield
         finally:
             torch.set_default_dtype(before)
+
+    def repeating_draws(self) -> AbstractContextManager[None]:
+        return _repeated()
 
     def adding_term_by_term(self) -> AbstractContextManager[Any]:
         from portproof.frameworks._torch_terms import AddingTermByTerm
@@ -252,6 +256,34 @@ def _full_float32() -> None:
     """
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
+
+
+@contextmanager
+def _repeated() -> Iterator[None]:
+    """See :meth:`portproof.frameworks.Framework.repeating_draws`."""
+
+    def repeating(name: str) -> Callable[..., Any]:
+        draw = getattr(torch.Tensor, name)
+
+        def drawn(tensor: Any, *args: Any, **kwargs: Any) -> Any:
+            if not isinstance(tensor, torch.nn.Parameter) or tensor.numel() <= DRAWN or not tensor.is_contiguous():
+                return draw(tensor, *args, **kwargs)
+            flat, block = tensor.data.view(-1), draw(tensor.data.new_empty(DRAWN), *args, **kwargs)
+            whole = len(flat) // DRAWN * DRAWN
+            flat[:whole].view(-1, DRAWN).copy_(block)
+            flat[whole:].copy_(block[: len(flat) - whole])
+            return tensor
+
+        return drawn
+
+    kinds = {name: repeating(name) for name in ("uniform_", "normal_")}
+    try:
+        for name, kind in kinds.items():
+            setattr(torch.Tensor, name, kind)
+        yield
+    finally:
+        for name in kinds:
+            delattr(torch.Tensor, name)  # what it hid is its parent's
 
 
 @contextmanager

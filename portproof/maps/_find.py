@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,11 @@ from portproof.maps._names import Crossed, crossed
 from portproof.maps._probing import Probing
 from portproof.maps._proof import Proof, prove
 from portproof.maps._search import PADDLE, TORCH, Searching
-from portproof.maps._splits import choices, cut_apart, packed
+from portproof.maps._splits import GATES, TRIES, choices, cut_apart, gate_axes, gates_apart, packed
 from portproof.maps._tasks import MapTasks
 from portproof.maps._told import Pair, Seen, outputs_apart
 from portproof.maps._units import Sizes, Unit, as_built, sizes_of, units_of
+from portproof.maps._views import seen_joined
 from portproof.maps._written import Link, links_of, written
 from portproof.ports import _weightmap as weightmap
 from portproof.ports._inputs import make_batch
@@ -30,7 +32,6 @@ from portproof.ports._port import LEADING, Port, Side
 from portproof.ports._weightmap import WeightMap
 from portproof.sides._sides import Sides
 from portproof.sides._steady import unsteady
-from portproof.sides._tasks import Tasks
 
 #: Rows that both sides are run on, and those of a model whose rows have few elements.
 _ROWS, _MANY_ROWS, _FEW_ELEMENTS = 2, 8, 4096
@@ -172,7 +173,7 @@ def find_map(sides: Sides, *, accept_crossed: bool = False, seed: int = 0) -> Fo
     if len(sides.live) < 2:
         raise BadInput(f"port '{port.name}' has not two models; a map is found between two.")
     if not sides.described:
-        described = {side: sides.do(side, "building the model", Tasks.describe) for side in sides.live}
+        described = {side: sides.do(side, "building the model", MapTasks.describe) for side in sides.live}
         sides.described = {side: future.result() for side, future in described.items()}
     search, seen, proof = search_for(sides, {side: sides.described[side].entries for side in LEADING}, seed)
     found = _concluded(sides, search, seen, proof, accept_crossed=accept_crossed)
@@ -234,6 +235,10 @@ def _doubts(search: Searching, proof: Proof) -> list[Doubt]:
             reason = f"the outputs agree, its gradients are {proof.gradients[place]:.0e} floors apart"
         if reason:
             found.append(Doubt(_name(search, pair, TORCH), _name(search, pair, PADDLE), reason))
+    for side, unit in proof.beside:
+        pair = next(pair for pair in search.pairs if unit in dict(pair.of(side)))
+        names = {side: str(search.units[side][unit]), side.other: _name(search, pair, side.other)}
+        found.append(Doubt(names[TORCH], names[PADDLE], "reaches no output; by name"))
     return found
 
 
@@ -304,6 +309,8 @@ def search_for(
     try:
         _lay_out(search)
         seen = search.solve()
+        if not search.same and _gates_moved(search):
+            seen = search.solve()
         if all(search.free(side) for side in LEADING) and not search.same:
             likely(search)
         dead(search, seen)
@@ -314,16 +321,42 @@ def search_for(
 
 
 def _lay_out(search: Searching) -> None:
-    """Cut what one side packs, in the first layout under which both sides are one function."""
-    found = packed(search.units)
-    if not found:
-        return
-    whole, first = search.units, None
-    for chosen in choices(found):
-        search.units = cut_apart(whole, found, chosen)
+    """Join what one side takes apart and cut what one side packs, in the first way that makes both one function."""
+    every = (
+        cut_apart(joined, found, chosen)
+        for joined in seen_joined(search.units)
+        for found in [packed(joined)]
+        for chosen in choices(found)
+    )
+    ways = list(itertools.islice(every, TRIES))
+    for search.units in ways if len(ways) > 1 else []:
         seen = search.probing.run(search.fills(), again=1, backward=False)
-        apart = outputs_apart(seen[TORCH], seen[PADDLE])
-        if max(apart.values(), default=math.inf) <= FLOOR_MULTIPLE:
+        if max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=math.inf) <= FLOOR_MULTIPLE:
             return
-        first = first or search.units
-    search.units = first or whole
+    search.units = ways[0]
+
+
+def _gates_moved(search: Searching) -> bool:
+    """Cut what may hold gates into them, where that makes one function of both sides; the search begins anew then.
+
+    Gates that all hold the same values are the same in every order.
+    """
+    whole, pairs, shown = search.units, search.pairs, search.shown
+
+    def same(gates: int, axes: Sequence[int]) -> bool:
+        search.units = gates_apart(whole, gates, axes)
+        return search.agree([], shown)
+
+    search.pairs = []
+    for gates in GATES:
+        every = gate_axes(whole, gates)
+        if every and same(gates, every):
+            for axis in every if len(every) > 1 else []:
+                if same(gates, [axis]):
+                    break
+            else:
+                search.units = gates_apart(whole, gates, every)
+            search.seen = {}
+            return True
+    search.units, search.pairs = whole, pairs
+    return False

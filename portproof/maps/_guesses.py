@@ -19,21 +19,43 @@ DRAWS = 3
 
 def likely(search: Searching) -> None:
     """Take the pairs on which independent draws agree, then guess the rest by gradients and names."""
+    draws, number = [search.shown], 1  # the last round, in which nothing more was told apart, is a draw
     while True:
-        draws = [search.probing.run(search.fills(draw), seed=draw, again=1) for draw in range(1, DRAWS + 1)]
+        draws += _drawn(search, draws, number)
+        number += DRAWS
         # Where one side has more of a size, some are taken for others: what shares a module with a pair goes first.
-        found = _nearest(search, [group for group in search.groups(draws[0]) if _as_many(group)], draws)
+        found = _nearest(search, [group for group in _loud(search, draws) if _as_many(group)], draws)
         found += search.by_module(None, "likely")
-        found += _nearest(search, search.groups(draws[0]), draws)
+        found += _nearest(search, _loud(search, draws), draws)
         found += search.by_module(None, "likely")
         if not (search.free(TORCH) and search.free(PADDLE)):
             return
         if not found:
             break
-    _guess(search, [group for group in search.groups(draws[0], silent=True) if _as_many(group)], draws)
+        draws = []
+    _guess(search, [group for group in search.groups(search.shown, silent=True) if _as_many(group)], draws)
     search.by_module(None, "guess")
-    _guess(search, search.groups(draws[0], silent=True), draws)
+    _guess(search, search.groups(search.shown, silent=True), draws)
     search.by_module(None, "guess")
+
+
+def _drawn(search: Searching, known: Sequence[dict[Side, Seen]], number: int) -> list[dict[Side, Seen]]:
+    """Draw as often as draws are missing; what rounding does is measured in the first."""
+    draws = list(known)
+    while len(draws) < DRAWS:
+        draw, like = number + len(draws), draws[0] if draws else None
+        fills, free = search.fills(draw), {side: search.free(side) for side in LEADING}
+        draws.append(search.probing.run(fills, seed=draw, again=int(like is None), like=like, places=free))
+    return draws[len(known) :]
+
+
+def _loud(search: Searching, draws: Sequence[Mapping[Side, Seen]]) -> list[dict[Side, list[int]]]:
+    """Return the free units that have a gradient in every draw, grouped by sizes."""
+    free = {
+        side: [unit for unit in search.free(side) if not any(draw[side].is_silent(unit) for draw in draws)]
+        for side in LEADING
+    }
+    return by_sizes(free, {side: [unit.sizes for unit in search.units[side]] for side in LEADING})
 
 
 def _as_many(group: Mapping[Side, Sequence[int]]) -> bool:

@@ -37,19 +37,29 @@ class Probing:
 
     def run(
         self, fills: Mapping[Side, Sequence[Fill]], seed: int = 0, again: int = 0, *, backward: bool = True,
-        like: Mapping[Side, Seen] | None = None,
+        like: Mapping[Side, Seen] | None = None, places: Mapping[Side, Sequence[int]] | None = None,
     ) -> dict[Side, Seen]:  # fmt: skip
-        """Run both sides, and ``again`` so many times with every value nudged; ``like``: whose noise is taken over."""
+        """Run both sides, and before that ``again`` so many times with every value nudged.
+
+        Args:
+            fills: of all units.
+            seed: of what the outputs are projected on.
+            again: runs that show what rounding does.
+            backward: whether to ask for gradients.
+            like: whose noise is taken over.
+            places: of the units whose gradients are asked for; all unless they are given.
+        """
         wanted = backward and not self.backward
+        places = places or {side: range(len(fills[side])) for side in LEADING}
         made: dict[tuple[Side, int], Path] = {}
         asked = {}
-        for nudged in range(again + 1):
+        for nudged in reversed(range(again + 1)):  # what holds its plain values keeps them for the next run
             for side in LEADING:
                 made[side, nudged] = self.sides.folder / f"probe-{side}-{nudged}.safetensors"
                 asked[side, nudged] = self.sides.do(
                     side, "telling tensors by their gradients" if wanted else "comparing outputs", MapTasks.probe,
-                    fills=fills[side], inputs=self.inputs, out=made[side, nudged], seed=seed, nudged=nudged,
-                    backward=wanted,
+                    fills=fills[side], places=list(places[side]), inputs=self.inputs, out=made[side, nudged],
+                    seed=seed, nudged=nudged, backward=wanted,
                 )  # fmt: skip
         reasons = [f"{side.title}: {said}" for (side, _), future in asked.items() if (said := future.result())]
         self.passes += again + 1
@@ -63,7 +73,7 @@ class Probing:
             for side in LEADING
         }
         if backward and self.backward:
-            seen = self.perturbed(fills, seen, {side: range(len(fills[side])) for side in LEADING})
+            seen = self.perturbed(fills, seen, places)
         return seen
 
     def perturbed(

@@ -22,11 +22,13 @@ class Proof:
         outputs: noise floors between the sides, by output.
         gradients: the same for every pair that acts, by its place; infinity where one side alone is reached.
         silent: places of the pairs that reach no output on either side.
+        beside: side and place of the units that reach none, though their pairs do.
     """
 
     outputs: dict[str, float]
     gradients: dict[int, float]
     silent: tuple[int, ...]
+    beside: tuple[tuple[Side, int], ...] = ()
 
     @property
     def same(self) -> bool:
@@ -41,10 +43,10 @@ class Proof:
 
 def prove(search: Searching) -> Proof:
     """Give every pair values of its own and compare outputs and gradients, in units of what rounding does to each."""
-    fills = search.fills()
+    fills = search.fills(draw=-1)  # values that nothing was told by
     seen = search.probing.run(fills, seed=1, again=1)
     gradients: dict[int, float] = {}
-    silent = []
+    silent, beside = [], []
     for place, pair in enumerate(search.pairs):
         quiet = {side: all(seen[side].is_silent(unit) for unit, _ in pair.of(side)) for side in LEADING}
         if all(quiet.values()):
@@ -53,16 +55,17 @@ def prove(search: Searching) -> Proof:
             gradients[place] = np.inf
         else:
             gradients[place] = _apart(pair, seen)
-    return Proof(outputs_apart(seen[TORCH], seen[PADDLE]), gradients, tuple(silent))
+            beside += [(side, unit) for side in LEADING for unit, _ in pair.of(side) if seen[side].is_silent(unit)]
+    return Proof(outputs_apart(seen[TORCH], seen[PADDLE]), gradients, tuple(silent), tuple(beside))
 
 
 def _apart(pair: Pair, seen: Mapping[Side, Seen]) -> float:
     """Return how many noise floors the gradients of a pair are apart."""
     told, noise = {}, {}
     for side in LEADING:
-        rows = [_row(seen[side], unit) for unit, _ in pair.of(side)]
-        told[side] = np.sum(rows, axis=0)
-        noise[side] = np.asarray(max(seen[side].noise[unit] for unit, _ in pair.of(side)))
+        acting = [unit for unit, _ in pair.of(side) if not seen[side].is_silent(unit)]
+        told[side] = np.sum([_row(seen[side], unit) for unit in acting], axis=0)
+        noise[side] = np.asarray(max(seen[side].noise[unit] for unit in acting))
     size = max(float(np.linalg.norm(row)) for row in told.values())
     apart = float(np.linalg.norm(told[TORCH] - told[PADDLE])) / size if size else 0.0
     return apart / float(tolerance(noise[TORCH], noise[PADDLE])) * FLOOR_MULTIPLE

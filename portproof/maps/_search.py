@@ -45,7 +45,8 @@ class Searching:
         units: of each side, in a fixed order.
         pairs: found so far.
         same: whether the outputs agree while all that is not told apart holds the same values.
-        seen: in the last round.
+        seen: in the last round; of units that had a partner before it, nothing.
+        shown: the same, without what perturbations told.
     """
 
     probing: Probing
@@ -54,6 +55,7 @@ class Searching:
     pairs: list[Pair] = field(default_factory=list)
     same: bool = False
     seen: dict[Side, Seen] = field(default_factory=dict)
+    shown: dict[Side, Seen] = field(default_factory=dict)
 
     # What holds which values.
 
@@ -91,7 +93,8 @@ class Searching:
             # What rounding does to each is measured in the first round, and again before anything is given up.
             measured = measured or not self.seen or bool(self.probing.backward)
             like = None if measured else self.seen
-            seen = self.seen = self.probing.run(self.fills(), again=int(measured), like=like)
+            free = {side: self.free(side) for side in LEADING}
+            seen = self.seen = self.shown = self.probing.run(self.fills(), again=int(measured), like=like, places=free)
             self.same = max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=np.inf) <= FLOOR_MULTIPLE
             steps = (self.told_apart, self.nearest, self.tied, self.tried, self.left_over, self.forced)
             found = any(step(seen) for step in steps)
@@ -140,7 +143,7 @@ class Searching:
             for torch, paddle, told, i, j in only
             if len(told.fitting(i, j)) > 1
         ]
-        fit = len(usual) > 1 and self.same and self._agree(usual, seen)
+        fit = len(usual) > 1 and self.same and self.agree(usual, seen)
         for torch, paddle, told, i, j in only:
             rival = rivals(told.apart, i, j) / max(told.apart[i, j], np.finfo(float).eps)
             known = fit and len(told.fitting(i, j)) > 1
@@ -156,7 +159,7 @@ class Searching:
             known = not fitting and ours.entry.layer in BY_NAME and same_layer(ours.entry.layer, theirs.entry.layer)
             return usual if known or usual in fitting else int(told.order[i, j])
         for order in sorted(fitting, key=lambda order: order != usual):
-            if self._agree([self._pair(torch, paddle, order, "tried")], self.seen):
+            if self.agree([self._pair(torch, paddle, order, "tried")], self.seen):
                 return order
         return usual
 
@@ -210,8 +213,7 @@ class Searching:
 
     def tied(self, seen: Mapping[Side, Seen]) -> int:
         """Pair a tensor that only one side ties with those of the other that it is."""
-        loud = {side: [unit for unit in self.free(side) if not seen[side].is_silent(unit)] for side in LEADING}
-        pair = tied_pair(self.units, loud, seen) if self.same else None
+        pair = tied_pair(self.units, {side: self.free(side) for side in LEADING}, seen) if self.same else None
         self.pairs += [pair] if pair else []
         return int(pair is not None)
 
@@ -236,7 +238,7 @@ class Searching:
                 kinds.append(kind)
         single = [[pair] for kind in kinds for pair in kind]
         for pairs in ([pair for kind in kinds for pair in kind], [kind[0] for kind in kinds], *single):
-            if pairs and self._agree(pairs, seen):
+            if pairs and self.agree(pairs, seen):
                 self.pairs += pairs
                 return len(pairs)
         return 0
@@ -259,12 +261,13 @@ class Searching:
             for other in sorted(group[PADDLE], key=lambda other: -self.named(unit, other)):
                 for order in range(len(self.units[PADDLE][other].orders)):
                     pair = self._pair(unit, other, order, "tried")
-                    if self._agree([pair], seen):
+                    if self.agree([pair], seen):
                         self.pairs.append(pair)
                         return 1
         return 0
 
-    def _agree(self, extra: Sequence[Pair], seen: Mapping[Side, Seen]) -> bool:
+    def agree(self, extra: Sequence[Pair], seen: Mapping[Side, Seen]) -> bool:
+        """Whether the outputs agree with further pairs, by the noise of an earlier run."""
         tried = self.probing.run(self.fills(extra=extra), backward=False)
         apart = outputs_apart(tried[TORCH], tried[PADDLE], (seen[TORCH], seen[PADDLE]))
         return max(apart.values(), default=np.inf) <= FLOOR_MULTIPLE

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from portproof.maps._units import Sizes, Unit, cut_units
 from portproof.ports._port import LEADING, Side
 
+#: Gates that a recurrent cell may have.
+GATES = (4, 3, 2)
 #: Parts that one tensor is cut into at most, and layouts of all that are tried at most.
-_PARTS, _TRIES = 8, 96
+_PARTS, TRIES = 8, 96
 
 
 @dataclass(frozen=True)
@@ -108,8 +110,8 @@ def choices(found: Sequence[Packed]) -> Iterator[dict[tuple[int, ...], Layout]]:
     """Yield layouts for each kind of packing: a weight and its bias are laid out alike."""
     kinds = sorted({one.parts for one in found})
     every = itertools.product(*(enumerate(layouts(parts)) for parts in kinds))
-    simple = sorted(itertools.islice(every, _TRIES * _TRIES), key=lambda chosen: sum(place for place, _ in chosen))
-    for chosen in simple[:_TRIES]:
+    simple = sorted(itertools.islice(every, TRIES * TRIES), key=lambda chosen: sum(place for place, _ in chosen))
+    for chosen in simple[:TRIES]:
         yield {parts: layout for parts, (_, layout) in zip(kinds, chosen, strict=True)}
 
 
@@ -122,4 +124,31 @@ def cut_apart(
         parts, groups = chosen[one.parts]
         for side in LEADING:
             made[side] = cut_units(made[side], one.sizes, one.along, parts, groups)
+    return made
+
+
+def gate_axes(units: Mapping[Side, Sequence[Unit]], gates: int) -> list[int]:
+    """Return the sizes of the axes that may be the gates of a recurrent cell, one after the other.
+
+    An axis counts where it is the longest of tensors that both sides have as many of.
+    """
+    counts = {side: Counter(unit.sizes for unit in units[side] if _gated(unit, gates)) for side in LEADING}
+    same = {sizes[-1] for sizes, count in counts[LEADING[0]].items() if counts[LEADING[1]][sizes] == count}
+    return sorted(same)
+
+
+def _gated(unit: Unit, gates: int) -> bool:
+    """Whether a tensor may hold gates: its longest axis is one alone, and so many times another size."""
+    alone = unit.sizes.count(unit.sizes[-1]) == 1
+    return not (unit.table or unit.cut or unit.view) and alone and unit.sizes[-1] % gates == 0
+
+
+def gates_apart(units: Mapping[Side, Sequence[Unit]], gates: int, axes: Sequence[int]) -> dict[Side, list[Unit]]:
+    """Return both sides' units with what has one of some axes as its longest cut into gates along it."""
+    made = {side: list(units[side]) for side in LEADING}
+    for axis in axes:
+        kinds = sorted({unit.sizes for unit in units[LEADING[0]] if unit.sizes[-1] == axis and _gated(unit, gates)})
+        for side in LEADING:
+            for sizes in kinds:
+                made[side] = cut_units(made[side], sizes, axis, [axis // gates] * gates, 1)
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,10 +18,13 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput, one_line, require_memory
 from portproof._numbers import EPSILON, Array, Arrays
 from portproof.convert._transfer import taken_apart
+from portproof.frameworks import load_framework
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import name_outputs
 from portproof.maps._units import FLOATS, orders_of
 from portproof.maps._values import Fill, drawn, outputs_sketched, sketched
+from portproof.runners._eager import Eager
+from portproof.sides._tasks import Description, described
 from portproof.sides._workplace import Workplace
 from portproof.training._learning import load_learning
 
@@ -47,10 +51,26 @@ class MapTasks:
     def __init__(self, place: Workplace) -> None:
         self.place = place
         self._kept: Arrays = {}
+        self._held: dict[str, tuple[object, ...]] = {}  # tensor to the fills that it holds, and how they are nudged
+
+    def describe(self) -> Description:
+        """Describe the state dict and the modules, of a float32 model without parameters where one can be built.
+
+        A model of 300 million parameters is drawn in ten seconds, and none of its values is asked for.
+        """
+        job = replace(self.place.job, precision="float32", hollow=True, weights=None)
+        try:
+            with Eager(job) as hollow:
+                return described(hollow.model)
+        except Exception as error:  # its factory, say, reads what its parameters hold
+            require_memory(error)
+            return described(self.place.model("float32"))
 
     def look(self, inputs: Path) -> Look:
         """Build the float64 model, keep what it holds beside its parameters, and note the order of its calls."""
-        model = self.place.model("float64")
+        with load_framework(self.place.job.side).repeating_draws():
+            model = self.place.model("float64")
+        self._held.clear()
         learned = load_learning(model.framework).parameters(model.root)
         held = [
             e for e in model.entries() if e.kind != "parameter" or (learned and e.name not in learned and not e.tied)
@@ -69,11 +89,15 @@ class MapTasks:
             model.call(load_file(inputs))
         return Look(order, {name: _digest(array) for name, array in self._kept.items()})
 
-    def probe(self, fills: Sequence[Fill], inputs: Path, out: Path, seed: int, nudged: int, backward: bool) -> str:
+    def probe(
+        self, fills: Sequence[Fill], places: Sequence[int], inputs: Path, out: Path, seed: int, nudged: int,
+        backward: bool,
+    ) -> str:  # fmt: skip
         """Run the model on drawn values; writes ``output|NAME`` and, of the fill at each place, ``gradient|PLACE``.
 
         Args:
             fills: of all tensors that get values; see :mod:`portproof.maps._values`.
+            places: of the fills whose gradients are asked for.
             inputs: a few rows.
             out: file to write; a tensor that no gradient reaches is not in it. Further orders of axes are told of what
                 has no values of its own yet.
@@ -85,12 +109,12 @@ class MapTasks:
             Why there is no backward pass, "" where there is one or none was asked for.
         """
         model = self.place.model("float64")
-        self._write(model, drawn(fills, nudged))
+        self._fill(model, fills, nudged)
         rows, reason = load_file(inputs), ""
         found: Arrays | None = None
         if backward:
             try:
-                found = _differentiated(model, rows, fills, seed, nudged)
+                found = _differentiated(model, rows, fills, places, seed, nudged)
             except Exception as error:
                 require_memory(error)
                 reason = one_line(error, 160)
@@ -105,7 +129,7 @@ class MapTasks:
         One forward pass each: for what no gradient reaches.
         """
         model, rows = self.place.model("float64"), load_file(inputs)
-        self._write(model, drawn(fills))
+        self._fill(model, fills, 0)
         base = _floating(model.run(rows))
         found: Arrays = {}
         for place in places:
@@ -126,6 +150,14 @@ class MapTasks:
     def restore(self) -> None:
         """Give back what the model held beside its parameters; these get others anyway."""
         self._write(self.place.model("float64"), self._kept.items())
+        self._held.clear()
+
+    def _fill(self, model: Model, fills: Sequence[Fill], nudged: int) -> None:
+        """Write the values of some fills into the tensors that hold others: most hold theirs from the run before."""
+        wanted = {tensor: (nudged, *parts) for tensor, parts in itertools.groupby(fills, key=lambda fill: fill.tensor)}
+        others = [fill for fill in fills if self._held.get(fill.tensor) != wanted[fill.tensor]]
+        self._write(model, drawn(others, nudged))
+        self._held |= wanted
 
     def _write(self, model: Model, arrays: Iterable[tuple[str, Array]]) -> None:
         tensors = model.tensors()
@@ -141,16 +173,17 @@ def _floating(outputs: Mapping[str, Array]) -> Arrays:
     return {name: array for name, array in outputs.items() if array.dtype.kind == "f"}
 
 
-def _differentiated(model: Model, rows: Mapping[str, Array], fills: Sequence[Fill], seed: int, nudged: int) -> Arrays:
-    """Return the outputs, and what the gradient of their projection at every fill is told by, as ``probe`` says."""
+def _differentiated(
+    model: Model, rows: Mapping[str, Array], fills: Sequence[Fill], places: Sequence[int], seed: int, nudged: int
+) -> Arrays:
+    """Return the outputs, and what the gradient of their projection at some fills is told by, as ``probe`` says."""
     framework, learning = model.framework, load_learning(model.framework)
     model.refresh()
-    names = list(dict.fromkeys(fill.tensor for fill in fills))
     own = model.tensors()
-    tensors = [own[name] for name in names]
+    names = list(dict.fromkeys(fills[place].tensor for place in places))
     with (
         warnings.catch_warnings(action="ignore"),
-        learning.opened(tensors),
+        learning.opened([own[name] for name in dict.fromkeys(fill.tensor for fill in fills)]),
         framework.differentiable(model.root),
         framework.module_by_module(),
         framework.computing_in(model.precision, Counter(), lambda: ""),
@@ -164,17 +197,20 @@ def _differentiated(model: Model, rows: Mapping[str, Array], fills: Sequence[Fil
             framework.to_tensor(_cotangent(name, tuple(tensor.shape), seed, nudged), "float64")
             for name, tensor in heads.items()
         ]
-        pulled = learning.pull_back(list(heads.values()), cotangents, tensors)
+        pulled = learning.pull_back(list(heads.values()), cotangents, [own[name] for name in names]) if names else []
     found = {f"output|{name}": array for name, array in model.arrays(result).items()}
     gradients = dict(zip(names, pulled, strict=True))
     del heads, cotangents, result, pulled  # and with them the graph
     whole, parts = "", list[Array]()
-    for place, fill in enumerate(fills):
+    for place in places:
+        fill = fills[place]
         gradient = gradients[fill.tensor]
         if gradient is None:
             continue
         if fill.tensor != whole:  # the parts of a tensor follow each other
-            whole, parts = fill.tensor, [framework.to_array(gradient)]
+            whole, parts = fill.tensor, [framework.to_array(gradient, copy=False)]
+            if fill.view is not None:
+                parts = [fill.view.of(parts[0])]
             if fill.cut is not None:
                 parts = taken_apart(parts[0], fill.cut.axis, fill.cut.sizes, fill.cut.groups)
         found[f"gradient|{place}"] = sketched(parts[fill.part], fill, every=fill.symmetric and not nudged)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from portproof._numbers import Array
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._layers import BY_NAME, same_layer
 from portproof.ports._port import Side
@@ -29,6 +31,39 @@ class Cut:
 
 
 @dataclass(frozen=True)
+class View:
+    """A tensor with some of its axes joined.
+
+    Attributes:
+        shape: as it is stored.
+        groups: its axes of more than one element; those of one group are one axis, the last of them counting fastest.
+    """
+
+    shape: tuple[int, ...]
+    groups: tuple[tuple[int, ...], ...]
+
+    @property
+    def axes(self) -> tuple[int, ...]:
+        """All axes, in the order in which they are joined."""
+        chosen = tuple(itertools.chain(*self.groups))
+        return (*chosen, *(axis for axis in range(len(self.shape)) if axis not in chosen))
+
+    @property
+    def joined(self) -> tuple[int, ...]:
+        """The shape that comes of it."""
+        return tuple(math.prod(self.shape[axis] for axis in group) for group in self.groups)
+
+    def of(self, array: Array) -> Array:
+        """Return a stored array with its axes joined."""
+        return array.transpose(self.axes).reshape(self.joined)
+
+    def stored(self, array: Array) -> Array:
+        """Reverse :meth:`of`."""
+        apart = array.reshape([self.shape[axis] for axis in self.axes])
+        return apart.transpose([self.axes.index(axis) for axis in range(len(self.shape))])
+
+
+@dataclass(frozen=True)
 class Unit:
     """A tensor, or one part of it.
 
@@ -39,6 +74,7 @@ class Unit:
         cut: how the whole is taken apart, None for a tensor in one piece.
         part: which part this is.
         table: it is no parameter and no statistic: it stays as the model made it until it has a partner.
+        view: how its axes are joined, None where they are as they are stored.
     """
 
     side: Side
@@ -47,6 +83,7 @@ class Unit:
     cut: Cut | None = None
     part: int = 0
     table: bool = False
+    view: View | None = None
 
     @property
     def entry(self) -> Entry:
@@ -73,7 +110,7 @@ class Unit:
 
     @property
     def orders(self) -> list[tuple[int, ...]]:
-        """Every order of its axes (those of more than one element) that makes their sizes ascend."""
+        """Every order of its axes (those of more than one element) that makes their sizes descend."""
         return orders_of(tuple(size for size in self.shape if size != 1))
 
     def __str__(self) -> str:
@@ -87,11 +124,11 @@ def sizes_of(shape: Sequence[int]) -> Sizes:
 
 @functools.cache
 def orders_of(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
-    """Return every order of a shape's axes in which their sizes ascend, first the one that keeps equal ones in place.
+    """Return every order of a shape's axes in which their sizes descend, first the one that keeps equal ones in place.
 
     A square matrix has two, its own and its transpose; a scalar has one, of no axes.
     """
-    first = sorted(range(len(shape)), key=lambda axis: shape[axis])
+    first = sorted(range(len(shape)), key=lambda axis: -shape[axis])
     runs = [tuple(run) for _, run in itertools.groupby(first, key=lambda axis: shape[axis])]
     return [tuple(itertools.chain(*chosen)) for chosen in itertools.product(*map(itertools.permutations, runs))]
 
@@ -147,7 +184,7 @@ def cut_units(units: Sequence[Unit], sizes: Sizes, along: int, parts: Sequence[i
     """
     made: list[Unit] = []
     for unit in units:
-        if unit.sizes != sizes or unit.cut is not None or unit.table:
+        if unit.sizes != sizes or unit.cut is not None or unit.view is not None or unit.table:
             made.append(unit)
             continue
         axis = unit.shape.index(along)
@@ -161,7 +198,7 @@ def cut_units(units: Sequence[Unit], sizes: Sizes, along: int, parts: Sequence[i
 def usual_order(torch: Unit, paddle: Unit) -> int:
     """Return which order of Paddle's axes the layer's type would have; the first where it has no rule."""
     rule = BY_NAME.get(torch.entry.layer)
-    if rule is None:
+    if rule is None or torch.view or paddle.view:
         return 0
     known = same_layer(torch.entry.layer, paddle.entry.layer)
     axes = rule.splits[torch.leaf][1] if torch.leaf in rule.splits else rule.axes.get(torch.leaf) if known else None

@@ -1,8 +1,8 @@
 """Values that need no map: the same on both sides for all tensors of the same sizes, whatever their layout.
 
-A tensor's *canonical* form has its axes in the order in which their sizes ascend. Where sizes are equal that order is
-not settled, so the common values are symmetric in those axes: a square matrix is its own transpose. Once a tensor's
-partner and their layouts are known, both get values of their own, which are not.
+A tensor's *canonical* form has its axes in the order in which their sizes descend, as most convolutions store them.
+Where sizes are equal that order is not settled, so the common values are symmetric in those axes: a square matrix is
+its own transpose. Once a tensor's partner and their layouts are known, both get values of their own, which are not.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ import numpy as np
 
 from portproof._numbers import Array
 from portproof.convert._transfer import put_together
-from portproof.maps._units import Cut, Sizes, Unit, orders_of, sizes_of
+from portproof.maps._units import Cut, Sizes, Unit, View, orders_of, sizes_of
 
 #: Numbers that a gradient is told by: products with as many fixed random tensors of rank one.
 SKETCH = 16
+#: Elements that are worked on at a time.
+_IN_CACHE = 2**15
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Fill:
         key: what its values are drawn from; the same key and sizes give the same values on both sides. "": as built.
         symmetric: whether they are the same for every order of equal axes.
         cut, part: where it is one part of a tensor.
+        view: where the tensor has some of its axes joined.
     """
 
     tensor: str
@@ -44,15 +47,16 @@ class Fill:
     symmetric: bool = False
     cut: Cut | None = None
     part: int = 0
+    view: View | None = None
 
 
 def fill_of(unit: Unit, key: str, order: tuple[int, ...], *, symmetric: bool = False) -> Fill:
     """Return what a unit is filled with."""
-    return Fill(unit.entry.name, unit.shape, order, key, symmetric, unit.cut, unit.part)
+    return Fill(unit.entry.name, unit.shape, order, key, symmetric, unit.cut, unit.part, unit.view)
 
 
 def _rng(*key: object) -> np.random.Generator:
-    return np.random.default_rng(zlib.crc32(repr(key).encode()))
+    return np.random.Generator(np.random.SFC64(zlib.crc32(repr(key).encode())))  # faster than the usual one
 
 
 def _scale(sizes: Sizes) -> float:
@@ -66,14 +70,14 @@ def _scale(sizes: Sizes) -> float:
 
 def canonical(key: str, sizes: Sizes, *, symmetric: bool) -> Array:
     """Draw a canonical array: of one axis between 0.5 and 1.5, as a variance has to be; else uniform about zero."""
-    rng = _rng(key, sizes)
-    if len(sizes) == 1:
-        return rng.uniform(0.5, 1.5, sizes)
+    rng, shape = _rng(key, sizes), sizes[::-1]
+    if len(shape) == 1:
+        return rng.uniform(0.5, 1.5, shape)
     half = math.sqrt(3) * _scale(sizes)
-    drawn: Array = rng.uniform(-half, half, sizes)
-    if not symmetric or len(set(sizes)) == len(sizes):
+    drawn: Array = rng.uniform(-half, half, shape)
+    if not symmetric or len(set(shape)) == len(shape):
         return drawn
-    runs = [tuple(run) for _, run in itertools.groupby(range(len(sizes)), key=lambda axis: sizes[axis])]
+    runs = [tuple(run) for _, run in itertools.groupby(range(len(shape)), key=lambda axis: shape[axis])]
     turns = [tuple(itertools.chain(*chosen)) for chosen in itertools.product(*map(itertools.permutations, runs))]
     return np.asarray(np.sum([drawn.transpose(turn) for turn in turns], axis=0) / math.sqrt(len(turns)))
 
@@ -96,56 +100,68 @@ def drawn(fills: Sequence[Fill], nudged: int = 0) -> Iterator[tuple[str, Array]]
         parts = list(group)
         if not parts[0].key:
             continue
-        arrays = [_of_part(fill, common) for fill in parts]
-        cut = parts[0].cut
+        arrays = [_of_part(fill, common, nudged) for fill in parts]
+        cut, view = parts[0].cut, parts[0].view
         whole = arrays[0] if cut is None else put_together(arrays, cut.axis, cut.groups)
-        if nudged:
-            whole = whole * _nudges(_rng(nudged, tensor), whole.shape)
-        yield tensor, whole
+        yield tensor, whole if view is None else view.stored(whole)
 
 
-def _nudges(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    """Draw factors that move a value by a unit in the last place, up or down."""
-    size = math.prod(shape)
-    up = np.unpackbits(np.frombuffer(rng.bytes(size // 8 + 1), np.uint8), count=size).reshape(shape)
-    eps = np.finfo(np.float64).eps
-    return np.array([1 - eps, 1 + eps])[up]
+def _nudge(array: Array, rng: np.random.Generator) -> None:
+    """Move every value of a contiguous array by a unit in the last place, up or down."""
+    flat, eps = array.reshape(-1), np.finfo(np.float64).eps
+    room = np.empty(min(_IN_CACHE, flat.size))
+    for begin in range(0, flat.size, _IN_CACHE):
+        part = flat[begin : begin + _IN_CACHE]
+        factors = room[: part.size]
+        up = np.unpackbits(np.frombuffer(rng.bytes(part.size // 8 + 1), np.uint8), count=part.size)
+        np.multiply(up, 2 * eps, out=factors)
+        factors += 1 - eps
+        part *= factors
 
 
-def _of_part(fill: Fill, common: dict[tuple[str, Sizes], Array]) -> Array:
+def _of_part(fill: Fill, common: dict[tuple[str, Sizes], Array], nudged: int) -> Array:
     """Return one part's array; ``common`` keeps the values that many share."""
-    sizes = sizes_of(fill.shape)
+    key = fill.key, sizes_of(fill.shape)
     if not fill.symmetric:
-        return stored(fill, canonical(fill.key, sizes, symmetric=False))
-    if (fill.key, sizes) not in common:
-        common[fill.key, sizes] = canonical(fill.key, sizes, symmetric=True)
-    return stored(fill, common[fill.key, sizes])
+        values = canonical(*key, symmetric=False)
+    else:
+        if key not in common:
+            common[key] = canonical(*key, symmetric=True)
+        values = common[key].copy() if nudged else common[key]
+    if nudged:
+        _nudge(values, _rng(nudged, fill.tensor, fill.part))
+    return stored(fill, values)
 
 
 def sketched(array: Array, fill: Fill, *, every: bool) -> Array:
     """Return what a tensor of a unit's shape is told by: ``(orders, SKETCH)``, a row for each order of its axes.
 
     The first row belongs to the fill's own order, the others, if ``every`` one is asked for, to each further order in
-    which sizes ascend.
+    which sizes descend. The array is left as it lies: another order gives its axes other vectors.
     """
-    squeezed = array.reshape(tuple(size for size in fill.shape if size != 1) or (1,)).astype(np.float64, copy=False)
-    sizes = sizes_of(fill.shape)
-    vectors = _told_by(sizes)
-    rows = []
+    shape = tuple(size for size in fill.shape if size != 1) or (1,)
+    array = array.reshape(shape).astype(np.float64, copy=False)
+    vectors = _told_by(sizes_of(fill.shape))
+    last = len(shape) - 1
+    first = 0 if shape[0] >= shape[last] else last  # one product of matrices leaves little to be done
+    rest, known, rows = shape[1:] if first == 0 else shape[:-1], dict[int, Array](), []
     for order in _orders(fill) if every else [fill.order]:
-        turned = squeezed.transpose(order) if order else squeezed
-        # The last axis is the longest: it goes first, by one product of matrices.
-        left = turned.reshape(-1, sizes[-1]) @ vectors[-1].T
-        left = left.reshape(*sizes[:-1], SKETCH)
-        for vector in vectors[:-1]:
-            left = np.einsum("i...k,ki->...k", left, vector)
-        rows.append(left.reshape(SKETCH))
+        place = {axis: at for at, axis in enumerate(order or (0,))}
+        at = place.pop(first)
+        if at not in known:
+            flat = array.reshape(shape[0], -1) if first == 0 else array.reshape(-1, shape[last]).T
+            known[at] = vectors[at] @ flat
+        left = known[at].reshape(SKETCH, *rest)
+        for axis in sorted(place, reverse=True):
+            left = np.einsum("k...i,ki->k...", left, vectors[place[axis]])
+        rows.append(left)
     return np.stack(rows)
 
 
 @functools.lru_cache(maxsize=256)
 def _told_by(sizes: Sizes) -> list[Array]:
-    return [_rng("sketch", sizes, axis).standard_normal((SKETCH, size)) for axis, size in enumerate(sizes)]
+    """Return the vectors for each axis of a canonical array."""
+    return [_rng("sketch", sizes, axis).standard_normal((SKETCH, size)) for axis, size in enumerate(sizes[::-1])]
 
 
 def _orders(fill: Fill) -> list[tuple[int, ...]]:

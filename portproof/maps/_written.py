@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -52,9 +53,19 @@ def layout(torch: Unit, ours: tuple[int, ...], paddle: Unit, theirs: tuple[int, 
     """Return the permutation from torch's layout to Paddle's, None for none, and whether a reshape follows it.
 
     Args:
-        torch, paddle: of the same sizes.
+        torch, paddle: of the same sizes; Paddle's joins its axes, if it does, in their order.
         ours, theirs: the order of each one's axes (those of more than one element) in which it is canonical.
     """
+    axes, reshaped = _turned(torch, ours, paddle, theirs)
+    if torch.view is not None:
+        wide = [axis for axis in axes or range(len(torch.shape)) if torch.shape[axis] != 1]
+        axes = tuple(itertools.chain(*(torch.view.groups[axis] for axis in wide)))
+        axes = (*axes, *(axis for axis in range(len(torch.view.shape)) if axis not in axes))
+        axes = None if axes == tuple(range(len(axes))) else axes
+    return axes, bool(reshaped or torch.view or paddle.view)
+
+
+def _turned(torch: Unit, ours: tuple[int, ...], paddle: Unit, theirs: tuple[int, ...]) -> tuple[Axes, bool]:
     wide = {unit.side: [axis for axis, size in enumerate(unit.shape) if size != 1] for unit in (torch, paddle)}
     goes = {wide[PADDLE][b]: wide[TORCH][a] for a, b in zip(ours, theirs, strict=True)}
     rest = [axis for axis in range(len(torch.shape)) if axis not in wide[TORCH]]
@@ -79,6 +90,9 @@ def links_of(search: Searching) -> tuple[list[Link], list[str]]:
             apart.setdefault((whole.side, whole.entry.name), []).append((place, pair))
         elif len(units) == 2:
             (torch, ours), (paddle, theirs) = units
+            if paddle.view is not None and paddle.view.axes != tuple(range(len(paddle.view.shape))):
+                odd.append(f"paddle '{paddle}' has its axes in an order that no reshape of '{torch}' has")
+                continue
             turned = layout(torch, ours, paddle, theirs)
             links += [Link((one,), (other,), *turned, (place,)) for one, other in _named(torch, paddle)]
         else:
@@ -142,6 +156,9 @@ def _joined(search: Searching, side: Side, parts: Sequence[tuple[int, Pair]]) ->
         return "its parts are laid out in different ways, which no map can say"
     ((turned, reshaped),) = axes
     names, places = tuple(unit.entry.name for unit in yours), tuple(place for _, place, _ in found)
+    if len(set(names)) == 1 and (order := [unit.part for unit in yours]) != sorted(order):
+        said = ", ".join(str(part + 1) for part in order)
+        return f"its {len(order)} parts are those of '{names[0]}' in the order {said}: gates, say, which no map moves"
     whole = (mine[0].entry.name,)
     if len(set(names)) == 1 and all(unit.part == part for unit, (part, _, _) in zip(yours, found, strict=True)):
         split, others = None, names[:1]

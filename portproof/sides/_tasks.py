@@ -20,7 +20,7 @@ from portproof._machine import host
 from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
 from portproof.frameworks._export import export
-from portproof.frameworks._model import whole_layers, written_at
+from portproof.frameworks._model import Model, whole_layers, written_at
 from portproof.frameworks._settings import describe_module
 from portproof.frameworks._steady import run_twice
 from portproof.frameworks._tree import names_of
@@ -45,6 +45,12 @@ class Description:
     modules: tuple[tuple[str, str, dict[str, Any]], ...]
 
 
+def described(model: Model) -> Description:
+    """Describe a model's state dict and its modules."""
+    modules = tuple((path, *describe_module(model, module)) for path, module in whole_layers(model))
+    return Description(tuple(model.entries()), modules)
+
+
 class Tasks:
     """What every side answers. Arguments and results go over a line (``_wire.py``); tensors go through files.
 
@@ -65,9 +71,7 @@ class Tasks:
 
     def describe(self) -> Description:
         """Describe the state dict and the modules of the float32 model."""
-        model = self.place.model("float32")
-        modules = tuple((path, *describe_module(model, module)) for path, module in whole_layers(model))
-        return Description(tuple(model.entries()), modules)
+        return described(self.place.model("float32"))
 
     def tables(self, out: Path) -> bool:
         """Write the tensors that the float64 model made itself; returns whether there are any."""

@@ -288,6 +288,49 @@ def _one_name(m: Any, ops: Ops, x: Any) -> Any:
     return (ops.lib.tanh(m.mid(m.words(x))) * m.words(x)) @ ops.turn(m.words.weight, 1, 0)
 
 
+def _three_names(ops: Ops) -> Mapping[str, Any]:
+    parts = {"into": ops.nn.Embedding(19, 32), "out": ops.nn.Embedding(19, 32), "body": ops.linear()}
+    head = ops.nn.Linear(32, 19, bias=False)
+    parts["out"].weight = head.weight = parts["into"].weight
+    return {**parts, "head": head}
+
+
+def _tables(*names: str, tied: bool) -> Parts:
+    def parts(ops: Ops) -> Mapping[str, Any]:
+        made = {name: ops.nn.Embedding(19, 32) for name in names} | {"mid": ops.linear()}
+        for name in names[1:] if tied else ():
+            made[name].weight = made[names[0]].weight
+        return made
+
+    return parts
+
+
+def _looked_up(a: str, b: str, c: str) -> Forward:
+    return lambda m, ops, x: m.mid(ops.lib.tanh(getattr(m, a)(x)) * getattr(m, b)(x)) * ops.lib.sin(getattr(m, c)(x))
+
+
+def _einsum(q: str, k: str, v: str, o: str) -> Forward:
+    """Attention of four heads by Einstein sums; of each operand its name and the axes that it is stored with."""
+
+    def forward(m: Any, ops: Ops, x: Any) -> Any:
+        made = []
+        for part in (q, k, v):
+            name, axes = part.split(":")
+            stored, to = getattr(m, name), "blp" if "p" in axes else "bnlh"
+            found = ops.lib.einsum(f"ble,{axes}->{to}", x, stored)
+            made.append(ops.heads(found, 4) if "p" in axes else found)
+        name, axes = o.split(":")
+        mixed = ops.attend(*made)
+        out, kept = ("blp", ops.joined(mixed)) if "p" in axes else ("bnlh", mixed)
+        return ops.lib.einsum(f"{out},{axes}->ble", kept, getattr(m, name))
+
+    return forward
+
+
+def _stored(**shapes: tuple[int, ...]) -> Parts:
+    return lambda ops: {name: ops.parameter(*shape) for name, shape in shapes.items()}
+
+
 class _Kernel:
     """A convolution that keeps its kernel with the channels last, as another framework's code would."""
 
@@ -416,6 +459,24 @@ PAIRS: tuple[Port, ...] = (
     pair("tied_four_times", (_four_names, lambda m, o, x: m.head(o.lib.tanh(m.body(m.into(x))) * m.out(x))),
          (lambda o: {"mid": o.linear(), "words": o.nn.Embedding(19, 32)}, _one_name),
          renamed("shared body", "words mid"), TOKENS),
+    pair("tied_three_times", (_three_names, lambda m, o, x: m.head(o.lib.tanh(m.body(m.into(x))) * m.out(x))),
+         (lambda o: {"fin": o.nn.Linear(32, 19, bias_attr=False), "outs": o.nn.Embedding(19, 32), "mid": o.linear(),
+                     "words": o.nn.Embedding(19, 32)},
+          lambda m, o, x: m.fin(o.lib.tanh(m.mid(m.words(x))) * m.outs(x))),
+         renamed("into out body head", "words outs mid fin"), TOKENS),
+    pair("tied_in_paddle", (_tables("a", "b", "c", tied=False), _looked_up("a", "b", "c")),
+         (_tables("c", "b", "a", tied=True), _looked_up("a", "b", "c")), WeightMap(), TOKENS),
+    pair("tied_beside", (_tables("shared", "a", "b", tied=True), _looked_up("a", "b", "b")),
+         (_tables("v", "shared", "u", tied=False), _looked_up("u", "v", "v")), renamed("a b", "u v"), TOKENS),
+    pair("heads_apart", (_stored(q=(32, 4, 8), k=(4, 32, 8), v=(32, 8, 4), o=(32, 4, 8)),
+                         _einsum("q:enh", "k:neh", "v:ehn", "o:enh")),
+         (_stored(d=(32, 32), c=(32, 32), b=(32, 32), a=(32, 32)), _einsum("a:ep", "b:ep", "c:pe", "d:pe")),
+         WeightMap({"q": "a", "k": "b", "v": "c", "o": "d"}, transforms={
+             "q": Reshape(), "k": Reshape((1, 0, 2)), "v": Reshape((2, 1, 0)), "o": Reshape((1, 2, 0))})),
+    pair("heads_apart_in_paddle", (_stored(q=(32, 32), k=(32, 32), v=(32, 32), o=(32, 32)),
+                                   _einsum("q:pe", "k:pe", "v:ep", "o:ep")),
+         (_stored(o=(32, 32), v=(32, 32), k=(32, 4, 8), q=(4, 8, 32)), _einsum("q:nhe", "k:enh", "v:ep", "o:ep")),
+         WeightMap(transforms={"q": Reshape(), "k": Reshape((1, 0))})),
     pair("matrices", (lambda o: {"v": o.parameter(32, 32), "w": o.parameter(32, 32), "s": o.parameter(32)},
                       lambda m, o, x: o.lib.tanh(x @ m.v) @ m.w * m.s),
          (lambda o: {"s": o.parameter(32), "b": o.parameter(32, 32), "a": o.parameter(32, 32)},
@@ -438,6 +499,57 @@ PAIRS: tuple[Port, ...] = (
          renamed("e0 e1 e2 e3 r", "a b c d gate")),
     pair("no_backward", (linears("second", "first"), _frozen),
          (linears("two", "one"), lambda m, o, x: m.two(o.lib.tanh(m.one(x)))), renamed("first second", "one two")),
+)  # fmt: skip
+
+
+def _long_short(order: str) -> Forward:
+    """An LSTM written by hand; ``order``: of its gates."""
+
+    def forward(m: Any, ops: Ops, x: Any) -> Any:
+        hidden, cell = x[:, 0] * 0, x[:, 0] * 0
+        for step in range(x.shape[1]):
+            made = ops.split(m.inputs(x[:, step]) + m.hidden(hidden), [32] * 4)
+            part = dict(zip(order, made, strict=True))
+            cell = ops.f.sigmoid(part["f"]) * cell + ops.f.sigmoid(part["i"]) * ops.lib.tanh(part["c"])
+            hidden = ops.f.sigmoid(part["o"]) * ops.lib.tanh(cell)
+        return m.last(hidden)
+
+    return forward
+
+
+def _gated_unit(order: str) -> Forward:
+    """A gated recurrent unit written by hand; ``order``: of its gates and its candidate."""
+
+    def forward(m: Any, ops: Ops, x: Any) -> Any:
+        hidden = x[:, 0] * 0
+        for step in range(x.shape[1]):
+            ours, theirs = (
+                dict(zip(order, ops.split(made, [32] * 3), strict=True))
+                for made in (m.inputs(x[:, step]), m.hidden(hidden))
+            )
+            update = ops.f.sigmoid(ours["z"] + theirs["z"])
+            candidate = ops.lib.tanh(ours["n"] + ops.f.sigmoid(ours["r"] + theirs["r"]) * theirs["n"])
+            hidden = update * hidden + (1 - update) * candidate
+        return m.last(hidden)
+
+    return forward
+
+
+def _cell(gates: int) -> Parts:
+    return lambda ops: {
+        "inputs": ops.linear(32, 32 * gates), "hidden": ops.linear(32, 32 * gates), "last": ops.linear(32, 8)
+    }  # fmt: skip
+
+
+#: Ports whose gates stand in another order on each side, with the order of Paddle's in torch's tensors.
+GATES = (
+    (pair("long_short", (_cell(4), _long_short("ifco")), (_cell(4), _long_short("ifoc")), WeightMap()), "1, 2, 4, 3"),
+    (pair("gated_unit", (_cell(3), _gated_unit("rzn")), (_cell(3), _gated_unit("zrn")), WeightMap()), "2, 1, 3"),
+)
+#: A port whose Paddle side has its heads outermost and the width within: no reshape makes that of a matrix.
+UNSAYABLE = pair(
+    "unsayable", (_stored(q=(32, 32), k=(32, 32), v=(32, 32), o=(32, 32)), _einsum("q:pe", "k:pe", "v:ep", "o:ep")),
+    (_stored(o=(32, 32), v=(32, 32), k=(32, 32), q=(4, 32, 8)), _einsum("q:neh", "k:pe", "v:ep", "o:ep")), WeightMap(),
 )  # fmt: skip
 #: A port whose query and key are exchanged: only a map against the names makes it one function.
 EXCHANGED = pair(

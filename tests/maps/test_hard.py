@@ -8,10 +8,10 @@ from portproof.maps._find import FoundMap, find_map
 from portproof.ports._locate import Located, Project
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
-from tests.maps.pairs import EXCHANGED, PAIRS
+from tests.maps.pairs import EXCHANGED, GATES, PAIRS, UNSAYABLE
 
 #: Where several maps are right, and which tensors the proof says nothing about.
-EITHER = {"sum", "maximum", "product", "recurrent"}
+EITHER = {"sum", "maximum", "product", "recurrent", "tied_beside"}
 
 
 def found(port: Port, *, accept_crossed: bool = False) -> tuple[FoundMap, dict[str, str]]:
@@ -51,3 +51,25 @@ def test_a_map_against_the_names_is_shown_and_not_taken() -> None:
     taken, _ = found(EXCHANGED, accept_crossed=True)
     assert taken.holds
     assert taken.weights.rename == {"q{n}": "k{n}", "k{n}": "q{n}"}
+
+
+def test_what_no_map_can_say_is_said_and_nothing_is_taken() -> None:
+    made = _bare(UNSAYABLE)
+    assert (made.verdict, made.exit_code) == ("undecided", 3)
+    assert made.undecided[0].reason == "paddle 'q' has its axes in an order that no reshape of 'q' has"
+
+
+@pytest.mark.parametrize(("port", "order"), GATES, ids=lambda value: value.name if isinstance(value, Port) else "")
+def test_gates_in_another_order_are_found_and_named(port: Port, order: str) -> None:
+    made = _bare(port)
+    assert made.verdict == "undecided"
+    assert made.same
+    said = {group.reason for group in made.undecided}
+    assert {f"torch '{name}': its {len(order.split())} parts are those of '{name}' in the order {order}: gates, say, "
+            "which no map moves" for name in ("inputs.weight", "hidden.weight")} <= said  # fmt: skip
+
+
+def _bare(port: Port) -> FoundMap:
+    """Return the map that is found of a port without one."""
+    with Sessions(Located(Port(port.name, port.paddle, port.torch, port.inputs), None, Project())) as sessions:
+        return find_map(Sides(sessions))
