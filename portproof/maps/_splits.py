@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from portproof.maps._units import Sizes, Unit, cut_units
+from portproof.maps._units import Sizes, Unit, cut_unit
 from portproof.ports._port import LEADING, Side
 
 #: Gates that a recurrent cell may have.
@@ -30,12 +30,18 @@ class Packed:
         sizes: of the whole.
         along: the size of the axis that is cut.
         parts: sizes of the parts along it, ascending.
+        modules: whose tensors of these sizes are cut, by side; None for all.
     """
 
     side: Side
     sizes: Sizes
     along: int
     parts: tuple[int, ...]
+    modules: Mapping[Side, frozenset[str]] | None = None
+
+    def takes(self, unit: Unit) -> bool:
+        """Whether a tensor is cut."""
+        return unit.sizes == self.sizes and (self.modules is None or unit.entry.module in self.modules[unit.side])
 
 
 #: How one kind of whole is laid out: its parts in order, and the number of groups.
@@ -44,7 +50,35 @@ Layout = tuple[tuple[int, ...], int]
 
 def packed(units: Mapping[Side, Sequence[Unit]]) -> list[Packed]:
     """Return what explains that the sides have not as many tensors of each size."""
-    counts = {side: Counter(unit.sizes for unit in units[side] if not unit.table) for side in LEADING}
+    plain = {side: [unit for unit in units[side] if not unit.table] for side in LEADING}
+    counts = {side: Counter(unit.sizes for unit in plain[side]) for side in LEADING}
+    matrices = _counted({side: _of_axes(counts[side], many=True) for side in LEADING})
+    vectors = [vector for one in matrices for vector in _beside(one, plain)]
+    for one in vectors:
+        for side in LEADING:
+            cut = sum(one.takes(unit) for unit in plain[side])
+            counts[side] += Counter([(part,) for part in one.parts] * cut)
+            counts[side] -= Counter({one.sizes: cut})
+    return [*matrices, *vectors, *_counted({side: _of_axes(counts[side], many=False) for side in LEADING})]
+
+
+def _of_axes(counts: Counter[Sizes], *, many: bool) -> Counter[Sizes]:
+    return Counter({sizes: count for sizes, count in counts.items() if (len(sizes) > 1) == many})
+
+
+def _beside(matrix: Packed, units: Mapping[Side, Sequence[Unit]]) -> list[Packed]:
+    """Return the vectors that lie in one module with a matrix that is cut: they are cut like it, whatever their number.
+
+    Counting cannot tell them: in a pyramid, the biases of two keys are as long as that of one in the next stage.
+    """
+    modules = {
+        side: frozenset(unit.entry.module for unit in units[side] if unit.sizes == matrix.sizes) for side in LEADING
+    }
+    found = Packed(matrix.side, (matrix.along,), matrix.along, matrix.parts, modules)
+    return [found] if any(found.takes(unit) for side in LEADING for unit in units[side]) else []
+
+
+def _counted(counts: Mapping[Side, Counter[Sizes]]) -> list[Packed]:
     found: list[Packed] = []
     for side in LEADING:
         more, fewer = counts[side] - counts[side.other], counts[side.other] - counts[side]
@@ -123,7 +157,8 @@ def cut_apart(
     for one in found:
         parts, groups = chosen[one.parts]
         for side in LEADING:
-            made[side] = cut_units(made[side], one.sizes, one.along, parts, groups)
+            cut = [cut_unit(unit, one.along, parts, groups) if one.takes(unit) else [unit] for unit in made[side]]
+            made[side] = list(itertools.chain(*cut))
     return made
 
 

@@ -172,27 +172,23 @@ def as_built(units: Mapping[Side, Sequence[Unit]], built: Mapping[Side, Mapping[
     return made
 
 
-def cut_units(units: Sequence[Unit], sizes: Sizes, along: int, parts: Sequence[int], groups: int) -> list[Unit]:
-    """Return units with those of some sizes taken apart.
+def cut_unit(unit: Unit, along: int, parts: Sequence[int], groups: int) -> list[Unit]:
+    """Return a unit taken apart; itself where it is a part, a view or a table.
 
     Args:
-        units: of one side.
-        sizes: of the tensors to cut.
+        unit: of one side.
         along: the size of the axis that is cut.
         parts: sizes of the parts along it.
         groups: see :class:`Cut`.
     """
-    made: list[Unit] = []
-    for unit in units:
-        if unit.sizes != sizes or unit.cut is not None or unit.view is not None or unit.table:
-            made.append(unit)
-            continue
-        axis = unit.shape.index(along)
-        cut = Cut(axis, tuple(parts), groups)
-        for place, size in enumerate(parts):
-            shape = (*unit.shape[:axis], size, *unit.shape[axis + 1 :])
-            made.append(replace(unit, shape=shape, cut=cut, part=place))
-    return made
+    if unit.cut is not None or unit.view is not None or unit.table:
+        return [unit]
+    axis = unit.shape.index(along)
+    cut = Cut(axis, tuple(parts), groups)
+    return [
+        replace(unit, shape=(*unit.shape[:axis], size, *unit.shape[axis + 1 :]), cut=cut, part=place)
+        for place, size in enumerate(parts)
+    ]
 
 
 def usual_order(torch: Unit, paddle: Unit) -> int:

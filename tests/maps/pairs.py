@@ -383,6 +383,33 @@ def _cross_apart(m: Any, ops: Ops, x: Any) -> Any:
     return m.t4(ops.attend(m.t1(x), m.t3(x), m.t2(x)))
 
 
+def _pyramid(m: Any, ops: Ops, x: Any) -> Any:
+    """Stages of 8, 16 and 32: the two vectors of a stage together are as long as one of the next."""
+    for i in range(3):
+        x = ops.lib.tanh(getattr(m, f"down{i}")(x))
+        half = 4 * 2 ** (i + 1)
+        packed = hasattr(m, f"kv{i}")
+        k, v = (ops.split(getattr(m, f"kv{i}")(x), [half, half]) if packed
+                else (getattr(m, f"k{i}")(x), getattr(m, f"v{i}")(x)))  # fmt: skip
+        x = x + ops.attend(getattr(m, f"q{i}")(x), k, v)
+    return x
+
+
+def _stages(*, packed: bool) -> Parts:
+    def parts(ops: Ops) -> Mapping[str, Any]:
+        made = {}
+        for i, width in enumerate((8, 16, 32)):
+            made[f"down{i}"], made[f"q{i}"] = (
+                ops.linear(max(8, width // 2) if i else 32, width),
+                ops.linear(width, width),
+            )
+            made |= ({f"kv{i}": ops.linear(width, 2 * width)} if packed
+                     else {f"k{i}": ops.linear(width, width), f"v{i}": ops.linear(width, width)})  # fmt: skip
+        return made
+
+    return parts
+
+
 def _frozen(m: Any, ops: Ops, x: Any) -> Any:
     with ops.lib.no_grad():
         return m.second(ops.lib.tanh(m.first(x)))
@@ -454,6 +481,8 @@ PAIRS: tuple[Port, ...] = (
                                      "o": o.linear()}, _cross("kv", "qkv", "q", "o")),
          (linears("s1", "s2", "s3", "t1", "t2", "t3", "t4"), _cross_apart),
          WeightMap({"q": "t1", "o": "t4"}, transforms={**_split("qkv", "s3 s1 s2"), **_split("kv", "t3 t2")})),
+    pair("packed_pyramid", (_stages(packed=True), _pyramid), (_stages(packed=False), _pyramid),
+         WeightMap(transforms={key: cut for i in range(3) for key, cut in _split(f"kv{i}", f"k{i} v{i}").items()})),
     pair("tied_in_torch", (_tied, _tokens("table", "body", "head")), (_untied, _tokens("words", "mid", "out")),
          renamed("table body head", "words mid out"), TOKENS),
     pair("tied_four_times", (_four_names, lambda m, o, x: m.head(o.lib.tanh(m.body(m.into(x))) * m.out(x))),
