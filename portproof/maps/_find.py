@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import time
 from collections.abc import Mapping, Sequence
@@ -321,19 +320,31 @@ def search_for(
 
 
 def _lay_out(search: Searching) -> None:
-    """Join what one side takes apart and cut what one side packs, in the first way that makes both one function."""
-    every = (
-        cut_apart(joined, found, chosen)
+    """Join what one side takes apart and cut what one side packs, in the first way that makes both one function.
+
+    Where none does, the two may differ elsewhere: then one way is nearer than all that lay out one kind otherwise, by
+    more than rounding could explain, and no more are tried.
+    """
+    ways = [
+        (cut_apart(joined, found, chosen), several)
         for joined in seen_joined(search.units)
         for found in [packed(joined)]
-        for chosen in choices(found)
-    )
-    ways = list(itertools.islice(every, TRIES))
-    for search.units in ways if len(ways) > 1 else []:
+        for chosen, several in choices(found)
+    ][:TRIES]
+    apart: list[float] = []
+    for search.units, several in ways if len(ways) > 1 else []:
+        if several and _stands_out(apart):
+            break
         seen = search.probing.run(search.fills(), again=1, backward=False)
-        if max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=math.inf) <= FLOOR_MULTIPLE:
+        apart.append(max(outputs_apart(seen[TORCH], seen[PADDLE]).values(), default=math.inf))
+        if apart[-1] <= FLOOR_MULTIPLE:
             return
-    search.units = ways[0]
+    search.units = ways[apart.index(min(apart)) if _stands_out(apart) else 0][0]
+
+
+def _stands_out(apart: Sequence[float]) -> bool:
+    least, *others = sorted(apart) if len(apart) > 1 else (math.inf,)
+    return bool(others) and least * FLOOR_MULTIPLE < others[0]
 
 
 def _gates_moved(search: Searching) -> bool:

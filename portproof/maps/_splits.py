@@ -140,13 +140,21 @@ def layouts(parts: tuple[int, ...]) -> list[Layout]:
     return [(order, number) for number in groups for order in orders]
 
 
-def choices(found: Sequence[Packed]) -> Iterator[dict[tuple[int, ...], Layout]]:
-    """Yield layouts for each kind of packing: a weight and its bias are laid out alike."""
+def choices(found: Sequence[Packed]) -> list[tuple[dict[tuple[int, ...], Layout], bool]]:
+    """Return layouts for each kind of packing, and whether several are laid out unusually, which come last.
+
+    A weight and its bias are laid out alike.
+    """
     kinds = sorted({one.parts for one in found})
     every = itertools.product(*(enumerate(layouts(parts)) for parts in kinds))
-    simple = sorted(itertools.islice(every, TRIES * TRIES), key=lambda chosen: sum(place for place, _ in chosen))
-    for chosen in simple[:TRIES]:
-        yield {parts: layout for parts, (_, layout) in zip(kinds, chosen, strict=True)}
+    ranked = sorted(
+        (sum(place > 0 for place, _ in chosen) > 1, sum(place for place, _ in chosen), at, chosen)
+        for at, chosen in enumerate(itertools.islice(every, TRIES * TRIES))
+    )
+    return [
+        ({parts: layout for parts, (_, layout) in zip(kinds, chosen, strict=True)}, several)
+        for several, _, _, chosen in ranked[:TRIES]
+    ]
 
 
 def cut_apart(

@@ -581,6 +581,12 @@ UNSAYABLE = pair(
     (_stored(o=(32, 32), v=(32, 32), k=(32, 32), q=(4, 32, 8)), _einsum("q:neh", "k:pe", "v:ep", "o:ep")), WeightMap(),
 )  # fmt: skip
 #: A port whose query and key are exchanged: only a map against the names makes it one function.
+#: Packed on one side, and another function: no layout makes both one, one is far nearer than the others.
+PYRAMID_APART = pair(
+    "pyramid_apart", (_stages(packed=True), _pyramid),
+    (_stages(packed=False), lambda m, ops, x: 1.01 * _pyramid(m, ops, x)),
+    WeightMap(transforms={key: cut for i in range(3) for key, cut in _split(f"kv{i}", f"k{i} v{i}").items()}),
+)  # fmt: skip
 EXCHANGED = pair(
     "exchanged", (linears(*(f"{n}{i}" for i in range(3) for n in "qkvo")), _attention("q k v o")),
     (linears(*(f"{n}{i}" for i in range(3) for n in "qkvo")), _attention("k q v o")), WeightMap(),

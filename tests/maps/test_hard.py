@@ -8,7 +8,7 @@ from portproof.maps._find import FoundMap, find_map
 from portproof.ports._locate import Located, Project
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
-from tests.maps.pairs import EXCHANGED, GATES, PAIRS, UNSAYABLE
+from tests.maps.pairs import EXCHANGED, GATES, PAIRS, PYRAMID_APART, UNSAYABLE
 
 #: Where several maps are right, and which tensors the proof says nothing about.
 EITHER = {"sum", "maximum", "product", "recurrent", "tied_beside"}
@@ -51,6 +51,12 @@ def test_a_map_against_the_names_is_shown_and_not_taken() -> None:
     taken, _ = found(EXCHANGED, accept_crossed=True)
     assert taken.holds
     assert taken.weights.rename == {"q{n}": "k{n}", "k{n}": "q{n}"}
+
+
+def test_of_a_wrong_port_the_layout_is_taken_that_is_far_nearer_than_others() -> None:
+    made, true = found(PYRAMID_APART)
+    assert (made.verdict, rows_of(made.account)) == ("differs", true)
+    assert made.passes < 60, "every layout of every stage was tried with those of the others"
 
 
 def test_what_no_map_can_say_is_said_and_nothing_is_taken() -> None:
