@@ -584,7 +584,7 @@ UNSAYABLE = pair(
 #: Packed on one side, and another function: no layout makes both one, one is far nearer than the others.
 PYRAMID_APART = pair(
     "pyramid_apart", (_stages(packed=True), _pyramid),
-    (_stages(packed=False), lambda m, ops, x: 1.01 * _pyramid(m, ops, x)),
+    (_stages(packed=False), lambda m, ops, x: (1 + 1e-5) * _pyramid(m, ops, x)),
     WeightMap(transforms={key: cut for i in range(3) for key, cut in _split(f"kv{i}", f"k{i} v{i}").items()}),
 )  # fmt: skip
 EXCHANGED = pair(
