@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from portproof.lines._calls import RETURN, Call, Given, Place
 from portproof.lines._candidates import Candidate
 from portproof.lines._match import Matched, base, one_function
+from portproof.lines._missing import missing
+from portproof.lines._other import OtherTensor, other_tensor
 from portproof.lines._stacks import Stacks, on_line, shared
+from portproof.lines._ways import Ways
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Blamed:
         modules: paths of Paddle's module and of torch's, for every time that these lines run; None where that is only
             what uses the result.
         times: how often they do.
+        certain: it is this line of Paddle's, not one before or after it on the way of the value.
     """
 
     paddle: tuple[Place, ...]
@@ -28,11 +32,18 @@ class Blamed:
     calls: tuple[Call | None, Call | None]
     modules: tuple[tuple[str | None, str | None], ...]
     times: int = 1
+    certain: bool = True
 
 
-def blame(candidate: Candidate, matched: Matched) -> Blamed:
-    """Return the lines of a repair."""
-    blamed = _Blame(candidate, matched).blamed()
+def blame(candidate: Candidate, matched: Matched, partners: Mapping[str, str]) -> Blamed:
+    """Return the lines of a repair.
+
+    Args:
+        candidate: that was carried over.
+        matched: the two forwards before.
+        partners: paths of torch's modules to those of Paddle's that stand for them.
+    """
+    blamed = _Blame(candidate, matched, Ways(matched, partners)).blamed()
     family = candidate.family(matched)
     if len(family) < 2:
         return blamed
@@ -41,8 +52,8 @@ def blame(candidate: Candidate, matched: Matched) -> Blamed:
 
 
 class _Blame:
-    def __init__(self, candidate: Candidate, matched: Matched) -> None:
-        self.c, self.m, self.at = candidate, matched, Stacks(matched)
+    def __init__(self, candidate: Candidate, matched: Matched, ways: Ways) -> None:
+        self.c, self.m, self.at, self.ways = candidate, matched, Stacks(matched), ways
 
     def blamed(self) -> Blamed:
         if self.c.regions[0] and self.c.regions[1]:
@@ -71,12 +82,9 @@ class _Blame:
         if base(last[0].name) == base(last[1].name):
             if len(theirs) == 1 < len(mine):
                 head = self._heads("torch", [call for call in mine if call.index != last[0].index])[0]
-                kinds = self.m.entering("torch", [head])
-                makers = [
-                    self.m.call("paddle", g.maker) for g in last[1].given if self.m.kind("paddle", g.value) in kinds
-                ]
-                if makers:
-                    return self._missing(head, makers[0], (last[1],))
+                read = [g for g in last[1].given if any(self.m.same(one, g) for one in head.given)]
+                if read:
+                    return self._missing(head, self.m.call("paddle", read[0].maker), (last[1],))
             if len(mine) == 1 < len(theirs):
                 head = self._heads("paddle", [call for call in theirs if call.index != last[1].index])[0]
                 if self.m.entering("paddle", [head]) & self.m.entering("torch", [last[0]]):
@@ -119,11 +127,29 @@ class _Blame:
             if outer is None:
                 return found
             return replace(found, paddle=(outer[0], *found.paddle), torch=(outer[1], *found.torch))
+        found = self._other_tensor(torch, paddle)
+        if found is not None:
+            places = self.at.places("torch", [torch] if torch else [])
+            beside = (found.torch,) if found.torch is not None else ()
+            return Blamed(
+                _each((found.place, *found.others)), _each((*beside, *places)), (torch, paddle),
+                ((paddle.module, torch.module if torch else ""),), certain=found.certain,
+            )  # fmt: skip
         here = self.at.handing(self._right_maker(), self.c.targets)
         return Blamed(
             (here,) if here else (), self.at.places("torch", [torch] if torch else []), (torch, paddle),
-            ((paddle.module, torch.module if torch else ""),),
+            ((paddle.module, torch.module if torch else ""),), certain=False,
         )  # fmt: skip
+
+    def _other_tensor(self, torch: Call | None, paddle: Call) -> OtherTensor | None:
+        """Return where Paddle's call comes to another tensor than torch's."""
+        for values, user in zip(self.c.values, self.c.targets, strict=True):
+            for value, given in zip(values, user.given, strict=True):
+                if value is not None and torch is not None:
+                    mine = next((one for one in torch.given if one.value == value), None)
+                    if mine is not None:
+                        return other_tensor(self.ways, mine, torch, given, user)
+        return None
 
     def _passed(self, torch: Call | None, paddle: Call) -> tuple[Place, Place] | None:
         """Return where two calls are handed a tensor from outside, Paddle's another than it should be."""
@@ -190,6 +216,13 @@ class _Blame:
 
     def _missing(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> Blamed:
         """A call that only torch makes: on the line that makes its input, on that which uses its result, or between."""
+        found = missing(self.ways, torch, self._read(torch, paddle, users), self.c.regions[0])
+        if found is not None:
+            torches = (found.torch, *self.at.places("torch", [torch, *self.c.regions[0]]))
+            return Blamed(
+                _each((found.place, *found.others)), _each(torches), (torch, None), ((None, torch.module),),
+                certain=found.certain,
+            )  # fmt: skip
         users = [user for user in users if user.name != RETURN]
         after = self.at.handing(paddle, users) if users else None
         before = self._beside(torch, paddle)
@@ -201,7 +234,20 @@ class _Blame:
             where = self._through(torch, mine[0], paddle) or self._between(torch, mine[0], before, after)
         torches = self.at.places("torch", [torch, *self.c.regions[0]])
         others = [place for place in (before, after) if place is not None and place != where]
-        return Blamed((where, *others) if where else (), torches, (torch, None), ((None, torch.module),))
+        return Blamed(
+            (where, *others) if where else (), torches, (torch, None), ((None, torch.module),), certain=False
+        )
+
+    def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
+        """Return what Paddle's calls read in the place of torch's result."""
+        kinds = self.m.entering("torch", [torch, *self.c.regions[0]])
+        return [
+            (given, user)
+            for user in users
+            for given in user.given
+            if (paddle is not None and given.maker == paddle.index)
+            or (paddle is None and self.m.kind("paddle", given.value) in kinds)
+        ]
 
     def _through(self, torch: Call, mine: Place, paddle: Call | None) -> Place | None:
         """Return Paddle's dropout where torch has one before a sum, or on the line of what Paddle misses."""
@@ -249,11 +295,38 @@ class _Blame:
             torch = (self.at.places("torch", [self.c.torch] if self.c.torch else []) or (None,))[0]
         mine, inputs = self.at.places("paddle", [head]), self.at.makers("paddle", head)
         above = [place for call in inputs for place in self.at.all("paddle", call)]
-        if mine and self.c.torch is not None and any(on_line(mine[0], place) for place in above):
+        beside = self._same_line(head)
+        if beside is not None:
+            torch = beside
+        elif mine and self.c.torch is not None and any(on_line(mine[0], place) for place in above):
             level = self.at.level(mine, self.at.all("paddle", inputs[0]))
             torch = self.at.at_level("torch", self.c.torch, level) or torch
         paddle = self.at.places("paddle", [head, *self.c.regions[1]])
         return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),))
+
+
+    def _same_line(self, head: Call) -> Place | None:
+        """Return torch's line for what the line of a call of Paddle's makes before it."""
+        if not head.places:
+            return None
+        here, frame = self.m.of["paddle"].places[head.places[0]], head.frames[:1]
+        for given in head.given:
+            maker = self.m.call("paddle", given.maker)
+            at = list(zip(maker.places, maker.frames, strict=False)) if maker is not None else []
+            if not any((other,) == frame and on_line(self.m.of["paddle"].places[place], here) for place, other in at):
+                continue
+            kind = self.m.kind("paddle", given.value)
+            for call in self.m.of["torch"].calls:
+                if any(self.m.kind("torch", value) == kind for value in call.made) and not call.part:
+                    found = self.ways.level(call, here.module)
+                    if found is not None:
+                        return found
+        return None
+
+
+def _each(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return every line once."""
+    return tuple({(place.file, place.line): place for place in reversed(places)}.values())[::-1]
 
 
 def _writes(call: Call, given: Given) -> bool:

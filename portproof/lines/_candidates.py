@@ -322,7 +322,7 @@ class _Looked:
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
         cost += 0.1 * len({user.index for user, _ in uses}) - 0.1 * self._in_place_of(torch, carried, uses)
-        cost += self._out_of_order(torch, paddle) if owner is None else 0.0
+        cost += (self._out_of_order(torch, paddle) if owner is None else 0.0) + 0.3 * (not self.strict)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))
         if paddle is not None and slot < _results(paddle):

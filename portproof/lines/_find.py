@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,9 +108,10 @@ def find_lines(sides: Sides, inputs: Path, order: Sequence[int], seconds: float 
     try:
         search = Search(forwards, seconds)
         search.search()
-        pairs = [_pair(repair) for repair in search.repairs]
+        standing = partners(sides) if search.repairs or search.unexplained is not None else {}
+        pairs = [_pair(repair, standing) for repair in search.repairs]
         if search.unexplained is not None:
-            pairs += _likely(search)
+            pairs += _likely(search, standing)
     finally:
         forwards.close()
     if search.late:
@@ -119,10 +120,17 @@ def find_lines(sides: Sides, inputs: Path, order: Sequence[int], seconds: float 
     return Lines(tuple(pairs), tuple(search.notes), time.monotonic() - begun, search.runs)
 
 
-def _pair(repair: Repair) -> Paired:
-    blamed = blame(repair.candidate, repair.matched)
+def partners(sides: Sides) -> dict[str, str]:
+    """Return the paths of torch's modules, and those of Paddle's that stand for them."""
+    keys = sides.pairs().keys
+    paths = {key: path for path, key in keys["paddle"].items()}
+    return {path: paths[key] for path, key in keys["torch"].items() if key in paths}
+
+
+def _pair(repair: Repair, standing: Mapping[str, str]) -> Paired:
+    blamed = blame(repair.candidate, repair.matched, standing)
     said = differ(repair.candidate, repair.matched, *blamed.calls)
-    return blamed.modules, _made(blamed, repair.confirmed, said)
+    return blamed.modules, _made(blamed, repair.confirmed and blamed.certain, said)
 
 
 def _made(blamed: Blamed, confirmed: bool, said: str) -> LinePair:
@@ -139,7 +147,7 @@ def _line(side: str, place: Place) -> Line:
     return Line(side, place.file, place.line, place.text)
 
 
-def _likely(search: Search) -> list[Paired]:
+def _likely(search: Search, standing: Mapping[str, str]) -> list[Paired]:
     """Return the first calls that differ, where nothing carried over made the outputs agree."""
     from portproof.lines._candidates import candidates
 
@@ -148,5 +156,5 @@ def _likely(search: Search) -> list[Paired]:
     found = candidates(matched)
     if not found:
         return []
-    blamed = blame(found[0], matched)
+    blamed = blame(found[0], matched, standing)
     return [(blamed.modules, _made(blamed, False, differ(found[0], matched, *blamed.calls)))]

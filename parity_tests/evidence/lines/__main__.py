@@ -4,7 +4,9 @@
     python -m parity_tests.evidence.lines written-unet bert    these alone
 
 Variables: ``HALF=held`` plants those faults that were held back while the ranking was made, ``HALF=first`` the others,
-neither all; ``FAULTS`` a port (8); ``TOGETHER=2`` plants so many at once; ``RESULTS=FILE`` keeps every row as JSON.
+neither all; ``FAULTS`` a port (8); ``KINDS=…,…`` these kinds alone; ``TOGETHER=2`` plants so many at once;
+``RESULTS=FILE`` keeps every row as JSON. Which half a fault is of depends on ``SALT`` (2): each settled ranking has its
+own, since what was run once is known.
 
 A fault is *exact* where the first pair of lines that is named has the statement it was planted into and, in torch, one
 that makes the same value; *within three* where its line is among the first three that are named, or at most three lines
@@ -34,7 +36,7 @@ from portproof import Port
 from portproof._errors import ModelRaised, PortproofError
 from portproof.judge._report import LinePair
 from portproof.lines._calls import Place
-from portproof.lines._find import SideForwards, find_lines
+from portproof.lines._find import SideForwards, find_lines, partners
 from portproof.lines._match import Matched
 from portproof.lines._values import outputs_agree
 from portproof.parity._mapped import with_map
@@ -46,6 +48,7 @@ from portproof.sides._sides import Sides
 from portproof.sides._weights import load_weights, sensitised
 
 _NEAR = 3
+_SALT = os.environ.get("SALT", "2")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,7 @@ class Bench:
         rows = Rows.write(self.port, make_batch(self.port, seed=0), self.sides.folder, least=False)
         self.inputs = rows.few
         load_weights(self.sides, sensitised(self.sides, rows.all, 0).files)
+        self.partners = {"": "", **partners(self.sides)}
         self.forwards = SideForwards(self.sides, self.inputs, (0, 1), "healthy")
         torch, paddle = (self.forwards.record(side, side).result().recording for side in ("torch", "paddle"))
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
@@ -102,7 +106,9 @@ class Bench:
 
     def plantable(self) -> list[Planted]:
         """Return all faults of this port, in the code of its Paddle side."""
-        return plantable(self.matched.of["paddle"].places)
+        recording = self.matched.of["paddle"]
+        numbers = dict.fromkeys(number for call in recording.calls for number in call.places)
+        return plantable([recording.places[number] for number in numbers])
 
     def acts(self) -> bool:
         """Whether the planted model still runs and puts out something else."""
@@ -113,21 +119,27 @@ class Bench:
         return not outputs_agree(self.expected, load_file(self.forwards.folder / "effect.safetensors"), 1e-7)
 
     def counterparts(self, planted: Planted) -> list[Place]:
-        """Return the places in torch's code that make what the planted statement made when it was right."""
+        """Return the places in torch's code that make what the planted statement made when it was right.
+
+        They are in the module that stands for the statement's, or innermost, or as deep in the tree.
+        """
         paddle, torch = self.matched.of["paddle"], self.matched.of["torch"]
-        wanted: dict[tuple[str, int], set[int]] = {}
+        wanted: dict[tuple[str, int], set[int | str]] = {}
         for call in paddle.calls:
             for level, number in enumerate(call.places):
                 if _hits(paddle.places[number], planted):
-                    depth = _depth(paddle.places[number]) if level else -1
+                    place = paddle.places[number]
                     for value in call.made:
-                        wanted.setdefault(self.matched.kind("paddle", value), set()).add(depth)
+                        own = wanted.setdefault(self.matched.kind("paddle", value), set())
+                        own |= {_depth(place) if level else -1, place.module}
         found = []
         for call in torch.calls:
             for value in call.made:
-                depths = wanted.get(self.matched.kind("torch", value), set())
-                places = [torch.places[number] for number in call.places]
-                found += [p for i, p in enumerate(places) if (-1 in depths and i == 0) or _depth(p) in depths]
+                own = wanted.get(self.matched.kind("torch", value), set())
+                for level, number in enumerate(call.places):
+                    place = torch.places[number]
+                    if (not level and -1 in own) or {_depth(place), self.partners.get(place.module)} & own:
+                        found.append(place)
         return found
 
     def judged(self, faults: Sequence[Planted]) -> Row:
@@ -190,13 +202,16 @@ def _at(planted: Planted, file: str, line: int, near: int = 0) -> bool:
 
 def is_held(port: str, planted: Planted) -> bool:
     """Whether a fault is of the half that is held back."""
-    return hashlib.sha256(f"{port}|{planted.key}".encode()).digest()[0] % 2 == 1
+    return hashlib.sha256(f"{_SALT}|{port}|{planted.key}".encode()).digest()[0] % 2 == 1
 
 
 def chosen(port: str, found: Sequence[Planted], half: str) -> list[Planted]:
     """Return the faults of a half in a drawn order, each kind once before any comes twice."""
+    kinds = os.environ.get("KINDS")
     wanted = [p for p in found if half == "all" or is_held(port, p) == (half == "held")]
-    random.Random(port).shuffle(wanted)
+    wanted = [p for p in wanted if kinds is None or p.fault.kind in kinds.split(",")]
+    wanted.sort(key=lambda p: p.key)
+    random.Random(f"{_SALT}|{port}").shuffle(wanted)
     seen: Counter[str] = Counter()
     ranked = []
     for planted in wanted:

@@ -1,0 +1,139 @@
+"""Where Paddle's code misses what torch's computes: one of the lines that the value goes through without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portproof.lines._calls import Call, Given, Place
+from portproof.lines._match import base
+from portproof.lines._stacks import on_line
+from portproof.lines._values import is_constant
+from portproof.lines._ways import Station, Ways
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A line that misses something.
+
+    Attributes:
+        place: the likeliest.
+        others: the lines around it that it may be.
+        torch: the line that Paddle's would be beside.
+        certain: it is no other.
+    """
+
+    place: Place
+    others: tuple[Place, ...]
+    torch: Place
+    certain: bool
+
+
+def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region: Sequence[Call]) -> Missing | None:
+    """Return the line that misses a call of torch's; None where the ways of values tell nothing.
+
+    Args:
+        ways: of values.
+        torch: the call, the first that is missing.
+        read: what Paddle's calls are given without it.
+        region: torch's calls that are missing.
+    """
+    stations = _common([ways.way("paddle", given, user) for given, user in read[:6]])
+    for level, number in enumerate(torch.places):
+        place = ways.m.of["torch"].places[number]
+        partner = ways.partner(place.module)
+        own = [station for station in stations if station.place.module == partner]
+        if partner is not None and own:
+            return _Level(ways, torch, level, own, region).chosen()
+    return None
+
+
+def _common(ways: Sequence[list[Station]]) -> list[Station]:
+    """Return the stations that all ways have in common, the first's where there are none."""
+    if not ways:
+        return []
+    lines = [{station.line for station in way} for way in ways]
+    shared = [station for station in ways[0] if all(station.line in own for own in lines)]
+    return shared or ways[0]
+
+
+class _Level:
+    """The stations of a way in the module whose forward has torch's call."""
+
+    def __init__(
+        self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call]
+    ) -> None:
+        self.ways, self.m, self.torch, self.level = ways, ways.m, torch, level
+        self.region = {call.index for call in region} | {torch.index}
+        self.mine, self.returned = ways.statement("torch", torch, level)
+        depth = ways.depth("torch", torch.frames[level]) if torch.frames[level] >= 0 else 0
+        same = [station for station in stations if ways.depth("paddle", station.frame) == depth]
+        self.own = self._late(same or list(stations))
+
+    def _late(self, stations: list[Station]) -> list[Station]:
+        """Leave out what is over before all that torch's call is given has been made."""
+        since, of = -1, 0
+        for given in self.torch.given:
+            if given.leaf or given.maker < 0 or is_constant(self.m.of["torch"].values[given.value].features):
+                continue
+            kind = self.m.kind("torch", given.value)
+            made = (c.index for c in self.m.of["paddle"].calls if any(self.m.kind("paddle", v) == kind for v in c.made))
+            since, of = max(since, next(made, -1)), of + 1
+        self.joins = of > 1
+        return [station for station in stations if station.at > since] or stations
+
+    def chosen(self) -> Missing:
+        station, certain = self._chosen()
+        lines = {other.line: other.place for other in self.own}
+        others = [place for line, place in lines.items() if line != station.line]
+        near = sorted(others, key=lambda place: abs(place.line - station.place.line))
+        return Missing(station.place, tuple(near), self._beside_it(), certain or not others)
+
+    def _beside_it(self) -> Place:
+        """Return torch's line: innermost, or where it calls a module that Paddle has, too, and does not run here."""
+        places = [self.m.of["torch"].places[number] for number in self.torch.places]
+        skipped = any(self.ways.partner(place.module) is not None for place in places[: self.level])
+        return places[self.level] if skipped else places[0]
+
+    def _chosen(self) -> tuple[Station, bool]:
+        own, copies = self.own, [station for station in self.own if station.copies]
+        bound = [station for station in copies if not station.returns]
+        if bound:  # one that copies a name to itself is never meant; after all that a sum is of, hardly
+            return bound[-1], self.joins or set(bound[-1].names) == set(bound[-1].place.reads)
+        above, below = self._beside()
+        returns = [station for station in copies if station.returns]
+        if below:
+            return own[-1], False
+        if returns and self.returned and not above:
+            return returns[-1], True
+        if above:
+            return own[0], False
+        handed = [station for station in own if station.how == "handed"]
+        if handed and base(self.torch.name) == "add":
+            return handed[-1], True
+        return (own[-1] if self.joins and self._is_nearer_below() else own[0]), False
+
+    def _beside(self) -> tuple[bool, bool]:
+        """Whether torch's statement makes what its call is given, too, and whether it uses the result."""
+        return any(on_line(self.mine, p) for p in self._above()), any(on_line(self.mine, p) for p in self._below())
+
+    def _above(self) -> list[Place]:
+        makers = [self.m.call("torch", given.maker) for given in self.torch.given]
+        return self._here([maker for maker in makers if maker is not None])
+
+    def _below(self) -> list[Place]:
+        return self._here(self.m.users("torch", self.torch.index))
+
+    def _here(self, calls: Sequence[Call]) -> list[Place]:
+        """Return where calls are made in the frame of torch's own."""
+        frame = self.torch.frames[self.level]
+        return [
+            self.m.of["torch"].places[place]
+            for call in calls if call.index not in self.region
+            for place, other in zip(call.places, call.frames, strict=False) if other == frame
+        ]  # fmt: skip
+
+    def _is_nearer_below(self) -> bool:
+        ends = [self.mine.line - p.end for p in self._above() if p.end < self.mine.line]
+        begins = [p.line - self.mine.end for p in self._below() if p.line > self.mine.end]
+        return bool(begins) and (not ends or min(begins) < min(ends))
