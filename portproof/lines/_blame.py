@@ -61,7 +61,10 @@ class _Blame:
         if self.c.regions[1]:
             return self._extra()
         if self._is_other_maker():
-            return self._pair(self.c.torch, self.c.paddle)
+            assert self.c.torch is not None and self.c.paddle is not None
+            found = self._passed(self.c.torch, self.c.paddle)
+            same = self._is_given_alike(self.c.torch, self.c.paddle)
+            return found or replace(self._pair(self.c.torch, self.c.paddle), certain=same)
         if self.c.regions[0] and self.c.torch is not None:
             paddle = self.c.paddle
             users = self.c.targets if self.c.given else self.m.users("paddle", paddle.index) if paddle else []
@@ -88,7 +91,9 @@ class _Blame:
             if len(mine) == 1 < len(theirs):
                 head = self._heads("paddle", [call for call in theirs if call.index != last[1].index])[0]
                 if self.m.entering("paddle", [head]) & self.m.entering("torch", [last[0]]):
-                    return replace(self._pair(last[0], head), calls=(None, head))
+                    found, beside = self._pair(last[0], head), self._same_line(head)
+                    torches = _each((beside, *found.torch)) if beside is not None else found.torch
+                    return replace(found, torch=torches, calls=(None, head), certain=self._is_one_line(theirs[:-1]))
         torch, paddle = (
             self._heads(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)
         )
@@ -96,7 +101,21 @@ class _Blame:
             ((base(a.name) != base(b.name), i + j, a, b) for i, a in enumerate(torch) for j, b in enumerate(paddle)),
             key=lambda entry: entry[:2],
         )
-        return self._given(best[2], best[3])
+        found = self._given(best[2], best[3])
+        one = self._is_one_line(self.c.regions[1])
+        if one and found.torch and self.c.torch is not None and not self.c.torch.part:
+            found = replace(found, torch=_each((*self.at.places("torch", [self.c.torch]), *found.torch)))
+        return replace(found, certain=found.certain and (one or self._is_given_alike(best[2], best[3])))
+
+    def _is_one_line(self, calls: Sequence[Call]) -> bool:
+        """Whether Paddle's calls are all on one line of one run of a function."""
+        places = [(call.frames[:1], self.m.of["paddle"].places[call.places[0]]) for call in calls if call.places]
+        return all(frame == places[0][0] and on_line(place, places[0][1]) for frame, place in places)
+
+    def _is_given_alike(self, torch: Call, paddle: Call) -> bool:
+        """Whether two calls are of one function and given the same: then it is they that differ."""
+        same = self.m.entering("torch", [torch]) == self.m.entering("paddle", [paddle])
+        return same and base(torch.name) == base(paddle.name)
 
     def _heads(self, side: str, calls: Sequence[Call]) -> list[Call]:
         """Return the calls of a region whose inputs agree, then the others."""
@@ -122,19 +141,10 @@ class _Blame:
             found = self._pair(other, own)
             return replace(found, paddle=(*found.paddle, *self.at.places("paddle", [paddle])), calls=(torch, paddle))
         if not self.c.given:
-            found = self._pair(torch, paddle)
-            outer = self._passed(torch, paddle)
-            if outer is None:
-                return found
-            return replace(found, paddle=(outer[0], *found.paddle), torch=(outer[1], *found.torch))
+            return self._passed(torch, paddle) or self._pair(torch, paddle)
         found = self._other_tensor(torch, paddle)
         if found is not None:
-            places = self.at.places("torch", [torch] if torch else [])
-            beside = (found.torch,) if found.torch is not None else ()
-            return Blamed(
-                _each((found.place, *found.others)), _each((*beside, *places)), (torch, paddle),
-                ((paddle.module, torch.module if torch else ""),), certain=found.certain,
-            )  # fmt: skip
+            return self._other(found, torch, paddle)
         here = self.at.handing(self._right_maker(), self.c.targets)
         return Blamed(
             (here,) if here else (), self.at.places("torch", [torch] if torch else []), (torch, paddle),
@@ -151,8 +161,17 @@ class _Blame:
                         return other_tensor(self.ways, mine, torch, given, user)
         return None
 
-    def _passed(self, torch: Call | None, paddle: Call) -> tuple[Place, Place] | None:
-        """Return where two calls are handed a tensor from outside, Paddle's another than it should be."""
+    def _other(self, found: OtherTensor, torch: Call | None, paddle: Call) -> Blamed:
+        places = self.at.places("torch", [torch] if torch else [])
+        beside = (found.torch,) if found.torch is not None else ()
+        modules = (paddle.module, torch.module if torch else "")
+        return Blamed(
+            _each((found.place, *found.others)), _each((*beside, *places)), (torch, paddle), (modules,),
+            certain=found.certain,
+        )  # fmt: skip
+
+    def _passed(self, torch: Call | None, paddle: Call) -> Blamed | None:
+        """Return where two calls of one function come to be given two tensors, all else being alike."""
         if torch is None or base(torch.name) != base(paddle.name):
             return None
         kinds = {self.m.kind("paddle", given.value) for given in paddle.given}
@@ -161,18 +180,8 @@ class _Blame:
         wrong = [g for g in paddle.given if self.m.kind("paddle", g.value) not in own and not g.leaf]
         if len(right) != 1 or len(wrong) != 1:
             return None
-        maker, other = self._maker(self.m.kind("torch", right[0].value)), self.m.call("paddle", wrong[0].maker)
-        if maker is None or other is None or not paddle.places:
-            return None
-        # Where the right one is used rightly, it was handed on that far.
-        users = [user for user in self.m.users("paddle", maker.index) if user is not paddle]
-        inner = max(shared(one.places, paddle.places) for one in (maker, other, *users))
-        inside = paddle.places[: len(paddle.places) - inner]
-        if len(inside) < 2 or not torch.places:
-            return None
-        place = self.m.of["paddle"].places[inside[-1]]
-        level = self.at.level([place], self.at.all("paddle", paddle))
-        return place, self.at.at_level("torch", torch, level) or self.at.all("torch", torch)[0]
+        found = other_tensor(self.ways, right[0], torch, wrong[0], paddle)
+        return None if found is None else self._other(found, torch, paddle)
 
     def _right_maker(self) -> Call | None:
         """Return Paddle's call that makes what should have been given."""
@@ -302,7 +311,8 @@ class _Blame:
             level = self.at.level(mine, self.at.all("paddle", inputs[0]))
             torch = self.at.at_level("torch", self.c.torch, level) or torch
         paddle = self.at.places("paddle", [head, *self.c.regions[1]])
-        return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),))
+        one = self._is_one_line(self.c.regions[1])
+        return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),), certain=one)
 
 
     def _same_line(self, head: Call) -> Place | None:

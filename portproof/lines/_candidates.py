@@ -16,6 +16,8 @@ from portproof.lines._recorder import Carried
 from portproof.lines._steps import STEPS_AS
 from portproof.lines._values import is_constant, likeness
 
+#: What speaks against a value in another order of axes: the one that is in order lies before it.
+_LOOSE = 0.6
 #: Calls after the first that differ which are looked at; candidates of one look that are, and that are worth a run.
 _NEXT, _MOST, _OF_ONE_LOOK = 10, 80, 8
 
@@ -281,7 +283,7 @@ class _Looked:
             - 0.7 * shared
             - 0.1 * (torch.module == paddle.module)
         )
-        cost += 0.02 * apart + self._out_of_order(torch, paddle) + 0.3 * (not self.strict)
+        cost += 0.02 * apart + self._out_of_order(torch, paddle) + _LOOSE * (not self.strict)
         regions_ = (tuple(regions[0]), tuple(regions[1]))
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions_, cost)
 
@@ -293,7 +295,7 @@ class _Looked:
         within |= self.m.entering("torch", [source])
         enters = bool(within) and self.m.entering("paddle", regions[1]) <= within
         named = base(paddle.name) in STEPS_AS.get(source.name.partition(": ")[2], ())
-        cost = 0.8 + _count_lines(self.m, [], regions[1]) - 0.5 * named - 0.7 * enters + 0.3 * (not self.strict)
+        cost = 0.8 + _count_lines(self.m, [], regions[1]) - 0.5 * named - 0.7 * enters + _LOOSE * (not self.strict)
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions, cost)
 
     def _out_of_order(self, torch: Call | None, paddle: Call | None) -> float:
@@ -322,7 +324,7 @@ class _Looked:
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
         cost += 0.1 * len({user.index for user, _ in uses}) - 0.1 * self._in_place_of(torch, carried, uses)
-        cost += (self._out_of_order(torch, paddle) if owner is None else 0.0) + 0.3 * (not self.strict)
+        cost += (self._out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.strict)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))
         if paddle is not None and slot < _results(paddle):

@@ -39,13 +39,61 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
         region: torch's calls that are missing.
     """
     stations = _common([ways.way("paddle", given, user) for given, user in read[:6]])
+    given = _Given(ways, torch)
+    stations = given.late(stations)
+    if given.count > 1:
+        stations = given.at_hand(stations)
+        copies = [station for station in stations if station.copies and not station.returns]
+        if copies:
+            module = copies[-1].place.module
+            level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == module), 0)
+            return _Level(ways, torch, level, copies[-1:], region, given).chosen()
     for level, number in enumerate(torch.places):
-        place = ways.m.of["torch"].places[number]
-        partner = ways.partner(place.module)
+        partner = ways.partner(_module(ways, number))
         own = [station for station in stations if station.place.module == partner]
         if partner is not None and own:
-            return _Level(ways, torch, level, own, region).chosen()
+            return _Level(ways, torch, level, own, region, given).chosen()
+    if given.count > 1 and stations:  # Paddle's module is none of torch's
+        return _Level(ways, torch, 0, stations, region, given).chosen()
     return None
+
+
+def _module(ways: Ways, number: int) -> str:
+    return ways.m.of["torch"].places[number].module
+
+
+class _Given:
+    """What torch's call is given, as Paddle makes it.
+
+    Attributes:
+        count: of tensors that are computed.
+    """
+
+    def __init__(self, ways: Ways, torch: Call) -> None:
+        self._ways, m = ways, ways.m
+        made: dict[tuple[str, int], int] = {}
+        self._kinds = []
+        for call in m.of["paddle"].calls:
+            for value in call.made:
+                made.setdefault(m.kind("paddle", value), call.index)
+        computed = [given for given in torch.given if not given.leaf and given.maker >= 0]
+        computed = [g for g in computed if not is_constant(m.of["torch"].values[g.value].features)]
+        self._kinds = list(dict.fromkeys(m.kind("torch", given.value) for given in computed))
+        self.count = len(computed)
+        self._since = max((made.get(kind, -1) for kind in self._kinds), default=-1)
+
+    def late(self, stations: list[Station]) -> list[Station]:
+        """Leave out what is over before all of it has been made."""
+        return [station for station in stations if station.at > self._since] or stations
+
+    def at_hand(self, stations: list[Station]) -> list[Station]:
+        """Leave out the frames in which some of it is in nobody's hands."""
+        until = max((station.at for station in stations), default=0)
+        frames = {
+            frame: all(self._ways.held("paddle", kind, frame, until + 1) for kind in self._kinds)
+            for frame in {station.frame for station in stations}
+        }
+        return [station for station in stations if frames[station.frame]] or stations
 
 
 def _common(ways: Sequence[list[Station]]) -> list[Station]:
@@ -61,26 +109,14 @@ class _Level:
     """The stations of a way in the module whose forward has torch's call."""
 
     def __init__(
-        self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call]
+        self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call], given: _Given
     ) -> None:
-        self.ways, self.m, self.torch, self.level = ways, ways.m, torch, level
+        self.ways, self.m, self.torch, self.level, self.joins = ways, ways.m, torch, level, given.count > 1
         self.region = {call.index for call in region} | {torch.index}
         self.mine, self.returned = ways.statement("torch", torch, level)
         depth = ways.depth("torch", torch.frames[level]) if torch.frames[level] >= 0 else 0
         same = [station for station in stations if ways.depth("paddle", station.frame) == depth]
-        self.own = self._late(same or list(stations))
-
-    def _late(self, stations: list[Station]) -> list[Station]:
-        """Leave out what is over before all that torch's call is given has been made."""
-        since, of = -1, 0
-        for given in self.torch.given:
-            if given.leaf or given.maker < 0 or is_constant(self.m.of["torch"].values[given.value].features):
-                continue
-            kind = self.m.kind("torch", given.value)
-            made = (c.index for c in self.m.of["paddle"].calls if any(self.m.kind("paddle", v) == kind for v in c.made))
-            since, of = max(since, next(made, -1)), of + 1
-        self.joins = of > 1
-        return [station for station in stations if station.at > since] or stations
+        self.own = same or list(stations)
 
     def chosen(self) -> Missing:
         station, certain = self._chosen()

@@ -7,6 +7,7 @@ import itertools
 import linecache
 import os
 import sys
+import sysconfig
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,7 @@ _NOTHING = {
     "squeeze", "scale",
 }  # fmt: skip
 _OWN = f"{Path(__file__).parents[1]}{os.sep}"
+_STANDARD = os.path.join(sysconfig.get_paths()["stdlib"], "")
 #: A framework's folders whose code is a model's, not the framework's.
 _MODELS = ("vision/models/",)
 
@@ -355,7 +357,7 @@ class Recorder(Carrying):
 
     def _keep(self, array: Array) -> int:
         kept = self._kept
-        key = (array.shape, array.dtype.str, hashlib.blake2b(array.tobytes(), digest_size=16).digest())
+        key = (array.shape, array.dtype.str, hashlib.blake2b(array, digest_size=16).digest())
         if key not in kept.values:
             kept.values[key] = len(kept.table)
             name = f"{key[2].hex()}-{'x'.join(map(str, array.shape))}-{array.dtype.str[1:]}.npy"
@@ -391,7 +393,9 @@ class Recorder(Carrying):
         known = self._models.get(file)
         if known is None:
             packages = (p for p in self._packages if not file.startswith(tuple(p + m for m in _MODELS)))
-            known = not file.startswith((_OWN, "<", *packages))
+            known = not file.startswith((_OWN, "<", *packages)) and (
+                not file.startswith(_STANDARD) or f"{os.sep}site-packages{os.sep}" in file
+            )
             self._models[file] = known
         return known
 

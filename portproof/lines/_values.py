@@ -45,18 +45,25 @@ def features(array: Array) -> tuple[float, ...]:
         root mean square; then, in its units, mean, mean absolute, third and fourth moment, least and largest.
     """
     flat = array.ravel()
-    finite = np.isfinite(flat)
-    odd = flat.size - int(finite.sum())
-    if odd:
+    total = float(flat @ flat) if flat.size else 0.0
+    odd = 0
+    if not math.isfinite(total):
+        finite = np.isfinite(flat)
+        odd = flat.size - int(finite.sum())
         flat = flat[finite]
+        total = float(flat @ flat)
     if not flat.size:
         return (float(array.size), float(odd), *[0.0] * 7)
-    scale = math.sqrt(float(np.mean(flat * flat)))
-    unit = flat / (scale or 1.0)
-    square = unit * unit
+    count, scale = flat.size, math.sqrt(total / flat.size)
+    if not 1e-60 < scale < 1e60:  # its fourth power is no number
+        flat, unit = flat / (scale or 1.0), 1.0
+    else:
+        unit = scale
+    square = flat * flat
     return (
-        float(array.size), float(odd), scale, float(unit.mean()), float(np.abs(unit).mean()),
-        float((square * unit).mean()), float((square * square).mean()), float(unit.min()), float(unit.max()),
+        float(array.size), float(odd), scale, float(flat.sum()) / count / unit, float(np.abs(flat).sum()) / count / unit,
+        float(square @ flat) / count / unit**3, float(square @ square) / count / unit**4,
+        float(flat.min()) / unit, float(flat.max()) / unit,
     )  # fmt: skip
 
 
