@@ -87,7 +87,7 @@ class _Blame:
                 head = self._heads("torch", [call for call in mine if call.index != last[0].index])[0]
                 read = [g for g in last[1].given if any(self.m.same(one, g) for one in head.given)]
                 if read:
-                    return self._missing(head, self.m.call("paddle", read[0].maker), (last[1],))
+                    return self._missing(head, self.m.call("paddle", read[0].maker), (last[1],), mine[:-1])
             if len(mine) == 1 < len(theirs):
                 head = self._heads("paddle", [call for call in theirs if call.index != last[1].index])[0]
                 if self.m.entering("paddle", [head]) & self.m.entering("torch", [last[0]]):
@@ -97,6 +97,9 @@ class _Blame:
         torch, paddle = (
             self._heads(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)
         )
+        first = [self._firsts(calls) for calls in (torch, paddle)]
+        if first[0] and first[1] and self.m.entering("torch", first[0]) & self.m.entering("paddle", first[1]):
+            torch, paddle = first
         best = min(
             ((base(a.name) != base(b.name), i + j, a, b) for i, a in enumerate(torch) for j, b in enumerate(paddle)),
             key=lambda entry: entry[:2],
@@ -105,7 +108,14 @@ class _Blame:
         one = self._is_one_line(self.c.regions[1])
         if one and found.torch and self.c.torch is not None and not self.c.torch.part:
             found = replace(found, torch=_each((*self.at.places("torch", [self.c.torch]), *found.torch)))
-        return replace(found, certain=found.certain and (one or self._is_given_alike(best[2], best[3])))
+        kinds = [self.m.entering(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)]
+        alike = (one and kinds[0] == kinds[1] != set()) or self._is_given_alike(best[2], best[3])
+        return replace(found, certain=found.certain and alike)
+
+    def _firsts(self, calls: Sequence[Call]) -> list[Call]:
+        """Return those of some calls that are given nothing that another of them makes."""
+        inside = {call.index for call in calls}
+        return [call for call in calls if not any(given.maker in inside for given in call.given)]
 
     def _is_one_line(self, calls: Sequence[Call]) -> bool:
         """Whether Paddle's calls are all on one line of one run of a function."""
@@ -223,9 +233,11 @@ class _Blame:
         modules = (paddle.module if paddle else "", torch.module if torch else "")
         return Blamed(places["paddle"], places["torch"], (torch, paddle), (modules,))
 
-    def _missing(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> Blamed:
+    def _missing(
+        self, torch: Call, paddle: Call | None, users: Sequence[Call], region: Sequence[Call] | None = None
+    ) -> Blamed:
         """A call that only torch makes: on the line that makes its input, on that which uses its result, or between."""
-        found = missing(self.ways, torch, self._read(torch, paddle, users), self.c.regions[0])
+        found = missing(self.ways, torch, self._read(torch, paddle, users), self.c.regions[0] if region is None else region)
         if found is not None:
             torches = (found.torch, *self.at.places("torch", [torch, *self.c.regions[0]]))
             return Blamed(

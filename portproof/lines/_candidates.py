@@ -324,6 +324,8 @@ class _Looked:
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
         cost += 0.1 * len({user.index for user, _ in uses}) - 0.1 * self._in_place_of(torch, carried, uses)
+        if len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
+            cost += 0.5 * any(base(user.name) == base(torch.name) for user, _ in uses)
         cost += (self._out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.strict)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))

@@ -39,20 +39,23 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
         region: torch's calls that are missing.
     """
     stations = _common([ways.way("paddle", given, user) for given, user in read[:6]])
-    given = _Given(ways, torch)
+    given = _Given(ways, torch, [user for _, user in read])
     stations = given.late(stations)
     if given.count > 1:
         stations = given.at_hand(stations)
         copies = [station for station in stations if station.copies and not station.returns]
-        if copies:
+        if copies and not given.more:
             module = copies[-1].place.module
             level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == module), 0)
             return _Level(ways, torch, level, copies[-1:], region, given).chosen()
-    for level, number in enumerate(torch.places):
-        partner = ways.partner(_module(ways, number))
-        own = [station for station in stations if station.place.module == partner]
-        if partner is not None and own:
-            return _Level(ways, torch, level, own, region, given).chosen()
+    for module in dict.fromkeys([torch.module, *(_module(ways, number) for number in torch.places)]):
+        path = ways.partner(module)
+        while path is not None:  # where Paddle does not run it, whatever is around it
+            own = [station for station in stations if station.place.module == path]
+            if own:
+                level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == path), 0)
+                return _Level(ways, torch, level, own, region, given).chosen()
+            path = path.rpartition(".")[0] if path else None
     if given.count > 1 and stations:  # Paddle's module is none of torch's
         return _Level(ways, torch, 0, stations, region, given).chosen()
     return None
@@ -67,9 +70,11 @@ class _Given:
 
     Attributes:
         count: of tensors that are computed.
+        more: Paddle makes a call of the same function next.
     """
 
-    def __init__(self, ways: Ways, torch: Call) -> None:
+    def __init__(self, ways: Ways, torch: Call, users: Sequence[Call]) -> None:
+        self.more = any(base(user.name) == base(torch.name) for user in users)
         self._ways, m = ways, ways.m
         made: dict[tuple[str, int], int] = {}
         self._kinds = []
@@ -112,6 +117,7 @@ class _Level:
         self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call], given: _Given
     ) -> None:
         self.ways, self.m, self.torch, self.level, self.joins = ways, ways.m, torch, level, given.count > 1
+        self.more = given.more
         self.region = {call.index for call in region} | {torch.index}
         self.mine, self.returned = ways.statement("torch", torch, level)
         depth = ways.depth("torch", torch.frames[level]) if torch.frames[level] >= 0 else 0
@@ -129,13 +135,30 @@ class _Level:
         """Return torch's line: innermost, or where it calls a module that Paddle has, too, and does not run here."""
         places = [self.m.of["torch"].places[number] for number in self.torch.places]
         skipped = any(self.ways.partner(place.module) is not None for place in places[: self.level])
+        if self.more:  # the sum of all of it
+            last = self._last()
+            return self.m.of["torch"].places[last.places[0]]
         return places[self.level] if skipped else places[0]
+
+    def _last(self) -> Call:
+        """Return the last call of torch's that does the same to the result, and to nothing else."""
+        call = self.torch
+        while True:
+            users = self.m.users("torch", call.index)
+            if len(users) != 1 or base(users[0].name) != base(call.name) or not users[0].places:
+                return call
+            call = users[0]
 
     def _chosen(self) -> tuple[Station, bool]:
         own, copies = self.own, [station for station in self.own if station.copies]
-        bound = [station for station in copies if not station.returns]
+        bound = [s for s in copies if not s.returns and (self.joins or set(s.names) == set(s.place.reads))]
+        if self.joins and self.more:  # it is given one part too few
+            return own[-1], False
         if bound:  # one that copies a name to itself is never meant; after all that a sum is of, hardly
-            return bound[-1], self.joins or set(bound[-1].names) == set(bound[-1].place.reads)
+            return bound[-1], True
+        handed = [station for station in own if station.how == "handed"]
+        if handed and base(self.torch.name) == "add":  # a sum after a dropout
+            return handed[-1], self.joins
         above, below = self._beside()
         returns = [station for station in copies if station.returns]
         if below:
@@ -144,10 +167,10 @@ class _Level:
             return returns[-1], True
         if above:
             return own[0], False
-        handed = [station for station in own if station.how == "handed"]
-        if handed and base(self.torch.name) == "add":
-            return handed[-1], True
-        return (own[-1] if self.joins and self._is_nearer_below() else own[0]), False
+        if self.joins and self._is_nearer_below():
+            return own[-1], False
+        before = [station for station in own if station.how not in ("used", "passed")]
+        return (before[-1] if before else own[0]), False
 
     def _beside(self) -> tuple[bool, bool]:
         """Whether torch's statement makes what its call is given, too, and whether it uses the result."""

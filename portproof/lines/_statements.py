@@ -94,9 +94,8 @@ class Statements:
         if not bound:
             return
         code = frame.f_code
-        place = Place(
-            code.co_filename, *span, _text(code.co_filename, *span), self.frames[number].module, names_read(code, *span)
-        )
+        text, reads = _text(code.co_filename, *span), names_read(code, *span)
+        place = Place(code.co_filename, *span, text, self.frames[number].module, reads)
         self.found.append((place, Statement(0, number, begun, self._count(), tuple(bound), _copies(code, *span))))
 
     def _bound(self, frame: types.FrameType, names: tuple[str, ...]) -> tuple[Bound, ...]:
@@ -119,13 +118,12 @@ class _One:
 
     def __init__(self, statements: Statements, frame: types.FrameType, number: int) -> None:
         self._all, self._number = statements, number
-        self._spans = _spans(frame.f_code.co_filename)
         self._span: tuple[int, int] | None = None
         self._begun = 0
 
     def trace(self, frame: types.FrameType, event: str, value: Any) -> Any:
         if event == "line":
-            span = self._spans.get(frame.f_lineno, (frame.f_lineno, frame.f_lineno))
+            span = _span(frame.f_code.co_filename, frame.f_lineno)
             if span != self._span:
                 self._end(frame, None)
                 self._span, self._begun = span, self._all._count()
@@ -183,22 +181,34 @@ def _parameters(code: types.CodeType) -> tuple[str, ...]:
 
 
 @functools.lru_cache(256)
-def _spans(file: str) -> dict[int, tuple[int, int]]:
-    """Return the first and last line of the innermost statement on every line of a file; of a block, its head's."""
+def _statements(file: str) -> dict[int, ast.stmt]:
+    """Return the innermost statement on every line of a file; of a block, on its head's."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
         return {}
-    found: dict[int, tuple[int, int]] = {}
+    found: dict[int, ast.stmt] = {}
     for node in ast.walk(tree):  # from without to within
         if isinstance(node, ast.stmt) and not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            body = getattr(node, "body", None)
-            last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
-            for line in range(node.lineno, last + 1):
-                found[line] = (node.lineno, last)
+            found.update(dict.fromkeys(range(node.lineno, _last(node) + 1), node))
     return found
 
 
+def _last(node: ast.stmt) -> int:
+    body = getattr(node, "body", None)
+    return max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or node.lineno
+
+
+def _span(file: str, line: int) -> tuple[int, int]:
+    node = _statements(file).get(line)
+    return (line, line) if node is None else (node.lineno, _last(node))
+
+
+@functools.lru_cache(4096)
 def _text(file: str, first: int, last: int) -> str:
-    text = " ".join(linecache.getline(file, number).strip() for number in range(first, last + 1))
+    lines = [linecache.getline(file, number) for number in range(first, last + 1)]
+    node = _statements(file).get(first)
+    if node is not None and node.end_lineno == last and lines:  # without what is written behind it
+        lines[-1] = lines[-1].encode()[: node.end_col_offset].decode(errors="replace")
+    text = " ".join(line.strip() for line in lines)
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"

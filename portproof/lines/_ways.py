@@ -80,17 +80,16 @@ class Ways:
     def way(self, side: str, given: Given, user: Call) -> list[Station]:
         """Return the stations of what a call is given, from where it is made to the call."""
         maker = self.m.call(side, given.maker)
-        frames, outer = self.m.of[side].frames, self.m.of[side].places
-        where = {frame: outer[place] for frame, place in zip(user.frames, user.places, strict=False) if frame >= 0}
+        frames, places = self.m.of[side].frames, self.m.of[side].places
+        where = {frame: places[place] for frame, place in zip(user.frames, user.places, strict=False) if frame >= 0}
         down = self.around(side, next(iter(where))) if where else ([0] if frames else [])
         up = self.around(side, next((f for f in maker.frames if f >= 0), -1)) if maker is not None else []
-        common = next((frame for frame in up if frame in down), down[-1] if down else -1)
-        inner = down[: down.index(common)] if common in down else []
-        found = [
-            station
-            for frame in [*(up[: up.index(common)] if common in up else []), common]
-            for station in self._in(side, frame, given, user)
-        ]
+        if maker is None and down:
+            up = down[-1:]
+        common = next((frame for frame in up if frame in down), -1)  # none where a framework's own code is around them
+        inner = down[: down.index(common)] if common in down else down
+        outer = [*up[: up.index(common)], common] if common in up else up
+        found = [station for frame in outer for station in self._in(side, frame, given, user)]
         for frame in reversed(inner):
             parent = frames[frame].parent
             if parent in where:

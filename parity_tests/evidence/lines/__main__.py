@@ -121,7 +121,7 @@ class Bench:
     def counterparts(self, planted: Planted) -> list[Place]:
         """Return the places in torch's code that make what the planted statement made when it was right.
 
-        They are in the module that stands for the statement's, or innermost, or as deep in the tree.
+        They are in the module that stands for the statement's or inside it; else innermost, or as deep in the tree.
         """
         paddle, torch = self.matched.of["paddle"], self.matched.of["torch"]
         wanted: dict[tuple[str, int], set[int | str]] = {}
@@ -136,9 +136,10 @@ class Bench:
         for call in torch.calls:
             for value in call.made:
                 own = wanted.get(self.matched.kind("torch", value), set())
-                for level, number in enumerate(call.places):
-                    place = torch.places[number]
-                    if (not level and -1 in own) or {_depth(place), self.partners.get(place.module)} & own:
+                places = [torch.places[number] for number in call.places]
+                inside = [i for i, place in enumerate(places) if self.partners.get(place.module) in own]
+                for level, place in enumerate(places):
+                    if (not level and -1 in own) or level <= max(inside, default=-1) or _depth(place) in own:
                         found.append(place)
         return found
 
