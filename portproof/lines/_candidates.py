@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._match import LAYOUT, Look, Matched, base, one_function
 from portproof.lines._recorder import Carried
-from portproof.lines._steps import STEPS_AS
+from portproof.lines._steps import STEPS, STEPS_AS
 from portproof.lines._values import is_constant, likeness
 
+#: Lines that a fused function counts for, and what Paddle computes in its place, at most.
+_FUSED = 2.2
 #: What speaks against a value in another order of axes: the one that is in order lies before it.
 _LOOSE = 0.6
 #: Calls after the first that differ which are looked at; candidates of one look that are, and that are worth a run.
@@ -276,8 +278,11 @@ class _Looked:
         value, own = next((a, b) for a, b in zip(values, paddle.made, strict=False) if a is not None)
         alike = likeness(self.m.canonical("torch", value), self.m.canonical("paddle", own), turned=not self.strict)
         named = base(source.name) == base(paddle.name)
+        lines = _count_lines(self.m, *regions)
+        if source.name in STEPS and shared == 1.0:  # the other side may compute it on many lines
+            lines = min(lines, _FUSED)
         cost = (
-            _count_lines(self.m, *regions)
+            lines
             - 0.5 * alike
             - 0.4 * named
             - 0.7 * shared

@@ -43,11 +43,10 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
     stations = given.late(stations)
     if given.count > 1:
         stations = given.at_hand(stations)
-        copies = [station for station in stations if station.copies and not station.returns]
-        if copies and not given.more:
-            module = copies[-1].place.module
-            level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == module), 0)
-            return _Level(ways, torch, level, copies[-1:], region, given).chosen()
+        last = [station for station in stations if station.names and not station.returns][-1:]
+        if last and last[0].copies and not given.more:
+            level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == last[0].place.module), 0)
+            return _Level(ways, torch, level, last, region, given).chosen()
     for module in dict.fromkeys([torch.module, *(_module(ways, number) for number in torch.places)]):
         path = ways.partner(module)
         while path is not None:  # where Paddle does not run it, whatever is around it
@@ -56,7 +55,7 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
                 level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == path), 0)
                 return _Level(ways, torch, level, own, region, given).chosen()
             path = path.rpartition(".")[0] if path else None
-    if given.count > 1 and stations:  # Paddle's module is none of torch's
+    if stations and torch.places:  # Paddle's module is none of torch's
         return _Level(ways, torch, 0, stations, region, given).chosen()
     return None
 
@@ -74,7 +73,7 @@ class _Given:
     """
 
     def __init__(self, ways: Ways, torch: Call, users: Sequence[Call]) -> None:
-        self.more = any(base(user.name) == base(torch.name) for user in users)
+        self.more = bool(users) and all(base(user.name) == base(torch.name) for user in users)
         self._ways, m = ways, ways.m
         made: dict[tuple[str, int], int] = {}
         self._kinds = []
@@ -151,26 +150,36 @@ class _Level:
 
     def _chosen(self) -> tuple[Station, bool]:
         own, copies = self.own, [station for station in self.own if station.copies]
-        bound = [s for s in copies if not s.returns and (self.joins or set(s.names) == set(s.place.reads))]
         if self.joins and self.more:  # it is given one part too few
             return own[-1], False
-        if bound:  # one that copies a name to itself is never meant; after all that a sum is of, hardly
-            return bound[-1], True
         handed = [station for station in own if station.how == "handed"]
         if handed and base(self.torch.name) == "add":  # a sum after a dropout
             return handed[-1], self.joins
+        bound = [station for station in copies if not station.returns]
+        meant = [station for station in bound if self._is_meant(station)]
+        if meant:
+            return meant[-1], True
         above, below = self._beside()
         returns = [station for station in copies if station.returns]
         if below:
             return own[-1], False
         if returns and self.returned and not above:
             return returns[-1], True
-        if above:
-            return own[0], False
+        if above:  # to return what a name holds is no place for it
+            return own[0], all(s.line == own[0].line or (s.copies and s.returns) for s in own)
         if self.joins and self._is_nearer_below():
             return own[-1], False
-        before = [station for station in own if station.how not in ("used", "passed")]
-        return (before[-1] if before else own[0]), False
+        before = [s for s in own if s.how not in ("used", "passed") and (self.returned or not s.returns)]
+        if handed and before and any(index == self.torch.index for index, _ in self.m.of["torch"].handed):
+            before = before[: before.index(handed[0])] or before
+        return ((bound or before or own)[-1], False)
+
+    def _is_meant(self, station: Station) -> bool:
+        """Whether a line that copies a name is the one: to itself, which nobody means; or to torch's for the result."""
+        if self.joins or set(station.names) == set(station.place.reads):
+            return True
+        kinds = [self.m.kind("torch", value) for value in self.torch.made]
+        return any(set(station.names) & self.ways.names("torch", kind) for kind in kinds)
 
     def _beside(self) -> tuple[bool, bool]:
         """Whether torch's statement makes what its call is given, too, and whether it uses the result."""
