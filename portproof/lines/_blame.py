@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from portproof.lines._calls import RETURN, Call, Given, Place
@@ -35,15 +35,9 @@ class Blamed:
     certain: bool = True
 
 
-def blame(candidate: Candidate, matched: Matched, partners: Mapping[str, str]) -> Blamed:
-    """Return the lines of a repair.
-
-    Args:
-        candidate: that was carried over.
-        matched: the two forwards before.
-        partners: paths of torch's modules to those of Paddle's that stand for them.
-    """
-    blamed = _Blame(candidate, matched, Ways(matched, partners)).blamed()
+def blame(candidate: Candidate, matched: Matched) -> Blamed:
+    """Return the lines of a repair."""
+    blamed = _Blame(candidate, matched, Ways(matched)).blamed()
     family = candidate.family(matched)
     if len(family) < 2:
         return blamed

@@ -75,6 +75,10 @@ class Candidate:
             return alone
         torch = matched.alike("torch", self.torch)
         paddle = [matched.alike("paddle", call) for call in self.targets]
+        if len(paddle) == 1 and len(paddle[0]) != len(torch):
+            torch, paddle[0] = _in_partners(matched, torch, paddle[0])
+            if self.torch not in torch:
+                return alone
         mine = torch.index(self.torch)
         if any(len(calls) != len(torch) for calls in paddle) or len(torch) < 2:
             return alone
@@ -374,6 +378,15 @@ class _Looked:
         if owner is not None:  # the value agrees: where it is given to a call alike, that is the other tensor
             found = max(found, 0.5 * (base(owner.name) in {base(user.name) for user, _ in uses}))
         return found
+
+
+def _in_partners(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> tuple[list[Call], list[Call]]:
+    """Pair calls, one a module, by the modules in which they run; those that have no equal are left out."""
+    theirs = {call.module: call for call in paddle}
+    pairs = [(call, theirs[path]) for call in torch if (path := matched.partner(call.module)) in theirs]
+    if len({call.module for call, _ in pairs}) < len(pairs) or len(theirs) < len(paddle):
+        return [], []
+    return [call for call, _ in pairs], [call for _, call in pairs]
 
 
 def _count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -106,12 +106,11 @@ def find_lines(sides: Sides, inputs: Path, order: Sequence[int], seconds: float 
     begun = time.monotonic()
     forwards = SideForwards(sides, inputs, order)
     try:
-        search = Search(forwards, seconds)
+        search = Search(forwards, seconds, partners(sides))
         search.search()
-        standing = partners(sides) if search.repairs or search.unexplained is not None else {}
-        pairs = [_pair(repair, standing) for repair in search.repairs]
+        pairs = [_pair(repair) for repair in search.repairs]
         if search.unexplained is not None:
-            pairs += _likely(search, standing)
+            pairs += _likely(search)
     finally:
         forwards.close()
     if search.late:
@@ -127,8 +126,8 @@ def partners(sides: Sides) -> dict[str, str]:
     return {path: paths[key] for path, key in keys["torch"].items() if key in paths}
 
 
-def _pair(repair: Repair, standing: Mapping[str, str]) -> Paired:
-    blamed = blame(repair.candidate, repair.matched, standing)
+def _pair(repair: Repair) -> Paired:
+    blamed = blame(repair.candidate, repair.matched)
     said = differ(repair.candidate, repair.matched, *blamed.calls)
     return blamed.modules, _made(blamed, repair.confirmed and blamed.certain, said)
 
@@ -147,7 +146,7 @@ def _line(side: str, place: Place) -> Line:
     return Line(side, place.file, place.line, place.text)
 
 
-def _likely(search: Search, standing: Mapping[str, str]) -> list[Paired]:
+def _likely(search: Search) -> list[Paired]:
     """Return the first calls that differ, where nothing carried over made the outputs agree."""
     from portproof.lines._candidates import candidates
 
@@ -156,5 +155,5 @@ def _likely(search: Search, standing: Mapping[str, str]) -> list[Paired]:
     found = candidates(matched)
     if not found:
         return []
-    blamed = blame(found[0], matched, standing)
+    blamed = blame(found[0], matched)
     return [(blamed.modules, _made(blamed, False, differ(found[0], matched, *blamed.calls)))]

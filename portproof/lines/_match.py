@@ -75,6 +75,7 @@ class Matched:
         folders: by side, of its values.
         tolerance: of sameness, relative to a value's scale.
         known: what was found about pairs of files before, by their paths; filled here.
+        partners: paths of torch's modules to those of Paddle's that stand for them.
 
     Attributes:
         how: side to value to how it is matched best: "same", "flat" (another shape), "arranged" (another order of
@@ -83,10 +84,11 @@ class Matched:
 
     def __init__(
         self, recordings: Mapping[str, Recording], folders: Mapping[str, Path], tolerance: float = SAME,
-        known: dict[tuple[Path, Path], str] | None = None,
+        known: dict[tuple[Path, Path], str] | None = None, partners: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.of, self._folders, self._tolerance = recordings, folders, tolerance
         self._known = {} if known is None else known
+        self._partners = {"": "", **(partners or {})}
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
         self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
@@ -173,6 +175,10 @@ class Matched:
             return _count(value) <= 1 or self._number(value) in self._constants[side]
         how = self.how[side].get(number)
         return how == "same" if strict else how is not None
+
+    def partner(self, module: str) -> str | None:
+        """Return the path of Paddle's module that stands for torch's; None where none does."""
+        return self._partners.get(module)
 
     def call(self, side: str, index: int) -> Call | None:
         """Return the call of an index, None where it was looked through."""

@@ -45,14 +45,14 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
         stations = given.at_hand(stations)
         last = [station for station in stations if station.names and not station.returns][-1:]
         if last and last[0].copies and not given.more:
-            level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == last[0].place.module), 0)
+            level = next((i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == last[0].place.module), 0)
             return _Level(ways, torch, level, last, region, given).chosen()
     for module in dict.fromkeys([torch.module, *(_module(ways, number) for number in torch.places)]):
-        path = ways.partner(module)
+        path = ways.m.partner(module)
         while path is not None:  # where Paddle does not run it, whatever is around it
             own = [station for station in stations if station.place.module == path]
             if own:
-                level = next((i for i, n in enumerate(torch.places) if ways.partner(_module(ways, n)) == path), 0)
+                level = next((i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == path), 0)
                 return _Level(ways, torch, level, own, region, given).chosen()
             path = path.rpartition(".")[0] if path else None
     if stations and torch.places:  # Paddle's module is none of torch's
@@ -133,7 +133,7 @@ class _Level:
     def _beside_it(self) -> Place:
         """Return torch's line: innermost, or where it calls a module that Paddle has, too, and does not run here."""
         places = [self.m.of["torch"].places[number] for number in self.torch.places]
-        skipped = any(self.ways.partner(place.module) is not None for place in places[: self.level])
+        skipped = any(self.m.partner(place.module) is not None for place in places[: self.level])
         if self.more:  # the sum of all of it
             last = self._last()
             return self.m.of["torch"].places[last.places[0]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ class Search:
     Args:
         forwards: to run.
         seconds: after which nothing new is begun.
+        partners: paths of torch's modules to those of Paddle's that stand for them.
 
     Attributes:
         repairs: found, in order.
@@ -73,7 +74,7 @@ class Search:
 
     forwards: Forwards
     seconds: float
-    limit: int = 2**30
+    partners: Mapping[str, str] = field(default_factory=dict)
     repairs: list[Repair] = field(default_factory=list)
     runs: int = 0
     notes: list[str] = field(default_factory=list)
@@ -183,7 +184,7 @@ class Search:
 
     def _matched(self, paddle: Recording) -> Matched:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
-        return Matched({"torch": self._torch, "paddle": paddle}, folders, self._tolerance, self._known)
+        return Matched({"torch": self._torch, "paddle": paddle}, folders, self._tolerance, self._known, self.partners)
 
     def _fine(self, outputs: Arrays) -> float:
         """Return how near two values are one: finer where what differs is little."""

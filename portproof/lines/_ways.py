@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portproof.lines._calls import RETURNED, Bound, Call, Given, Place, Statement
@@ -44,16 +44,11 @@ class Ways:
 
     Args:
         matched: both.
-        partners: paths of torch's modules to those of Paddle's that stand for them.
     """
 
-    def __init__(self, matched: Matched, partners: Mapping[str, str]) -> None:
-        self.m, self._partners = matched, partners
+    def __init__(self, matched: Matched) -> None:
+        self.m = matched
         self._bound: dict[str, dict[tuple[int, int, str], list[tuple[Statement, Bound]]]] = {}
-
-    def partner(self, module: str) -> str | None:
-        """Return the path of Paddle's module that stands for torch's; None where none does."""
-        return self._partners.get(module, "" if module == "" else None)
 
     def bound(self, side: str, given: Given | Bound) -> list[tuple[Statement, Bound]]:
         """Return the statements that bind a value to a name or return it."""
@@ -145,7 +140,7 @@ class Ways:
     def level(self, call: Call, module: str) -> Place | None:
         """Return torch's innermost place of a call in the module that stands for one of Paddle's."""
         places = (self.m.of["torch"].places[number] for number in call.places)
-        return next((place for place in places if self.partner(place.module) == module), None)
+        return next((place for place in places if self.m.partner(place.module) == module), None)
 
     def names(self, side: str, kind: tuple[str, int]) -> set[str]:
         """Return the names of variables and parameters that a kind of value has on a side."""
