@@ -10,7 +10,7 @@ from portproof.lines._candidates import Candidate
 from portproof.lines._match import Matched, base, one_function
 from portproof.lines._missing import missing
 from portproof.lines._other import OtherTensor, other_tensor
-from portproof.lines._stacks import Stacks, on_line, shared
+from portproof.lines._stacks import Stacks, on_line
 from portproof.lines._ways import Ways
 
 
@@ -55,7 +55,8 @@ class _Blame:
         if self.c.regions[1]:
             return self._extra()
         if self._is_other_maker():
-            assert self.c.torch is not None and self.c.paddle is not None
+            assert self.c.torch is not None
+            assert self.c.paddle is not None
             found = self._passed(self.c.torch, self.c.paddle)
             same = self._is_given_alike(self.c.torch, self.c.paddle)
             return found or replace(self._pair(self.c.torch, self.c.paddle), certain=same)
@@ -91,7 +92,7 @@ class _Blame:
         torch, paddle = (
             self._heads(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)
         )
-        first = [self._firsts(calls) for calls in (torch, paddle)]
+        first = [_firsts(calls) for calls in (torch, paddle)]
         if first[0] and first[1] and self.m.entering("torch", first[0]) & self.m.entering("paddle", first[1]):
             torch, paddle = first
         best = min(
@@ -105,11 +106,6 @@ class _Blame:
         kinds = [self.m.entering(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)]
         alike = (one and kinds[0] == kinds[1] != set()) or self._is_given_alike(best[2], best[3])
         return replace(found, certain=found.certain and alike)
-
-    def _firsts(self, calls: Sequence[Call]) -> list[Call]:
-        """Return those of some calls that are given nothing that another of them makes."""
-        inside = {call.index for call in calls}
-        return [call for call in calls if not any(given.maker in inside for given in call.given)]
 
     def _is_one_line(self, calls: Sequence[Call]) -> bool:
         """Whether Paddle's calls are all on one line of one run of a function."""
@@ -146,9 +142,9 @@ class _Blame:
             return replace(found, paddle=(*found.paddle, *self.at.places("paddle", [paddle])), calls=(torch, paddle))
         if not self.c.given:
             return self._passed(torch, paddle) or self._pair(torch, paddle)
-        found = self._other_tensor(torch, paddle)
-        if found is not None:
-            return self._other(found, torch, paddle)
+        elsewhere = self._other_tensor(torch, paddle)
+        if elsewhere is not None:
+            return self._other(elsewhere, torch, paddle)
         here = self.at.handing(self._right_maker(), self.c.targets)
         return Blamed(
             (here,) if here else (), self.at.places("torch", [torch] if torch else []), (torch, paddle),
@@ -230,28 +226,17 @@ class _Blame:
     def _missing(
         self, torch: Call, paddle: Call | None, users: Sequence[Call], region: Sequence[Call] | None = None
     ) -> Blamed:
-        """A call that only torch makes: on the line that makes its input, on that which uses its result, or between."""
-        found = missing(self.ways, torch, self._read(torch, paddle, users), self.c.regions[0] if region is None else region)
+        """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
+        region = self.c.regions[0] if region is None else region
+        torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
+        found = missing(self.ways, torch, self._read(torch, paddle, users), region)
         if found is not None:
-            torches = (found.torch, *self.at.places("torch", [torch, *self.c.regions[0]]))
-            return Blamed(
-                _each((found.place, *found.others)), _each(torches), (torch, None), ((None, torch.module),),
-                certain=found.certain,
-            )  # fmt: skip
+            places = _each((found.place, *found.others))
+            return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
         users = [user for user in users if user.name != RETURN]
-        after = self.at.handing(paddle, users) if users else None
-        before = self._beside(torch, paddle)
-        mine = self.at.places("torch", [torch])[:1]
-        where = before or after
-        if users and base(users[0].name) == base(torch.name) and after is not None:  # it is given one part too few
-            where = after
-        elif mine and before is not None and after is not None:
-            where = self._through(torch, mine[0], paddle) or self._between(torch, mine[0], before, after)
-        torches = self.at.places("torch", [torch, *self.c.regions[0]])
-        others = [place for place in (before, after) if place is not None and place != where]
-        return Blamed(
-            (where, *others) if where else (), torches, (torch, None), ((None, torch.module),), certain=False
-        )
+        around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
+        places = _each([place for place in around if place is not None])
+        return Blamed(places, torches, (torch, None), modules, certain=False)
 
     def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
         """Return what Paddle's calls read in the place of torch's result."""
@@ -263,43 +248,6 @@ class _Blame:
             if (paddle is not None and given.maker == paddle.index)
             or (paddle is None and self.m.kind("paddle", given.value) in kinds)
         ]
-
-    def _through(self, torch: Call, mine: Place, paddle: Call | None) -> Place | None:
-        """Return Paddle's dropout where torch has one before a sum, or on the line of what Paddle misses."""
-        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
-        beside = [place for maker in makers for place in self.at.handed("torch", maker)]
-        beside = [place for place in beside if base(torch.name) == "add" or on_line(place, mine)]
-        own = self.at.handed("paddle", paddle) if paddle is not None else []
-        return own[-1] if beside and own else None
-
-    def _between(self, torch: Call, mine: Place, before: Place, after: Place) -> Place:
-        """Return the place that misses what torch has at ``mine``."""
-        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
-        above = [p for maker in makers for p in self.at.all("torch", maker)]
-        below = [p for user in self.m.users("torch", torch.index) for p in self.at.all("torch", user)]
-        above, below = ([place for place in places if place.module == mine.module] for places in (above, below))
-        if any(on_line(mine, place) for place in below):
-            return after
-        if any(on_line(mine, place) for place in above):
-            return before
-        silent = self.at.silent(before, after)
-        if silent is not None:
-            return silent
-        ends = [mine.line - p.end for p in above if p.file == mine.file and p.end < mine.line]
-        begins = [p.line - mine.end for p in below if p.file == mine.file and p.line > mine.end]
-        return after if begins and (not ends or min(begins) < min(ends)) else before
-
-    def _beside(self, torch: Call, paddle: Call | None) -> Place | None:
-        """Return where Paddle's value is had, in the module whose forward has torch's line."""
-        if paddle is None or not paddle.places:
-            return None
-        mine = self.at.all("torch", torch)[:1]
-        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
-        kinds = {self.m.kind("paddle", value) for value in paddle.made}
-        makers.sort(key=lambda maker: not any(self.m.kind("torch", value) in kinds for value in maker.made))
-        return self.at.at_level(
-            "paddle", paddle, self.at.level(mine, self.at.all("torch", makers[0])) if makers else (0, 0)
-        )
 
     def _extra(self) -> Blamed:
         """A call that only Paddle makes: beside what torch's next call is given."""
@@ -320,7 +268,6 @@ class _Blame:
         one = self._is_one_line(self.c.regions[1])
         return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),), certain=one)
 
-
     def _same_line(self, head: Call) -> Place | None:
         """Return torch's line for what the line of a call of Paddle's makes before it."""
         if not head.places:
@@ -338,6 +285,12 @@ class _Blame:
                     if found is not None:
                         return found
         return None
+
+
+def _firsts(calls: Sequence[Call]) -> list[Call]:
+    """Return those of some calls that are given nothing that another of them makes."""
+    inside = {call.index for call in calls}
+    return [call for call in calls if not any(given.maker in inside for given in call.given)]
 
 
 def _each(places: Sequence[Place]) -> tuple[Place, ...]:

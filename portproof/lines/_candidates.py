@@ -285,13 +285,7 @@ class _Looked:
         lines = _count_lines(self.m, *regions)
         if source.name in STEPS and shared == 1.0:  # the other side may compute it on many lines
             lines = min(lines, _FUSED)
-        cost = (
-            lines
-            - 0.5 * alike
-            - 0.4 * named
-            - 0.7 * shared
-            - 0.1 * (torch.module == paddle.module)
-        )
+        cost = lines - 0.5 * alike - 0.4 * named - 0.7 * shared - 0.1 * (torch.module == paddle.module)
         cost += 0.02 * apart + self._out_of_order(torch, paddle) + _LOOSE * (not self.strict)
         regions_ = (tuple(regions[0]), tuple(regions[1]))
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions_, cost)

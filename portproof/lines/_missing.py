@@ -45,7 +45,9 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
         stations = given.at_hand(stations)
         last = [station for station in stations if station.names and not station.returns][-1:]
         if last and last[0].copies and not given.more:
-            level = next((i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == last[0].place.module), 0)
+            level = next(
+                (i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == last[0].place.module), 0
+            )
             return _Level(ways, torch, level, last, region, given).chosen()
     for module in dict.fromkeys([torch.module, *(_module(ways, number) for number in torch.places)]):
         path = ways.m.partner(module)

@@ -54,9 +54,7 @@ def other_tensor(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call
     return None
 
 
-def _first(
-    ways: Ways, right: Given, owner: Call, wrong: Given, user: Call
-) -> tuple[Given, Call, Given, Call]:
+def _first(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call) -> tuple[Given, Call, Given, Call]:
     """Go back through what only arranges the two tensors, as long as both sides do the same."""
     m = ways.m
     while True:
@@ -70,7 +68,9 @@ def _first(
         right, owner, wrong, user = mine.given[0], mine, theirs.given[0], theirs
 
 
-def _misnamed(ways: Ways, stations: Sequence[Station], right: tuple[str, int], wrong: tuple[str, int]) -> Station | None:
+def _misnamed(
+    ways: Ways, stations: Sequence[Station], right: tuple[str, int], wrong: tuple[str, int]
+) -> Station | None:
     """Return the first station that gives the wrong tensor a name that torch has for the right one."""
     goods, bads = ({_plain(name) for name in ways.names("torch", kind)} for kind in (right, wrong))
     if not goods or not bads:
@@ -92,13 +92,11 @@ def _alike(name: str, others: set[str]) -> bool:
 
 
 def _is_plain(stations: Sequence[Station]) -> bool:
-    """Whether the tensor has its name from a line that makes it, or as a parameter: not from one that takes it apart."""
+    """Whether the tensor has its name from a line that makes it, or as a parameter: from none that takes it apart."""
     return all(station.how in ("made", "used", "passed") for station in stations)
 
 
-def _found(
-    ways: Ways, chosen: Station, stations: Sequence[Station], owner: Call, *, certain: bool
-) -> OtherTensor:
+def _found(ways: Ways, chosen: Station, stations: Sequence[Station], owner: Call, *, certain: bool) -> OtherTensor:
     others = {s.line: s.place for s in stations if s.line != chosen.line and s.place.module == chosen.place.module}
     near = sorted(others.values(), key=lambda place: abs(place.line - chosen.place.line))
     return OtherTensor(chosen.place, tuple(near), ways.level(owner, chosen.place.module), certain)

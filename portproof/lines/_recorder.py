@@ -36,7 +36,7 @@ _NOTHING = {
     "squeeze", "scale",
 }  # fmt: skip
 _OWN = f"{Path(__file__).parents[1]}{os.sep}"
-_STANDARD = os.path.join(sysconfig.get_paths()["stdlib"], "")
+_STANDARD = f"{sysconfig.get_paths()['stdlib']}{os.sep}"
 #: A framework's folders whose code is a model's, not the framework's.
 _MODELS = ("vision/models/",)
 
@@ -357,7 +357,7 @@ class Recorder(Carrying):
 
     def _keep(self, array: Array) -> int:
         kept = self._kept
-        key = (array.shape, array.dtype.str, hashlib.blake2b(array, digest_size=16).digest())
+        key = (array.shape, array.dtype.str, hashlib.blake2b(array.data, digest_size=16).digest())
         if key not in kept.values:
             kept.values[key] = len(kept.table)
             name = f"{key[2].hex()}-{'x'.join(map(str, array.shape))}-{array.dtype.str[1:]}.npy"

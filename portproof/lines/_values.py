@@ -60,11 +60,14 @@ def features(array: Array) -> tuple[float, ...]:
     else:
         unit = scale
     square = flat * flat
-    return (
-        float(array.size), float(odd), scale, float(flat.sum()) / count / unit, float(np.abs(flat).sum()) / count / unit,
-        float(square @ flat) / count / unit**3, float(square @ square) / count / unit**4,
-        float(flat.min()) / unit, float(flat.max()) / unit,
-    )  # fmt: skip
+    sums = (
+        float(flat.sum()),
+        float(np.abs(flat).sum()),
+        float(square @ flat) / unit**2,
+        float(square @ square) / unit**3,
+    )
+    moments = (total / count / unit for total in sums)
+    return float(array.size), float(odd), scale, *moments, float(flat.min()) / unit, float(flat.max()) / unit
 
 
 def is_constant(found: tuple[float, ...]) -> bool:

@@ -155,9 +155,10 @@ class Ways:
         if any(self.m.kind(side, one.value) == kind for one in recording.frames[frame].given):
             return True
         for statement in recording.statements:
-            if statement.frame == frame and statement.ended <= until:
-                if any(one.name != RETURNED and self.m.kind(side, one.value) == kind for one in statement.bound):
-                    return True
+            named = (one for one in statement.bound if one.name != RETURNED)
+            here = statement.frame == frame and statement.ended <= until
+            if here and any(self.m.kind(side, one.value) == kind for one in named):
+                return True
         return any(
             call.frames[:1] == (frame,) and call.index < until and any(self.m.kind(side, v) == kind for v in call.made)
             for call in recording.calls
