@@ -64,7 +64,23 @@ class _Blame:
             paddle = self.c.paddle
             users = self.c.targets if self.c.given else self.m.users("paddle", paddle.index) if paddle else []
             return self._missing(self.c.torch, paddle, users)
-        return self._given(self.c.owner, self.c.targets[0]) if self.c.given else self._pair(self.c.torch, self.c.paddle)
+        if self.c.given:
+            return self._given(self.c.owner, self.c.targets[0])
+        return self._read_elsewhere() or replace(self._pair(self.c.torch, self.c.paddle), certain=False)
+
+    def _read_elsewhere(self) -> Blamed | None:
+        """What Paddle's call makes is right, and given to one that should be given something else."""
+        owner, paddle = self.c.owner, self.c.paddle
+        if owner is None or paddle is None or self.c.torch is None:
+            return None
+        right = next((given for given in owner.given if given.value in self.c.torch.made), None)
+        for user in self.m.users("paddle", paddle.index):
+            wrong = next((given for given in user.given if given.maker == paddle.index), None)
+            lone = not any(self.m.agrees("paddle", value) for value in user.made)
+            if right is not None and wrong is not None and lone and base(user.name) == base(owner.name):
+                found = other_tensor(self.ways, right, owner, wrong, user)
+                return None if found is None else self._other(found, owner, user)
+        return None
 
     def _results(self) -> Blamed:
         """Two calls return something else: the first of each region, those of one name before others.
@@ -186,18 +202,7 @@ class _Blame:
     def _right_maker(self) -> Call | None:
         """Return Paddle's call that makes what should have been given."""
         value = next((v for values in self.c.values for v in values if v is not None), None)
-        return None if value is None else self._maker(self.m.kind("torch", value))
-
-    def _maker(self, kind: tuple[str, int]) -> Call | None:
-        """Return Paddle's first call that makes a value of a kind."""
-        return next(
-            (
-                call
-                for call in self.m.of["paddle"].calls
-                if not call.part and any(self.m.kind("paddle", made) == kind for made in call.made)
-            ),
-            None,
-        )
+        return None if value is None else self.at.maker(self.m.kind("torch", value))
 
     def _writer(self, torch: Call | None, paddle: Call) -> tuple[Call, Call] | None:
         """Return the call that wrote over what Paddle's is given, and torch's equal of it, which did not write."""

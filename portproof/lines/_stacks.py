@@ -70,6 +70,17 @@ class Stacks:
             return common
         return self.m.of["paddle"].places[inside[-1]]
 
+    def maker(self, kind: tuple[str, int]) -> Call | None:
+        """Return Paddle's first call that makes a value of a kind."""
+        return next(
+            (
+                call
+                for call in self.m.of["paddle"].calls
+                if not call.part and any(self.m.kind("paddle", made) == kind for made in call.made)
+            ),
+            None,
+        )
+
     def makers(self, side: str, call: Call) -> list[Call]:
         return [maker for given in call.given if (maker := self.m.call(side, given.maker)) is not None]
 
