@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from portproof.lines._calls import RETURN, Call, Given, Place
 from portproof.lines._candidates import Candidate
-from portproof.lines._match import Matched, base, one_function
+from portproof.lines._match import LAYOUT, Matched, base, one_function
 from portproof.lines._missing import missing
 from portproof.lines._other import OtherTensor, other_tensor
 from portproof.lines._stacks import Stacks, on_line
@@ -58,7 +58,7 @@ class _Blame:
             assert self.c.torch is not None
             assert self.c.paddle is not None
             found = self._passed(self.c.torch, self.c.paddle)
-            same = self._is_given_alike(self.c.torch, self.c.paddle)
+            same = _is_given_alike(self.m, self.c.torch, self.c.paddle)
             return found or replace(self._pair(self.c.torch, self.c.paddle), certain=same)
         if self.c.regions[0] and self.c.torch is not None:
             paddle = self.c.paddle
@@ -117,21 +117,17 @@ class _Blame:
         )
         found = self._given(best[2], best[3])
         one = self._is_one_line(self.c.regions[1])
-        if one and found.torch and self.c.torch is not None and not self.c.torch.part:
+        here = self.at.places("paddle", theirs[-1:])[:1] == found.paddle[:1]
+        if one and here and found.torch and self.c.torch is not None and not self.c.torch.part:
             found = replace(found, torch=_each((*self.at.places("torch", [self.c.torch]), *found.torch)))
         kinds = [self.m.entering(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)]
-        alike = (one and kinds[0] == kinds[1] != set()) or self._is_given_alike(best[2], best[3])
+        alike = (one and kinds[0] == kinds[1] != set()) or _is_given_alike(self.m, best[2], best[3])
         return replace(found, certain=found.certain and alike)
 
     def _is_one_line(self, calls: Sequence[Call]) -> bool:
         """Whether Paddle's calls are all on one line of one run of a function."""
         places = [(call.frames[:1], self.m.of["paddle"].places[call.places[0]]) for call in calls if call.places]
         return all(frame == places[0][0] and on_line(place, places[0][1]) for frame, place in places)
-
-    def _is_given_alike(self, torch: Call, paddle: Call) -> bool:
-        """Whether two calls are of one function and given the same: then it is they that differ."""
-        same = self.m.entering("torch", [torch]) == self.m.entering("paddle", [paddle])
-        return same and base(torch.name) == base(paddle.name)
 
     def _heads(self, side: str, calls: Sequence[Call]) -> list[Call]:
         """Return the calls of a region whose inputs agree, then the others."""
@@ -233,8 +229,15 @@ class _Blame:
     ) -> Blamed:
         """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
         region = self.c.regions[0] if region is None else region
+        read = self._read(torch, paddle, users)
+        while True:  # both arrange the value alike after what is missing
+            prior = self.m.call("torch", torch.given[0].maker) if torch.given else None
+            if paddle is None or prior is None or not _arrange(torch, paddle) or prior not in region:
+                break
+            read, torch, paddle = [(paddle.given[0], paddle)], prior, self.m.call("paddle", paddle.given[0].maker)
+        region = [call for call in region if call.index <= torch.index]
         torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
-        found = missing(self.ways, torch, self._read(torch, paddle, users), region)
+        found = missing(self.ways, torch, read, region)
         if found is not None:
             places = _each((found.place, *found.others))
             return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
@@ -286,10 +289,21 @@ class _Blame:
             kind = self.m.kind("paddle", given.value)
             for call in self.m.of["torch"].calls:
                 if any(self.m.kind("torch", value) == kind for value in call.made) and not call.part:
-                    found = self.ways.level(call, here.module)
+                    found = self.ways.level(call, here.module, frame[0] if frame else -1)
                     if found is not None:
                         return found
         return None
+
+
+def _arrange(torch: Call, paddle: Call) -> bool:
+    """Whether two calls arrange a value alike."""
+    return base(torch.name) in LAYOUT and one_function(torch.name, paddle.name) and bool(paddle.given)
+
+
+def _is_given_alike(m: Matched, torch: Call, paddle: Call) -> bool:
+    """Whether two calls are of one function and given the same: then it is they that differ."""
+    same = m.entering("torch", [torch]) == m.entering("paddle", [paddle])
+    return same and base(torch.name) == base(paddle.name)
 
 
 def _firsts(calls: Sequence[Call]) -> list[Call]:
@@ -300,7 +314,10 @@ def _firsts(calls: Sequence[Call]) -> list[Call]:
 
 def _each(places: Sequence[Place]) -> tuple[Place, ...]:
     """Return every line once."""
-    return tuple({(place.file, place.line): place for place in reversed(places)}.values())[::-1]
+    found: dict[tuple[str, int], Place] = {}
+    for place in places:
+        found.setdefault((place.file, place.line), place)
+    return tuple(found.values())
 
 
 def _writes(call: Call, given: Given) -> bool:

@@ -99,4 +99,4 @@ def _is_plain(stations: Sequence[Station]) -> bool:
 def _found(ways: Ways, chosen: Station, stations: Sequence[Station], owner: Call, *, certain: bool) -> OtherTensor:
     others = {s.line: s.place for s in stations if s.line != chosen.line and s.place.module == chosen.place.module}
     near = sorted(others.values(), key=lambda place: abs(place.line - chosen.place.line))
-    return OtherTensor(chosen.place, tuple(near), ways.level(owner, chosen.place.module), certain)
+    return OtherTensor(chosen.place, tuple(near), ways.level(owner, chosen.place.module, chosen.frame), certain)

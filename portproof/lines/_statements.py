@@ -139,7 +139,7 @@ class _One:
 
 
 _SUSPENDED = 0x20 | 0x80 | 0x200  # generators and coroutines return many times
-_IDLE = ("RETURN_", "NOP", "RESUME", "COPY_FREE_VARS", "CACHE", "EXTENDED_ARG")
+_IDLE = ("RETURN_", "NOP", "RESUME", "JUMP_FORWARD", "COPY_FREE_VARS", "CACHE", "EXTENDED_ARG")
 _STORING, _READING = ("STORE_FAST", "STORE_DEREF"), ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")
 
 

@@ -84,6 +84,14 @@ def alike(one: tuple[float, ...], others: Array, tolerance: float = SAME) -> Arr
     return np.asarray(near.all(axis=1))
 
 
+def equal(one: Array, other: Array, most: float) -> bool:
+    """Whether two arrays of one shape differ by no more than ``most``; of what is NaN or no float this says no."""
+    if one.dtype.kind != "f" or other.dtype.kind != "f":
+        return False
+    with np.errstate(invalid="ignore"):
+        return bool(np.abs(one - other).max(initial=0.0) <= most)
+
+
 def arranged(one: Array, other: Array, tolerance: float = SAME) -> str:
     """Say how two canonical values are one.
 

@@ -137,10 +137,15 @@ class Ways:
                 return self.m.of[side].places[one.place], returned
         return place, False
 
-    def level(self, call: Call, module: str) -> Place | None:
-        """Return torch's innermost place of a call in the module that stands for one of Paddle's."""
-        places = (self.m.of["torch"].places[number] for number in call.places)
-        return next((place for place in places if self.m.partner(place.module) == module), None)
+    def level(self, call: Call, module: str, frame: int) -> Place | None:
+        """Return torch's place of a call in the module that stands for one of Paddle's, as deep in it as a frame is."""
+        depth = self.depth("paddle", frame) if frame >= 0 else 0
+        found = []
+        for number, other in zip(call.places, call.frames, strict=False):
+            place = self.m.of["torch"].places[number]
+            if self.m.partner(place.module) == module:
+                found.append((other < 0 or self.depth("torch", other) != depth, place))
+        return min(found, key=lambda entry: entry[0])[1] if found else None
 
     def names(self, side: str, kind: tuple[str, int]) -> set[str]:
         """Return the names of variables and parameters that a kind of value has on a side."""

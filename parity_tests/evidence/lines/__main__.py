@@ -6,7 +6,8 @@
 Variables: ``HALF=held`` plants those faults that were held back while the ranking was made, ``HALF=first`` the others,
 neither all; ``FAULTS`` a port (8); ``KINDS=…,…`` these kinds alone; ``TOGETHER=2`` plants so many at once;
 ``RESULTS=FILE`` keeps every row as JSON. Which half a fault is of depends on ``SALT`` (2): each settled ranking has its
-own, since what was run once is known.
+own, since what was run once is known. ``EXCEPT`` names a file of what was printed before: what stands in it is left
+out. ``HEALTHY=1`` plants nothing: the search must name nothing.
 
 A fault is *exact* where the first pair of lines that is named has the statement it was planted into and, in torch, one
 that makes the same value; *within three* where its line is among the first three that are named, or at most three lines
@@ -211,7 +212,8 @@ def chosen(port: str, found: Sequence[Planted], half: str) -> list[Planted]:
     kinds = os.environ.get("KINDS")
     wanted = [p for p in found if half == "all" or is_held(port, p) == (half == "held")]
     wanted = [p for p in wanted if kinds is None or p.fault.kind in kinds.split(",")]
-    wanted.sort(key=lambda p: p.key)
+    seen = Path(os.environ["EXCEPT"]).read_text() if "EXCEPT" in os.environ else ""
+    wanted = sorted((p for p in wanted if f"{port} {p.key}" not in seen), key=lambda p: p.key)
     random.Random(f"{_SALT}|{port}").shuffle(wanted)
     seen: Counter[str] = Counter()
     ranked = []
@@ -249,6 +251,17 @@ def run(port: Port, half: str, count: int, together: int, limit: float) -> list[
     return rows
 
 
+def silent(port: Port) -> bool:
+    """Search a port that is right: whether nothing was named."""
+    with ExitStack() as stack:
+        bench = Bench(port, stack)
+        row = bench.judged([])
+        mark = "silent" if bench.healthy and not row.named else "SPOKE"
+        print(f"{mark:6} {port.name}  {row.seconds:.1f} s, {row.runs} runs  {' '.join(row.named)}", flush=True)
+    gc.collect()
+    return mark == "silent"
+
+
 def _next(bench: Bench, waiting: list[Planted], together: int) -> list[Planted]:
     """Take the next faults that act, each by itself and in functions of their own."""
     taken: list[Planted] = []
@@ -272,6 +285,10 @@ def main() -> int:
     half, count = os.environ.get("HALF", "all"), int(os.environ.get("FAULTS", "8"))
     together, limit = int(os.environ.get("TOGETHER", "1")), float(os.environ.get("LIMIT", "1e9"))
     rows: list[Row] = []
+    if os.environ.get("HEALTHY"):
+        found = [silent(port) for port in ports(asked) if not asked or port.name in asked]
+        print(f"\n{sum(found)} of {len(found)} silent")
+        return 0 if all(found) else 1
     for port in ports(asked):
         if asked and port.name not in asked:
             continue
