@@ -124,13 +124,16 @@ class _Level:
         depth = ways.depth("torch", torch.frames[level]) if torch.frames[level] >= 0 else 0
         same = [station for station in stations if ways.depth("paddle", station.frame) == depth]
         self.own = same or list(stations)
+        # A helper of one side need not be that of the other; a module's forward is.
+        self.sure = level == 0 == depth and bool(same) and self.m.partner(self.mine.module) == same[0].place.module
 
     def chosen(self) -> Missing:
         station, certain = self._chosen()
         lines = {other.line: other.place for other in self.own}
         others = [place for line, place in lines.items() if line != station.line]
         near = sorted(others, key=lambda place: abs(place.line - station.place.line))
-        return Missing(station.place, tuple(near), self._beside_it(), certain or not others)
+        sure = self.sure or (station.copies and not station.returns)
+        return Missing(station.place, tuple(near), self._beside_it(), sure and (certain or not others))
 
     def _beside_it(self) -> Place:
         """Return torch's line: innermost, or where it calls a module that Paddle has, too, and does not run here."""
