@@ -146,7 +146,8 @@ class LinePair:
     Attributes:
         paddle, torch: the likeliest first, others of the smallest region that explains the outputs after it; none where
             a side has no code of its own there.
-        confirmed: with torch's value carried over into Paddle's run there, every output agrees; else it is likely.
+        confirmed: with torch's value carried over into Paddle's run there, every output agrees, and it can be no line
+            before or after; else it is likely.
         said: what differs between the two; "" where nothing can be said.
         calls: how often Paddle's line runs.
     """

@@ -7,8 +7,11 @@ from dataclasses import dataclass, replace
 
 from portproof.lines._calls import RETURN, Call, Given, Place
 from portproof.lines._candidates import Candidate
-from portproof.lines._match import Matched, base, one_function
-from portproof.lines._stacks import Stacks, on_line, shared
+from portproof.lines._match import LAYOUT, Matched, base, one_function
+from portproof.lines._missing import missing
+from portproof.lines._other import OtherTensor, other_tensor
+from portproof.lines._stacks import Stacks, on_line
+from portproof.lines._ways import Ways
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,7 @@ class Blamed:
         modules: paths of Paddle's module and of torch's, for every time that these lines run; None where that is only
             what uses the result.
         times: how often they do.
+        certain: it is this line of Paddle's, not one before or after it on the way of the value.
     """
 
     paddle: tuple[Place, ...]
@@ -28,11 +32,12 @@ class Blamed:
     calls: tuple[Call | None, Call | None]
     modules: tuple[tuple[str | None, str | None], ...]
     times: int = 1
+    certain: bool = True
 
 
 def blame(candidate: Candidate, matched: Matched) -> Blamed:
     """Return the lines of a repair."""
-    blamed = _Blame(candidate, matched).blamed()
+    blamed = _Blame(candidate, matched, Ways(matched)).blamed()
     family = candidate.family(matched)
     if len(family) < 2:
         return blamed
@@ -41,8 +46,8 @@ def blame(candidate: Candidate, matched: Matched) -> Blamed:
 
 
 class _Blame:
-    def __init__(self, candidate: Candidate, matched: Matched) -> None:
-        self.c, self.m, self.at = candidate, matched, Stacks(matched)
+    def __init__(self, candidate: Candidate, matched: Matched, ways: Ways) -> None:
+        self.c, self.m, self.at, self.ways = candidate, matched, Stacks(matched), ways
 
     def blamed(self) -> Blamed:
         if self.c.regions[0] and self.c.regions[1]:
@@ -50,12 +55,32 @@ class _Blame:
         if self.c.regions[1]:
             return self._extra()
         if self._is_other_maker():
-            return self._pair(self.c.torch, self.c.paddle)
+            assert self.c.torch is not None
+            assert self.c.paddle is not None
+            found = self._passed(self.c.torch, self.c.paddle)
+            same = _is_given_alike(self.m, self.c.torch, self.c.paddle)
+            return found or replace(self._pair(self.c.torch, self.c.paddle), certain=same)
         if self.c.regions[0] and self.c.torch is not None:
             paddle = self.c.paddle
             users = self.c.targets if self.c.given else self.m.users("paddle", paddle.index) if paddle else []
             return self._missing(self.c.torch, paddle, users)
-        return self._given(self.c.owner, self.c.targets[0]) if self.c.given else self._pair(self.c.torch, self.c.paddle)
+        if self.c.given:
+            return self._given(self.c.owner, self.c.targets[0])
+        return self._read_elsewhere() or replace(self._pair(self.c.torch, self.c.paddle), certain=False)
+
+    def _read_elsewhere(self) -> Blamed | None:
+        """What Paddle's call makes is right, and given to one that should be given something else."""
+        owner, paddle = self.c.owner, self.c.paddle
+        if owner is None or paddle is None or self.c.torch is None:
+            return None
+        right = next((given for given in owner.given if given.value in self.c.torch.made), None)
+        for user in self.m.users("paddle", paddle.index):
+            wrong = next((given for given in user.given if given.maker == paddle.index), None)
+            lone = not any(self.m.agrees("paddle", value) for value in user.made)
+            if right is not None and wrong is not None and lone and base(user.name) == base(owner.name):
+                found = other_tensor(self.ways, right, owner, wrong, user)
+                return None if found is None else self._other(found, owner, user)
+        return None
 
     def _results(self) -> Blamed:
         """Two calls return something else: the first of each region, those of one name before others.
@@ -71,24 +96,38 @@ class _Blame:
         if base(last[0].name) == base(last[1].name):
             if len(theirs) == 1 < len(mine):
                 head = self._heads("torch", [call for call in mine if call.index != last[0].index])[0]
-                kinds = self.m.entering("torch", [head])
-                makers = [
-                    self.m.call("paddle", g.maker) for g in last[1].given if self.m.kind("paddle", g.value) in kinds
-                ]
-                if makers:
-                    return self._missing(head, makers[0], (last[1],))
+                read = [g for g in last[1].given if any(self.m.same(one, g) for one in head.given)]
+                if read:
+                    return self._missing(head, self.m.call("paddle", read[0].maker), (last[1],), mine[:-1])
             if len(mine) == 1 < len(theirs):
                 head = self._heads("paddle", [call for call in theirs if call.index != last[1].index])[0]
                 if self.m.entering("paddle", [head]) & self.m.entering("torch", [last[0]]):
-                    return replace(self._pair(last[0], head), calls=(None, head))
+                    found, beside = self._pair(last[0], head), self._same_line(head)
+                    torches = _each((beside, *found.torch)) if beside is not None else found.torch
+                    return replace(found, torch=torches, calls=(None, head), certain=self._is_one_line(theirs[:-1]))
         torch, paddle = (
             self._heads(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)
         )
+        first = [_firsts(calls) for calls in (torch, paddle)]
+        if first[0] and first[1] and self.m.entering("torch", first[0]) & self.m.entering("paddle", first[1]):
+            torch, paddle = first
         best = min(
             ((base(a.name) != base(b.name), i + j, a, b) for i, a in enumerate(torch) for j, b in enumerate(paddle)),
             key=lambda entry: entry[:2],
         )
-        return self._given(best[2], best[3])
+        found = self._given(best[2], best[3])
+        one = self._is_one_line(self.c.regions[1])
+        here = self.at.places("paddle", theirs[-1:])[:1] == found.paddle[:1]
+        if one and here and found.torch and self.c.torch is not None and not self.c.torch.part:
+            found = replace(found, torch=_each((*self.at.places("torch", [self.c.torch]), *found.torch)))
+        kinds = [self.m.entering(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)]
+        alike = (one and kinds[0] == kinds[1] != set()) or _is_given_alike(self.m, best[2], best[3])
+        return replace(found, certain=found.certain and alike)
+
+    def _is_one_line(self, calls: Sequence[Call]) -> bool:
+        """Whether Paddle's calls are all on one line of one run of a function."""
+        places = [(call.frames[:1], self.m.of["paddle"].places[call.places[0]]) for call in calls if call.places]
+        return all(frame == places[0][0] and on_line(place, places[0][1]) for frame, place in places)
 
     def _heads(self, side: str, calls: Sequence[Call]) -> list[Call]:
         """Return the calls of a region whose inputs agree, then the others."""
@@ -114,19 +153,37 @@ class _Blame:
             found = self._pair(other, own)
             return replace(found, paddle=(*found.paddle, *self.at.places("paddle", [paddle])), calls=(torch, paddle))
         if not self.c.given:
-            found = self._pair(torch, paddle)
-            outer = self._passed(torch, paddle)
-            if outer is None:
-                return found
-            return replace(found, paddle=(outer[0], *found.paddle), torch=(outer[1], *found.torch))
+            return self._passed(torch, paddle) or self._pair(torch, paddle)
+        elsewhere = self._other_tensor(torch, paddle)
+        if elsewhere is not None:
+            return self._other(elsewhere, torch, paddle)
         here = self.at.handing(self._right_maker(), self.c.targets)
         return Blamed(
             (here,) if here else (), self.at.places("torch", [torch] if torch else []), (torch, paddle),
-            ((paddle.module, torch.module if torch else ""),),
+            ((paddle.module, torch.module if torch else ""),), certain=False,
         )  # fmt: skip
 
-    def _passed(self, torch: Call | None, paddle: Call) -> tuple[Place, Place] | None:
-        """Return where two calls are handed a tensor from outside, Paddle's another than it should be."""
+    def _other_tensor(self, torch: Call | None, paddle: Call) -> OtherTensor | None:
+        """Return where Paddle's call comes to another tensor than torch's."""
+        for values, user in zip(self.c.values, self.c.targets, strict=True):
+            for value, given in zip(values, user.given, strict=True):
+                if value is not None and torch is not None:
+                    mine = next((one for one in torch.given if one.value == value), None)
+                    if mine is not None:
+                        return other_tensor(self.ways, mine, torch, given, user)
+        return None
+
+    def _other(self, found: OtherTensor, torch: Call | None, paddle: Call) -> Blamed:
+        places = self.at.places("torch", [torch] if torch else [])
+        beside = (found.torch,) if found.torch is not None else ()
+        modules = (paddle.module, torch.module if torch else "")
+        return Blamed(
+            _each((found.place, *found.others)), _each((*beside, *places)), (torch, paddle), (modules,),
+            certain=found.certain,
+        )  # fmt: skip
+
+    def _passed(self, torch: Call | None, paddle: Call) -> Blamed | None:
+        """Return where two calls of one function come to be given two tensors, all else being alike."""
         if torch is None or base(torch.name) != base(paddle.name):
             return None
         kinds = {self.m.kind("paddle", given.value) for given in paddle.given}
@@ -135,34 +192,13 @@ class _Blame:
         wrong = [g for g in paddle.given if self.m.kind("paddle", g.value) not in own and not g.leaf]
         if len(right) != 1 or len(wrong) != 1:
             return None
-        maker, other = self._maker(self.m.kind("torch", right[0].value)), self.m.call("paddle", wrong[0].maker)
-        if maker is None or other is None or not paddle.places:
-            return None
-        # Where the right one is used rightly, it was handed on that far.
-        users = [user for user in self.m.users("paddle", maker.index) if user is not paddle]
-        inner = max(shared(one.places, paddle.places) for one in (maker, other, *users))
-        inside = paddle.places[: len(paddle.places) - inner]
-        if len(inside) < 2 or not torch.places:
-            return None
-        place = self.m.of["paddle"].places[inside[-1]]
-        level = self.at.level([place], self.at.all("paddle", paddle))
-        return place, self.at.at_level("torch", torch, level) or self.at.all("torch", torch)[0]
+        found = other_tensor(self.ways, right[0], torch, wrong[0], paddle)
+        return None if found is None else self._other(found, torch, paddle)
 
     def _right_maker(self) -> Call | None:
         """Return Paddle's call that makes what should have been given."""
         value = next((v for values in self.c.values for v in values if v is not None), None)
-        return None if value is None else self._maker(self.m.kind("torch", value))
-
-    def _maker(self, kind: tuple[str, int]) -> Call | None:
-        """Return Paddle's first call that makes a value of a kind."""
-        return next(
-            (
-                call
-                for call in self.m.of["paddle"].calls
-                if not call.part and any(self.m.kind("paddle", made) == kind for made in call.made)
-            ),
-            None,
-        )
+        return None if value is None else self.at.maker(self.m.kind("torch", value))
 
     def _writer(self, torch: Call | None, paddle: Call) -> tuple[Call, Call] | None:
         """Return the call that wrote over what Paddle's is given, and torch's equal of it, which did not write."""
@@ -188,57 +224,38 @@ class _Blame:
         modules = (paddle.module if paddle else "", torch.module if torch else "")
         return Blamed(places["paddle"], places["torch"], (torch, paddle), (modules,))
 
-    def _missing(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> Blamed:
-        """A call that only torch makes: on the line that makes its input, on that which uses its result, or between."""
+    def _missing(
+        self, torch: Call, paddle: Call | None, users: Sequence[Call], region: Sequence[Call] | None = None
+    ) -> Blamed:
+        """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
+        region = self.c.regions[0] if region is None else region
+        read = self._read(torch, paddle, users)
+        while True:  # both arrange the value alike after what is missing
+            prior = self.m.call("torch", torch.given[0].maker) if torch.given else None
+            if paddle is None or prior is None or not _arrange(torch, paddle) or prior not in region:
+                break
+            read, torch, paddle = [(paddle.given[0], paddle)], prior, self.m.call("paddle", paddle.given[0].maker)
+        region = [call for call in region if call.index <= torch.index]
+        torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
+        found = missing(self.ways, torch, read, region)
+        if found is not None:
+            places = _each((found.place, *found.others))
+            return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
         users = [user for user in users if user.name != RETURN]
-        after = self.at.handing(paddle, users) if users else None
-        before = self._beside(torch, paddle)
-        mine = self.at.places("torch", [torch])[:1]
-        where = before or after
-        if users and base(users[0].name) == base(torch.name) and after is not None:  # it is given one part too few
-            where = after
-        elif mine and before is not None and after is not None:
-            where = self._through(torch, mine[0], paddle) or self._between(torch, mine[0], before, after)
-        torches = self.at.places("torch", [torch, *self.c.regions[0]])
-        others = [place for place in (before, after) if place is not None and place != where]
-        return Blamed((where, *others) if where else (), torches, (torch, None), ((None, torch.module),))
+        around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
+        places = _each([place for place in around if place is not None])
+        return Blamed(places, torches, (torch, None), modules, certain=False)
 
-    def _through(self, torch: Call, mine: Place, paddle: Call | None) -> Place | None:
-        """Return Paddle's dropout where torch has one before a sum, or on the line of what Paddle misses."""
-        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
-        beside = [place for maker in makers for place in self.at.handed("torch", maker)]
-        beside = [place for place in beside if base(torch.name) == "add" or on_line(place, mine)]
-        own = self.at.handed("paddle", paddle) if paddle is not None else []
-        return own[-1] if beside and own else None
-
-    def _between(self, torch: Call, mine: Place, before: Place, after: Place) -> Place:
-        """Return the place that misses what torch has at ``mine``."""
-        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
-        above = [p for maker in makers for p in self.at.all("torch", maker)]
-        below = [p for user in self.m.users("torch", torch.index) for p in self.at.all("torch", user)]
-        above, below = ([place for place in places if place.module == mine.module] for places in (above, below))
-        if any(on_line(mine, place) for place in below):
-            return after
-        if any(on_line(mine, place) for place in above):
-            return before
-        silent = self.at.silent(before, after)
-        if silent is not None:
-            return silent
-        ends = [mine.line - p.end for p in above if p.file == mine.file and p.end < mine.line]
-        begins = [p.line - mine.end for p in below if p.file == mine.file and p.line > mine.end]
-        return after if begins and (not ends or min(begins) < min(ends)) else before
-
-    def _beside(self, torch: Call, paddle: Call | None) -> Place | None:
-        """Return where Paddle's value is had, in the module whose forward has torch's line."""
-        if paddle is None or not paddle.places:
-            return None
-        mine = self.at.all("torch", torch)[:1]
-        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
-        kinds = {self.m.kind("paddle", value) for value in paddle.made}
-        makers.sort(key=lambda maker: not any(self.m.kind("torch", value) in kinds for value in maker.made))
-        return self.at.at_level(
-            "paddle", paddle, self.at.level(mine, self.at.all("torch", makers[0])) if makers else (0, 0)
-        )
+    def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
+        """Return what Paddle's calls read in the place of torch's result."""
+        kinds = self.m.entering("torch", [torch, *self.c.regions[0]])
+        return [
+            (given, user)
+            for user in users
+            for given in user.given
+            if (paddle is not None and given.maker == paddle.index)
+            or (paddle is None and self.m.kind("paddle", given.value) in kinds)
+        ]
 
     def _extra(self) -> Blamed:
         """A call that only Paddle makes: beside what torch's next call is given."""
@@ -249,11 +266,58 @@ class _Blame:
             torch = (self.at.places("torch", [self.c.torch] if self.c.torch else []) or (None,))[0]
         mine, inputs = self.at.places("paddle", [head]), self.at.makers("paddle", head)
         above = [place for call in inputs for place in self.at.all("paddle", call)]
-        if mine and self.c.torch is not None and any(on_line(mine[0], place) for place in above):
+        beside = self._same_line(head)
+        if beside is not None:
+            torch = beside
+        elif mine and self.c.torch is not None and any(on_line(mine[0], place) for place in above):
             level = self.at.level(mine, self.at.all("paddle", inputs[0]))
             torch = self.at.at_level("torch", self.c.torch, level) or torch
         paddle = self.at.places("paddle", [head, *self.c.regions[1]])
-        return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),))
+        one = self._is_one_line(self.c.regions[1])
+        return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),), certain=one)
+
+    def _same_line(self, head: Call) -> Place | None:
+        """Return torch's line for what the line of a call of Paddle's makes before it."""
+        if not head.places:
+            return None
+        here, frame = self.m.of["paddle"].places[head.places[0]], head.frames[:1]
+        for given in head.given:
+            maker = self.m.call("paddle", given.maker)
+            at = list(zip(maker.places, maker.frames, strict=False)) if maker is not None else []
+            if not any((other,) == frame and on_line(self.m.of["paddle"].places[place], here) for place, other in at):
+                continue
+            kind = self.m.kind("paddle", given.value)
+            for call in self.m.of["torch"].calls:
+                if any(self.m.kind("torch", value) == kind for value in call.made) and not call.part:
+                    found = self.ways.level(call, here.module, frame[0] if frame else -1)
+                    if found is not None:
+                        return found
+        return None
+
+
+def _arrange(torch: Call, paddle: Call) -> bool:
+    """Whether two calls arrange a value alike."""
+    return base(torch.name) in LAYOUT and one_function(torch.name, paddle.name) and bool(paddle.given)
+
+
+def _is_given_alike(m: Matched, torch: Call, paddle: Call) -> bool:
+    """Whether two calls are of one function and given the same: then it is they that differ."""
+    same = m.entering("torch", [torch]) == m.entering("paddle", [paddle])
+    return same and base(torch.name) == base(paddle.name)
+
+
+def _firsts(calls: Sequence[Call]) -> list[Call]:
+    """Return those of some calls that are given nothing that another of them makes."""
+    inside = {call.index for call in calls}
+    return [call for call in calls if not any(given.maker in inside for given in call.given)]
+
+
+def _each(places: Sequence[Place]) -> tuple[Place, ...]:
+    """Return every line once."""
+    found: dict[tuple[str, int], Place] = {}
+    for place in places:
+        found.setdefault((place.file, place.line), place)
+    return tuple(found.values())
 
 
 def _writes(call: Call, given: Given) -> bool:

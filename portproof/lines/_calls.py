@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 #: The last call of every recording, which made nothing: it hands the outputs on.
 RETURN = "return"
+#: In the place of a name, what a function returns.
+RETURNED = ""
 
 
 @dataclass(frozen=True)
@@ -20,6 +22,7 @@ class Place:
         end: its last line.
         text: the expression, on one line.
         module: path of the module whose forward evaluates it.
+        reads: local names that its lines read.
     """
 
     file: str
@@ -27,6 +30,7 @@ class Place:
     end: int
     text: str
     module: str = ""
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +80,7 @@ class Call:
         arguments: name or place to what it was, as text; tensors by their shape.
         written: how many of ``made`` are arguments that it wrote into.
         part: it stands for a step inside the call of this index, which can be matched and not exchanged.
+        frames: numbers of the frames of ``places``, -1 for one that was not followed.
     """
 
     index: int
@@ -87,6 +92,63 @@ class Call:
     arguments: dict[str, str]
     written: int = 0
     part: bool = False
+    frames: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A tensor that a name was bound to.
+
+    Attributes:
+        name: of the variable or parameter; :data:`RETURNED` for what is returned.
+        value: which of the recording's values it held.
+        maker, slot, leaf: as those of :class:`Given`.
+        whole: the name holds the tensor itself, not a container of it.
+    """
+
+    name: str
+    value: int
+    maker: int = -1
+    slot: int = 0
+    leaf: str = ""
+    whole: bool = True
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One run of a function of somebody's code.
+
+    Attributes:
+        parent: number of the frame that called it, -1 for none.
+        module: path of the module that was running.
+        begun: calls that were made before.
+        given: its parameters that hold tensors.
+    """
+
+    parent: int
+    module: str
+    begun: int
+    given: tuple[Bound, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement that was run, and what it bound or returned.
+
+    Attributes:
+        place: its lines, whole.
+        frame: in which it ran.
+        begun, ended: calls that were made before it, and until it was over.
+        bound: to what names.
+        copies: it does nothing but hand on what one name holds (``h = pooled``, ``return h``).
+    """
+
+    place: int
+    frame: int
+    begun: int
+    ended: int
+    bound: tuple[Bound, ...]
+    copies: bool
 
 
 @dataclass(frozen=True)
@@ -102,6 +164,8 @@ class Recording:
         orphans: inputs of calls that no recorded call made: what the recorder missed.
         unread: calls whose tensors hold no values (inside ``vmap``, say).
         handed: dropouts, which hand on in evaluation what another call has made: its index, and their places.
+        frames: runs of functions.
+        statements: that bound or returned a tensor, in the order in which they ended.
     """
 
     side: str
@@ -112,3 +176,5 @@ class Recording:
     orphans: tuple[str, ...] = ()
     unread: int = 0
     handed: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    frames: tuple[Frame, ...] = ()
+    statements: tuple[Statement, ...] = ()

@@ -13,9 +13,13 @@ from dataclasses import dataclass
 from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._match import LAYOUT, Look, Matched, base, one_function
 from portproof.lines._recorder import Carried
-from portproof.lines._steps import STEPS_AS
+from portproof.lines._steps import STEPS, STEPS_AS
 from portproof.lines._values import is_constant, likeness
 
+#: Lines that a fused function counts for, and what Paddle computes in its place, at most.
+_FUSED = 2.2
+#: What speaks against a value in another order of axes: the one that is in order lies before it.
+_LOOSE = 0.6
 #: Calls after the first that differ which are looked at; candidates of one look that are, and that are worth a run.
 _NEXT, _MOST, _OF_ONE_LOOK = 10, 80, 8
 
@@ -71,6 +75,10 @@ class Candidate:
             return alone
         torch = matched.alike("torch", self.torch)
         paddle = [matched.alike("paddle", call) for call in self.targets]
+        if len(paddle) == 1 and len(paddle[0]) != len(torch):
+            torch, paddle[0] = _in_partners(matched, torch, paddle[0])
+            if self.torch not in torch:
+                return alone
         mine = torch.index(self.torch)
         if any(len(calls) != len(torch) for calls in paddle) or len(torch) < 2:
             return alone
@@ -274,14 +282,11 @@ class _Looked:
         value, own = next((a, b) for a, b in zip(values, paddle.made, strict=False) if a is not None)
         alike = likeness(self.m.canonical("torch", value), self.m.canonical("paddle", own), turned=not self.strict)
         named = base(source.name) == base(paddle.name)
-        cost = (
-            _count_lines(self.m, *regions)
-            - 0.5 * alike
-            - 0.4 * named
-            - 0.7 * shared
-            - 0.1 * (torch.module == paddle.module)
-        )
-        cost += 0.02 * apart + self._out_of_order(torch, paddle) + 0.3 * (not self.strict)
+        lines = _count_lines(self.m, *regions)
+        if source.name in STEPS and shared == 1.0:  # the other side may compute it on many lines
+            lines = min(lines, _FUSED)
+        cost = lines - 0.5 * alike - 0.4 * named - 0.7 * shared - 0.1 * (torch.module == paddle.module)
+        cost += 0.02 * apart + self._out_of_order(torch, paddle) + _LOOSE * (not self.strict)
         regions_ = (tuple(regions[0]), tuple(regions[1]))
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions_, cost)
 
@@ -293,7 +298,7 @@ class _Looked:
         within |= self.m.entering("torch", [source])
         enters = bool(within) and self.m.entering("paddle", regions[1]) <= within
         named = base(paddle.name) in STEPS_AS.get(source.name.partition(": ")[2], ())
-        cost = 0.8 + _count_lines(self.m, [], regions[1]) - 0.5 * named - 0.7 * enters + 0.3 * (not self.strict)
+        cost = 0.8 + _count_lines(self.m, [], regions[1]) - 0.5 * named - 0.7 * enters + _LOOSE * (not self.strict)
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions, cost)
 
     def _out_of_order(self, torch: Call | None, paddle: Call | None) -> float:
@@ -322,7 +327,9 @@ class _Looked:
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
         cost += 0.1 * len({user.index for user, _ in uses}) - 0.1 * self._in_place_of(torch, carried, uses)
-        cost += self._out_of_order(torch, paddle) if owner is None else 0.0
+        if len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
+            cost += 0.5 * any(base(user.name) == base(torch.name) for user, _ in uses)
+        cost += (self._out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.strict)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))
         if paddle is not None and slot < _results(paddle):
@@ -365,6 +372,15 @@ class _Looked:
         if owner is not None:  # the value agrees: where it is given to a call alike, that is the other tensor
             found = max(found, 0.5 * (base(owner.name) in {base(user.name) for user, _ in uses}))
         return found
+
+
+def _in_partners(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> tuple[list[Call], list[Call]]:
+    """Pair calls, one a module, by the modules in which they run; those that have no equal are left out."""
+    theirs = {call.module: call for call in paddle}
+    pairs = [(call, theirs[path]) for call in torch if (path := matched.partner(call.module)) in theirs]
+    if len({call.module for call, _ in pairs}) < len(pairs) or len(theirs) < len(paddle):
+        return [], []
+    return [call for call, _ in pairs], [call for _, call in pairs]
 
 
 def _count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> float:

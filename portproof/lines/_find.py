@@ -106,7 +106,7 @@ def find_lines(sides: Sides, inputs: Path, order: Sequence[int], seconds: float 
     begun = time.monotonic()
     forwards = SideForwards(sides, inputs, order)
     try:
-        search = Search(forwards, seconds)
+        search = Search(forwards, seconds, partners(sides))
         search.search()
         pairs = [_pair(repair) for repair in search.repairs]
         if search.unexplained is not None:
@@ -119,10 +119,17 @@ def find_lines(sides: Sides, inputs: Path, order: Sequence[int], seconds: float 
     return Lines(tuple(pairs), tuple(search.notes), time.monotonic() - begun, search.runs)
 
 
+def partners(sides: Sides) -> dict[str, str]:
+    """Return the paths of torch's modules, and those of Paddle's that stand for them."""
+    keys = sides.pairs().keys
+    paths = {key: path for path, key in keys["paddle"].items()}
+    return {path: paths[key] for path, key in keys["torch"].items() if key in paths}
+
+
 def _pair(repair: Repair) -> Paired:
     blamed = blame(repair.candidate, repair.matched)
     said = differ(repair.candidate, repair.matched, *blamed.calls)
-    return blamed.modules, _made(blamed, repair.confirmed, said)
+    return blamed.modules, _made(blamed, repair.confirmed and blamed.certain, said)
 
 
 def _made(blamed: Blamed, confirmed: bool, said: str) -> LinePair:

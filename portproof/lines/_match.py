@@ -12,7 +12,7 @@ import numpy as np
 
 from portproof._numbers import Array
 from portproof.lines._calls import RETURN, Call, Given, Recording, Value
-from portproof.lines._values import SAME, alike, arranged, canonical, is_constant
+from portproof.lines._values import SAME, alike, arranged, canonical, equal, is_constant
 
 #: Canonical values that are held at a time.
 _HELD = 256
@@ -75,6 +75,7 @@ class Matched:
         folders: by side, of its values.
         tolerance: of sameness, relative to a value's scale.
         known: what was found about pairs of files before, by their paths; filled here.
+        partners: paths of torch's modules to those of Paddle's that stand for them.
 
     Attributes:
         how: side to value to how it is matched best: "same", "flat" (another shape), "arranged" (another order of
@@ -83,10 +84,11 @@ class Matched:
 
     def __init__(
         self, recordings: Mapping[str, Recording], folders: Mapping[str, Path], tolerance: float = SAME,
-        known: dict[tuple[Path, Path], str] | None = None,
+        known: dict[tuple[Path, Path], str] | None = None, partners: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         self.of, self._folders, self._tolerance = recordings, folders, tolerance
         self._known = {} if known is None else known
+        self._partners = {"": "", **(partners or {})}
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
         self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
@@ -94,15 +96,10 @@ class Matched:
         self._users: dict[str, dict[int, list[Call]]] = {}
         self.canonical = functools.lru_cache(_HELD)(self._canonical)
         self._constants = {
-            side: {self._number(value) for value in self.of[other].values if is_constant(value.features)}
+            side: {_number(value) for value in self.of[other].values if is_constant(value.features)}
             for side, other in (("torch", "paddle"), ("paddle", "torch"))
         }
         self._match()
-
-    @staticmethod
-    def _number(value: Value) -> tuple[int, str]:
-        """Return how many a constant has, and of which number."""
-        return _count(value), f"{value.features[2] * value.features[3]:.9g}"
 
     def _match(self) -> None:
         buckets: dict[float, list[int]] = defaultdict(list)
@@ -135,6 +132,9 @@ class Matched:
             return "same" if one.shape == other.shape else "flat"  # so many numbers alike are no chance
         key = (self.file("torch", mine), self.file("paddle", theirs))
         if key not in self._known:
+            if one.shape == other.shape and equal(np.load(key[0]), np.load(key[1]), self._tolerance * one.features[2]):
+                self._known[key] = "same"  # most are, and this is the cheapest way to know
+                return "same"
             how = arranged(self.canonical("torch", mine), self.canonical("paddle", theirs), self._tolerance)
             self._known[key] = "flat" if how == "same" and one.shape != other.shape else how
         return self._known[key]
@@ -170,9 +170,13 @@ class Matched:
         """
         value = self.of[side].values[number]
         if is_constant(value.features):
-            return _count(value) <= 1 or self._number(value) in self._constants[side]
+            return _count(value) <= 1 or _number(value) in self._constants[side]
         how = self.how[side].get(number)
         return how == "same" if strict else how is not None
+
+    def partner(self, module: str) -> str | None:
+        """Return the path of Paddle's module that stands for torch's; None where none does."""
+        return self._partners.get(module)
 
     def call(self, side: str, index: int) -> Call | None:
         """Return the call of an index, None where it was looked through."""
@@ -309,6 +313,11 @@ class Matched:
         if is_constant(mine.features) or is_constant(theirs.features):
             return bool(np.allclose(mine.features[2:4], theirs.features[2:4], rtol=self._tolerance, atol=0.0))
         return self.kind("torch", one.value) == self.kind("paddle", other.value)
+
+
+def _number(value: Value) -> tuple[int, str]:
+    """Return how many a constant has, and of which number."""
+    return _count(value), f"{value.features[2] * value.features[3]:.9g}"
 
 
 def _count(value: Value) -> int:

@@ -7,10 +7,11 @@ import itertools
 import linecache
 import os
 import sys
+import sysconfig
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from portproof._numbers import Array
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import leaves, name_outputs, rebuild
 from portproof.lines._calling import called
-from portproof.lines._calls import RETURN, Call, Given, Place, Recording, Value
+from portproof.lines._calls import RETURN, Bound, Call, Given, Place, Recording, Value
+from portproof.lines._statements import Statements, names_read
 from portproof.lines._values import canonical, features, laid_out
 
 #: Characters of an expression, and of an argument, that are kept.
@@ -34,6 +36,7 @@ _NOTHING = {
     "squeeze", "scale",
 }  # fmt: skip
 _OWN = f"{Path(__file__).parents[1]}{os.sep}"
+_STANDARD = f"{sysconfig.get_paths()['stdlib']}{os.sep}"
 #: A framework's folders whose code is a model's, not the framework's.
 _MODELS = ("vision/models/",)
 
@@ -188,13 +191,17 @@ class Recorder(Carrying):
         super().__init__(model, carried)
         self._folder, self._limit, self._kept = folder, limit, _Kept()
         self._side = self.framework.side
-        self._packages = _packages(self._side)
+        self._packages, self._models = _packages(self._side), dict[str, bool]()
         self._made: dict[int, tuple[int, int, int]] = {}  # id of a tensor: its maker, the slot, the value then
         self._digests: dict[int, tuple[int | None, int]] = {}  # id of a tensor: its version and value
         self._held: list[Any] = []  # so that no id is given twice
         self._leaves: dict[int, str] = {}
         self._by_value: dict[int, Given] = {}
         self._writers: list[tuple[int, int, int]] = []  # where memory begins and ends, and who wrote there
+        self.statements = Statements(
+            self._is_model, self.framework.is_tensor, self._bound, lambda: self._count,
+            lambda: self._running[-1] if self._running else "",
+        )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
         for path, module in self.framework.modules(model.root):
             plain = {name: value for name, value in vars(module).items() if self.framework.is_tensor(value)}
@@ -215,11 +222,23 @@ class Recorder(Carrying):
         given = tuple(self._given(tensor, RETURN) for tensor in outputs.values())
         kept = self._kept
         kept.calls.append(Call(self._count, RETURN, (), "", given, (), {}))
-        places = tuple(_placed(*key) for key in kept.places)
+        statements = tuple(
+            replace(one, place=kept.places.setdefault(place, len(kept.places)))
+            for place, one in self.statements.found
+        )  # fmt: skip
+        places = tuple(key if isinstance(key, Place) else _placed(*key) for key in kept.places)
         return Recording(
             self._side, tuple(kept.calls), tuple(kept.table), places, tuple(outputs), tuple(kept.orphans), kept.unread,
-            tuple(kept.handed),
+            tuple(kept.handed), tuple(self.statements.frames), statements,
         )  # fmt: skip
+
+    def _bound(self, name: str, tensor: Any) -> Bound | None:
+        """Say who made a tensor that a name holds, without a look at what it holds now; None for one unknown."""
+        made = self._made.get(id(tensor))
+        if made is not None:
+            return Bound(name, made[2], made[0], made[1])
+        leaf, known = self._leaves.get(id(tensor)), self._digests.get(id(tensor))
+        return None if leaf is None or known is None else Bound(name, known[1], leaf=leaf)
 
     def _seen(
         self, index: int, name: str, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -233,7 +252,7 @@ class Recorder(Carrying):
             kept.unread += 1
             return super()._seen(index, name, function, args, kwargs)
         arguments = _described(args, kwargs, self.framework.is_tensor)
-        places = self._places()
+        places, frames = self._places()
         module = self._running[-1] if self._running else ""
         steps = self._steps(name, tensors, args, kwargs)
         result = self._returned(index, called(function, args, kwargs), args)
@@ -247,12 +266,12 @@ class Recorder(Carrying):
             return result
         for step, array in steps:
             value = self._keep(array)
-            kept.calls.append(Call(index, f"{name}: {step}", places, module, given, (value,), {}, part=True))
+            kept.calls.append(Call(index, f"{name}: {step}", places, module, given, (value,), {}, 0, True, frames))
         if not own or self._is_nothing(name, own, made, given, tensors, written):
             if "dropout" in name:
                 kept.handed += [(one.maker, places) for one in given[:1] if own and one.maker >= 0]
             return result
-        call = Call(index, name, places, module, given, (*made, *written), arguments, len(written))
+        call = Call(index, name, places, module, given, (*made, *written), arguments, len(written), False, frames)
         kept.calls.append(call)
         for slot, (tensor, value) in enumerate(zip(own, made, strict=True)):
             self._comes_from(tensor, index, slot, value)
@@ -338,7 +357,7 @@ class Recorder(Carrying):
 
     def _keep(self, array: Array) -> int:
         kept = self._kept
-        key = (array.shape, array.dtype.str, hashlib.blake2b(array.tobytes(), digest_size=16).digest())
+        key = (array.shape, array.dtype.str, hashlib.blake2b(array.data, digest_size=16).digest())
         if key not in kept.values:
             kept.values[key] = len(kept.table)
             name = f"{key[2].hex()}-{'x'.join(map(str, array.shape))}-{array.dtype.str[1:]}.npy"
@@ -350,27 +369,35 @@ class Recorder(Carrying):
             kept.table.append(Value(array.shape, str(array.dtype), features(canonical(array)), name))
         return kept.values[key]
 
-    def _places(self) -> tuple[int, ...]:
-        """Return whose code calls, innermost first; the framework's own is nobody's."""
+    def _places(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return whose code calls, innermost first, and in which frames; the framework's own is nobody's."""
         frame = sys._getframe(1)
         running = list(self._running)
         found: list[tuple[types.CodeType, int, int, str]] = []
+        frames: list[int] = []
         while frame is not None:
             code = frame.f_code
             if code.co_filename == __file__ and code.co_name == "followed":
                 if len(running) < 2:
                     break
                 running.pop()
-            elif code.co_filename.startswith(_OWN):
-                pass
-            elif not code.co_filename.startswith("<") and not self._is_framework(code.co_filename):
+            elif self._is_model(code.co_filename):
                 found.append((code, frame.f_lasti, frame.f_lineno, running[-1] if running else ""))
+                frames.append(self.statements.number(frame))
             frame = frame.f_back  # type: ignore[assignment]
         places = self._kept.places
-        return tuple(places.setdefault(key, len(places)) for key in found)
+        return tuple(places.setdefault(key, len(places)) for key in found), tuple(frames)
 
-    def _is_framework(self, file: str) -> bool:
-        return any(file.startswith(p) and not file.startswith(tuple(p + m for m in _MODELS)) for p in self._packages)
+    def _is_model(self, file: str) -> bool:
+        """Whether a file is somebody's code, neither a framework's nor portproof's."""
+        known = self._models.get(file)
+        if known is None:
+            packages = (p for p in self._packages if not file.startswith(tuple(p + m for m in _MODELS)))
+            known = not file.startswith((_OWN, "<", *packages)) and (
+                not file.startswith(_STANDARD) or f"{os.sep}site-packages{os.sep}" in file
+            )
+            self._models[file] = known
+        return known
 
     def _steps(
         self, name: str, tensors: Sequence[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -398,6 +425,8 @@ def recording(model: Model, recorder: Carrying) -> Iterator[None]:
         def seen(*args: Any, **kwargs: Any) -> Any:
             if isinstance(recorder, Recorder):
                 recorder.inputs((args, kwargs))
+                with seeing(recorder.call), recorder.statements.following():
+                    return forward(*args, **kwargs)
             with seeing(recorder.call):
                 return forward(*args, **kwargs)
 
@@ -448,7 +477,8 @@ def _placed(code: types.CodeType, instruction: int, line: int, module: str) -> P
     lines[-1] = lines[-1][:end]
     lines[0] = lines[0][begin:]
     text = " ".join(part.decode(errors="replace").strip() for part in lines)
-    return Place(code.co_filename, first, last, text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…", module)
+    text = text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"
+    return Place(code.co_filename, first, last, text, module, names_read(code, first, last))
 
 
 def _described(args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: Callable[[object], bool]) -> dict[str, str]:

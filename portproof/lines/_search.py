@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +61,7 @@ class Search:
     Args:
         forwards: to run.
         seconds: after which nothing new is begun.
+        partners: paths of torch's modules to those of Paddle's that stand for them.
 
     Attributes:
         repairs: found, in order.
@@ -73,7 +74,7 @@ class Search:
 
     forwards: Forwards
     seconds: float
-    limit: int = 2**30
+    partners: Mapping[str, str] = field(default_factory=dict)
     repairs: list[Repair] = field(default_factory=list)
     runs: int = 0
     notes: list[str] = field(default_factory=list)
@@ -169,11 +170,16 @@ class Search:
         return self._matched(recorded.recording)
 
     def _confirm(self) -> None:
-        """With all repairs the outputs agree: leave those out without which they do, too; the rest is confirmed."""
+        """With all repairs the outputs agree: leave those out without which they do, too; the rest is confirmed.
+
+        One whose result is on the way to another's stays: torch's value there would hide whatever is wrong before it.
+        """
         for repair in list(self.repairs):
             others = [other for other in self.repairs if other is not repair]
             if not others or self._is_late():
                 break
+            if any(_is_before(repair, other) for other in others):
+                continue
             done, agree = self._try(
                 [c for other in others for c in other.candidate.carried(other.matched)], repair.candidate
             )
@@ -183,7 +189,7 @@ class Search:
 
     def _matched(self, paddle: Recording) -> Matched:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
-        return Matched({"torch": self._torch, "paddle": paddle}, folders, self._tolerance, self._known)
+        return Matched({"torch": self._torch, "paddle": paddle}, folders, self._tolerance, self._known, self.partners)
 
     def _fine(self, outputs: Arrays) -> float:
         """Return how near two values are one: finer where what differs is little."""
@@ -203,3 +209,18 @@ class Search:
     def _is_late(self) -> bool:
         self.late = self.late or time.monotonic() > self._until
         return self.late
+
+
+def _is_before(repair: Repair, other: Repair) -> bool:
+    """Whether what one repair exchanges is on the way to what another does."""
+    wanted = {call.index for call in repair.candidate.targets}
+    seen: set[int] = set()
+    waiting = [given.maker for call in other.candidate.targets for given in call.given]
+    while waiting:
+        index = waiting.pop()
+        call = other.matched.call("paddle", index)
+        if index in seen or call is None:
+            continue
+        seen.add(index)
+        waiting += [given.maker for given in call.given]
+    return bool(wanted & seen)

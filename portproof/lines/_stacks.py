@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import linecache
 from collections.abc import Sequence
 
 from portproof.lines._calls import Call, Place
@@ -18,11 +17,6 @@ class Stacks:
 
     def __init__(self, matched: Matched) -> None:
         self.m = matched
-
-    def handed(self, side: str, call: Call) -> list[Place]:
-        """Return where what a call made went through a dropout, innermost code alone."""
-        recording = self.m.of[side]
-        return [recording.places[places[0]] for index, places in recording.handed if index == call.index and places]
 
     def places(self, side: str, calls: Sequence[Call]) -> tuple[Place, ...]:
         """Return the innermost places of calls, each line once."""
@@ -54,6 +48,16 @@ class Stacks:
         inside = [place for place in places if place.module == modules[min(level[0], len(modules) - 1)]]
         return inside[min(level[1], len(inside) - 1)]
 
+    def beside(self, torch: Call, paddle: Call | None) -> Place | None:
+        """Return where Paddle's value is had, in the module whose forward has torch's line."""
+        if paddle is None or not paddle.places:
+            return None
+        mine = self.all("torch", torch)[:1]
+        makers = [maker for given in torch.given if (maker := self.m.call("torch", given.maker)) is not None]
+        kinds = {self.m.kind("paddle", value) for value in paddle.made}
+        makers.sort(key=lambda maker: not any(self.m.kind("torch", value) in kinds for value in maker.made))
+        return self.at_level("paddle", paddle, self.level(mine, self.all("torch", makers[0])) if makers else (0, 0))
+
     def handing(self, maker: Call | None, users: Sequence[Call]) -> Place | None:
         """Return where what a call made is handed on to others: in the code that is around them all."""
         common = self.common("paddle", users)
@@ -66,21 +70,16 @@ class Stacks:
             return common
         return self.m.of["paddle"].places[inside[-1]]
 
-    def silent(self, before: Place, after: Place) -> Place | None:
-        """Return the one line of code between two that makes no call: where a call is missing, it may be that."""
-        if before.file != after.file:
-            return None
-        calling = {
-            number
-            for place in self.m.of["paddle"].places if place.file == before.file
-            for number in range(place.line, place.end + 1)
-        }  # fmt: skip
-        found = []
-        for number in range(before.end + 1, after.line):
-            text = linecache.getline(before.file, number).strip()
-            if text and not text.startswith("#") and number not in calling:
-                found.append(Place(before.file, number, number, text, before.module))
-        return found[0] if len(found) == 1 else None
+    def maker(self, kind: tuple[str, int]) -> Call | None:
+        """Return Paddle's first call that makes a value of a kind."""
+        return next(
+            (
+                call
+                for call in self.m.of["paddle"].calls
+                if not call.part and any(self.m.kind("paddle", made) == kind for made in call.made)
+            ),
+            None,
+        )
 
     def makers(self, side: str, call: Call) -> list[Call]:
         return [maker for given in call.given if (maker := self.m.call(side, given.maker)) is not None]

@@ -45,19 +45,29 @@ def features(array: Array) -> tuple[float, ...]:
         root mean square; then, in its units, mean, mean absolute, third and fourth moment, least and largest.
     """
     flat = array.ravel()
-    finite = np.isfinite(flat)
-    odd = flat.size - int(finite.sum())
-    if odd:
+    total = float(flat @ flat) if flat.size else 0.0
+    odd = 0
+    if not math.isfinite(total):
+        finite = np.isfinite(flat)
+        odd = flat.size - int(finite.sum())
         flat = flat[finite]
+        total = float(flat @ flat)
     if not flat.size:
         return (float(array.size), float(odd), *[0.0] * 7)
-    scale = math.sqrt(float(np.mean(flat * flat)))
-    unit = flat / (scale or 1.0)
-    square = unit * unit
-    return (
-        float(array.size), float(odd), scale, float(unit.mean()), float(np.abs(unit).mean()),
-        float((square * unit).mean()), float((square * square).mean()), float(unit.min()), float(unit.max()),
-    )  # fmt: skip
+    count, scale = flat.size, math.sqrt(total / flat.size)
+    if not 1e-60 < scale < 1e60:  # its fourth power is no number
+        flat, unit = flat / (scale or 1.0), 1.0
+    else:
+        unit = scale
+    square = flat * flat
+    sums = (
+        float(flat.sum()),
+        float(np.abs(flat).sum()),
+        float(square @ flat) / unit**2,
+        float(square @ square) / unit**3,
+    )
+    moments = (total / count / unit for total in sums)
+    return float(array.size), float(odd), scale, *moments, float(flat.min()) / unit, float(flat.max()) / unit
 
 
 def is_constant(found: tuple[float, ...]) -> bool:
@@ -72,6 +82,14 @@ def alike(one: tuple[float, ...], others: Array, tolerance: float = SAME) -> Arr
     near[:, :2] = others[:, :2] == mine[:2]
     near[:, 2] = np.abs(others[:, 2] - mine[2]) <= 1e3 * tolerance * abs(mine[2])
     return np.asarray(near.all(axis=1))
+
+
+def equal(one: Array, other: Array, most: float) -> bool:
+    """Whether two arrays of one shape differ by no more than ``most``; of what is NaN or no float this says no."""
+    if one.dtype.kind != "f" or other.dtype.kind != "f":
+        return False
+    with np.errstate(invalid="ignore"):
+        return bool(np.abs(one - other).max(initial=0.0) <= most)
 
 
 def arranged(one: Array, other: Array, tolerance: float = SAME) -> str:

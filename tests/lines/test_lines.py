@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,9 +129,66 @@ def attending_paddle(axis: int = -1, residual: bool = True, depth: int = 2) -> A
     return nn.Sequential(*(Block() for _ in range(depth)))
 
 
+def mixing_torch() -> Any:
+    import torch
+    from torch import nn
+
+    class Mixing(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def heads(self, x: Any) -> Any:
+            return x.reshape(-1, 5, 2, 4).transpose(1, 2)
+
+        def forward(self, x: Any) -> Any:
+            h = torch.tanh(self.a(x))
+            mixed = self.b(x)
+            h = h + mixed  # torch: the mixing
+            left, right = self.heads(h), self.heads(mixed)  # torch: the heads
+            scores = left @ right.transpose(2, 3)
+            scores = scores / 2.0  # torch: the scale
+            return self.out((scores @ right).transpose(1, 2).reshape(-1, 5, 8))
+
+    return Mixing()
+
+
+def mixing_paddle(fault: str = "") -> Any:
+    import paddle
+    from paddle import nn
+
+    class Mixing(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.out = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def heads(self, x: Any) -> Any:
+            return x.reshape([-1, 5, 2, 4]).transpose([0, 2, 1, 3])
+
+        def forward(self, x: Any) -> Any:
+            h = paddle.tanh(self.a(x))
+            mixed = self.b(x)
+            if fault == "sum":  # noqa: SIM108 — on a line of its own
+                h = mixed  # paddle: no mixing
+            else:
+                h = h + mixed
+            left = self.heads(h)
+            if fault == "helper":  # noqa: SIM108
+                right = self.heads(h)  # paddle: the heads
+            else:
+                right = self.heads(mixed)
+            scores = left @ right.transpose([0, 1, 3, 2])  # paddle: the scores
+            if fault != "scale":
+                scores = scores / 2.0
+            return self.out((scores @ right).transpose([0, 2, 1, 3]).reshape([-1, 5, 8]))
+
+    return Mixing()
+
+
 IMAGE = {"x": Input(("batch", 3, 8, 8))}
 POOLED = Port("pooled", pooled_paddle, pooled_torch, {"x": Input(("batch", 3, 12, 12))})
 SKIPPING = Port("skipping", skipping_paddle, skipping_torch, IMAGE)
+MIXING = Port("mixing", mixing_paddle, mixing_torch, {"x": Input(("batch", 5, 8))})
 ATTENDING = Port("attending", attending_paddle, attending_torch, {"x": Input(("batch", 5, 8))})
 
 
@@ -175,6 +233,57 @@ def test_what_only_torch_computes_is_named_where_paddle_has_the_value_without_it
     paddle, torch, confirmed, said = named(verify(replace(ATTENDING, paddle=other), quick=True))
     assert (paddle, torch, confirmed) == (line_of("paddle: no sum"), line_of("torch: the sum"), True)
     assert said == "torch computes add here; Paddle does not, at these lines or between them"
+
+
+def mixed_up(fault: str) -> Report:
+    return verify(replace(MIXING, paddle=lambda: mixing_paddle(fault)), quick=True)
+
+
+def test_a_line_without_a_call_is_known_by_the_name_that_it_binds() -> None:
+    paddle, torch, confirmed, said = named(mixed_up("sum"))
+    assert (paddle, torch, confirmed) == (line_of("paddle: no mixing"), line_of("torch: the mixing"), True)
+    assert said.startswith("torch computes add here")
+
+
+def test_a_tensor_handed_to_a_helper_in_another_s_place_is_named_where_the_helper_is_called() -> None:
+    paddle, torch, _, _ = named(mixed_up("helper"))
+    assert (paddle, torch) == (line_of("paddle: the heads"), line_of("torch: the heads"))
+
+
+def test_a_line_that_may_be_one_beside_it_is_likely_and_never_confirmed() -> None:
+    paddle, torch, confirmed, _ = named(mixed_up("scale"))
+    assert (paddle, torch, confirmed) == (line_of("paddle: the scores"), line_of("torch: the scale"), False)
+
+
+def test_statements_are_followed_by_what_they_bind_and_all_is_undone() -> None:
+    from portproof.lines._calls import Bound
+    from portproof.lines._statements import Statements
+
+    def inner(given: str) -> str:
+        return given
+
+    def outer(first: str) -> str:
+        second = inner(first)
+        third = second
+        return third + "."
+
+    def known(name: str, value: str) -> Bound:
+        return Bound(name, len(value))
+
+    before = sys.gettrace()
+    seen = Statements(
+        lambda file: file == str(HERE), lambda value: isinstance(value, str), known, lambda: 0, lambda: "m"
+    )
+    with seen.following():
+        outer("a")
+    assert sys.gettrace() is before
+    code = outer.__code__.co_firstlineno
+    names = [(place.line - code, [one.name for one in ran.bound], ran.copies) for place, ran in seen.found]
+    assert names == [(-2, [""], True), (1, ["second"], False), (2, ["third"], True), (3, [""], False)]
+    assert [(frame.parent, [one.name for one in frame.given]) for frame in seen.frames] == [
+        (-1, ["first"]),
+        (0, ["given"]),
+    ]
 
 
 def test_nothing_is_said_of_what_is_right_and_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,10 @@
     python -m parity_tests.evidence.lines written-unet bert    these alone
 
 Variables: ``HALF=held`` plants those faults that were held back while the ranking was made, ``HALF=first`` the others,
-neither all; ``FAULTS`` a port (8); ``TOGETHER=2`` plants so many at once; ``RESULTS=FILE`` keeps every row as JSON.
+neither all; ``FAULTS`` a port (8); ``KINDS=…,…`` these kinds alone; ``TOGETHER=2`` plants so many at once;
+``RESULTS=FILE`` keeps every row as JSON. Which half a fault is of depends on ``SALT`` (2): each settled ranking has its
+own, since what was run once is known. ``EXCEPT`` names a file of what was printed before: what stands in it is left
+out. ``HEALTHY=1`` plants nothing: the search must name nothing.
 
 A fault is *exact* where the first pair of lines that is named has the statement it was planted into and, in torch, one
 that makes the same value; *within three* where its line is among the first three that are named, or at most three lines
@@ -34,7 +37,7 @@ from portproof import Port
 from portproof._errors import ModelRaised, PortproofError
 from portproof.judge._report import LinePair
 from portproof.lines._calls import Place
-from portproof.lines._find import SideForwards, find_lines
+from portproof.lines._find import SideForwards, find_lines, partners
 from portproof.lines._match import Matched
 from portproof.lines._values import outputs_agree
 from portproof.parity._mapped import with_map
@@ -46,6 +49,7 @@ from portproof.sides._sides import Sides
 from portproof.sides._weights import load_weights, sensitised
 
 _NEAR = 3
+_SALT = os.environ.get("SALT", "2")
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ class Bench:
         rows = Rows.write(self.port, make_batch(self.port, seed=0), self.sides.folder, least=False)
         self.inputs = rows.few
         load_weights(self.sides, sensitised(self.sides, rows.all, 0).files)
+        self.partners = {"": "", **partners(self.sides)}
         self.forwards = SideForwards(self.sides, self.inputs, (0, 1), "healthy")
         torch, paddle = (self.forwards.record(side, side).result().recording for side in ("torch", "paddle"))
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
@@ -102,7 +107,9 @@ class Bench:
 
     def plantable(self) -> list[Planted]:
         """Return all faults of this port, in the code of its Paddle side."""
-        return plantable(self.matched.of["paddle"].places)
+        recording = self.matched.of["paddle"]
+        numbers = dict.fromkeys(number for call in recording.calls for number in call.places)
+        return plantable([recording.places[number] for number in numbers])
 
     def acts(self) -> bool:
         """Whether the planted model still runs and puts out something else."""
@@ -113,21 +120,28 @@ class Bench:
         return not outputs_agree(self.expected, load_file(self.forwards.folder / "effect.safetensors"), 1e-7)
 
     def counterparts(self, planted: Planted) -> list[Place]:
-        """Return the places in torch's code that make what the planted statement made when it was right."""
+        """Return the places in torch's code that make what the planted statement made when it was right.
+
+        They are in the module that stands for the statement's or inside it; else innermost, or as deep in the tree.
+        """
         paddle, torch = self.matched.of["paddle"], self.matched.of["torch"]
-        wanted: dict[tuple[str, int], set[int]] = {}
+        wanted: dict[tuple[str, int], set[int | str]] = {}
         for call in paddle.calls:
             for level, number in enumerate(call.places):
                 if _hits(paddle.places[number], planted):
-                    depth = _depth(paddle.places[number]) if level else -1
+                    place = paddle.places[number]
                     for value in call.made:
-                        wanted.setdefault(self.matched.kind("paddle", value), set()).add(depth)
+                        own = wanted.setdefault(self.matched.kind("paddle", value), set())
+                        own |= {_depth(place) if level else -1, place.module}
         found = []
         for call in torch.calls:
             for value in call.made:
-                depths = wanted.get(self.matched.kind("torch", value), set())
+                own = wanted.get(self.matched.kind("torch", value), set())
                 places = [torch.places[number] for number in call.places]
-                found += [p for i, p in enumerate(places) if (-1 in depths and i == 0) or _depth(p) in depths]
+                inside = [i for i, place in enumerate(places) if self.partners.get(place.module) in own]
+                for level, place in enumerate(places):
+                    if (not level and -1 in own) or level <= max(inside, default=-1) or _depth(place) in own:
+                        found.append(place)
         return found
 
     def judged(self, faults: Sequence[Planted]) -> Row:
@@ -190,13 +204,17 @@ def _at(planted: Planted, file: str, line: int, near: int = 0) -> bool:
 
 def is_held(port: str, planted: Planted) -> bool:
     """Whether a fault is of the half that is held back."""
-    return hashlib.sha256(f"{port}|{planted.key}".encode()).digest()[0] % 2 == 1
+    return hashlib.sha256(f"{_SALT}|{port}|{planted.key}".encode()).digest()[0] % 2 == 1
 
 
 def chosen(port: str, found: Sequence[Planted], half: str) -> list[Planted]:
     """Return the faults of a half in a drawn order, each kind once before any comes twice."""
+    kinds = os.environ.get("KINDS")
     wanted = [p for p in found if half == "all" or is_held(port, p) == (half == "held")]
-    random.Random(port).shuffle(wanted)
+    wanted = [p for p in wanted if kinds is None or p.fault.kind in kinds.split(",")]
+    seen = Path(os.environ["EXCEPT"]).read_text() if "EXCEPT" in os.environ else ""
+    wanted = sorted((p for p in wanted if f"{port} {p.key}" not in seen), key=lambda p: p.key)
+    random.Random(f"{_SALT}|{port}").shuffle(wanted)
     seen: Counter[str] = Counter()
     ranked = []
     for planted in wanted:
@@ -233,6 +251,17 @@ def run(port: Port, half: str, count: int, together: int, limit: float) -> list[
     return rows
 
 
+def silent(port: Port) -> bool:
+    """Search a port that is right: whether nothing was named."""
+    with ExitStack() as stack:
+        bench = Bench(port, stack)
+        row = bench.judged([])
+        mark = "silent" if bench.healthy and not row.named else "SPOKE"
+        print(f"{mark:6} {port.name}  {row.seconds:.1f} s, {row.runs} runs  {' '.join(row.named)}", flush=True)
+    gc.collect()
+    return mark == "silent"
+
+
 def _next(bench: Bench, waiting: list[Planted], together: int) -> list[Planted]:
     """Take the next faults that act, each by itself and in functions of their own."""
     taken: list[Planted] = []
@@ -256,6 +285,10 @@ def main() -> int:
     half, count = os.environ.get("HALF", "all"), int(os.environ.get("FAULTS", "8"))
     together, limit = int(os.environ.get("TOGETHER", "1")), float(os.environ.get("LIMIT", "1e9"))
     rows: list[Row] = []
+    if os.environ.get("HEALTHY"):
+        found = [silent(port) for port in ports(asked) if not asked or port.name in asked]
+        print(f"\n{sum(found)} of {len(found)} silent")
+        return 0 if all(found) else 1
     for port in ports(asked):
         if asked and port.name not in asked:
             continue

@@ -1,0 +1,212 @@
+"""Where Paddle's code misses what torch's computes: one of the lines that the value goes through without it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portproof.lines._calls import Call, Given, Place
+from portproof.lines._match import base
+from portproof.lines._stacks import on_line
+from portproof.lines._values import is_constant
+from portproof.lines._ways import Station, Ways
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A line that misses something.
+
+    Attributes:
+        place: the likeliest.
+        others: the lines around it that it may be.
+        torch: the line that Paddle's would be beside.
+        certain: it is no other.
+    """
+
+    place: Place
+    others: tuple[Place, ...]
+    torch: Place
+    certain: bool
+
+
+def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region: Sequence[Call]) -> Missing | None:
+    """Return the line that misses a call of torch's; None where the ways of values tell nothing.
+
+    Args:
+        ways: of values.
+        torch: the call, the first that is missing.
+        read: what Paddle's calls are given without it.
+        region: torch's calls that are missing.
+    """
+    stations = _common([ways.way("paddle", given, user) for given, user in read[:6]])
+    given = _Given(ways, torch, [user for _, user in read])
+    stations = given.late(stations)
+    if given.count > 1:
+        stations = given.at_hand(stations)
+        last = [station for station in stations if station.names and not station.returns][-1:]
+        if last and last[0].copies and not given.more:
+            level = next(
+                (i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == last[0].place.module), 0
+            )
+            return _Level(ways, torch, level, last, region, given).chosen()
+    for module in dict.fromkeys([torch.module, *(_module(ways, number) for number in torch.places)]):
+        path = ways.m.partner(module)
+        while path is not None:  # where Paddle does not run it, whatever is around it
+            own = [station for station in stations if station.place.module == path]
+            if own:
+                level = next((i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == path), 0)
+                return _Level(ways, torch, level, own, region, given).chosen()
+            path = path.rpartition(".")[0] if path else None
+    if stations and torch.places:  # Paddle's module is none of torch's
+        return _Level(ways, torch, 0, stations, region, given).chosen()
+    return None
+
+
+def _module(ways: Ways, number: int) -> str:
+    return ways.m.of["torch"].places[number].module
+
+
+class _Given:
+    """What torch's call is given, as Paddle makes it.
+
+    Attributes:
+        count: of tensors that are computed.
+        more: Paddle makes a call of the same function next.
+    """
+
+    def __init__(self, ways: Ways, torch: Call, users: Sequence[Call]) -> None:
+        self.more = bool(users) and all(base(user.name) == base(torch.name) for user in users)
+        self._ways, m = ways, ways.m
+        made: dict[tuple[str, int], int] = {}
+        self._kinds = []
+        for call in m.of["paddle"].calls:
+            for value in call.made:
+                made.setdefault(m.kind("paddle", value), call.index)
+        computed = [given for given in torch.given if not given.leaf and given.maker >= 0]
+        computed = [g for g in computed if not is_constant(m.of["torch"].values[g.value].features)]
+        self._kinds = list(dict.fromkeys(m.kind("torch", given.value) for given in computed))
+        self.count = len(computed)
+        self._since = max((made.get(kind, -1) for kind in self._kinds), default=-1)
+
+    def late(self, stations: list[Station]) -> list[Station]:
+        """Leave out what is over before all of it has been made."""
+        return [station for station in stations if station.at > self._since] or stations
+
+    def at_hand(self, stations: list[Station]) -> list[Station]:
+        """Leave out the frames in which some of it is in nobody's hands."""
+        until = max((station.at for station in stations), default=0)
+        frames = {
+            frame: all(self._ways.held("paddle", kind, frame, until + 1) for kind in self._kinds)
+            for frame in {station.frame for station in stations}
+        }
+        return [station for station in stations if frames[station.frame]] or stations
+
+
+def _common(ways: Sequence[list[Station]]) -> list[Station]:
+    """Return the stations that all ways have in common, the first's where there are none."""
+    if not ways:
+        return []
+    lines = [{station.line for station in way} for way in ways]
+    shared = [station for station in ways[0] if all(station.line in own for own in lines)]
+    return shared or ways[0]
+
+
+class _Level:
+    """The stations of a way in the module whose forward has torch's call."""
+
+    def __init__(
+        self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call], given: _Given
+    ) -> None:
+        self.ways, self.m, self.torch, self.level, self.joins = ways, ways.m, torch, level, given.count > 1
+        self.more = given.more
+        self.region = {call.index for call in region} | {torch.index}
+        self.mine, self.returned = ways.statement("torch", torch, level)
+        depth = ways.depth("torch", torch.frames[level]) if torch.frames[level] >= 0 else 0
+        same = [station for station in stations if ways.depth("paddle", station.frame) == depth]
+        self.own = same or list(stations)
+        # A helper of one side need not be that of the other; a module's forward is.
+        self.sure = level == 0 == depth and bool(same) and self.m.partner(self.mine.module) == same[0].place.module
+
+    def chosen(self) -> Missing:
+        station, certain = self._chosen()
+        lines = {other.line: other.place for other in self.own}
+        others = [place for line, place in lines.items() if line != station.line]
+        near = sorted(others, key=lambda place: abs(place.line - station.place.line))
+        sure = self.sure or (station.copies and not station.returns)
+        return Missing(station.place, tuple(near), self._beside_it(), sure and (certain or not others))
+
+    def _beside_it(self) -> Place:
+        """Return torch's line: innermost, or where it calls a module that Paddle has, too, and does not run here."""
+        places = [self.m.of["torch"].places[number] for number in self.torch.places]
+        skipped = any(self.m.partner(place.module) is not None for place in places[: self.level])
+        if self.more:  # the sum of all of it
+            last = self._last()
+            return self.m.of["torch"].places[last.places[0]]
+        return places[self.level] if skipped else places[0]
+
+    def _last(self) -> Call:
+        """Return the last call of torch's that does the same to the result, and to nothing else."""
+        call = self.torch
+        while True:
+            users = self.m.users("torch", call.index)
+            if len(users) != 1 or base(users[0].name) != base(call.name) or not users[0].places:
+                return call
+            call = users[0]
+
+    def _chosen(self) -> tuple[Station, bool]:
+        own, copies = self.own, [station for station in self.own if station.copies]
+        if self.joins and self.more:  # it is given one part too few
+            return own[-1], False
+        handed = [station for station in own if station.how == "handed"]
+        if handed and base(self.torch.name) == "add":  # a sum after a dropout
+            return handed[-1], self.joins
+        bound = [station for station in copies if not station.returns]
+        meant = [station for station in bound if self._is_meant(station)]
+        if meant:
+            return meant[-1], True
+        above, below = self._beside()
+        returns = [station for station in copies if station.returns]
+        if below:
+            return own[-1], False
+        if returns and self.returned and not above:
+            return returns[-1], True
+        if above:  # to return what a name holds is no place for it
+            return own[0], all(s.line == own[0].line or (s.copies and s.returns) for s in own)
+        if self.joins and self._is_nearer_below():
+            return own[-1], False
+        before = [s for s in own if s.how not in ("used", "passed") and (self.returned or not s.returns)]
+        if handed and before and any(index == self.torch.index for index, _ in self.m.of["torch"].handed):
+            before = before[: before.index(handed[0])] or before
+        return ((bound or before or own)[-1], False)
+
+    def _is_meant(self, station: Station) -> bool:
+        """Whether a line that copies a name is the one: to itself, which nobody means; or to torch's for the result."""
+        if self.joins or set(station.names) == set(station.place.reads):
+            return True
+        kinds = [self.m.kind("torch", value) for value in self.torch.made]
+        return any(set(station.names) & self.ways.names("torch", kind) for kind in kinds)
+
+    def _beside(self) -> tuple[bool, bool]:
+        """Whether torch's statement makes what its call is given, too, and whether it uses the result."""
+        return any(on_line(self.mine, p) for p in self._above()), any(on_line(self.mine, p) for p in self._below())
+
+    def _above(self) -> list[Place]:
+        makers = [self.m.call("torch", given.maker) for given in self.torch.given]
+        return self._here([maker for maker in makers if maker is not None])
+
+    def _below(self) -> list[Place]:
+        return self._here(self.m.users("torch", self.torch.index))
+
+    def _here(self, calls: Sequence[Call]) -> list[Place]:
+        """Return where calls are made in the frame of torch's own."""
+        frame = self.torch.frames[self.level]
+        return [
+            self.m.of["torch"].places[place]
+            for call in calls if call.index not in self.region
+            for place, other in zip(call.places, call.frames, strict=False) if other == frame
+        ]  # fmt: skip
+
+    def _is_nearer_below(self) -> bool:
+        ends = [self.mine.line - p.end for p in self._above() if p.end < self.mine.line]
+        begins = [p.line - self.mine.end for p in self._below() if p.line > self.mine.end]
+        return bool(begins) and (not ends or min(begins) < min(ends))

@@ -1,0 +1,102 @@
+"""Where Paddle's code comes to another tensor than torch's: a name for another, on the line of its use or before it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from portproof.lines._calls import RETURNED, Call, Given, Place
+from portproof.lines._match import LAYOUT, base, one_function
+from portproof.lines._ways import Station, Ways
+
+
+@dataclass(frozen=True)
+class OtherTensor:
+    """A line that hands on another tensor than it should.
+
+    Attributes:
+        place: the likeliest.
+        others: that it may be.
+        torch: the line beside it.
+        certain: it is no other.
+    """
+
+    place: Place
+    others: tuple[Place, ...]
+    torch: Place | None
+    certain: bool
+
+
+def other_tensor(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call) -> OtherTensor | None:
+    """Return the line where a wrong tensor comes in; None where the ways of values tell nothing.
+
+    Args:
+        ways: of values.
+        right: what torch's call is given.
+        owner: torch's call.
+        wrong: what Paddle's call is given in its place.
+        user: Paddle's call.
+    """
+    right, owner, wrong, user = _first(ways, right, owner, wrong, user)
+    m = ways.m
+    kinds = m.kind("torch", right.value), m.kind("paddle", wrong.value)
+    stations = ways.way("paddle", wrong, user)
+    named = _misnamed(ways, stations, *kinds)
+    if named is not None:
+        return _found(ways, named, stations, owner, certain=False)
+    frames = list(dict.fromkeys(station.frame for station in reversed(stations)))
+    for frame in frames:  # from the use outwards: where the right one is at hand, it could have been taken
+        if ways.held("paddle", kinds[0], frame, user.index):
+            own = [station for station in stations if station.frame == frame]
+            copies = [station for station in own if station.copies and not station.returns]
+            chosen = copies[-1] if copies else own[-1]
+            return _found(ways, chosen, own, owner, certain=chosen.how in ("used", "passed") and _is_plain(own))
+    return None
+
+
+def _first(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call) -> tuple[Given, Call, Given, Call]:
+    """Go back through what only arranges the two tensors, as long as both sides do the same."""
+    m = ways.m
+    while True:
+        mine, theirs = m.call("torch", right.maker), m.call("paddle", wrong.maker)
+        if mine is None or theirs is None or not one_function(mine.name, theirs.name):
+            return right, owner, wrong, user
+        if base(mine.name) not in LAYOUT or not mine.given or not theirs.given:
+            return right, owner, wrong, user
+        if m.kind("torch", mine.given[0].value) == m.kind("paddle", theirs.given[0].value):
+            return right, owner, wrong, user
+        right, owner, wrong, user = mine.given[0], mine, theirs.given[0], theirs
+
+
+def _misnamed(
+    ways: Ways, stations: Sequence[Station], right: tuple[str, int], wrong: tuple[str, int]
+) -> Station | None:
+    """Return the first station that gives the wrong tensor a name that torch has for the right one."""
+    goods, bads = ({_plain(name) for name in ways.names("torch", kind)} for kind in (right, wrong))
+    if not goods or not bads:
+        return None
+    for station in stations:
+        names = {_plain(name) for name in station.names if name != RETURNED}
+        if any(_alike(name, goods - bads) and not _alike(name, bads) for name in names):
+            return station
+    return None
+
+
+def _plain(name: str) -> str:
+    return name.lower().strip("_").replace("_", "")
+
+
+def _alike(name: str, others: set[str]) -> bool:
+    """Whether a name is one of others, or either is the beginning of the other."""
+    return any(name.startswith(other) or other.startswith(name) for other in others)
+
+
+def _is_plain(stations: Sequence[Station]) -> bool:
+    """Whether the tensor has its name from a line that makes it, or as a parameter: from none that takes it apart."""
+    return all(station.how in ("made", "used", "passed") for station in stations)
+
+
+def _found(ways: Ways, chosen: Station, stations: Sequence[Station], owner: Call, *, certain: bool) -> OtherTensor:
+    others = {s.line: s.place for s in stations if s.line != chosen.line and s.place.module == chosen.place.module}
+    near = sorted(others.values(), key=lambda place: abs(place.line - chosen.place.line))
+    return OtherTensor(chosen.place, tuple(near), ways.level(owner, chosen.place.module, chosen.frame), certain)
