@@ -7,12 +7,13 @@ where the layout is right, both sides are one function again.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from portproof.maps._units import Sizes, Unit, cut_unit
+from portproof.maps._units import Sizes, Unit, cut_units
 from portproof.ports._port import LEADING, Side
 
 #: Gates that a recurrent cell may have.
@@ -165,8 +166,7 @@ def cut_apart(
     for one in found:
         parts, groups = chosen[one.parts]
         for side in LEADING:
-            cut = [cut_unit(unit, one.along, parts, groups) if one.takes(unit) else [unit] for unit in made[side]]
-            made[side] = list(itertools.chain(*cut))
+            made[side] = cut_units(made[side], one.takes, one.along, parts, groups)
     return made
 
 
@@ -188,10 +188,14 @@ def _gated(unit: Unit, gates: int) -> bool:
 
 def gates_apart(units: Mapping[Side, Sequence[Unit]], gates: int, axes: Sequence[int]) -> dict[Side, list[Unit]]:
     """Return both sides' units with what has one of some axes as its longest cut into gates along it."""
+    kinds = {unit.sizes for unit in units[LEADING[0]] if unit.sizes[-1] in axes and _gated(unit, gates)}
     made = {side: list(units[side]) for side in LEADING}
-    for axis in axes:
-        kinds = sorted({unit.sizes for unit in units[LEADING[0]] if unit.sizes[-1] == axis and _gated(unit, gates)})
+    for sizes in sorted(kinds):
+        is_one = functools.partial(_has_sizes, sizes)
         for side in LEADING:
-            for sizes in kinds:
-                made[side] = cut_units(made[side], sizes, axis, [axis // gates] * gates, 1)
+            made[side] = cut_units(made[side], is_one, sizes[-1], [sizes[-1] // gates] * gates, 1)
     return made
+
+
+def _has_sizes(sizes: Sizes, unit: Unit) -> bool:
+    return unit.sizes == sizes

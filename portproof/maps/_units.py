@@ -6,7 +6,7 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from portproof._numbers import Array
@@ -172,23 +172,29 @@ def as_built(units: Mapping[Side, Sequence[Unit]], built: Mapping[Side, Mapping[
     return made
 
 
-def cut_unit(unit: Unit, along: int, parts: Sequence[int], groups: int) -> list[Unit]:
-    """Return a unit taken apart; itself where it is a part, a view or a table.
+def cut_units(
+    units: Sequence[Unit], takes: Callable[[Unit], bool], along: int, parts: Sequence[int], groups: int
+) -> list[Unit]:
+    """Return units with some taken apart; parts, views and tables stay as they are.
 
     Args:
-        unit: of one side.
+        units: of one side.
+        takes: whether a tensor is to be cut.
         along: the size of the axis that is cut.
         parts: sizes of the parts along it.
         groups: see :class:`Cut`.
     """
-    if unit.cut is not None or unit.view is not None or unit.table:
-        return [unit]
-    axis = unit.shape.index(along)
-    cut = Cut(axis, tuple(parts), groups)
-    return [
-        replace(unit, shape=(*unit.shape[:axis], size, *unit.shape[axis + 1 :]), cut=cut, part=place)
-        for place, size in enumerate(parts)
-    ]
+    made: list[Unit] = []
+    for unit in units:
+        if not takes(unit) or unit.cut is not None or unit.view is not None or unit.table:
+            made.append(unit)
+            continue
+        axis = unit.shape.index(along)
+        cut = Cut(axis, tuple(parts), groups)
+        for place, size in enumerate(parts):
+            shape = (*unit.shape[:axis], size, *unit.shape[axis + 1 :])
+            made.append(replace(unit, shape=shape, cut=cut, part=place))
+    return made
 
 
 def usual_order(torch: Unit, paddle: Unit) -> int:
