@@ -116,7 +116,19 @@ def find_lines(sides: Sides, inputs: Path, order: Sequence[int], seconds: float 
     if search.late:
         search.notes.append(f"lines: the search ended after its {seconds:.0f} s; what it had not tried is not named")
     pairs = [(modules, pair) for modules, pair in pairs if pair.paddle or pair.torch]  # else all is a framework's own
-    return Lines(tuple(pairs), tuple(search.notes), time.monotonic() - begun, search.runs)
+    return Lines(tuple(_once(pairs)), tuple(search.notes), time.monotonic() - begun, search.runs)
+
+
+def _once(pairs: Sequence[Paired]) -> list[Paired]:
+    """Name a line once, where its value had to be carried over in two places; a confirmed pair before another."""
+    found: dict[object, Paired] = {}
+    for entry in pairs:
+        pair = entry[1]
+        key = (pair.paddle[0].file, pair.paddle[0].line) if pair.paddle else pair
+        known = found.get(key)
+        if known is None or (pair.confirmed and not known[1].confirmed):
+            found[key] = entry
+    return list(found.values())
 
 
 def partners(sides: Sides) -> dict[str, str]:
