@@ -43,7 +43,16 @@ _PACKAGES = (
 _LINES = {"torchvision": "pip install torchvision", "paddlepaddle-gpu": "see paddlepaddle.org.cn"}
 #: What only a person who works on portproof needs, by extra; said in one line.
 _DEVELOPING = {
-    "test": ("pytest", "pytest-xdist", "hypothesis", "jsonschema", "axe-core-python", "setuptools"),
+    "test": (
+        "pytest",
+        "pytest-xdist",
+        "hypothesis",
+        "jsonschema",
+        "axe-core-python",
+        "setuptools",
+        "nbclient",
+        "ipykernel",
+    ),
     "docs": ("mkdocs-material", "mkdocstrings"),
     "dev": ("ruff", "mypy"),
 }
