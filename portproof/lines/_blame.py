@@ -38,6 +38,8 @@ class Blamed:
 def blame(candidate: Candidate, matched: Matched) -> Blamed:
     """Return the lines of a repair."""
     blamed = _Blame(candidate, matched, Ways(matched)).blamed()
+    if not candidate.strict and _is_turned(candidate, matched):
+        blamed = replace(blamed, certain=False)
     family = candidate.family(matched)
     if len(family) < 2:
         return blamed
@@ -293,6 +295,16 @@ class _Blame:
                     if found is not None:
                         return found
         return None
+
+
+def _is_turned(candidate: Candidate, matched: Matched) -> bool:
+    """Whether Paddle's calls are given a value in another order of axes than torch has: it may be wrong before them."""
+    calls = candidate.regions[1] or candidate.targets
+    return any(
+        matched.how["paddle"].get(given.value) == "arranged" and not given.leaf
+        for call in calls
+        for given in call.given
+    )
 
 
 def _arrange(torch: Call, paddle: Call) -> bool:
