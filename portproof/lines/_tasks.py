@@ -13,6 +13,7 @@ from portproof._disk import save_arrays
 from portproof._numbers import Array
 from portproof.lines._calls import Recording
 from portproof.lines._recorder import Carried, Carrying, Recorder, carry, record
+from portproof.sides._roles import never_kept
 from portproof.sides._workplace import Workplace
 
 
@@ -42,6 +43,7 @@ class Rerun:
     done: tuple[int, ...]
 
 
+@never_kept
 class LineTasks:
     """Calls inside a forward. See :class:`Workplace`."""
 

@@ -20,7 +20,8 @@ from portproof.frameworks._entries import Entry
 from portproof.ports._port import LEADING, Side
 from portproof.ports._weightmap import WeightMap
 from portproof.sides._pairs import Described, Pairs, pair_modules, require_used
-from portproof.sides._session import Session, Sessions
+from portproof.sides._process import Session
+from portproof.sides._session import Sessions
 from portproof.sides._tasks import Description, Tasks
 from portproof.sides._wire import P, R, Task
 

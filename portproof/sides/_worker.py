@@ -9,10 +9,11 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from portproof.sides._session import Opening
+from portproof.sides._process import Opening
 from portproof.sides._wire import tell, unpack
 
 if TYPE_CHECKING:
+    from portproof.sides._reads import Reading
     from portproof.sides._workplace import Workplace
 
 
@@ -25,19 +26,30 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     place: Any = None
+    answer: dict[str, Any]
+    reading: Reading | None = None
     for line in sys.stdin:
         request = json.loads(line)
         arguments = request["arguments"]
         try:
             if request["task"] == "_open":
-                place, result = _open(unpack(arguments, Opening)), None
+                opening = unpack(arguments, Opening)
+                reading = _follow() if opening.followed else None
+                place, answer = _open(opening), {"result": None}
             else:
-                result = place.answer(request["task"], arguments)
-            answer: dict[str, Any] = {"result": result}
+                answer = {"result": place.answer(request["task"], arguments)}
+                if reading is not None:
+                    answer["read"] = reading.report()
         except BaseException as raised:
             answer = {"error": tell(raised)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+
+
+def _follow() -> Reading:
+    from portproof.sides._reads import Reading
+
+    return Reading()
 
 
 def _open(opening: Opening) -> Workplace:
