@@ -215,7 +215,6 @@ class KeptSession(Session):
 
     def _make(self, asked: _Asked, key: str, targets: Mapping[str, Path]) -> Any:
         """Ask the process, and keep its answer."""
-        before = {file: signature_of(file) for path in targets.values() for _, file in under(path)}
         try:
             answer = self._ask(asked.task, asked.told, asked.arguments)
         except Exception:
@@ -223,18 +222,13 @@ class KeptSession(Session):
             raise
         self._changed(asked)
         self._note(answer["read"])
-        if not self.why_not:
+        if not self.why_not and not any(map(in_scratch, _texts(answer["result"]))):  # a path that is gone next time
             files = {
-                name: [
-                    self._digests.piece(file, ending)
-                    for ending, file in under(path)
-                    if before.get(file) != signature_of(file)
-                ]
+                name: [self._digests.piece(file, ending) for ending, file in under(path)]
                 for name, path in targets.items()
             }
-            if not any(in_scratch(text) for text in _texts(answer["result"])):
-                about = {**self._about, "task": asked.told}
-                self._store.keep(key, list(self._reads.values()), Answer(answer["result"], files, about), targets)
+            about = {**self._about, "task": asked.told}
+            self._store.keep(key, list(self._reads.values()), Answer(answer["result"], files, about), targets)
         return answer["result"]
 
     def _changed(self, asked: _Asked, *, owed: bool = False) -> None:
