@@ -160,6 +160,7 @@ class KeptSession(Session):
         digests: of what lies on disk.
 
     Attributes:
+        side: whose it is.
         taken: tasks that were answered from the store, as people are told them.
         made: those that were not.
         why_not: why the process's answers are not kept; "" for no reason.
@@ -168,6 +169,7 @@ class KeptSession(Session):
     def __init__(
         self, about: Mapping[str, str], place: str, start: Callable[[], WorkerSession], store: Store, digests: Digests
     ) -> None:
+        self.side = about["side"]
         self._about, self._place, self._start = about, place, start
         self._store, self._digests = store, digests
         self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{about['side']}")

@@ -136,8 +136,8 @@ def in_scratch(path: str) -> bool:
     """Whether a path lies in a temporary folder of some run: what is there is an argument, or nobody's."""
     if f"/{SCRATCH}" not in path:
         return False
-    above = Path(path).parents
-    return any(one.name.startswith(SCRATCH) and os.access(one / IN_USE, os.F_OK) for one in above)
+    whole = Path(path)
+    return any(one.name.startswith(SCRATCH) and os.access(one / IN_USE, os.F_OK) for one in (whole, *whole.parents))
 
 
 class Reading:
@@ -155,6 +155,7 @@ class Reading:
         self._bytes = 0
         self._busy = False
         package = str(Path(__file__).parents[1])
+        self._package = f"{package}/"
         self._sites = sorted({entry for entry in sys.path if entry.endswith(("site-packages", "dist-packages"))})
         library = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
         self._brought = tuple(f"{one}/" for one in (*library, *self._sites, package, "/proc", "/sys", "/dev/pts"))
@@ -228,11 +229,12 @@ class Reading:
             self.noted(folder or ".", next((kind for end, kind in _SEARCHES.items() if end in asking), NAMES))
 
     def _started(self, arguments: tuple[Any, ...]) -> None:
-        """Note that another process is started; what frameworks ask of the machine so is known by their versions."""
+        """Note that another process is started; what frameworks do so is known by their versions."""
         frame: Any = sys._getframe(2)
         while frame is not None and self._is_library(frame.f_code.co_filename):
             frame = frame.f_back
-        if frame is None or not any(f"-packages/{name}/" in frame.f_code.co_filename for name in _FRAMEWORKS):
+        file = "" if frame is None else frame.f_code.co_filename
+        if not file.startswith(self._package) and not any(f"-packages/{name}/" in file for name in _FRAMEWORKS):
             self._connected(arguments)
 
     def _is_library(self, file: str) -> bool:
