@@ -195,6 +195,9 @@ class PaddleFramework:
     def repeating_draws(self) -> AbstractContextManager[None]:
         return _repeated()
 
+    def sooner(self) -> AbstractContextManager[Any]:
+        return nullcontext()
+
     def adding_term_by_term(self) -> AbstractContextManager[Any]:
         return nullcontext()
 
