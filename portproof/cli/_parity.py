@@ -163,7 +163,7 @@ def verify(
     check_json(json_file)
     kwargs = settings_of(settings)
     pages = ["jinja2"] if any(target.suffix == ".html" for target in report_files or []) else []
-    with port_or_models(port, other, inputs, kwargs) as (located, complete):
+    with port_or_models(port, other, inputs, kwargs, keep=not no_cache) as (located, complete):
         require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
         targets = [check_target(target) for target in report_files or []]
         options = Options(

@@ -270,7 +270,7 @@ def _print_sources(report: Report, console: Console) -> None:
         console.print(f"as an earlier run found it (`portproof cache`): {'; '.join(spared)}", overflow="fold")
     for side, kept in report.kept.items():
         if kept.why_not:
-            console.print(Text(f"{side} is run anew every time: {kept.why_not}"), overflow="fold")
+            console.print(Text(f"what was run of {side} is not kept: {kept.why_not}"), overflow="fold")
 
 
 class Watching:

@@ -44,8 +44,9 @@ from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, spo
 
 #: Variables of the environment that no answer follows from: where a person sits, and what the store itself is told.
 _IDLE = re.compile(
-    r"PWD|OLDPWD|SHLVL|_|TERM\w*|COLORTERM|COLUMNS|LINES|SSH_\w+|WINDOWID|STY|TMUX\w*|DISPLAY|WAYLAND_DISPLAY|VTE_VERSION"
-    r"|XDG_SESSION_\w+|XDG_CACHE_HOME|PORTPROOF_CACHE|PORTPROOF_PATIENCE|PYTEST_CURRENT_TEST"
+    r"PWD|OLDPWD|SHLVL|_|\w*TERM\w*|COLUMNS|LINES|SSH_\w+|WINDOW\w*|STY|TMUX\w*|DISPLAY|WAYLAND_DISPLAY|\w+_SESSION_\w+"
+    r"|VTE_VERSION|VSCODE_\w+|KITTY_\w+|KONSOLE_\w+|LS_COLORS|LESS\w*|PAGER|EDITOR|VISUAL|HIST\w*|PS\d"
+    r"|PORTPROOF_CACHE|PORTPROOF_PATIENCE|PYTEST_CURRENT_TEST"
 )
 #: Files that others lie beside: weights of a graph.
 _WITH_OTHERS = (".onnx", ".json", ".pdmodel")
@@ -163,7 +164,6 @@ class KeptSession(Session):
         side: whose it is.
         taken: tasks that were answered from the store, as people are told them.
         made: those that were not.
-        why_not: why the process's answers are not kept; "" for no reason.
     """
 
     def __init__(
@@ -180,7 +180,12 @@ class KeptSession(Session):
         self._reads: dict[tuple[Kind, str], Read] = {}
         self.taken: list[str] = []
         self.made: list[str] = []
-        self.why_not = ""
+        self._why_not = ""
+
+    @property
+    def why_not(self) -> str:
+        """Why what is asked is not kept; "" for no reason."""
+        return self._why_not or self._store.problem
 
     def submit_watched(
         self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
@@ -224,7 +229,7 @@ class KeptSession(Session):
             raise
         self._changed(asked)
         self._note(answer["read"])
-        if not self.why_not and not any(map(in_scratch, _texts(answer["result"]))):  # a path that is gone next time
+        if not self._why_not and not any(map(in_scratch, _texts(answer["result"]))):  # a path that is gone next time
             files = {
                 name: [self._digests.piece(file, ending) for ending, file in under(path)]
                 for name, path in targets.items()
@@ -258,7 +263,7 @@ class KeptSession(Session):
         for one in map(read_of, read["reads"]):
             self._digests.require_same(one)
             self._reads[one.kind, one.path] = one
-        self.why_not = self.why_not or read["why_not"]
+        self._why_not = self._why_not or read["why_not"]
 
     def _by_content(self, arguments: Mapping[str, Any], role: Role) -> dict[str, Any]:
         """Return arguments with files replaced by their content, and those that are written by their names."""

@@ -1,19 +1,19 @@
 """Answers on disk, each under the hash of what it follows from, with the files that it wrote and its side's code.
 
 A folder may be read and written by any number of runs at once: what is in it appears whole, by a rename, and whatever
-is damaged or gone is as good as absent. Nothing that goes wrong here is an error of a run; it is noted, and the run
-goes on without.
+is damaged or gone is as good as absent. Nothing that goes wrong here is an error of a run, which goes on without, and
+says so.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import tempfile
 import zlib
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +21,6 @@ from typing import Any
 
 from portproof._machine import size_of
 from portproof.sides._reads import Read, digest_of, digest_of_file, read_of
-
-_log = logging.getLogger("portproof")
 
 #: How large the store may grow, in words such as 2GB; ``off`` keeps nothing.
 VARIABLE, _DEFAULT = "PORTPROOF_CACHE", "4GB"
@@ -69,7 +67,7 @@ class Answer:
 
 def default_folder() -> Path:
     """Return the folder that answers are kept in."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portproof" / "answers"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "portproof" / "answers" / f"v{_VERSION}"
 
 
 def limit_bytes() -> int:
@@ -89,28 +87,40 @@ def open_store() -> Store | None:
         BadInput: the variable that says how large it may be holds no size.
     """
     limit = limit_bytes()
-    return Store(default_folder() / f"v{_VERSION}", limit) if limit else None
+    if not limit:
+        return None
+    root = default_folder()
+    store = Store(root, limit)
+    store.make()
+    return store
 
 
 class Store:
     """A folder of answers.
 
     Args:
-        root: the folder; made where it is not there.
+        root: the folder.
         limit: bytes that it may hold.
+
+    Attributes:
+        problem: why nothing is kept any more; "" for no reason.
     """
 
     def __init__(self, root: Path, limit: int) -> None:
         self.root, self.limit = root, limit
+        self.problem = ""
         self._written = 0
-        self._readable = self._writable = True
+        self._readable = True
+
+    def make(self) -> None:
+        """Make the folder where it is not there; one of another user's is neither read nor written."""
         try:
-            root.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if root.stat().st_uid != os.geteuid():
+            self.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if self.root.stat().st_uid != os.geteuid():
                 self._readable = False
-                self._give_up(f"'{root}' belongs to another user")
+                self.problem = f"'{self.root}' belongs to another user"
         except OSError as error:
-            self._give_up(f"cannot make '{root}' ({error.strerror})")
+            self.problem = f"cannot make '{self.root}' ({error.strerror})"
 
     def find(self, key: str, holds: Callable[[Sequence[Read]], bool]) -> Answer | None:
         """Return the answer under a key whose code is as it was; None where there is none.
@@ -160,7 +170,7 @@ class Store:
             sources: argument to the path under which they lie.
         """
         size = sum(piece.size for pieces in answer.files.values() for piece in pieces)
-        if not self._writable or not self._readable or size > _SHARE * self.limit:
+        if self.problem or size > _SHARE * self.limit:
             return
         try:
             files = {
@@ -176,7 +186,7 @@ class Store:
             }  # fmt: skip
             self._write(self.root / "found" / key[:2] / key / code, json.dumps(entry))
         except OSError as error:
-            self._give_up(f"cannot write in '{self.root}' ({error.strerror or error})")
+            self.problem = f"cannot write in '{self.root}' ({error.strerror or error})"
 
     def trim(self, limit: int | None = None) -> None:
         """Remove what was used longest ago, where the store has grown beyond its limit."""
@@ -194,15 +204,17 @@ class Store:
                 os.unlink(path)  # noqa: PTH108 - thousands of them
                 left -= size
 
-    def about(self) -> list[Answer]:
-        """Return all answers, for people."""
-        found = []
+    def by_port(self) -> list[tuple[str, int, int]]:
+        """Return port and side, how many answers there are of them, and how many bytes those wrote."""
+        answers: Counter[str] = Counter()
+        pieces: dict[str, dict[str, int]] = defaultdict(dict)
         for file in (self.root / "found").glob("*/*/*"):
             entry = self._read(file)
             if entry is not None:
-                files = {name: [Piece(*piece) for piece in pieces] for name, pieces in entry["files"].items()}
-                found.append(Answer(None, files, entry["about"]))
-        return found
+                who = f"{entry['about']['port']}, {entry['about']['side']}"
+                answers[who] += 1
+                pieces[who] |= {digest: size for made in entry["files"].values() for _, digest, _, size in made}
+        return [(who, count, sum(pieces[who].values())) for who, count in sorted(answers.items())]
 
     def size(self) -> int:
         """Return the bytes that are kept."""
@@ -277,11 +289,6 @@ class Store:
             blob.unlink(missing_ok=True)
             raise ValueError(f"'{blob}' is damaged")
         _touch(blob)
-
-    def _give_up(self, reason: str) -> None:
-        if self._writable:
-            _log.warning("nothing is kept for later runs: %s; no verdict depends on it", reason)
-        self._writable = False
 
 
 def _copied(source: Path, target: Path | None) -> int:

@@ -14,7 +14,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from portproof.sides._kept import Digests
-from portproof.sides._reads import INSTALLED, TICK_NS, Read, read_of
+from portproof.sides._reads import TICK_NS, Read, read_of
 
 MODEL = """
 import json, os

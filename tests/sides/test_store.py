@@ -34,7 +34,9 @@ def found(store: Store, folder: Path, key: str = "aa") -> str | None:
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store", 10**6)
+    store = Store(tmp_path / "store", 10**6)
+    store.make()
+    return store
 
 
 def test_an_answer_is_found_by_its_key_while_its_code_is_the_same(store: Store, tmp_path: Path) -> None:
@@ -94,19 +96,13 @@ def test_one_answer_does_not_take_the_whole_room(tmp_path: Path) -> None:
 def test_a_full_disk_is_a_note_and_leaves_nothing_half(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said: list[str] = []
-
     def full(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_store, "_copied", full)
-    monkeypatch.setattr(_store._log, "warning", lambda text, *values: said.append(text % values))
     kept(store, tmp_path)
     kept(store, tmp_path, key="ab")
-    assert said == [
-        f"nothing is kept for later runs: cannot write in '{store.root}' (No space left on device); "
-        "no verdict depends on it"
-    ]
+    assert store.problem == f"cannot write in '{store.root}' (No space left on device)"
     monkeypatch.undo()
     assert [file for file in store.root.rglob("*") if file.is_file()] == []
 
@@ -124,8 +120,10 @@ def test_a_folder_that_is_read_only_still_answers(store: Store, tmp_path: Path) 
 def test_a_place_that_is_no_folder_is_a_note(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = Store(tmp_path / "file" / "store", 10**6)
+    store.make()
     kept(store, tmp_path)
     assert found(store, tmp_path) is None
+    assert "cannot make" in store.problem
 
 
 def test_several_at_once_find_whole_answers_or_none(tmp_path: Path) -> None:
