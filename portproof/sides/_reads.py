@@ -311,7 +311,8 @@ class Reading:
                     self.noted(path)
                 return real(path, *args, **kwargs)
 
-            setattr(home, name, opened)
+            for known in [home, *(one for one in list(sys.modules.values()) if vars(one).get(name) is real)]:
+                setattr(known, name, opened)  # a warm parent's children have some who took it by its name
 
 
 def _absolute(path: str | bytes | os.PathLike[Any]) -> str:
