@@ -44,8 +44,9 @@ from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, spo
 
 #: Variables of the environment that no answer follows from: where a person sits, and what the store itself is told.
 _IDLE = re.compile(
-    r"PWD|OLDPWD|SHLVL|_|\w*TERM\w*|COLUMNS|LINES|SSH_\w+|WINDOW\w*|STY|TMUX\w*|DISPLAY|WAYLAND_DISPLAY|\w+_SESSION_\w+"
-    r"|VTE_VERSION|VSCODE_\w+|KITTY_\w+|KONSOLE_\w+|LS_COLORS|LESS\w*|PAGER|EDITOR|VISUAL|HIST\w*|PS\d"
+    r"PWD|OLDPWD|SHLVL|_|COLUMNS|LINES|TERM|TERMINFO|TERM_PROGRAM\w*|TERM_SESSION_ID|COLORTERM|VTE_VERSION|WINDOWID|STY"
+    r"|(TMUX|SSH|VSCODE|KITTY|ITERM|WEZTERM|ALACRITTY|KONSOLE|GNOME_TERMINAL|XDG_SESSION)(_\w+)?|DISPLAY|WAYLAND_DISPLAY"
+    r"|DBUS_SESSION_BUS_ADDRESS|SESSION_MANAGER|LS_COLORS|LESS|LESSOPEN|LESSCLOSE|PAGER|EDITOR|VISUAL|PS\d"
     r"|PORTPROOF_CACHE|PORTPROOF_PATIENCE|PYTEST_CURRENT_TEST"
 )
 #: Files that others lie beside: weights of a graph.

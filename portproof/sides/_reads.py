@@ -30,7 +30,9 @@ Signature = tuple[int, int, int, int]
 #: Nanoseconds within which a second change of a file may leave its times as they were.
 TICK_NS = 20_000_000
 #: More than this and a process reads data, not code.
-_MOST_BYTES, _MOST_FILES = 4 << 30, 4000
+_MOST_FILES = 4000
+#: A larger file counts as its signature: written anew it is another one, whatever it holds.
+_LARGE = 64 << 20
 #: How a folder that is no answer's concern begins, and what it holds; see ``scratch_folder``.
 SCRATCH, IN_USE = "portproof-", "in-use"
 
@@ -90,7 +92,8 @@ def _look_file(path: str) -> Read:
     mode = _stat(path).st_mode
     if not stat.S_ISREG(mode):
         return Read(FILE, path, f"no file, {stat.S_IFMT(mode)}")
-    return Read(FILE, path, digest_of_file(path), signature_of(path))
+    signature = signature_of(path)
+    return Read(FILE, path, digest_of_file(path) if signature[0] <= _LARGE else f"large, {signature}", signature)
 
 
 def _look_names(path: str) -> Read:
@@ -152,7 +155,6 @@ class Reading:
         self._seen: dict[tuple[Kind, str], Signature | None] = {}
         self._told = 0
         self._own: set[str] = set()
-        self._bytes = 0
         self._busy = False
         package = str(Path(__file__).parents[1])
         self._package = f"{package}/"
@@ -179,10 +181,9 @@ class Reading:
 
     def _settled(self, kind: Kind, path: str, before: Signature | None) -> Read:
         now = look(kind, path)
-        self._bytes += now.signature[0] if now.signature else 0
         if kind == FILE and now.signature != before:
             self.why_not = self.why_not or f"'{path}' was written to meanwhile"
-        if self._bytes > _MOST_BYTES or len(self._seen) > _MOST_FILES:
+        if len(self._seen) > _MOST_FILES:
             self.why_not = self.why_not or "it reads more files than are followed"
         return now
 

@@ -110,6 +110,7 @@ class Store:
         self.root, self.limit = root, limit
         self.problem = ""
         self._written = 0
+        self._codes: dict[str, Sequence[Read] | None] = {}
         self._readable = True
 
     def make(self) -> None:
@@ -132,9 +133,9 @@ class Store:
         if not self._readable:
             return None
         for file in self._newest(self.root / "found" / key[:2] / key):
-            reads = self._read(self.root / "code" / file.name[:2] / file.name)
             try:
-                if reads is not None and holds([read_of(read) for read in reads]):
+                reads = self._code(file.name)
+                if reads is not None and holds(reads):
                     found = self._read(file)
                     if found is not None:
                         _touch(file)
@@ -143,6 +144,13 @@ class Store:
             except (TypeError, ValueError, KeyError):  # of another version
                 continue
         return None
+
+    def _code(self, digest: str) -> Sequence[Read] | None:
+        """Return what was read, by its digest; None where that is gone or damaged."""
+        if digest not in self._codes:
+            found = self._read(self.root / "code" / digest[:2] / digest)
+            self._codes[digest] = None if found is None else [read_of(read) for read in found]
+        return self._codes[digest]
 
     def lay_out(self, answer: Answer, targets: Mapping[str, Path]) -> bool:
         """Write what an answer wrote; false, and nothing is written, where a piece of it is gone or damaged."""
@@ -180,6 +188,7 @@ class Store:
             told = json.dumps([_listed(read) for read in sorted(reads, key=lambda read: (read.kind, read.path))])
             code = digest_of(told)
             self._write(self.root / "code" / code[:2] / code, told)
+            self._codes.pop(code, None)
             entry = {
                 "result": answer.result, "about": dict(answer.about),
                 "files": {name: [_listed(piece) for piece in pieces] for name, pieces in files.items()},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from portproof._disk import save_arrays
 from portproof._errors import BadInput
@@ -98,3 +99,64 @@ def test_reports_are_the_same_with_and_without_the_store(project: Path, run: Run
     assert not any(found["asked"] for found in kept.values())
     assert all(found["taken"] for found in kept.values())
     assert json.loads(Path("without.json").read_text())["kept"] == {}
+
+
+IMAGES = """
+from portproof import Input, Port
+
+def torch_model():
+    from torch import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+def paddle_model():
+    from paddle import nn
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3))
+
+IMAGES = Port(name="images", torch="tiny:torch_model", paddle="tiny:paddle_model",
+              inputs={"x": Input(("batch", 3, 8, 8), preprocess="prepared:prepared")})
+"""
+
+
+@pytest.mark.slow
+def test_another_preprocessing_and_other_weights_are_seen(project: Path, run: Run) -> None:
+    def asked(*more: str) -> set[str]:
+        assert run("verify", "--quick", "--no-modules", "--json", "out.json", "--force", *more).code == 0
+        return {task for found in json.loads(Path("out.json").read_text())["kept"].values() for task in found["asked"]}
+
+    def prepare(scale: int) -> None:
+        text = f"return (photograph[:8, :8] * {scale / 255}).transpose(2, 0, 1).astype('float32')"
+        (project / "prepared.py").write_text(f"def prepared(photograph):\n    {text}\n")
+
+    def save(scale: float) -> None:
+        weight = np.random.default_rng(0).standard_normal((3, 192)).astype(np.float32)
+        tensors = {"1.weight": scale * weight, "1.bias": np.ones(3, np.float32)}
+        save_file(tensors, project / "w.safetensors", {"portproof.side": "torch"})
+
+    (project / "tiny.py").write_text(IMAGES)
+    (project / "pyproject.toml").write_text('[tool.portproof]\nports = ["tiny:IMAGES"]\n')
+    prepare(1)
+    save(1.0)
+    given = "--weights", "w.safetensors"
+    assert {"sensitise", "run"} <= asked()
+    assert asked() == set()
+    assert {"load", "run"} <= asked(*given)
+    assert asked(*given) == set()
+    save(2.0)
+    assert {"load", "run"} <= asked(*given)
+    prepare(2)
+    assert {"sensitise", "run"} <= asked()
+
+
+def test_only_what_no_answer_follows_from_is_left_out_of_the_environment() -> None:
+    for name in ("TERM", "COLUMNS", "SSH_CONNECTION", "TERM_SESSION_ID", "KITTY_WINDOW_ID", "_", "PORTPROOF_CACHE"):
+        assert _kept._IDLE.fullmatch(name), name
+    for name in (
+        "FLAGS_DETERMINISTIC",
+        "TF_DETERMINISTIC_OPS",
+        "OMP_NUM_THREADS",
+        "MODEL_PS1",
+        "HOME",
+        "TERMS",
+        "PATH",
+    ):
+        assert not _kept._IDLE.fullmatch(name), name

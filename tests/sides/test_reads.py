@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from portproof.sides import _reads
 from portproof.sides._kept import Digests
-from portproof.sides._reads import TICK_NS, Read, read_of
+from portproof.sides._reads import FILE, TICK_NS, Read, look, read_of
 
 MODEL = """
 import json, os
@@ -103,6 +104,14 @@ def test_content_counts_and_not_the_time_of_a_file_nor_what_else_comes(folder: P
     (folder / "report.html").write_text("")
     os.utime(folder / "helper.py", (1, 1))
     assert Digests().hold(reads)
+
+
+def test_a_large_file_is_known_by_its_signature(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_reads, "_LARGE", 4)
+    before = look(FILE, str(folder / "helper.py"))
+    assert look(FILE, str(folder / "helper.py")) == before
+    os.utime(folder / "helper.py", (1, 1))
+    assert look(FILE, str(folder / "helper.py")).digest != before.digest
 
 
 def test_what_the_process_writes_itself_is_its_own(listen: Listen, folder: Path) -> None:
