@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -23,6 +24,7 @@ def main() -> None:
     # what it means, and may keep something first; where it is gone, so is this one's input.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    gc.disable()  # importing a framework makes hundreds of thousands of objects, and none of them is garbage
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     place: Any = None
@@ -44,6 +46,9 @@ def main() -> None:
             answer = {"error": tell(raised)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+        if request["task"] != "_open" and not gc.isenabled():
+            gc.freeze()  # what is there by now stays, and need not be looked through again
+            gc.enable()
 
 
 def _follow() -> Reading:
