@@ -257,7 +257,9 @@ class _Forced:
         model, is_tensor, module = self.model, self.model.framework.is_tensor, self.modules[path]
         key, layer = self.pairs[path], model.framework.layer(module)
         own = given(layer, args, kwargs, is_tensor)
-        self._note(key, call, RECEIVED, [model.framework.peek(tensor) for tensor in own], received, pairs)
+        self._note(
+            key, call, RECEIVED, [model.framework.to_array(tensor, copy=False) for tensor in own], received, pairs
+        )
         # From here on in the order of this side's call.
         pairs = sorted(pairs)
         tensors = [own[i] for i, _ in pairs]

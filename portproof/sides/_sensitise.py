@@ -47,7 +47,9 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
         for name, tensor in framework.own_tensors(module).items():
             if (f"{path}.{name}" if path else name) not in kept:
                 continue
-            drawn = _draw(framework.layer(module), name, framework.to_array(tensor, copy=False), f"{seed}:{path}.{name}")
+            drawn = _draw(
+                framework.layer(module), name, framework.to_array(tensor, copy=False), f"{seed}:{path}.{name}"
+            )
             model.write(tensor, _round(drawn))
     done: set[str] = set()
     own = dict(modules)
