@@ -1,4 +1,4 @@
-"""How the tests share a machine: where their sides run, and how many threads each of two workers has."""
+"""How the tests share a machine: where their sides run, how many threads each of two workers has, nothing kept."""
 
 import os
 
@@ -7,6 +7,8 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Before anything imports NumPy. What waits for a thread leaves the core to the other worker.
     os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+# No test is answered by what another one ran, nor by its user's own store; those of the store make one.
+os.environ["PORTPROOF_CACHE"] = "off"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -153,6 +153,7 @@ CONTACTS = (
     Contact("init 3d-net", 2, ("'3d-net' cannot name a port project", "such as my_port")),
     Contact("init my_port --from resnet", 2, ("--from takes googlenet, found 'resnet'",)),
     Contact("init --from-models my_torch.py:Net my_torch.py:Net", 2, ("both torch models",)),
+    Contact("cache clean", 2, ("cache takes nothing, or clear, found 'clean'",)),
     Contact("schema verfy", 2, ("no document 'verfy'", "did you mean verify?")),
     Contact("explain organised-otherwize", 2, ("did you mean organised otherwise?", "`portproof explain` lists them")),
 )  # fmt: skip

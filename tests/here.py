@@ -9,7 +9,8 @@ from concurrent.futures import Future
 from typing import Any
 
 from portproof._errors import OutOfMemory
-from portproof.sides._session import LocalSession, Session, Sessions
+from portproof.sides._process import Session
+from portproof.sides._session import LocalSession, Sessions
 from portproof.sides._wire import name_of, pack_arguments, revive, spoken, tell, unpack_result
 
 #: As the product has it.

@@ -168,7 +168,7 @@ COMMANDS = {
     for command in (
         Command(
             "verify", lambda f: ["verify", PORT, "--json", f"{f}/out.json", "--report", f"{f}/out.html"],
-            ("out.json", "out.html"), _verified,
+            ("out.json", "out.html"), _verified, (), lambda f: [p for p in (f / "cache").rglob("*") if p.is_file()],
         ),
         Command(
             "convert", lambda f: ["convert", f"{f}/in.safetensors", f"{f}/out.pdparams", "--port", PORT],
@@ -217,7 +217,10 @@ class Run:
         begin: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
         self.folder, self.name = folder, command.name
-        environment = {**os.environ, "PORTPROOF_PATIENCE": str(PATIENCE_S), "COLUMNS": "100", **(variables or {})}
+        environment = {
+            **os.environ, "PORTPROOF_PATIENCE": str(PATIENCE_S), "COLUMNS": "100",
+            "XDG_CACHE_HOME": str(folder / "cache"), "PORTPROOF_CACHE": "1GB", **(variables or {}),
+        }  # fmt: skip
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in end
         self.process = subprocess.Popen(
             [sys.executable, "-m", "portproof", *command.arguments(folder), "--force", *more],

@@ -10,12 +10,14 @@ from portproof._machine import trim_memory
 from portproof.agree._decode import Decoded, Pictures, Read, predict
 from portproof.agree._images import DataImage
 from portproof.runners import find_runner
+from portproof.sides._roles import never_kept
 from portproof.sides._workplace import Workplace
 
 #: Predictions between two returns of freed memory: it then costs nothing to speak of.
 _TRIM_EVERY = 8
 
 
+@never_kept
 class PictureTasks:
     """Images. See :class:`Workplace`."""
 
@@ -37,6 +39,7 @@ class PictureTasks:
         self._pictures.drop(unit)
 
 
+@never_kept
 class AgreeTasks:
     """Predictions. See :class:`Workplace`."""
 

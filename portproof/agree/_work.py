@@ -25,7 +25,8 @@ from portproof.agree._judge import Tally, Yardstick, record, tally
 from portproof.agree._ship import unpack
 from portproof.agree._store import Store
 from portproof.agree._tasks import AgreeTasks, PictureTasks
-from portproof.sides._session import Place, WorkerSession, memory_folder, scratch_folder
+from portproof.sides._process import Place, WorkerSession
+from portproof.sides._session import memory_folder, scratch_folder
 from portproof.sides._tasks import Tasks
 from portproof.sides._wire import P, R, Task
 

@@ -26,7 +26,8 @@ from portproof.bench._tasks import BenchTasks
 from portproof.judge._report import HOLDS, Hop, gravest
 from portproof.ports._locate import Located
 from portproof.runners._choice import Choice
-from portproof.sides._session import Sessions, WorkerSession
+from portproof.sides._process import WorkerSession
+from portproof.sides._session import Sessions
 from portproof.sides._tasks import Tasks
 
 #: Rounds below which there is nothing to compare; a row that does not fit a budget that often is left out.

@@ -12,9 +12,11 @@ from safetensors.numpy import load_file
 from portproof.bench._probe import Probe, probe
 from portproof.frameworks._model import count_work
 from portproof.runners import find_runner
+from portproof.sides._roles import never_kept
 from portproof.sides._workplace import Workplace
 
 
+@never_kept
 class BenchTasks:
     """Measurements. See :class:`Workplace`."""
 

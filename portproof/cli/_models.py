@@ -13,11 +13,12 @@ from portproof.cli._options import find_port_named, say_interpreters
 
 @contextlib.contextmanager
 def port_or_models(
-    port: str | None, other: str | None, inputs: Sequence[str] | None, kwargs: Mapping[str, Any]
+    port: str | None, other: str | None, inputs: Sequence[str] | None, kwargs: Mapping[str, Any], *, keep: bool = False
 ) -> Iterator[tuple[Any, Callable[[Any], Any]]]:
     """Yield the port that a person named, or that of two models; and what completes it, told what processes do.
 
-    What models return is told by running them, so that it waits until all else is known to be right.
+    What models return is told by running them, so that it waits until all else is known to be right; ``keep``: or by
+    what an earlier run kept.
     """
     if other is None:
         if inputs:
@@ -33,7 +34,10 @@ def port_or_models(
     declared = port_of_files(str(port), other, inputs or (), kwargs)
     say_interpreters(project)
     with scratch_folder(memory_folder()) as folder:
-        yield Located(declared, None, project), lambda watch: located_in(Path(folder), declared, project, watch)
+        yield (
+            Located(declared, None, project),
+            lambda watch: located_in(Path(folder), declared, project, watch, keep=keep),
+        )
 
 
 def write_port(

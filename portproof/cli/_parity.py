@@ -102,6 +102,12 @@ Lines = Annotated[
         rich_help_panel=JUDGED,
     ),
 ]
+NoCache = Annotated[
+    bool,
+    typer.Option(
+        "--no-cache", help="Run everything, take nothing from earlier runs (`portproof cache`).", rich_help_panel=JUDGED
+    ),
+]
 Reports = Annotated[
     list[Path] | None,
     typer.Option(
@@ -131,6 +137,7 @@ def verify(
     blockwise: Blockwise = False,
     no_map: NoMap = False,
     lines: Lines = True,
+    no_cache: NoCache = False,
     json_file: Json = None,
     quiet: Quiet = False,
     report_files: Reports = None,
@@ -156,7 +163,7 @@ def verify(
     check_json(json_file)
     kwargs = settings_of(settings)
     pages = ["jinja2"] if any(target.suffix == ".html" for target in report_files or []) else []
-    with port_or_models(port, other, inputs, kwargs) as (located, complete):
+    with port_or_models(port, other, inputs, kwargs, keep=not no_cache) as (located, complete):
         require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
         targets = [check_target(target) for target in report_files or []]
         options = Options(
@@ -164,7 +171,7 @@ def verify(
             device=device_named(device), kwargs=kwargs, blockwise=blockwise, find_map=not no_map, gradients=gradients,
             precisions=tuple(precision.split(",")) if precision else (), steps=steps, lines=lines,
             runners=tuple(runners.split(",")) if runners else (), training=settings_of(training, "--with"),
-            pictures=any(target.suffix == ".html" for target in targets),
+            pictures=any(target.suffix == ".html" for target in targets), cache=not no_cache,
         )  # fmt: skip
         options.require_possible(located.port)
         with watching(enabled=not quiet) as watch:

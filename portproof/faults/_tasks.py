@@ -19,6 +19,7 @@ from portproof.frameworks._settings import describe_module
 from portproof.replay._force import Shape, end_to_end, force
 from portproof.replay._taps import TapDifference, TapStore
 from portproof.runners import RunnerJob
+from portproof.sides._roles import answers
 from portproof.sides._workplace import Workplace
 
 
@@ -54,10 +55,12 @@ class FaultTasks:
         self.place = place
         self._planting: tuple[Path, RunnerJob, _Planting] | None = None
 
+    @answers()
     def catalogue(self, pairs: dict[str, str], inputs: Path, folder: Path) -> list[Fault]:
         """List every fault that applies to this side's model."""
         return self._plants(pairs, inputs, folder).faults
 
+    @answers()
     def plant(
         self,
         pairs: dict[str, str],
@@ -80,6 +83,7 @@ class FaultTasks:
         planting = self._plants(pairs, inputs, folder)
         return [planting.answer(group, seed, TapStore(whole)) for group in faults]
 
+    @answers()
     def look(
         self, pairs: dict[str, str], inputs: Path, folder: Path, whole: Path, count: int, seed: int
     ) -> list[Shown]:

@@ -116,6 +116,9 @@ class Framework(Protocol):
         takes to build one of 300 million parameters is the drawing.
         """
 
+    def sooner(self) -> AbstractContextManager[Any]:
+        """Compute the very same numbers in less time, where it does not matter by which kernel."""
+
     def adding_term_by_term(self) -> AbstractContextManager[Any]:
         """Add long sums in float32 one term after the other, for the time of the block; yields who counts them.
 

@@ -49,7 +49,7 @@ class Model:
         self.framework, self.port, self.precision = framework, port, precision
         self.lifted: Counter[str] = Counter()
         self.unnamed: list[str] = []
-        self._written = False
+        self._written = self.was_called = False
         try:
             self.root = framework.build(factory, port.kwargs, precision, hollow)
         except Exception as error:
@@ -183,6 +183,7 @@ class Model:
 
     def _ran(self, inputs: Arrays, then: Callable[[Any], Any]) -> Any:
         self.refresh()
+        self.was_called = True
         args, kwargs = self.arguments(inputs)
         running: list[str] = []
         try:
@@ -251,29 +252,21 @@ def whole_layers(model: Model) -> list[tuple[str, Any]]:
     return kept
 
 
-def written_at(model: Model, path: str) -> tuple[str, int, str] | None:
-    """Return file, line and class of a module, or of the nearest around it whose class no framework brought.
+def written_at(model: Model) -> dict[str, tuple[str, int, str] | None]:
+    """Return file, line and class of every module whose class no framework brought; None for code in no file."""
+    kinds = {path: type(module) for path, module in model.framework.all_modules(model.root)}
+    own = {path: k for path, k in kinds.items() if not f"{k.__module__}.".startswith(f"{model.framework.side}.nn.")}
+    at = {kind: _written_at(kind) for kind in dict.fromkeys(own.values())}
+    return {path: at[kind] for path, kind in own.items()}
 
-    Args:
-        model: the model.
-        path: of the module.
 
-    Returns:
-        None where the framework brought them all, or where the code is in no file.
-    """
-    modules = dict(model.framework.all_modules(model.root))
-    while True:
-        kind = type(modules[path]) if path in modules else None
-        if kind is not None and not f"{kind.__module__}.".startswith(f"{model.framework.side}.nn."):
-            own = inspect.unwrap(kind.forward) if "forward" in kind.__dict__ else kind
-            try:
-                file, (_, line) = inspect.getsourcefile(kind), inspect.getsourcelines(own)
-            except (OSError, TypeError):  # made in a prompt, or compiled
-                return None
-            return (file, max(line, 1), kind.__name__) if file else None
-        if not path:
-            return None
-        path = path.rpartition(".")[0]
+def _written_at(kind: Any) -> tuple[str, int, str] | None:
+    own = inspect.unwrap(kind.forward) if "forward" in kind.__dict__ else kind
+    try:
+        file, (_, line) = inspect.getsourcefile(kind), inspect.getsourcelines(own)
+    except (OSError, TypeError):  # made in a prompt, or compiled
+        return None
+    return (file, max(line, 1), kind.__name__) if file else None
 
 
 def unknown_module(side: str, path: str, known: list[str]) -> str:

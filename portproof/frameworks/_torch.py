@@ -15,7 +15,7 @@ from portproof._numbers import Array
 from portproof.frameworks import DRAWN
 from portproof.frameworks._entries import Entry, further_names
 from portproof.frameworks._layers import layer_type
-from portproof.frameworks._torch_oracle import ComputingInFloat64
+from portproof.frameworks._torch_oracle import ComputingInFloat64, Sooner
 
 
 class TorchFramework:
@@ -163,6 +163,9 @@ class TorchFramework:
 
     def repeating_draws(self) -> AbstractContextManager[None]:
         return _repeated()
+
+    def sooner(self) -> AbstractContextManager[Any]:
+        return Sooner()
 
     def adding_term_by_term(self) -> AbstractContextManager[Any]:
         from portproof.frameworks._torch_terms import AddingTermByTerm

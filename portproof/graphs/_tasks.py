@@ -11,6 +11,7 @@ from portproof._disk import save_arrays
 from portproof.graphs._blamed import NodeTap, PassBlame
 from portproof.ports._port import LEADING
 from portproof.replay._taps import TapStore
+from portproof.sides._roles import answers
 from portproof.sides._workplace import Workplace
 
 
@@ -20,6 +21,7 @@ class GraphTasks:
     def __init__(self, place: Workplace) -> None:
         self.place = place
 
+    @answers("out")
     def interpret(self, artefact: Path, inputs: Path, out: Path, precision: str = "float64") -> str:
         """Interpret a graph and write its outputs; returns the precision that it is written in."""
         from portproof.graphs._interpret import Graph, load_graph, precision_of
@@ -31,12 +33,14 @@ class GraphTasks:
         save_arrays(out, {name: np.asarray(array) for name, array in found.items()})
         return precision_of(proto)
 
+    @answers()
     def precision(self, artefact: Path) -> str:
         """Return the precision that a graph is written in."""
         from portproof.graphs._interpret import load_graph, precision_of
 
         return precision_of(load_graph(artefact))
 
+    @answers()
     def match(self, artefacts: list[Path], inputs: Path) -> list[str]:
         """Match two graphs node by node and return what differs, in words."""
         from portproof.graphs._interpret import load_graph
@@ -45,6 +49,7 @@ class GraphTasks:
         one, two = (load_graph(path) for path in artefacts)
         return list(match_graphs(one, two, load_file(inputs), LEADING).differences)
 
+    @answers()
     def blame_export(
         self, artefact: Path, exporter: str, keys: dict[str, str], inputs: Path, folder: Path
     ) -> list[NodeTap]:
@@ -56,6 +61,7 @@ class GraphTasks:
         taps = pair_tensors(proto, exporter, keys)
         return force_graph(Graph(proto), taps, load_file(inputs), TapStore(folder))
 
+    @answers()
     def blame_runtime(self, artefact: Path, inputs: Path) -> list[str]:
         """Name the nodes that ONNX Runtime computes wrongly although their inputs are right."""
         from portproof.graphs._blame import blame_runtime
@@ -63,6 +69,7 @@ class GraphTasks:
 
         return blame_runtime(str(artefact), load_file(inputs), run_bytes)
 
+    @answers()
     def blame_optimiser(self, artefact: Path, inputs: Path) -> PassBlame:
         """Name ONNX Runtime's optimiser passes, and the first subgraph, that change what a model computes."""
         from portproof.graphs._blame import blame_optimiser, passes_that_acted

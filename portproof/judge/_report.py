@@ -314,12 +314,28 @@ class Deviation:
     cause: str
 
 
+@dataclass(frozen=True)
+class Kept:
+    """What a side's process was spared, since it was answered from the store of earlier runs.
+
+    Attributes:
+        taken: tasks that were answered from it.
+        asked: tasks that were run.
+        why_not: why what was run is not kept for later; "" for no reason.
+    """
+
+    taken: tuple[str, ...]
+    asked: tuple[str, ...]
+    why_not: str = ""
+
+
 @dataclass(frozen=True, repr=False)
 class Report:
     """The outcome of :func:`portproof.verify`; true only where the verdict holds.
 
     ``details`` has every paired module that ran, in order; ``edges`` which of them hands a tensor to which, where a
-    page is asked for and torch can be asked; ``latent`` what is another function in a whole whose outputs agree.
+    page is asked for and torch can be asked; ``latent`` what is another function in a whole whose outputs agree;
+    ``kept`` by process, where answers are kept: with the seconds, all that differs between a first run and a second.
     """
 
     port: str
@@ -339,6 +355,7 @@ class Report:
     notes: tuple[str, ...] = ()
     environment: dict[str, Any] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=dict)
+    kept: dict[str, Kept] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         return self.exit_code == 0

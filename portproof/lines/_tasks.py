@@ -13,6 +13,7 @@ from portproof._disk import save_arrays
 from portproof._numbers import Array
 from portproof.lines._calls import Recording
 from portproof.lines._recorder import Carried, Carrying, Recorder, carry, record
+from portproof.sides._roles import answers
 from portproof.sides._workplace import Workplace
 
 
@@ -48,6 +49,7 @@ class LineTasks:
     def __init__(self, place: Workplace) -> None:
         self.place = place
 
+    @answers("folder", "out")
     def record_calls(
         self, inputs: Path, folder: Path, out: Path, limit: int, carried: Sequence[Carried] = ()
     ) -> Recorded:
@@ -67,6 +69,7 @@ class LineTasks:
         changed = [name for name, array in unwatched.items() if not _same(array, outputs[name])]
         return Recorded(recording, tuple(changed))
 
+    @answers("out")
     def carry_over(self, inputs: Path, out: Path, carried: Sequence[Carried]) -> Rerun:
         """Run the float64 model with some results exchanged and write its outputs."""
         model = self.place.model("float64")

@@ -19,11 +19,13 @@ from portproof.lockstep._backward import CallStore, draw_cotangents, pull_module
 from portproof.lockstep._deviations import CAUSES, paddles_backward, paddles_optimiser, paddles_statistics
 from portproof.lockstep._faults import TRAINING_FAULTS, plant
 from portproof.runners import RunnerJob
+from portproof.sides._roles import never_kept
 from portproof.sides._workplace import Workplace
 from portproof.training._learner import Learner, ready_framework, with_steps
 from portproof.training._learning import SHAPED
 
 
+@never_kept
 class GradientTasks:
     """Tasks on one side; see :class:`portproof.sides._workplace.Workplace`."""
 
@@ -114,6 +116,7 @@ class GradientTasks:
         return righted
 
 
+@never_kept
 class TrajectoryTasks:
     """Tasks on one side; several runs may go on at a time, each under a name of its own."""
 

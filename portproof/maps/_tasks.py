@@ -24,6 +24,7 @@ from portproof.frameworks._tree import name_outputs
 from portproof.maps._units import FLOATS, orders_of
 from portproof.maps._values import Fill, drawn, outputs_sketched, sketched
 from portproof.runners._eager import Eager
+from portproof.sides._roles import never_kept
 from portproof.sides._tasks import Description, described
 from portproof.sides._workplace import Workplace
 from portproof.training._learning import load_learning
@@ -43,6 +44,7 @@ class Look:
     built: dict[str, str]
 
 
+@never_kept
 class MapTasks:
     """Tasks on one side; see :class:`portproof.sides._workplace.Workplace`."""
 

@@ -27,7 +27,8 @@ from portproof.ports._weightmap import from_json
 from portproof.runners import RunnerInfo, find_runner
 from portproof.sides._capture import Capture, read_capture
 from portproof.sides._given import given_weights
-from portproof.sides._session import Session, Sessions
+from portproof.sides._process import Session
+from portproof.sides._session import Sessions
 from portproof.sides._sides import own_tensors
 from portproof.sides._tasks import Tasks
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from safetensors.numpy import load_file
 
@@ -26,11 +27,10 @@ def with_sources(sides: Sides, culprits: Sequence[Culprit]) -> list[Culprit]:
     found: dict[str, list[Source]] = {}
     for side in sides.live:
         # A module without a partner is named by its own side's path.
-        paths = {path: sides.local_paddle_path(path) if side == "paddle" else path for path in wanted}
-        asked = sorted({*paths.values(), *wanted})
-        at = sides.do(side, "finding the code", Tasks.written_at, paths=asked).result()
-        for path, own in paths.items():
-            place = at.get(own) or at.get(path)
+        described = sides.described[side]
+        for path in wanted:
+            own = sides.local_paddle_path(path) if side == "paddle" else path
+            place = described.written_at(own) or described.written_at(path)
             if place is not None:
                 found.setdefault(path, []).append(Source(side, *place))
     return [
@@ -39,8 +39,13 @@ def with_sources(sides: Sides, culprits: Sequence[Culprit]) -> list[Culprit]:
     ]
 
 
-def with_tables(sides: Sides, culprits: Sequence[Culprit]) -> tuple[list[Culprit], list[str]]:
+def with_tables(sides: Sides, inputs: Path, culprits: Sequence[Culprit]) -> tuple[list[Culprit], list[str]]:
     """Add to culprits which of their tables differ: tensors outside the state dict, which each side made itself.
+
+    Args:
+        sides: with weights loaded.
+        inputs: file of a few rows.
+        culprits: so far.
 
     Returns:
         The culprits, and a note of each table that differs in a module that is none.
@@ -48,7 +53,7 @@ def with_tables(sides: Sides, culprits: Sequence[Culprit]) -> tuple[list[Culprit
     if len(sides.live) < 2:
         return list(culprits), []
     files = {side: sides.folder / f"tables-{side}.safetensors" for side in sides.live}
-    waiting = [sides.do(side, "reading its tables", Tasks.tables, out=file) for side, file in files.items()]
+    waiting = [sides.do(side, "reading its tables", Tasks.tables, inputs, file) for side, file in files.items()]
     held = [future.result() for future in waiting]
     if not all(held):
         return list(culprits), []

@@ -84,7 +84,9 @@ def _interface(file: Path, specs: Sequence[str]) -> tuple[dict[str, Input], dict
     return declared, axes
 
 
-def located_in(folder: Path, port: Port, project: Project, watch: Watch | None = None) -> Located:
+def located_in(
+    folder: Path, port: Port, project: Project, watch: Watch | None = None, *, keep: bool = False
+) -> Located:
     """Write a port of two files into a folder, with the outputs that one forward of each tells, and return it.
 
     Args:
@@ -92,6 +94,7 @@ def located_in(folder: Path, port: Port, project: Project, watch: Watch | None =
         port: of :func:`port_of_files`.
         project: whose interpreters run the sides.
         watch: told what each process does.
+        keep: answer from the store what it has.
 
     Raises:
         BadInput: a factory raises, or the models return other outputs.
@@ -102,7 +105,7 @@ def located_in(folder: Path, port: Port, project: Project, watch: Watch | None =
     found = find_port(f"{file}:PORT", project)
     if any(map(port.artefact, port.sides)):  # a graph's outputs have names
         return found
-    with Sessions(found) as sessions:
+    with Sessions(found, keep=keep) as sessions:
         outputs = told(Sides(sessions, watch))
     axes = {name: axis for name, axis in outputs.items() if axis != 0}
     declared = replace(port, outputs=tuple(outputs), batch_axes=axes)

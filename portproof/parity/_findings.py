@@ -15,6 +15,7 @@ from portproof.judge._report import (
     Culprit,
     Deviation,
     Hop,
+    Kept,
     ModuleDetail,
     Modules,
     Report,
@@ -142,6 +143,10 @@ class Findings:
                 "floor_multiple_lower": LOWER_MULTIPLE,
             },
             seconds={**sides.seconds, "total": round(seconds, 3)},
+            kept={
+                session.side: Kept(tuple(session.taken), tuple(session.made), session.why_not)
+                for session in sides.sessions.kept
+            },
         )
 
     def _verdict(self) -> Verdict:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portproof._errors import BadInput, ModelRaised, PortproofError
 from portproof._machine import thread_budget
 from portproof.convert._account import Account, Problem
 from portproof.judge._found import Found
 from portproof.judge._report import Culprit, Hop
-from portproof.maps._find import FoundMap, find_map
 from portproof.parity._options import Options
 from portproof.parity._outputs import unmatched
 from portproof.ports._locate import Located
@@ -19,8 +18,18 @@ from portproof.ports._weightmap import WeightMap
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
 
+if TYPE_CHECKING:
+    from portproof.maps._find import FoundMap
+
 #: Differences between two maps that are said.
 _SAID = 3
+
+
+def find_map(sides: Sides, **options: Any) -> FoundMap:
+    """Look for the map; the search is imported where it is needed, which is seldom."""
+    from portproof.maps._find import find_map as find
+
+    return find(sides, **options)
 
 
 def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:

@@ -42,6 +42,7 @@ class Options:
         rows: input name to array, ``(n, …)``: the first rows that the port is judged on, before those that are made.
         lines: where the two models are two functions, look for the lines of their forwards where they part.
         same_weights: both models must hold the same weights, too, as they are built.
+        cache: take from the store what has been answered before, of a port that was found by name.
     """
 
     weights: Path | None = None
@@ -65,6 +66,7 @@ class Options:
     rows: Mapping[str, Array] = field(default_factory=dict)
     lines: bool = True
     same_weights: bool = False
+    cache: bool = True
 
     def __post_init__(self) -> None:
         for precision in self.precisions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from safetensors.numpy import load_file
@@ -78,10 +78,15 @@ def judge_sides(outputs: Outputs, weights: Weights, oracle: Oracle) -> Found:
     return Found(side_hops(runs, weights.label, oracle.floors))
 
 
-def what_was_run(sides: Sides) -> Found:
-    """Say what models ask for in float32 and kernels keep in it, lifted in the oracle, and what they return unnamed."""
-    running = {side: sides.do(side, "running in float64", Tasks.lifted) for side in sides.live}
-    lifted = {side: future.result() for side, future in running.items()}
+def what_was_run(measuring: Measuring, sides: Iterable[Side]) -> Found:
+    """Say what models ask for in float32 and kernels keep in it, lifted in the oracle, and what they return unnamed.
+
+    Args:
+        measuring: the runs.
+        sides: those that ran.
+    """
+    ran = {side: measuring.ran(side) for side in sides}
+    lifted = {side: run.lifted for side, run in ran.items()}
     asked = {side: {n: c for n, c in found.items() if not n.startswith(KERNEL)} for side, found in lifted.items()}
     said = [
         f"{', '.join(f'{count} {name}' for name, count in found.items())} in {side.title}"
@@ -93,9 +98,7 @@ def what_was_run(sides: Sides) -> Found:
     kernels = sorted(name.removeprefix(KERNEL) for name in held)
     if kernels:
         notes.append(f"Paddle keeps scalars of {', '.join(kernels)} in float32; the float64 oracle has them exact")
-    asking = {side: sides.do(side, "running in float64", Tasks.unnamed) for side in sides.live}
-    unnamed = {side: future.result() for side, future in asking.items()}
-    said = [f"{', '.join(names)} of {side.title}" for side, names in unnamed.items() if names]
+    said = [f"{', '.join(run.unnamed)} of {side.title}" for side, run in ran.items() if run.unnamed]
     if said:
         notes.append(f"outputs that the port does not name are not compared: {'; '.join(said)}")
     return Found(notes=notes)

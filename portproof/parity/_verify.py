@@ -58,7 +58,8 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
     options = options or Options(**fields)
     options.require_possible(located.port)
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
-    with Sessions(located, options.kwargs, options.device, threads, options.blockwise) as sessions:
+    keep = options.cache and not options.blockwise
+    with Sessions(located, options.kwargs, options.device, threads, options.blockwise, keep) as sessions:
         return _judge(Sides(sessions, watch), options)
 
 
@@ -92,7 +93,7 @@ def _judge(sides: Sides, options: Options) -> Report:
     elif matched:
         _judge_models(sides, options, rows.quick() if options.quick else rows, findings)
     if findings.modules is not None and not options.blockwise:
-        findings.culprits, notes = with_tables(sides, findings.culprits)
+        findings.culprits, notes = with_tables(sides, rows.few, findings.culprits)
         findings.notes += notes
     if findings.parted is not None and findings.is_another_function():
         findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
@@ -179,7 +180,7 @@ def _judge_weights(
             findings.add(unsteady)
             return rows
     findings.add(judged)
-    findings.add(what_was_run(sides))
+    findings.add(what_was_run(measuring, outputs))
     between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]
     agree = bool(between) and all(verdict in HOLDS for verdict in between)
     own = oracle.of_each(outputs) if between and not agree else {}

@@ -261,6 +261,16 @@ def _print_sources(report: Report, console: Console) -> None:
     if total is not None:
         longest = sorted(((v, k) for k, v in report.seconds.items() if k != "total"), reverse=True)[:3]
         console.print(f"{total:.0f} s, of which " + ", ".join(f"{name} {value:.0f} s" for value, name in longest))
+    spared = [
+        f"{side}, but for {', '.join(dict.fromkeys(kept.asked))}" if kept.asked else side
+        for side, kept in report.kept.items()
+        if kept.taken
+    ]
+    if spared:
+        console.print(f"as an earlier run found it (`portproof cache`): {'; '.join(spared)}", overflow="fold")
+    for side, kept in report.kept.items():
+        if kept.why_not:
+            console.print(Text(f"what was run of {side} is not kept: {kept.why_not}"), overflow="fold")
 
 
 class Watching:

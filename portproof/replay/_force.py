@@ -257,7 +257,9 @@ class _Forced:
         model, is_tensor, module = self.model, self.model.framework.is_tensor, self.modules[path]
         key, layer = self.pairs[path], model.framework.layer(module)
         own = given(layer, args, kwargs, is_tensor)
-        self._note(key, call, RECEIVED, _arrays(model, own), received, pairs)
+        self._note(
+            key, call, RECEIVED, [model.framework.to_array(tensor, copy=False) for tensor in own], received, pairs
+        )
         # From here on in the order of this side's call.
         pairs = sorted(pairs)
         tensors = [own[i] for i, _ in pairs]
@@ -490,7 +492,7 @@ def _fitted(array: Array, shape: tuple[int, ...]) -> Array:
 def _tensor(model: Model, array: Array) -> Any:
     if array.dtype.kind in "fc":
         with np.errstate(over="ignore"):
-            array = array.astype(np.float32 if array.dtype.kind == "f" else np.complex64)
+            array = array.astype(np.float32 if array.dtype.kind == "f" else np.complex64, copy=False)
     return model.framework.to_tensor(array, model.precision)
 
 

@@ -13,7 +13,7 @@ from portproof.judge._floor import Floor, output_floors, slower_floors
 from portproof.ports._port import Side
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._sides import Sides
-from portproof.sides._tasks import Tasks
+from portproof.sides._tasks import Ran, Tasks
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,10 @@ class Measuring:
         self._captured[side].result()
         files = (self._folder / side).glob("*.safetensors")
         return {file.name.removesuffix(".safetensors"): load_file(file) for file in files}
+
+    def ran(self, side: Side) -> Ran:
+        """Return what is to be said of a side's float64 run; raises as :meth:`outputs` does."""
+        return self._captured[side].result()
 
     def slow(self) -> Arrays | None:
         """Return what the leading side put out in float32 with long sums added term by term; None: it has none."""

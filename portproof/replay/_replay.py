@@ -192,12 +192,12 @@ class Replay:
         if not keys:
             return culprits
         for side in (self.lead, self.follower):
-            paths = [path for path, key in self.pairs.keys[side].items() if key in keys]
-            drifted = self.do(side, "inspecting tensors", ReplayTasks.drifted, paths=paths).result()
+            drifted = self.do(side, "inspecting tensors", ReplayTasks.drifted, inputs=self.inputs).result()
             for name in drifted:
-                key = self.pairs.keys[side][name.rpartition(".")[0]]
+                key = self.pairs.keys[side].get(name.rpartition(".")[0])
                 text = f"; {side}'s tensor '{name}' is not what was loaded into it"
-                culprits = [replace(c, message=c.message + text) if c.module == key else c for c in culprits]
+                if key in keys:
+                    culprits = [replace(c, message=c.message + text) if c.module == key else c for c in culprits]
         return culprits
 
     def _beside(self, culprit: Culprit) -> Culprit:

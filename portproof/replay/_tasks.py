@@ -23,6 +23,7 @@ from portproof.ports._port import Part
 from portproof.replay._force import force, record
 from portproof.replay._stream import StreamedWeights, Streaming
 from portproof.replay._taps import TapDifference, TapStore
+from portproof.sides._roles import answers, changes, never_kept
 from portproof.sides._workplace import Workplace
 
 
@@ -33,11 +34,13 @@ class ReplayTasks:
         self.place = place
         self._streaming: Streaming | None = None
 
+    @changes()
     def hollow(self) -> None:
         """From now on, build models without their parameters."""
         self.place.job = replace(self.place.job, hollow=True)
         return_memory()  # what a layer makes and drops while it is built leaves holes, and they count as held
 
+    @never_kept
     def stream(
         self, weights: Path, source: str, names: dict[str, str], rows: Sequence[TensorRow], own: Path | None,
         folder: Path,
@@ -46,6 +49,7 @@ class ReplayTasks:
         self._weights = StreamedWeights(weights, self.place.job.side, source, rows, names)
         self._streaming = Streaming(self._weights, load_file(own) if own else {}, folder)
 
+    @never_kept
     def streamed(self) -> dict[str, int]:
         """Say how many tensors were read, how often the one read most, and this process's peak memory in bytes."""
         reads = self._weights.reads
@@ -54,6 +58,7 @@ class ReplayTasks:
     def _streamed(self, model: Model) -> contextlib.AbstractContextManager[None]:
         return contextlib.nullcontext() if self._streaming is None else self._streaming.over(model)
 
+    @answers("out")
     def capture_slowly(self, inputs: Path, out: Path) -> int:
         """Run in float32 with long sums added term by term; returns how many were, and writes nothing for none.
 
@@ -73,6 +78,7 @@ class ReplayTasks:
         save_arrays(out, port.rows_first(outputs))
         return int(adding.done)
 
+    @answers("out")
     def module_inputs(self, path: str, inputs: Path, out: Path) -> Part | None:
         """Run the whole float64 model and write what one module receives; returns its signature, None if not called."""
         model = self.place.model("float64")
@@ -98,6 +104,7 @@ class ReplayTasks:
         save_arrays(out, arrays)
         return Part({name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()}, returned[0])
 
+    @answers("folder")
     def record(self, pairs: dict[str, str], inputs: Path, folder: Path) -> None:
         """Record the taps of the float64 model."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -105,6 +112,7 @@ class ReplayTasks:
         with self._streamed(model):
             record(model, pairs, load_file(inputs), TapStore(folder))
 
+    @answers()
     def force(
         self,
         pairs: dict[str, str],
@@ -120,16 +128,20 @@ class ReplayTasks:
         with self._streamed(model):
             return force(model, pairs, rows, store, plain=plain, bounds=bounds, pictures=pictures)
 
+    @answers()
     def dataflow(self, inputs: Path) -> list[tuple[str, str]]:
         """Say which module hands a tensor to which, as far as the framework can be asked."""
         from portproof.replay._dataflow import dataflow
 
         return dataflow(self.place.model("float32"), load_file(inputs))
 
-    def drifted(self, paths: list[str]) -> list[str]:
-        """Name the tensors of some modules that are not what was loaded into them."""
+    @answers()
+    def drifted(self, inputs: Path) -> list[str]:
+        """Name the tensors that are not what was loaded into them once the model has run."""
         assert self.place.job.weights is not None
         model, loaded = self.place.model("float64"), load_file(self.place.job.weights)
+        if not model.was_called:
+            with contextlib.suppress(ModelRaised):  # which is told elsewhere
+                model.run(load_file(inputs))
         state = model.state()
-        wanted = [name for name in loaded if name.rpartition(".")[0] in paths]
-        return [name for name in wanted if not np.array_equal(state[name], loaded[name].astype(state[name].dtype))]
+        return [name for name in loaded if not np.array_equal(state[name], loaded[name].astype(state[name].dtype))]

@@ -20,7 +20,8 @@ from portproof.convert._transfer import counters
 from portproof.frameworks._entries import Entry
 from portproof.ports._port import SIDES, Port
 from portproof.sides._pairs import require_used
-from portproof.sides._session import Session, Sessions
+from portproof.sides._process import Session
+from portproof.sides._session import Sessions
 from portproof.sides._tasks import Tasks
 
 _log = logging.getLogger("portproof")

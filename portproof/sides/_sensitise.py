@@ -47,7 +47,9 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
         for name, tensor in framework.own_tensors(module).items():
             if (f"{path}.{name}" if path else name) not in kept:
                 continue
-            drawn = _draw(framework.layer(module), name, framework.to_array(tensor), f"{seed}:{path}.{name}")
+            drawn = _draw(
+                framework.layer(module), name, framework.to_array(tensor, copy=False), f"{seed}:{path}.{name}"
+            )
             model.write(tensor, _round(drawn))
     done: set[str] = set()
     own = dict(modules)
@@ -62,8 +64,9 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
             if layer.startswith(("BatchNorm", "SyncBatchNorm")):
                 _set_statistics(model, own[path], next(leaves((args, kwargs), framework.is_tensor)))
                 return forward(*args, **kwargs)
-            output = framework.to_array(forward(*args, **kwargs))
-            return framework.to_tensor(_normalise(model, own[path], layer, output, f"{seed}:{path}"))
+            output = forward(*args, **kwargs)
+            normal = _normalise(model, own[path], layer, framework.to_array(output, copy=False), f"{seed}:{path}")
+            return output if normal is None else framework.to_tensor(normal)
 
         return normalised
 
@@ -72,11 +75,9 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
         for path, module in modules
         if layer_mixes(framework.layer(module)) or framework.layer(module).startswith(("BatchNorm", "SyncBatchNorm"))
     ]
-    with wrapped_forwards(steered, wrap):
+    with framework.sooner(), wrapped_forwards(steered, wrap):
         model.call(inputs)
-    return {
-        name: array.astype(np.float32) if array.dtype.kind == "f" else array for name, array in model.state().items()
-    }
+    return {name: _round(array) for name, array in model.state().items()}
 
 
 def layer_mixes(layer: str) -> bool:
@@ -110,17 +111,17 @@ def _draw(layer: str, name: str, array: Array, key: str) -> Array:
     return np.asarray(array + 0.1 * scale * rng.standard_normal(array.shape))
 
 
-def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -> Array:
-    """Scale and shift a layer's channels to unit variance and a drawn mean; return what it then puts out."""
+def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -> Array | None:
+    """Scale and shift a layer's channels to unit variance and a drawn mean; return what it then puts out, if else."""
     tensors = model.framework.own_tensors(module)
     if "weight" not in tensors:
-        return output
+        return None
     axis = output.ndim - 1 if layer == "Linear" else min(1, output.ndim - 1)
     rest = tuple(i for i in range(output.ndim) if i != axis)
     mean = output.mean(axis=rest, dtype=np.float64)
     deviation = np.sqrt(np.maximum(np.square(output).mean(axis=rest, dtype=np.float64) - mean**2, 0.0))
     deviation = np.where(deviation > 0, deviation, 1.0)
-    weight = model.framework.to_array(tensors["weight"])
+    weight = model.framework.to_array(tensors["weight"], copy=False)
     out_axis = BY_NAME[layer].out_axis or 0
     if layer == "Linear" and model.framework.side == "paddle":
         out_axis = 1 - out_axis
@@ -139,15 +140,17 @@ def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -
         return np.asarray(output / deviation.astype(output.dtype))
     rng = np.random.default_rng(zlib.crc32(f"{key}.shift".encode()))
     shift = rng.uniform(-SHIFT, SHIFT, mean.size).reshape(channels)
-    bias = model.framework.to_array(tensors["bias"]).reshape(channels)
+    bias = model.framework.to_array(tensors["bias"], copy=False).reshape(channels)
     model.write(tensors["bias"], _round((bias - mean) / deviation + shift).ravel())
     scale32, shift32 = (1 / deviation).astype(output.dtype), (shift - mean / deviation).astype(output.dtype)
-    return np.asarray(output * scale32 + shift32)
+    made = output * scale32
+    made += shift32
+    return np.asarray(made)
 
 
 def _set_statistics(model: Model, module: Any, tensor: Any) -> None:
     """Set running statistics to those of the tensor at hand."""
-    array = model.framework.to_array(tensor)
+    array = model.framework.to_array(tensor, copy=False)
     rest = tuple(i for i in range(array.ndim) if i != 1)
     tensors = model.framework.own_tensors(module)
     for names, value in (
@@ -160,4 +163,4 @@ def _set_statistics(model: Model, module: Any, tensor: Any) -> None:
 
 
 def _round(array: Array) -> Array:
-    return array.astype(np.float32).astype(np.float64) if array.dtype.kind == "f" else array
+    return array.astype(np.float32, copy=False) if array.dtype.kind == "f" else array

@@ -4,54 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
+import functools
 import os
-import select
 import shutil
 import stat
-import subprocess
-import sys
 import tempfile
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung, require_packages
-from portproof.ports._locate import Located, Project
+from portproof._errors import require_packages
+from portproof.ports._locate import Located
 from portproof.ports._port import Part
-from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
-
-#: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
-_PREFIX, _LOCK = "portproof-", "in-use"
-#: Seconds that a process may owe an answer without computing anything, before it counts as hung.
-PATIENCE_VARIABLE, _PATIENCE_S, _LOOK_S = "PORTPROOF_PATIENCE", 120.0, 1.0
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-
-
-class Session(ABC):
-    """Answers tasks in the order in which they are submitted."""
-
-    def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
-        """Queue a task; its errors come out of the future."""
-        return self.submit_watched(lambda: None, task, *args, **kwargs)
-
-    def call(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Run a task and wait for its answer."""
-        return self.submit(task, *args, **kwargs).result()
-
-    @abstractmethod
-    def submit_watched(
-        self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[R]:
-        """Queue a task; ``begun`` is called when its turn comes."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """End it."""
+from portproof.sides._kept import Digests, KeptSession, place_digest
+from portproof.sides._process import Place, Session, WorkerSession
+from portproof.sides._reads import IN_USE, SCRATCH
+from portproof.sides._store import Store, open_store
+from portproof.sides._wire import P, R, Task, name_of, pack_arguments, unpack_result
 
 
 class LocalSession(Session):
@@ -79,151 +51,6 @@ class LocalSession(Session):
         self.place.close()
 
 
-@dataclass(frozen=True)
-class Opening:
-    """What a process is told first: the port that it finds, and whose part of it is its own."""
-
-    root: Path | None
-    locator: str
-    kwargs: Mapping[str, Any]
-    side: str
-    module: str
-    device: str
-    threads: int
-    part: Part | None
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a process finds its port.
-
-    Attributes:
-        project: whose folder goes on the import path.
-        locator: of the port.
-        kwargs: of both factories.
-    """
-
-    project: Project
-    locator: str
-    kwargs: Mapping[str, Any]
-
-
-class WorkerSession(Session):
-    """Tasks in a process of their own, in the side's own interpreter where the project names one.
-
-    One JSON document a line goes each way; what the framework prints goes to a log that is shown when it dies.
-    """
-
-    def __init__(
-        self, place: Place, side: str, module: str, device: str, threads: int, part: Part | None = None,
-        variables: Mapping[str, str] | None = None,
-    ) -> None:  # fmt: skip
-        python = place.project.python.get(side, sys.executable)
-        self._side, self._python = side, python
-        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
-        environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(threads))
-        environment |= {"PYTHONUNBUFFERED": "1", **(variables or {})}
-        if device == "cuda":
-            environment["NVIDIA_TF32_OVERRIDE"] = "0"  # one policy for all; TensorRT obeys nothing else
-        # Keep freed memory: every forward makes and frees hundreds of megabytes, and returning them costs page faults.
-        environment |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
-        try:
-            self._process = subprocess.Popen(
-                [python, "-P", "-m", "portproof.sides._worker"],  # nothing of the working directory is imported
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-                text=True, encoding="utf-8", env=environment,
-            )  # fmt: skip
-        except OSError as error:
-            self._log.close()
-            raise Unavailable(
-                f"the {side} side's interpreter '{python}' does not start ({error.strerror}); "
-                f"see [tool.portproof.python] in pyproject.toml"
-            ) from error
-        self._died: WorkerDied | None = None
-        self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{side}")
-        opening = Opening(
-            place.project.root, place.locator, dict(place.kwargs), side, module, device, threads, part
-        )  # fmt: skip
-        self._hello = self._queue.submit(self._exchange, "_open", "_open", pack(opening))
-
-    def submit_watched(
-        self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
-    ) -> Future[R]:
-        arguments = pack_arguments(task, args, kwargs)
-
-        def exchange() -> R:
-            begun()
-            if self._hello.exception() is not None:
-                self._hello.result()
-            result: R = unpack_result(task, self._exchange(name_of(task), spoken(task), arguments))
-            return result
-
-        return self._queue.submit(exchange)
-
-    def _exchange(self, task: str, told: str, arguments: Mapping[str, Any]) -> Any:
-        """Send a task and read its answer; ``told``: what people are told of it."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        try:
-            self._process.stdin.write(json.dumps({"task": task, "arguments": arguments}) + "\n")
-            self._process.stdin.flush()
-            self._wait(told)
-            line = self._process.stdout.readline()
-        except OSError:
-            line = ""
-        if not line.endswith("\n"):  # it ended while it wrote, or before
-            self._died = self._died or WorkerDied(self._obituary(told))
-            raise type(self._died)(str(self._died))  # what waits for its turn hears the same
-        answer = json.loads(line)
-        if "error" in answer:
-            error = revive(answer["error"])
-            if type(error) is OutOfMemory:
-                raise OutOfMemory(f"the {self._side} process, '{told}': {error}")
-            raise error
-        return answer["result"]
-
-    def _wait(self, told: str) -> None:
-        """Wait until an answer begins, or the process ends; end it where it has stopped computing.
-
-        Looks are counted, not the clock: a machine that sleeps or a stopped terminal makes nobody late.
-        """
-        assert self._process.stdout is not None
-        patience, idle, last = patience_s(), 0.0, None
-        while not select.select([self._process.stdout], [], [], min(_LOOK_S, patience))[0]:
-            used = processor_time(self._process.pid)
-            idle = idle + min(_LOOK_S, patience) if used is not None and used == last else 0.0
-            last = used
-            if idle >= patience:
-                self._process.kill()
-                self._process.wait()
-                self._died = WorkerHung(
-                    f"the {self._side} process has computed nothing for {patience:.0f} s during '{told}': "
-                    f"it hangs, and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
-                )
-                return
-
-    def _obituary(self, told: str) -> str:
-        code = self._process.wait()
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        if code == -9:
-            how += ", often out of memory"
-        self._log.seek(0)
-        said = [line.strip() for line in self._log.read().splitlines() if line.strip()]
-        tail = f": {said[-1][:200]}" if said else ""
-        if "No module named portproof" in tail:
-            return f"the {self._side} interpreter '{self._python}' has no portproof; install it there, with its extra."
-        return f"the {self._side} process ended during '{told}' ({how}){tail}"
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._queue.shutdown(wait=True, cancel_futures=True)
-        for stream in (self._process.stdin, self._process.stdout, self._log):
-            if stream is not None:
-                with contextlib.suppress(OSError):
-                    stream.close()
-
-
 def frameworks_here(located: Located, sides: Iterable[str] | None = None) -> list[str]:
     """Return the frameworks of a port's models that must be in this environment; others have an interpreter of theirs.
 
@@ -244,6 +71,10 @@ class Sessions:
         device: ``"cpu"`` or ``"cuda"``.
         threads: compute threads of each process.
         on_disk: keep the temporary folder out of memory.
+        keep: answer from the store what it has, and keep answers there (:mod:`portproof.sides._kept`).
+
+    Raises:
+        BadInput: the variable that says how large the store may be holds no size.
     """
 
     def __init__(
@@ -253,11 +84,17 @@ class Sessions:
         device: str = "cpu",
         threads: int = 1,
         on_disk: bool = False,
+        keep: bool = False,
     ) -> None:
         port = replace(located.port, kwargs={**located.port.kwargs, **(kwargs or {})})
         self.located = replace(located, port=port)
         self.device, self.threads = device, threads
         self.part: Part | None = None
+        # What runs on a GPU depends on more than is known here.
+        self._store = open_store() if keep and device == "cpu" and located.locator is not None else None
+        self._digests = Digests()
+        #: Those whose answers are kept.
+        self.kept: list[KeptSession] = []
         self._stack = contextlib.ExitStack()
         parent = None if on_disk else memory_folder()
         self.folder = Path(self._stack.enter_context(scratch_folder(parent)))
@@ -301,8 +138,20 @@ class Sessions:
             session = LocalSession(self.located, side, module, self.device, threads)
         else:
             place = Place(self.located.project, self.located.locator, self.located.port.kwargs)
-            session = WorkerSession(place, side, module, self.device, threads, self.part, environment)
+            given = place, side, module, self.device, threads, self.part, dict(environment or {})
+            session = WorkerSession(*given) if self._store is None else self._open_kept(self._store, *given)
         self._stack.callback(session.close)
+        return session
+
+    def _open_kept(
+        self, store: Store, place: Place, side: str, module: str, device: str, threads: int, part: Part | None,
+        variables: Mapping[str, str],
+    ) -> KeptSession:  # fmt: skip
+        given = place, side, module, device, threads, part, variables
+        about = {"port": self.located.port.name, "side": side}
+        start = functools.partial(WorkerSession, *given, followed=True)
+        session = KeptSession(about, place_digest(*given), start, store, self._digests)
+        self.kept.append(session)
         return session
 
     def __enter__(self) -> Self:
@@ -312,6 +161,8 @@ class Sessions:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stack.close()
+        if self._store is not None:
+            self._store.trim()
 
 
 @contextlib.contextmanager
@@ -320,10 +171,10 @@ def scratch_folder(parent: str | None) -> Iterator[str]:
 
     A folder is in use as long as somebody holds the lock on the file in it, whatever process or container that is.
     """
-    for left in Path(parent or tempfile.gettempdir()).glob(f"{_PREFIX}*/{_LOCK}"):
+    for left in Path(parent or tempfile.gettempdir()).glob(f"{SCRATCH}*/{IN_USE}"):
         with contextlib.suppress(OSError):
             _clear_away(left)
-    with tempfile.TemporaryDirectory(prefix=_PREFIX, dir=parent) as folder, Path(folder, _LOCK).open("w") as lock:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=parent) as folder, Path(folder, IN_USE).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield folder
 
@@ -339,33 +190,6 @@ def _clear_away(left: Path) -> None:
             shutil.rmtree(left.parent, ignore_errors=True)
     finally:
         os.close(handle)
-
-
-def patience_s() -> float:
-    """Return the seconds after which a process that computes nothing counts as hung.
-
-    Raises:
-        BadInput: the variable holds no number of seconds.
-    """
-    text = os.environ.get(PATIENCE_VARIABLE, str(_PATIENCE_S))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise BadInput(f"{PATIENCE_VARIABLE} takes a number of seconds, found '{text}'.")
-    return seconds
-
-
-def processor_time(process: int) -> int | None:
-    """Return the clock ticks that a process and all below it have used; None where the system does not say."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        below = [Path(f"/proc/{process}/task/{task.name}/children").read_text().split()
-                 for task in Path(f"/proc/{process}/task").iterdir()]  # fmt: skip
-    except OSError:
-        return None
-    return sum(map(int, fields[11:15])) + sum(processor_time(int(child)) or 0 for each in below for child in each)
 
 
 def memory_folder() -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -20,10 +21,12 @@ from portproof.frameworks._entries import Entry
 from portproof.ports._port import LEADING, Side
 from portproof.ports._weightmap import WeightMap
 from portproof.sides._pairs import Described, Pairs, pair_modules, require_used
-from portproof.sides._session import Session, Sessions
+from portproof.sides._process import Session
+from portproof.sides._session import Sessions
 from portproof.sides._tasks import Description, Tasks
 from portproof.sides._wire import P, R, Task
 
+_WAITING = "OMP_WAIT_POLICY"
 Watch = Callable[[str, str | None], None]
 
 
@@ -60,7 +63,7 @@ class Sides:
         self.account = Account((), (), ())
         self.seconds: dict[str, float] = {}
         sessions.require(f"port '{port.name}'", self.live)
-        self.open: dict[str, Session] = {side: sessions.open(side) for side in self.live}
+        self.open: dict[str, Session] = {side: self._opened(side) for side in self.live}
         self._own: dict[str, Arrays] = {}
         self._weights = port.weights
 
@@ -80,10 +83,15 @@ class Sides:
             self.watch(who, None)
 
         if who not in self.open:
-            self.open[who] = self.sessions.open(who)
+            self.open[who] = self._opened(who)
         future = self.open[who].submit_watched(begun, task, *args, **kwargs)
         future.add_done_callback(done)
         return future
+
+    def _opened(self, who: str) -> Session:
+        """Open a process whose threads wait without computing: the other processes and NumPy need the cores."""
+        policy = os.environ.get(_WAITING, "PASSIVE")
+        return self.sessions.open(who, environment={_WAITING: policy})
 
     def paddle_path(self, torch_path: str) -> str:
         """Translate a torch path of the whole model: by the port's ``taps``, else by its weight map."""

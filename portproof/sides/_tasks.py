@@ -15,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof._errors import BadInput
+from portproof._errors import BadInput, ModelRaised
 from portproof._machine import host
 from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
@@ -28,8 +28,9 @@ from portproof.ports._port import Port
 from portproof.ports._weightmap import to_json
 from portproof.runners import find_runner
 from portproof.sides._capture import Manifest, write_manifest
+from portproof.sides._roles import answers, changes, never_kept
 from portproof.sides._sensitise import sensitise
-from portproof.sides._workplace import Workplace
+from portproof.sides._workplace import Workplace, is_eager
 
 
 @dataclass(frozen=True)
@@ -39,16 +40,37 @@ class Description:
     Attributes:
         entries: of the state dict.
         modules: path, layer type and settings of every module.
+        places: path to file, line and class of every module whose class no framework brought; None for code in no file.
     """
 
     entries: tuple[Entry, ...]
     modules: tuple[tuple[str, str, dict[str, Any]], ...]
+    places: dict[str, tuple[str, int, str] | None]
+
+    def written_at(self, path: str) -> tuple[str, int, str] | None:
+        """Return file, line and class of a module, or of the nearest around it that has some."""
+        while path and path not in self.places:
+            path = path.rpartition(".")[0]
+        return self.places.get(path)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What is to be said of a float64 run.
+
+    Attributes:
+        lifted: what would have been computed in float32: types of modules and kernels of Paddle's, and how many.
+        unnamed: what the model returned that the port does not name.
+    """
+
+    lifted: dict[str, int]
+    unnamed: list[str]
 
 
 def described(model: Model) -> Description:
     """Describe a model's state dict and its modules."""
     modules = tuple((path, *describe_module(model, module)) for path, module in whole_layers(model))
-    return Description(tuple(model.entries()), modules)
+    return Description(tuple(model.entries()), modules, written_at(model))
 
 
 class Tasks:
@@ -61,6 +83,7 @@ class Tasks:
     def __init__(self, place: Workplace) -> None:
         self.place = place
 
+    @answers()
     def hello(self) -> dict[str, Any]:
         """Import the framework and say its versions."""
         from portproof.frameworks import load_framework
@@ -69,46 +92,36 @@ class Tasks:
         framework.use_device(self.place.job.device)
         return framework.versions()
 
+    @answers()
     def describe(self) -> Description:
         """Describe the state dict and the modules of the float32 model."""
         return described(self.place.model("float32"))
 
-    def tables(self, out: Path) -> bool:
-        """Write the tensors that the float64 model made itself; returns whether there are any."""
-        tables = self.place.model("float64").tables()
+    @answers("out")
+    def tables(self, inputs: Path, out: Path) -> bool:
+        """Write the tensors that the float64 model made itself, as a run leaves them; returns whether there are any."""
+        model = self.place.model("float64")
+        if not model.was_called:
+            with contextlib.suppress(ModelRaised):  # which is told elsewhere
+                model.run(load_file(inputs))
+        tables = model.tables()
         if tables:
             save_arrays(out, tables)
         return bool(tables)
 
-    def unnamed(self) -> list[str]:
-        """Say what the model returned that the port does not name."""
-        return self.place.model("float64").unnamed
-
+    @answers()
     def returned(self, inputs: Path) -> dict[str, tuple[int, ...]]:
         """Say what the float32 model returns on inputs: the names of all its outputs, and their shapes."""
         model = self.place.model("float32")
         found = names_of(model.returned(load_file(inputs)), model.framework.is_tensor)
         return {name: tuple(tensor.shape) for name, tensor in found.items()}
 
-    def written_at(self, paths: Sequence[str]) -> dict[str, tuple[str, int, str]]:
-        """Return file, line and class of modules, as far as they can be told."""
-        model = self.place.model("float32")
-        found = {path: written_at(model, path) for path in paths}
-        return {path: at for path, at in found.items() if at is not None}
-
+    @answers()
     def prepare(self, precision: str) -> None:
         """Build the model of a precision, so that it is ready when it is needed."""
         self.place.runner(precision)
 
-    def lifted(self) -> dict[str, int]:
-        """Say what the float64 runs so far would have computed in float32: types of modules, kernels of Paddle's."""
-        model = self.place.model("float64")
-        names = {path: type(module).__name__ for path, module in model.framework.modules(model.root)}
-        found: Counter[str] = Counter()
-        for where in model.lifted:
-            found[names.get(where, where)] += 1
-        return dict(found)
-
+    @answers("out")
     def run_twice(self, inputs: Path, out: Path) -> tuple[str, bool]:
         """Run the float64 model twice; writes ``first|NAME`` and ``second|NAME``.
 
@@ -124,10 +137,12 @@ class Tasks:
         )
         return found.path, found.draws
 
+    @answers("out")
     def save_state(self, out: Path, names: list[str] | None = None, precision: str = "float32") -> None:
         """Write the model's own weights, all or those named, as they are built in a precision."""
         save_arrays(out, self.place.model(precision).state(names))
 
+    @changes("out")
     def sensitise(
         self, inputs: Path, out: Path, seed: int, threads: int | None = None, keep: Sequence[str] = ()
     ) -> None:
@@ -139,6 +154,7 @@ class Tasks:
         finally:
             model.framework.set_threads(self.place.job.threads)
 
+    @changes(undoes=("load", "sensitise", "point"))
     def load(self, weights: Path) -> None:
         """Load a state dict into every model built so far and into those still to be built."""
         self.place.job = replace(self.place.job, weights=weights)
@@ -146,13 +162,20 @@ class Tasks:
         for runner in self.place.runners.values():
             runner.model.load(state)
 
+    @answers("out")
     def run(
         self, runner: str, inputs: Path, out: Path, precisions: Sequence[str], single: int = 2,
         artefact: Path | None = None, optimise: bool = True, settings: Mapping[str, Any] | None = None,
-    ) -> None:  # fmt: skip
+    ) -> Ran:  # fmt: skip
         """Run a runner in each precision, in one batch and its first ``single`` rows one by one; writes outputs."""
         self._run(runner, inputs, out, precisions, single, artefact, optimise, settings)
+        if not is_eager(find_runner(runner)) or "float64" not in precisions:
+            return Ran({}, [])
+        model = self.place.model("float64")
+        names = {path: type(module).__name__ for path, module in model.framework.modules(model.root)}
+        return Ran(dict(Counter(names.get(where, where) for where in model.lifted)), model.unnamed)
 
+    @never_kept
     def capture(
         self, runner: str, inputs: Path, out: Path, precisions: Sequence[str], state: Path, described: Description,
         hashes: Mapping[str, str], artefact: Path | None = None,
@@ -202,16 +225,19 @@ class Tasks:
                     save_arrays(out / f"{precision}.single.safetensors", _row_by_row(built, rows, single))
         return seconds, evidence
 
+    @changes(undoes=("point",))
     def point(self, weights: Path | None) -> None:
         """Name the weights that a runner to be built takes; answering says that this process has started."""
         self.place.job = replace(self.place.job, weights=weights)
 
+    @answers("out")
     def save_program(self, out: Path) -> None:
         """Save the Paddle model as a program."""
         from portproof.frameworks._paddle_export import paddle_program
 
         paddle_program(self.place.model("float32").root, self.place.job.port, out)
 
+    @answers("out")
     def export(self, inputs: Path, out: Path) -> tuple[str, ...]:
         """Export the float32 model; returns the free sizes that had to be fixed."""
         rows = {

@@ -72,6 +72,8 @@ def unpack_result(task: Callable[..., Any], result: Any) -> Any:
 
 def pack(value: Any) -> Any:
     """Return a value as JSON has it: paths as strings, dataclasses by their fields, sets and tuples as lists."""
+    if value is None or type(value) in (str, int, float, bool):
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: pack(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):

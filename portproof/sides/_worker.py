@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -9,10 +10,11 @@ import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from portproof.sides._session import Opening
+from portproof.sides._process import Opening
 from portproof.sides._wire import tell, unpack
 
 if TYPE_CHECKING:
+    from portproof.sides._reads import Reading
     from portproof.sides._workplace import Workplace
 
 
@@ -22,22 +24,37 @@ def main() -> None:
     # what it means, and may keep something first; where it is gone, so is this one's input.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    gc.disable()  # importing a framework makes hundreds of thousands of objects, and none of them is garbage
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     place: Any = None
+    answer: dict[str, Any]
+    reading: Reading | None = None
     for line in sys.stdin:
         request = json.loads(line)
         arguments = request["arguments"]
         try:
             if request["task"] == "_open":
-                place, result = _open(unpack(arguments, Opening)), None
+                opening = unpack(arguments, Opening)
+                reading = _follow() if opening.followed else None
+                place, answer = _open(opening), {"result": None}
             else:
-                result = place.answer(request["task"], arguments)
-            answer: dict[str, Any] = {"result": result}
+                answer = {"result": place.answer(request["task"], arguments)}
+                if reading is not None:
+                    answer["read"] = reading.report()
         except BaseException as raised:
             answer = {"error": tell(raised)}
         answers.write(json.dumps(answer) + "\n")
         answers.flush()
+        if request["task"] != "_open" and not gc.isenabled():
+            gc.freeze()  # what is there by now stays, and need not be looked through again
+            gc.enable()
+
+
+def _follow() -> Reading:
+    from portproof.sides._reads import Reading
+
+    return Reading()
 
 
 def _open(opening: Opening) -> Workplace:

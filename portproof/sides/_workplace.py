@@ -13,6 +13,11 @@ from portproof.runners import RunnerInfo, RunnerJob
 from portproof.sides._wire import find_task, pack, unpack_arguments
 
 
+def is_eager(info: RunnerInfo) -> bool:
+    """Whether a runner is the framework itself."""
+    return info.path == "portproof.runners._eager:Eager"
+
+
 class Workplace:
     """What all tasks of one side of one port share: its job, and the models that were built for it.
 
@@ -58,7 +63,7 @@ class Workplace:
 
     def build(self, info: RunnerInfo, precision: str, options: dict[str, Any], stack: contextlib.ExitStack) -> Any:
         """Return a runner on the weights at hand: the framework's own, which the other tasks share, or another."""
-        if info.path == "portproof.runners._eager:Eager":
+        if is_eager(info):
             return self.runner(precision)
         job = replace(
             self.job,

@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof.ports._port import Side
-from portproof.sides._session import Session
+from portproof.sides._process import Session
 from portproof.sides._tasks import Tasks
 from portproof.training._opened import Opened
 from portproof.training._tasks import TrainingTasks

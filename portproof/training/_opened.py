@@ -8,7 +8,8 @@ from typing import Any
 from portproof._errors import BadInput
 from portproof.convert._account import Account
 from portproof.convert._transfer import transfer
-from portproof.sides._session import Session, Sessions
+from portproof.sides._process import Session
+from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
 from portproof.training._tasks import TrainingTasks
 from portproof.training._trained import TrainOptions, TrainProgress

@@ -16,6 +16,7 @@ from portproof._errors import BadInput
 from portproof.frameworks._model import Model
 from portproof.ports._locate import resolve_factory
 from portproof.runners import find_runner
+from portproof.sides._roles import never_kept
 from portproof.sides._workplace import Workplace
 from portproof.training._batches import Batches, TrainBatch, image_size, test_batches
 from portproof.training._data import load_data
@@ -27,6 +28,7 @@ from portproof.training._state import Recipe, load, restore, save
 TEST_BATCH = 32
 
 
+@never_kept
 class TrainingTasks:
     """Tasks on one side; see :class:`portproof.sides._workplace.Workplace`.
 

@@ -100,6 +100,7 @@ CASES: dict[str, list[str]] = {
     "agree --images images --runners torch-eager": ["distributed", "fsspec", "scipy", "PIL", *BOTH],
     "plan costs/x.json": [],
     "diff report/x.json report/whole.json": [],
+    "cache": [],
     "history kept --add report/x.json --revision r": [],
     "history other --add bench/x.json --revision r": ["scipy"],
     "history history --report a.html": ["jinja2"],

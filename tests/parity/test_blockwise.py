@@ -12,7 +12,8 @@ from portproof._disk import save_arrays
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
 from portproof.replay._tasks import ReplayTasks
-from portproof.sides._session import Place, Sessions, WorkerSession
+from portproof.sides._process import Place, WorkerSession
+from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
 from tests import large_stack, small_ports

@@ -41,7 +41,7 @@ _DIFFERENCE = Difference(3, 0.5, math.inf, 1.0, 2.0, 3.0, None, 1.0, 0.0, "NaN a
         ),
         ({1: "one"}, dict[int, str]),
         ((("", "Linear", {"bias": True}),), tuple[tuple[str, str, dict[str, Any]], ...]),
-        (Description((), (("", "Linear", {}),)), Description),
+        (Description((), (("", "Linear", {}),), {"": ("a.py", 1, "Net")}), Description),
     ],
 )
 def test_a_value_comes_back_as_it_was(value: Any, kind: Any) -> None:

@@ -1,0 +1,234 @@
+"""A side's own process: tasks sent to it one by one, and what becomes of it when it dies or hangs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
+from portproof.ports._locate import Project
+from portproof.ports._port import Part
+from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
+
+#: Seconds that a process may owe an answer without computing anything, before it counts as hung.
+PATIENCE_VARIABLE, _PATIENCE_S, _LOOK_S = "PORTPROOF_PATIENCE", 120.0, 1.0
+#: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Session(ABC):
+    """Answers tasks in the order in which they are submitted."""
+
+    def submit(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+        """Queue a task; its errors come out of the future."""
+        return self.submit_watched(lambda: None, task, *args, **kwargs)
+
+    def call(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a task and wait for its answer."""
+        return self.submit(task, *args, **kwargs).result()
+
+    @abstractmethod
+    def submit_watched(
+        self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        """Queue a task; ``begun`` is called when its turn comes."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End it."""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a process is told first: the port that it finds, whose part is its own, and whether what it reads counts."""
+
+    root: Path | None
+    locator: str
+    kwargs: Mapping[str, Any]
+    side: str
+    module: str
+    device: str
+    threads: int
+    part: Part | None
+    followed: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a process finds its port.
+
+    Attributes:
+        project: whose folder goes on the import path.
+        locator: of the port.
+        kwargs: of both factories.
+    """
+
+    project: Project
+    locator: str
+    kwargs: Mapping[str, Any]
+
+
+class WorkerSession(Session):
+    """Tasks in a process of their own, in the side's own interpreter where the project names one.
+
+    One JSON document a line goes each way; what the framework prints goes to a log that is shown when it dies.
+    """
+
+    def __init__(
+        self, place: Place, side: str, module: str, device: str, threads: int, part: Part | None = None,
+        variables: Mapping[str, str] | None = None, followed: bool = False,
+    ) -> None:  # fmt: skip
+        python = place.project.python.get(side, sys.executable)
+        self._side, self._python = side, python
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
+        environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(threads))
+        environment |= {"PYTHONUNBUFFERED": "1", **(variables or {})}
+        if device == "cuda":
+            environment["NVIDIA_TF32_OVERRIDE"] = "0"  # one policy for all; TensorRT obeys nothing else
+        # Keep freed memory: every forward makes and frees hundreds of megabytes, and returning them costs page faults.
+        environment |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
+        try:
+            self._process = subprocess.Popen(
+                [python, "-P", "-m", "portproof.sides._worker"],  # nothing of the working directory is imported
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
+                text=True, encoding="utf-8", env=environment,
+            )  # fmt: skip
+        except OSError as error:
+            self._log.close()
+            raise Unavailable(
+                f"the {side} side's interpreter '{python}' does not start ({error.strerror}); "
+                f"see [tool.portproof.python] in pyproject.toml"
+            ) from error
+        self._died: WorkerDied | None = None
+        self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{side}")
+        opening = Opening(
+            place.project.root, place.locator, dict(place.kwargs), side, module, device, threads, part,
+            followed,
+        )  # fmt: skip
+        self._hello = self._queue.submit(self._exchange, "_open", "_open", pack(opening))
+
+    def submit_watched(
+        self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> Future[R]:
+        arguments = pack_arguments(task, args, kwargs)
+
+        def exchange() -> R:
+            begun()
+            result: R = unpack_result(task, self.ask(name_of(task), spoken(task), arguments)["result"])
+            return result
+
+        return self._queue.submit(exchange)
+
+    def ask(self, task: str, told: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Send a task, its name and arguments as the line has them, and wait for the answer.
+
+        Args:
+            task: its name.
+            told: what people are told of it.
+            arguments: packed.
+
+        Returns:
+            ``result``, and ``read``: what the process has read since its last answer (:mod:`portproof.sides._reads`).
+        """
+        self._hello.result()
+        return self._exchange(task, told, arguments)
+
+    def _exchange(self, task: str, told: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps({"task": task, "arguments": arguments}) + "\n")
+            self._process.stdin.flush()
+            self._wait(told)
+            line = self._process.stdout.readline()
+        except OSError:
+            line = ""
+        if not line.endswith("\n"):  # it ended while it wrote, or before
+            self._died = self._died or WorkerDied(self._obituary(told))
+            raise type(self._died)(str(self._died))  # what waits for its turn hears the same
+        answer: dict[str, Any] = json.loads(line)
+        if "error" in answer:
+            error = revive(answer["error"])
+            if type(error) is OutOfMemory:
+                raise OutOfMemory(f"the {self._side} process, '{told}': {error}")
+            raise error
+        return answer
+
+    def _wait(self, told: str) -> None:
+        """Wait until an answer begins, or the process ends; end it where it has stopped computing.
+
+        Looks are counted, not the clock: a machine that sleeps or a stopped terminal makes nobody late.
+        """
+        assert self._process.stdout is not None
+        patience, idle, last = patience_s(), 0.0, None
+        while not select.select([self._process.stdout], [], [], min(_LOOK_S, patience))[0]:
+            used = processor_time(self._process.pid)
+            idle = idle + min(_LOOK_S, patience) if used is not None and used == last else 0.0
+            last = used
+            if idle >= patience:
+                self._process.kill()
+                self._process.wait()
+                self._died = WorkerHung(
+                    f"the {self._side} process has computed nothing for {patience:.0f} s during '{told}': "
+                    f"it hangs, and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
+                )
+                return
+
+    def _obituary(self, told: str) -> str:
+        code = self._process.wait()
+        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        if code == -9:
+            how += ", often out of memory"
+        self._log.seek(0)
+        said = [line.strip() for line in self._log.read().splitlines() if line.strip()]
+        tail = f": {said[-1][:200]}" if said else ""
+        if "No module named portproof" in tail:
+            return f"the {self._side} interpreter '{self._python}' has no portproof; install it there, with its extra."
+        return f"the {self._side} process ended during '{told}' ({how}){tail}"
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+        self._queue.shutdown(wait=True, cancel_futures=True)
+        for stream in (self._process.stdin, self._process.stdout, self._log):
+            if stream is not None:
+                with contextlib.suppress(OSError):
+                    stream.close()
+
+
+def patience_s() -> float:
+    """Return the seconds after which a process that computes nothing counts as hung.
+
+    Raises:
+        BadInput: the variable holds no number of seconds.
+    """
+    text = os.environ.get(PATIENCE_VARIABLE, str(_PATIENCE_S))
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise BadInput(f"{PATIENCE_VARIABLE} takes a number of seconds, found '{text}'.")
+    return seconds
+
+
+def processor_time(process: int) -> int | None:
+    """Return the clock ticks that a process and all below it have used; None where the system does not say."""
+    try:
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        below = [Path(f"/proc/{process}/task/{task.name}/children").read_text().split()
+                 for task in Path(f"/proc/{process}/task").iterdir()]  # fmt: skip
+    except OSError:
+        return None
+    return sum(map(int, fields[11:15])) + sum(processor_time(int(child)) or 0 for each in below for child in each)
