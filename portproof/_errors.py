@@ -138,6 +138,7 @@ EXTRAS = {
     "report": ("jinja2",), "images": ("PIL", "sklearn"),
     "bench": ("scipy", "llvmlite", "jinja2", "matplotlib", "pynvml"),
     "train": ("PIL", "sklearn", "mlxtend", "matplotlib"),
+    "watch": ("watchfiles",),
     "cluster": ("distributed", "fsspec", "scipy", "PIL", "jinja2"),
 }  # fmt: skip
 

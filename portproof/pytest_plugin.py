@@ -22,8 +22,11 @@ import pytest
 if TYPE_CHECKING:
     from portproof.judge._report import Report
     from portproof.ports._locate import Located
+    from portproof.sides._warm import Kept
 
 _JUDGED = pytest.StashKey[dict[Any, Any]]()
+#: Frameworks are imported once a session, and processes forked from there.
+_WARM = pytest.StashKey["Kept"]()
 
 
 @dataclass(frozen=True)
@@ -117,10 +120,12 @@ def _judge(port: Located, options: Mapping[str, Any], config: pytest.Config) -> 
     from portproof._errors import PortproofError
     from portproof._text import visible
     from portproof.parity._verify import verify
+    from portproof.sides._warm import forking_from
 
     folder = config.getoption("--portproof-report")
     try:
-        report = verify(port, **{"pictures": bool(folder), **options})
+        with forking_from(_warm(config)):
+            report = verify(port, **{"pictures": bool(folder), **options})
     except PortproofError as error:
         pytest.fail(f"portproof: {visible(str(error))}", pytrace=False)
     if folder:
@@ -131,6 +136,16 @@ def _judge(port: Located, options: Mapping[str, Any], config: pytest.Config) -> 
         for ending in FORMATS:
             write_report(report, target / f"{report.port}{ending}")
     return Judged(report)
+
+
+def _warm(config: pytest.Config) -> Kept:
+    """Return the processes that have the frameworks imported, and end with the session."""
+    from portproof.sides._warm import Kept
+
+    if _WARM not in config.stash:
+        config.stash[_WARM] = Kept()
+        config.add_cleanup(config.stash[_WARM].close)
+    return config.stash[_WARM]
 
 
 def _required(config: pytest.Config) -> set[str]:

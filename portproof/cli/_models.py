@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from portproof._errors import BadInput
 from portproof.cli._options import find_port_named, say_interpreters
+
+if TYPE_CHECKING:
+    from portproof.judge._report import Report
+    from portproof.parity._options import Options
+    from portproof.sides._sides import Watch
+
+    #: Judges a port: told whether to do without exports and planted faults, and whom to tell what processes do.
+    Judge = Callable[[bool, Watch], Report]
 
 
 @contextlib.contextmanager
@@ -38,6 +47,24 @@ def port_or_models(
             Located(declared, None, project),
             lambda watch: located_in(Path(folder), declared, project, watch, keep=keep),
         )
+
+
+def judging(port: str | None, other: str | None, inputs: Sequence[str] | None, options: Options) -> Judge:
+    """Return what judges the port that a person named, or that of two models, as it is when that is called."""
+
+    def judge(quick: bool, watch: Watch) -> Report:
+        from portproof._errors import require_packages
+        from portproof.parity._verify import verify
+        from portproof.sides._session import frameworks_here
+
+        with port_or_models(port, other, inputs, options.kwargs, keep=options.cache) as (located, complete):
+            pages = ["jinja2"] if options.pictures else []
+            require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
+            chosen = replace(options, quick=quick)
+            chosen.require_possible(located.port)
+            return verify(complete(watch), chosen, watch)
+
+    return judge
 
 
 def write_port(

@@ -54,6 +54,14 @@ Strict = Annotated[
 Quick = Annotated[
     bool, typer.Option("--quick", help="No exports, no planted faults: for the edit loop.", rich_help_panel=JUDGED)
 ]
+Watch = Annotated[
+    bool,
+    typer.Option(
+        "--watch",
+        help="Stay, and judge again as --quick does whenever the code is saved; needs a terminal.",
+        rich_help_panel=JUDGED,
+    ),
+]
 Modules = Annotated[
     bool,
     typer.Option(
@@ -128,6 +136,7 @@ def verify(
     module: Module = "",
     strict: Strict = False,
     quick: Quick = False,
+    watch: Watch = False,
     modules: Modules = True,
     precision: Precision = None,
     runners: Runners = None,
@@ -152,30 +161,33 @@ def verify(
         portproof verify my_port.py --quick
         portproof verify my_torch.py:Net my_paddle.py:Net --input 1,3,224,224
     """
-    from portproof._errors import require_packages
-    from portproof.cli._models import port_or_models
+    from portproof.cli._models import judging
     from portproof.parity._options import Options
-    from portproof.parity._verify import verify as judge
     from portproof.render import check_target, write_report
     from portproof.render._terminal import output, print_report, watching
-    from portproof.sides._session import frameworks_here
 
     check_json(json_file)
     kwargs = settings_of(settings)
-    pages = ["jinja2"] if any(target.suffix == ".html" for target in report_files or []) else []
-    with port_or_models(port, other, inputs, kwargs, keep=not no_cache) as (located, complete):
-        require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
-        targets = [check_target(target) for target in report_files or []]
-        options = Options(
-            weights=weights, images=images, module=module, quick=quick, strict=strict, modules=modules, seed=seed,
-            device=device_named(device), kwargs=kwargs, blockwise=blockwise, find_map=not no_map, gradients=gradients,
-            precisions=tuple(precision.split(",")) if precision else (), steps=steps, lines=lines,
-            runners=tuple(runners.split(",")) if runners else (), training=settings_of(training, "--with"),
-            pictures=any(target.suffix == ".html" for target in targets), cache=not no_cache,
-        )  # fmt: skip
-        options.require_possible(located.port)
-        with watching(enabled=not quiet) as watch:
-            report = judge(complete(watch), options, watch)
+    pages = any(target.suffix == ".html" for target in report_files or [])
+    options = Options(
+        weights=weights, images=images, module=module, quick=quick, strict=strict, modules=modules, seed=seed,
+        device=device_named(device), kwargs=kwargs, blockwise=blockwise, find_map=not no_map, gradients=gradients,
+        precisions=tuple(precision.split(",")) if precision else (), steps=steps, lines=lines, pictures=pages,
+        runners=tuple(runners.split(",")) if runners else (), training=settings_of(training, "--with"),
+        cache=not no_cache,
+    )  # fmt: skip
+    judge = judging(port, other, inputs, options)
+    if watch:
+        from portproof.cli._watch import watch_saves
+
+        if json_file or report_files or quiet:
+            raise BadInput(
+                "--watch shows what it finds, and o opens it as a page: leave out --json, --report, --quiet."
+            )
+        raise typer.Exit(watch_saves(judge, options.device))
+    targets = [check_target(target) for target in report_files or []]
+    with watching(enabled=not quiet) as doing:
+        report = judge(quick, doing)
     if json_file != "-":
         print_report(report, output(), quiet=quiet)
     write_json(json_file, report.to_json())

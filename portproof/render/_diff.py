@@ -160,6 +160,25 @@ def _culprits(before: Report, now: Report) -> Iterator[Change]:
             yield Change("better", f"culprit {place(culprit)}", f"{culprit.kind}: {culprit.message}", "")
 
 
+def since(before: Report, now: Report) -> Text:
+    """Say in a line which culprits are gone, which are new, and how many are left."""
+    one, two = ({_key(culprit): place(culprit) for culprit in report.culprits} for report in (before, now))
+    mended = [name for key, name in one.items() if key not in two]
+    broken = [name for key, name in two.items() if key not in one]
+    count = {0: "no culprit", 1: "one culprit"}.get(len(two), f"{len(two)} culprits")
+    said = [
+        *([(f"{_few(mended)} mended", "green")] if mended else []),
+        *([(f"{_few(broken)} broken", _STYLE["worse"])] if broken else []),
+        *([(f"{before.verdict} before", "yellow")] if before.verdict != now.verdict else []),
+        *([(f"{count} left" if mended else count, "")] if one or two else []),
+    ]
+    return Text("; ").join(Text(*part) for part in said) if said else Text("as before", "dim")
+
+
+def _few(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def _key(culprit: Culprit) -> tuple[str, ...]:
     return culprit.side, culprit.module, culprit.kind, culprit.direction
 

@@ -135,7 +135,7 @@ def print_report(report: Report, console: Console | None = None, *, quiet: bool 
         if report.modules is not None and report.modules.first_divergence:
             console.print(f"end to end, the first module that differs is '{report.modules.first_divergence}'")
         for cause in found[:_SHOWN]:
-            _print_cause(cause, console)
+            print_cause(cause, console)
         if len(found) > _SHOWN:
             console.print(f"  and {len(found) - _SHOWN} more; --json has them all")
     for deviation in report.accepted:
@@ -227,7 +227,7 @@ def _print_modules(report: Report, console: Console) -> None:
             console.print(Text(f"  without effect: {hidden}", style="dim"))
 
 
-def _print_cause(cause: Cause, console: Console) -> None:
+def print_cause(cause: Cause, console: Console) -> None:
     """Print one finding: the module or how many, what they do, which, and where the code is."""
     console.print(Text.assemble("  ", (cause.title, "bold red"), f"  {cause.told}"))
     if len(cause.modules) > 1:

@@ -40,6 +40,7 @@ from portproof.sides._reads import (
 )
 from portproof.sides._roles import Role, role_of
 from portproof.sides._store import Answer, Piece, Store
+from portproof.sides._warm import rests_on
 from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, spoken, unpack_result
 
 #: Variables of the environment that no answer follows from: where a person sits, and what the store itself is told.
@@ -83,6 +84,7 @@ class Digests:
         """Whether all that was read is there still; what an answer rests on then may not change in this run."""
         if not all(self._now(read) == read.digest for read in reads):
             return False
+        rests_on([read.path for read in reads if read.kind == FILE])
         self._relied_on |= {(read.kind, read.path): read.digest for read in reads}
         return True
 

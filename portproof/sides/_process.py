@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import subprocess
 import sys
 import tempfile
 from abc import ABC, abstractmethod
@@ -19,12 +18,11 @@ from typing import Any
 from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
 from portproof.ports._locate import Project
 from portproof.ports._port import Part
+from portproof.sides._warm import THREAD_VARIABLES, side_environment, start_side
 from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
 
 #: Seconds that a process may owe an answer without computing anything, before it counts as hung.
 PATIENCE_VARIABLE, _PATIENCE_S, _LOOK_S = "PORTPROOF_PATIENCE", 120.0, 1.0
-#: Threads that a process's BLAS and OpenMP runtimes may start, set before anything is imported.
-_THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class Session(ABC):
@@ -92,18 +90,10 @@ class WorkerSession(Session):
         python = place.project.python.get(side, sys.executable)
         self._side, self._python = side, python
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
-        environment = dict(os.environ) | dict.fromkeys(_THREAD_VARIABLES, str(threads))
-        environment |= {"PYTHONUNBUFFERED": "1", **(variables or {})}
-        if device == "cuda":
-            environment["NVIDIA_TF32_OVERRIDE"] = "0"  # one policy for all; TensorRT obeys nothing else
-        # Keep freed memory: every forward makes and frees hundreds of megabytes, and returning them costs page faults.
-        environment |= dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
+        given = {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **(variables or {})}
+        environment = side_environment(given, device)
         try:
-            self._process = subprocess.Popen(
-                [python, "-P", "-m", "portproof.sides._worker"],  # nothing of the working directory is imported
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log,
-                text=True, encoding="utf-8", env=environment,
-            )  # fmt: skip
+            self._process = start_side(side, python, environment, self._log, device, alike=not variables)
         except OSError as error:
             self._log.close()
             raise Unavailable(
