@@ -18,7 +18,7 @@ from typing import Any
 from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
 from portproof.ports._locate import Project
 from portproof.ports._port import Part
-from portproof.sides._warm import THREAD_VARIABLES, side_environment, start_side
+from portproof.sides._warm import THREAD_VARIABLES, start_side
 from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
 
 #: Seconds that a process may owe an answer without computing anything, before it counts as hung.
@@ -91,9 +91,8 @@ class WorkerSession(Session):
         self._side, self._python = side, python
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
         given = {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **(variables or {})}
-        environment = side_environment(given, device)
         try:
-            self._process = start_side(side, python, environment, self._log, device, alike=not variables)
+            self._process = start_side(side, python, given, self._log, device)
         except OSError as error:
             self._log.close()
             raise Unavailable(

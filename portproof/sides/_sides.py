@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -24,9 +23,9 @@ from portproof.sides._pairs import Described, Pairs, pair_modules, require_used
 from portproof.sides._process import Session
 from portproof.sides._session import Sessions
 from portproof.sides._tasks import Description, Tasks
+from portproof.sides._warm import waiting
 from portproof.sides._wire import P, R, Task
 
-_WAITING = "OMP_WAIT_POLICY"
 Watch = Callable[[str, str | None], None]
 
 
@@ -90,8 +89,7 @@ class Sides:
 
     def _opened(self, who: str) -> Session:
         """Open a process whose threads wait without computing: the other processes and NumPy need the cores."""
-        policy = os.environ.get(_WAITING, "PASSIVE")
-        return self.sessions.open(who, environment={_WAITING: policy})
+        return self.sessions.open(who, environment=waiting())
 
     def paddle_path(self, torch_path: str) -> str:
         """Translate a torch path of the whole model: by the port's ``taps``, else by its weight map."""

@@ -24,6 +24,12 @@ _ALL_TOLD = 2
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+def waiting() -> dict[str, str]:
+    """Return the variables of processes whose threads wait without computing."""
+    policy = "OMP_WAIT_POLICY"
+    return {policy: os.environ.get(policy, "PASSIVE")}
+
+
 def side_environment(variables: Mapping[str, str], device: str) -> dict[str, str]:
     """Return the environment of a side's process; ``variables``: over this process's."""
     environment = dict(os.environ) | {"PYTHONUNBUFFERED": "1", **variables}
@@ -182,7 +188,7 @@ def parent_of_side(side: str, python: str, environment: Mapping[str, str], notes
 
 
 class Kept:
-    """The warm parents that are kept, by side and interpreter.
+    """The warm parents that are kept, by side, interpreter and variables.
 
     Args:
         notes: the handle that is told which files the sides read.
@@ -190,23 +196,21 @@ class Kept:
 
     def __init__(self, notes: int | None = None) -> None:
         self._notes = notes
-        self._parents: dict[tuple[str, str, bool], Parent] = {}
+        self._parents: dict[tuple[object, ...], Parent] = {}
 
-    def fork(self, side: str, python: str, environment: Mapping[str, str], errors: int, device: str) -> Forked | None:
-        """Fork a process for a session; None where that cannot be, and one is to be started as if none were kept."""
-        with suppress(OSError):
-            return self.parent(side, python, environment, device).fork(dict(environment), errors)
-        return None
-
-    def parent(self, side: str, python: str, environment: Mapping[str, str], device: str = "cpu") -> Parent:
+    def parent(self, side: str, python: str, variables: Mapping[str, str], device: str) -> Parent:
         """Return a side's parent, started where there is none yet.
 
         CUDA does not live through a fork, and Paddle's build for it asks for the GPUs when it is imported; frameworks
         of Apple's machines do not either. There a child imports its framework itself.
         """
         ahead = device == "cpu" and sys.platform == "linux"
-        key = side, python, ahead
+        given = {
+            name: value for name, value in variables.items() if name not in THREAD_VARIABLES
+        }  # a child has its own
+        key = side, python, ahead, *sorted(given.items())
         if key not in self._parents:
+            environment = side_environment(variables, device)
             self._parents[key] = parent_of_side(side, python, environment, self._notes, ahead)
         return self._parents[key]
 
@@ -214,7 +218,7 @@ class Kept:
         """Start the parents of both sides already; ``pythons``: side to an interpreter of its own."""
         for side in SIDES:
             with suppress(OSError):  # the session that asks for it says so
-                self.parent(side, pythons.get(side, sys.executable), side_environment({}, device), device)
+                self.parent(side, pythons.get(side, sys.executable), waiting(), device)
 
     def are_there(self) -> bool:
         """Say whether all can be asked still."""
@@ -260,18 +264,16 @@ def forking_from(kept: Kept) -> Iterator[None]:
         _kept.remove(kept)
 
 
-def start_side(
-    side: str, python: str, environment: Mapping[str, str], errors: IO[str], device: str, alike: bool
-) -> Process:
-    """Start the process of a session: forked where warm parents are kept and it is ``alike``, else by itself.
+def start_side(side: str, python: str, variables: Mapping[str, str], errors: IO[str], device: str) -> Process:
+    """Start the process of a session: forked where warm parents are kept, else by itself.
 
     Raises:
         OSError: the interpreter does not start.
     """
-    if _kept and alike and side in SIDES:
-        forked = _kept[-1].fork(side, python, environment, errors.fileno(), device)
-        if forked is not None:
-            return forked
+    environment = side_environment(variables, device)
+    if _kept and side in SIDES:
+        with suppress(OSError):  # it has ended
+            return _kept[-1].parent(side, python, variables, device).fork(environment, errors.fileno())
     return subprocess.Popen(
         [python, "-P", "-m", "portproof.sides._worker"],  # nothing of the working directory is imported
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment,
