@@ -6,6 +6,7 @@ whose value is a :class:`RunnerInfo`.
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from portproof.ports._hints import near
 from portproof.ports._port import LEADING, Port
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from portproof._numbers import Array
 
 
@@ -209,16 +212,22 @@ _OWN = (
 )  # fmt: skip
 
 
+@functools.cache
+def registered() -> tuple[EntryPoint, ...]:
+    """Return what installed packages register, looked for once in a process and its forks."""
+    from importlib.metadata import entry_points
+
+    return tuple(entry_points(group="portproof.runners"))
+
+
 def runners() -> dict[str, RunnerInfo]:
     """Return every runner by name: portproof's and those of installed packages.
 
     Raises:
         BadInput: two packages register one name.
     """
-    from importlib.metadata import entry_points
-
     table = {info.name: info for info in _OWN}
-    for point in entry_points(group="portproof.runners"):
+    for point in registered():
         info = point.load()
         if info.name in table:
             raise BadInput(f"runner '{info.name}' is registered twice; '{point.value}' must choose another name.")
