@@ -29,6 +29,7 @@ from portproof.render import write_report
 from portproof.render._terminal import output
 from portproof.render._watch import KEYS, Shown, print_shown
 from portproof.render._words import shortened
+from portproof.runners import registered
 from portproof.sides._session import scratch_folder
 from portproof.sides._warm import Kept, forking_from
 
@@ -58,6 +59,8 @@ def watch_saves(judge: Judge, device: str) -> int:
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadInput("--watch redraws a terminal and reads its keys, and this is none; leave it out.")
     import portproof.parity._verify  # noqa: F401 - what each judgement needs, imported once
+
+    registered()
 
     with contextlib.ExitStack() as stack:
         saves = stack.enter_context(Saves())

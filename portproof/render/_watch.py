@@ -15,7 +15,9 @@ from portproof.render._words import causes
 #: What a person may press.
 KEYS = "r again   f full chain   o open the report   q quit"
 #: Lines of a screen that are not about culprits, and those of one.
-_OTHER_LINES, _LINES_EACH = 16, 4
+_OTHER_LINES, _LINES_EACH = 17, 4
+#: Seconds of a step that is named.
+_WORTH_SAYING_S = 0.1
 
 
 @dataclass(frozen=True)
@@ -64,5 +66,9 @@ def print_shown(shown: Shown, console: Console) -> None:
             console.print(Text(f"accepted deviation in '{deviation.module}' no longer occurs", style="yellow"))
     for note in report.notes:
         console.print(Text(f"note: {note}", style="yellow"))
+    longest = sorted(((v, k) for k, v in report.seconds.items() if k != "total"), reverse=True)[:3]
+    told = ", ".join(f"{name} {value:.1f} s" for value, name in longest if value >= _WORTH_SAYING_S)
+    if told:
+        console.print(Text(f"of which {told}", style="dim"))
     verdict = Text.assemble("verdict: ", (report.verdict, STYLE[report.verdict]))
     console.print(verdict if shown.before is None else Text.assemble(verdict, "   ", since(shown.before, report)))

@@ -202,9 +202,11 @@ def main() -> None:
     side, control, notes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if side:
         from portproof.frameworks import load_framework
+        from portproof.runners import registered
 
         for module in _TASKS:
             importlib.import_module(module)
+        registered()
         try:
             load_framework(side)
         except Exception:

@@ -1,0 +1,267 @@
+"""How long it takes from changing a line of a model to the verdict: cold, with a warm store, and watching.
+
+    python -m benchmarks.edit_loop [--edits 20] [--json FILE]
+
+GoogLeNet's two models are copied into a project of their own. One edit after the other breaks a line of one side, or
+mends it; each is judged by ``verify --quick --no-cache``, by ``verify --quick`` with the store as the edit before left
+it, and by a ``verify --watch`` that stays. Beside them: the imports of both frameworks, one forward in each precision,
+and PaDiff on the same pair where it is installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pty
+import re
+import select
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import copytree, ignore_patterns
+from typing import Any, Self
+
+from rich.console import Console
+from rich.table import Table
+
+from portproof._machine import host
+from portproof.render._terminal import output
+
+ROOT = Path(__file__).parents[1]
+#: What breaks a line of either model, by what stands there.
+BREAKS = (
+    ("nn.Dropout(0.4)", "nn.Dropout(0.5)"),
+    ("x = self.inception4c(x)", "x = self.inception4c(x) * 1.001"),
+    ("[self.p1(x), self.p2(x)", "[self.p1(x) + 1e-4, self.p2(x)"),
+    ("d = self.inception4d(x)", "d = abs(self.inception4d(x) - 0.1)"),
+    ("x = self.max_pool4(x)", "x = self.max_pool4(-x)"),
+)
+_CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_TICKS = os.sysconf("SC_CLK_TCK")
+_IMPORTS = "import torch, paddle"
+_FORWARD = """
+import time, numpy
+import torch, paddle
+from {side}_impl.googlenet import GoogLeNet
+x = numpy.random.default_rng(0).random((8, 3, 224, 224))
+taken = dict()
+for dtype in ("float64", "float32"):
+    {side}.set_default_dtype(getattr({side}, dtype))
+    model = GoogLeNet()
+    model.eval()
+    given = torch.tensor(x, dtype=getattr(torch, dtype)) if "{side}" == "torch" else paddle.to_tensor(x, dtype=dtype)
+    with {side}.no_grad():
+        begun = time.perf_counter()
+        model(given)
+        taken[dtype] = time.perf_counter() - begun
+import json
+print(json.dumps(taken))
+"""
+_PADIFF = """
+import time
+import torch, paddle
+from padiff import auto_diff
+from paddle_impl import googlenet as in_paddle
+from torch_impl import googlenet as in_torch
+class TorchNet(in_torch.GoogLeNet): pass  # of one name, it would compare one of them with itself
+class PaddleNet(in_paddle.GoogLeNet): pass
+given = torch.rand(8, 3, 224, 224)
+first, second = PaddleNet(), TorchNet()
+first.eval(), second.eval()
+begun = time.perf_counter()
+auto_diff(first, second, ({"image": paddle.to_tensor(given.numpy())}, {"image": given}), options={"atol": 1e-4})
+print(time.perf_counter() - begun)
+"""
+
+
+def main(edits: int, target: Path | None) -> None:
+    """Measure, print a table and, where it is asked for, write JSON."""
+    with tempfile.TemporaryDirectory(prefix="edit-loop-") as folder:
+        project = Path(folder, "project")
+        for name in ("convert", "paddle_impl", "torch_impl"):
+            copytree(ROOT / name, project / name, ignore=ignore_patterns("__pycache__"))
+        (project / "pyproject.toml").write_text('[tool.portproof]\nports = ["convert.googlenet:GOOGLENET"]\n')
+        limits = {"imports": _timed(_IMPORTS, project), "forward": _forwards(project), "padiff": _padiff(project)}
+        found = list(_edited(project, edits, Path(folder)))
+        limits["imports after"] = _timed(_IMPORTS, project)
+    document = {"host": host(), "limits": limits, "edits": found}
+    _print(document, output())
+    if target is not None:
+        target.write_text(json.dumps(document, indent=1) + "\n")
+
+
+def _edited(project: Path, edits: int, folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield what each edit took and came to, in each way."""
+    whole = {side: (project / f"{side}_impl/googlenet.py").read_text() for side in ("paddle", "torch")}
+    _command(project, folder / "cached", "--quick")
+    with _Watching(project, folder / "watched") as watching:
+        for number in range(edits):
+            side = ("paddle", "torch")[number // 2 % 2]
+            breaks = number % 2 == 0
+            old, new = BREAKS[number // 4 % len(BREAKS)]
+            text = whole[side].replace(old, new, 1) if breaks else whole[side]
+            assert breaks == (text != whole[side]), (side, old)
+            (project / f"{side}_impl/googlenet.py").write_text(f"{text}\n# edit {number}\n")
+            ways = {"watching": watching.judged()}
+            ways["cached"] = _command(project, folder / "cached", "--quick")
+            ways["cold"] = _command(project, folder / "cold", "--quick", "--no-cache")
+            culprits = ways["cold"].pop("culprits")
+            ways["cached"]["agrees"] = ways["cached"].pop("culprits") == culprits
+            shown = ways["watching"].pop("screen")
+            ways["watching"]["agrees"] = all(f"{module or '(root)'}" in shown for module in culprits)
+            for way in ("cached", "watching"):
+                ways[way]["agrees"] &= ways[way]["verdict"] == ways["cold"]["verdict"]
+            yield {"side": side, "breaks": new if breaks else "", "culprits": culprits, **ways}
+
+
+def _command(project: Path, cache: Path, *options: str) -> dict[str, Any]:
+    """Run ``verify``, and return what it took and found."""
+    begun = time.perf_counter()
+    with tempfile.TemporaryFile() as out:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "portproof", "verify", "--json", "-", *options], cwd=project,
+            env=_environment(cache), stdout=out, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        _, _, used = os.wait4(process.pid, 0)
+        process.returncode = 0
+        wall_s = time.perf_counter() - begun
+        out.seek(0)
+        report = json.load(out)
+    return {
+        "wall_s": round(wall_s, 3), "cpu_s": round(used.ru_utime + used.ru_stime, 3), "verdict": report["verdict"],
+        "culprits": sorted(culprit["module"] for culprit in report["culprits"]),
+        "steps": {name: taken for name, taken in report["seconds"].items() if name != "total"},
+    }  # fmt: skip
+
+
+def _environment(cache: Path) -> dict[str, str]:
+    return {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+
+
+class _Watching:
+    """``verify --watch`` in a terminal of its own."""
+
+    def __init__(self, project: Path, cache: Path) -> None:
+        self._screen, theirs = pty.openpty()
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "portproof", "verify", "--watch"], cwd=project, stdin=theirs, stdout=theirs,
+            stderr=theirs, env={**_environment(cache), "TERM": "xterm", "COLUMNS": "200", "LINES": "200"},
+            start_new_session=True,
+        )  # fmt: skip
+        os.close(theirs)
+
+    def judged(self) -> dict[str, Any]:
+        """Wait for the next verdict; what it took and what stands on the screen then."""
+        begun, cpu_s, text = time.perf_counter(), self._cpu_s(), ""
+        while (end := re.search(r"verdict: (\w+).*q quit", text, re.DOTALL)) is None:
+            assert select.select([self._screen], [], [], 600)[0], text[-2000:]
+            text += _CONTROLS.sub("", os.read(self._screen, 2**16).decode(errors="replace"))
+        steps = re.search(r"of which (.*)", text)
+        taken = dict(re.findall(r"(\w+: [^,]+) ([\d.]+) s", steps[1]) if steps else [])
+        return {
+            "wall_s": round(time.perf_counter() - begun, 3), "cpu_s": round(self._cpu_s() - cpu_s, 3),
+            "verdict": end[1], "screen": text, "steps": {name: float(value) for name, value in taken.items()},
+            "memory_mb": self._memory_mb(),
+        }  # fmt: skip
+
+    def _each(self) -> Iterator[tuple[Path, list[str]]]:
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = status.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if int(fields[3]) == self._process.pid:
+                yield status.parent, fields
+
+    def _cpu_s(self) -> float:
+        return sum(sum(map(int, fields[11:15])) for _, fields in self._each()) / _TICKS
+
+    def _memory_mb(self) -> int:
+        """Return what the processes that wait have in memory, shared pages counted once."""
+        found = 0
+        for process, _ in self._each():
+            told = re.search(r"Pss:\s+(\d+)", (process / "smaps_rollup").read_text())
+            found += int(told[1]) if told else 0
+        return found // 1000
+
+    def __enter__(self) -> Self:
+        self.judged()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.write(self._screen, b"q")
+        self._process.wait(60)
+        os.close(self._screen)
+
+
+def _timed(code: str, project: Path) -> dict[str, float]:
+    """Run code in a new interpreter, and return what that took."""
+    begun = time.perf_counter()
+    process = subprocess.Popen([sys.executable, "-W", "ignore", "-c", code], cwd=project, stderr=subprocess.DEVNULL)
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, code
+    return {"wall_s": round(time.perf_counter() - begun, 3), "cpu_s": round(used.ru_utime + used.ru_stime, 3)}
+
+
+def _forwards(project: Path) -> dict[str, dict[str, float]]:
+    """Return the seconds of one forward of eight images, a side and a precision."""
+    return {side: json.loads(_last_line(_FORWARD.format(side=side), project)) for side in ("paddle", "torch")}
+
+
+def _padiff(project: Path) -> float | None:
+    """Return the seconds that PaDiff takes, imports apart, None where it is not installed."""
+    with_it = subprocess.run([sys.executable, "-c", "import padiff"], cwd=project, capture_output=True, check=False)
+    return float(_last_line(_PADIFF, project)) if with_it.returncode == 0 else None
+
+
+def _last_line(code: str, project: Path) -> str:
+    found = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=project, capture_output=True, text=True, check=True
+    )
+    return found.stdout.splitlines()[-1]
+
+
+def _print(document: dict[str, Any], console: Console) -> None:
+    edits, limits = document["edits"], document["limits"]
+    imports = {key: min(limits[when][key] for when in ("imports", "imports after")) for key in ("wall_s", "cpu_s")}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("", "wall, s", "most", "of imports", "CPU, s", "of imports", "as cold"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for way in ("cold", "cached", "watching"):
+        for side in ("paddle", "torch"):
+            runs = [edit[way] for edit in edits if edit["side"] == side]
+            if runs:
+                wall, cpu = (statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s"))
+                agree = "" if way == "cold" else f"{sum(run['agrees'] for run in runs)} of {len(runs)}"
+                table.add_row(
+                    f"{way}, {side} changed", f"{wall:.2f}", f"{max(run['wall_s'] for run in runs):.2f}",
+                    f"{wall / imports['wall_s']:.2f}", f"{cpu:.2f}", f"{cpu / imports['cpu_s']:.2f}", agree,
+                )  # fmt: skip
+    console.print(table)
+    for way in ("cold", "cached", "watching"):
+        steps = {name for edit in edits for name in edit[way]["steps"]}
+        means = {name: statistics.fmean(edit[way]["steps"].get(name, 0.0) for edit in edits) for name in steps}
+        longest = sorted(means.items(), key=lambda item: -item[1])[:4]
+        console.print(f"{way}: {', '.join(f'{name} {value:.2f} s' for name, value in longest)}")
+    forward = {f"{side} {dtype}": s for side, by in limits["forward"].items() for dtype, s in by.items()}
+    console.print(f"imports of both frameworks: {imports['wall_s']:.2f} s, {imports['cpu_s']:.2f} s of CPU")
+    console.print("one forward of 8 images: " + ", ".join(f"{name} {value:.2f} s" for name, value in forward.items()))
+    padiff = "not installed" if limits["padiff"] is None else f"{limits['padiff']:.2f} s, imports apart"
+    console.print(f"PaDiff on the same pair: {padiff}")
+    if edits:
+        console.print(f"memory while watching: {max(edit['watching']['memory_mb'] for edit in edits)} MB")
+    console.print(f"on {document['host']['processor']}, {document['host']['threads']} threads")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--edits", type=int, default=20, help="how many; half of them break a line")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured")
+    given = parser.parse_args()
+    main(given.edits, given.json)
