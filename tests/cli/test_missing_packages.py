@@ -78,6 +78,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 #: A command, and what it says is missing: nothing where it needs nothing.
 CASES: dict[str, list[str]] = {
     "verify": BOTH,
+    "verify --watch": ["watchfiles"],
     "verify --report a.html --quick": [*BOTH, "jinja2"],
     "verify tiny.py:torch_model tiny.py:paddle_model --input 4,8": BOTH,
     "capture --runner torch-eager -o c": ["torch"],

@@ -1,0 +1,109 @@
+"""Sessions that are forked from warm parents answer as those in processes of their own, and leave nothing."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from portproof._errors import BadInput, WorkerDied
+from portproof._machine import process_status
+from portproof.ports._locate import find_project
+from portproof.sides._process import Place, WorkerSession
+from portproof.sides._tasks import Tasks
+from portproof.sides._warm import Kept, forking_from
+
+#: Convolutions, so that more than one thread computes something.
+PORT = """
+from portproof import Input, Port
+
+def torch_model():
+    from torch import nn
+    return nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 8, 3), nn.Flatten(), nn.Linear(8 * 28 * 28, 5))
+
+def paddle_model():
+    from paddle import nn
+    return nn.Sequential(nn.Conv2D(3, 16, 3), nn.ReLU(), nn.Conv2D(16, 8, 3), nn.Flatten(), nn.Linear(8 * 28 * 28, 5))
+
+ROWS = Input(("batch", 3, 32, 32))
+CONV = Port(name="conv", torch="conv:torch_model", paddle="conv:paddle_model", inputs={"x": ROWS})
+"""
+
+pytestmark = pytest.mark.processes
+
+
+@pytest.fixture
+def place(project: Path) -> Place:
+    """Where a port with convolutions is."""
+    (project / "conv.py").write_text(PORT)
+    return Place(find_project(), "conv:CONV", {})
+
+
+def outputs(place: Place, side: str, threads: int, folder: Path) -> dict[str, np.ndarray]:
+    """Return what a side answers to a few rows in both precisions."""
+    folder.mkdir()
+    rows = np.random.default_rng(0).standard_normal((4, 3, 32, 32)).astype(np.float32)
+    save_file({"x": rows}, folder / "inputs.safetensors")
+    runner = {"torch": "torch-eager", "paddle": "paddle-dygraph"}[side]
+    session = WorkerSession(place, side, "", "cpu", threads)
+    try:
+        session.call(Tasks.run, runner, folder / "inputs.safetensors", folder / "out", ["float64", "float32"])
+    finally:
+        session.close()
+    return {p: load_file(folder / f"out/{p}.safetensors")["out"] for p in ("float64", "float32")}
+
+
+@pytest.mark.parametrize("side", ["torch", "paddle"])
+def test_a_forked_side_computes_what_a_new_process_does(place: Place, tmp_path: Path, side: str) -> None:
+    with Kept() as kept, forking_from(kept):
+        forked = [outputs(place, side, threads, tmp_path / f"forked{threads}") for threads in (2, 1)]
+    new = [outputs(place, side, threads, tmp_path / f"new{threads}") for threads in (2, 1)]
+    for mine, theirs in zip(forked, new, strict=True):
+        for precision, found in mine.items():
+            np.testing.assert_array_equal(found, theirs[precision])
+
+
+def test_a_changed_module_is_imported_anew_and_errors_are_told(project: Path, place: Place) -> None:
+    with Kept() as kept, forking_from(kept):
+        for text, told in (("raise ValueError('first')\n", "first"), ("raise ValueError('other')\n", "other")):
+            (project / "conv.py").write_text(text)
+            session = WorkerSession(place, "torch", "", "cpu", 1)
+            with pytest.raises(BadInput, match=told):
+                session.call(Tasks.hello)
+            session.close()
+
+
+def test_one_that_is_killed_is_said_and_the_next_is_there(place: Place) -> None:
+    with Kept() as kept, forking_from(kept):
+        session = WorkerSession(place, "torch", "", "cpu", 1)
+        session.call(Tasks.hello)
+        os.kill(session._process.pid, signal.SIGKILL)
+        with pytest.raises(WorkerDied, match="signal 9"):
+            session.call(Tasks.hello)
+        session.close()
+        session = WorkerSession(place, "torch", "", "cpu", 1)
+        assert session.call(Tasks.hello)["torch"]
+        parent = process_status("PPid", session._process.pid)
+        assert parent is not None
+        os.kill(parent, signal.SIGKILL)  # sessions are started by themselves then
+        session.close()
+        session = WorkerSession(place, "torch", "", "cpu", 1)
+        assert session.call(Tasks.hello)["torch"]
+        session.close()
+
+
+def test_nothing_is_left_when_nobody_asks_any_more(place: Place) -> None:
+    with Kept() as kept, forking_from(kept):
+        session = WorkerSession(place, "torch", "", "cpu", 1)
+        session.call(Tasks.hello)
+        child = session._process.pid
+        parent = process_status("PPid", child)
+    end = time.monotonic() + 10
+    while process_status("PPid", child) is not None and time.monotonic() < end:
+        time.sleep(0.02)
+    assert process_status("PPid", child) is None
+    assert process_status("PPid", parent or 0) is None
+    session.close()
