@@ -273,7 +273,10 @@ def start_side(side: str, python: str, variables: Mapping[str, str], errors: IO[
     environment = side_environment(variables, device)
     if _kept and side in SIDES:
         with suppress(OSError):  # it has ended
-            return _kept[-1].parent(side, python, variables, device).fork(environment, errors.fileno())
+            forked = _kept[-1].parent(side, python, variables, device).fork(environment, errors.fileno())
+            if forked.pid:
+                return forked
+            forked.close()  # it ended before: by itself, the process will say why
     return subprocess.Popen(
         [python, "-P", "-m", "portproof.sides._worker"],  # nothing of the working directory is imported
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment,
