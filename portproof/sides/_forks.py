@@ -16,6 +16,8 @@ import socket
 import stat
 import sys
 import sysconfig
+import tempfile
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -130,6 +132,7 @@ def _run(run: Callable[[Any], None], told: Any, handles: Sequence[int], others: 
 def note_files(notes: int, *apart: str) -> None:
     """From now on write ``mtime path``, ended by a zero, of each file that this process reads and nobody installed.
 
+    What is temporary and younger than this process is its own, or that of a library that it calls.
     Modules are noted by their source. Nothing is written beside the sources either: a compiled file knows the time of
     its source to a second, and an edit may follow another within one.
 
@@ -141,7 +144,7 @@ def note_files(notes: int, *apart: str) -> None:
     brought = tuple(
         f"{one}/" for one in (*sysconfig.get_paths().values(), engine, "/proc", "/sys", "/dev", "/etc", *apart)
     )
-    noted = set[str]()
+    noted, temporary, begun = set[str](), f"{tempfile.gettempdir()}/", time.time_ns()
 
     def rests(path: str) -> None:
         if path in noted:
@@ -152,7 +155,8 @@ def note_files(notes: int, *apart: str) -> None:
             return
         with suppress(OSError, ValueError):
             found = os.stat(source)  # noqa: PTH116 - for every file
-            if stat.S_ISREG(found.st_mode):
+            made_here = found.st_mtime_ns >= begun and source.startswith(temporary)
+            if stat.S_ISREG(found.st_mode) and not made_here:
                 os.write(notes, os.fsencode(f"{found.st_mtime_ns} {source}\0"))
 
     def heard(event: str, arguments: tuple[Any, ...]) -> None:

@@ -115,7 +115,7 @@ def test_keys_and_a_resize_draw_anew(folder: Path, terminal: Terminal) -> None:
 @pytest.mark.processes
 @pytest.mark.parametrize("when", ["judging", "waiting"])
 def test_ctrl_c_ends_it_and_leaves_nothing(folder: Path, terminal: Terminal, when: str) -> None:
-    terminal.shows("paddle" if when == "judging" else READY)
+    terminal.shows("at first: judging, 1" if when == "judging" else READY)
     terminal.press("\x03")
     assert terminal.ends() == 128 + signal.SIGINT
     nothing_is_left(terminal, folder)
