@@ -13,6 +13,8 @@ Arrays = dict[str, Array]
 
 #: Unit in the last place at 1.0.
 EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+#: Random numbers that are drawn at a time where large parameters repeat them; a prime, so that no two rows are equal.
+DRAWN = 65521
 
 _BINS = 32
 #: Values of a tensor that are counted; a sample of more shows the same.

@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     from portproof._numbers import Array
 
 
-#: Random numbers that are drawn at a time where large parameters repeat them; a prime, so that no two rows are equal.
-DRAWN = 65521
-
-
 class Framework(Protocol):
     """What the engine needs of a framework. ``Model`` is the framework's own module type."""
 

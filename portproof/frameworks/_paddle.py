@@ -16,8 +16,7 @@ warnings.filterwarnings("ignore", message="No ccache found")
 import paddle  # noqa: E402
 
 from portproof._errors import Unavailable, require_memory  # noqa: E402
-from portproof._numbers import Array  # noqa: E402
-from portproof.frameworks import DRAWN  # noqa: E402
+from portproof._numbers import DRAWN, Array  # noqa: E402
 from portproof.frameworks._entries import Entry, further_names  # noqa: E402
 from portproof.frameworks._layers import layer_type  # noqa: E402
 from portproof.frameworks._paddle_oracle import computing_in_float64, exact_backward  # noqa: E402

@@ -11,8 +11,7 @@ import numpy as np
 import torch
 
 from portproof._errors import Unavailable
-from portproof._numbers import Array
-from portproof.frameworks import DRAWN
+from portproof._numbers import DRAWN, Array
 from portproof.frameworks._entries import Entry, further_names
 from portproof.frameworks._layers import layer_type
 from portproof.frameworks._torch_oracle import ComputingInFloat64, Sooner

@@ -57,8 +57,6 @@ class Searching:
     seen: dict[Side, Seen] = field(default_factory=dict)
     shown: dict[Side, Seen] = field(default_factory=dict)
 
-    # What holds which values.
-
     def free(self, side: Side) -> list[int]:
         """Return the units that have no partner yet."""
         taken = {unit for pair in self.pairs for unit, _ in pair.of(side)}
@@ -83,8 +81,6 @@ class Searching:
     def take(self, torch: int, paddle: int, order: int, how: str, rival: float = np.inf) -> None:
         """Make two units partners; ``order``: which of Paddle's."""
         self.pairs.append(self._pair(torch, paddle, order, how, rival))
-
-    # Rounds.
 
     def solve(self) -> dict[Side, Seen]:
         """Pair all that can be told apart, round by round; returns what was seen last."""

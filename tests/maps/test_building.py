@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from portproof import find_port
-from portproof.frameworks import DRAWN, load_framework
+from portproof._numbers import DRAWN
+from portproof.frameworks import load_framework
 from portproof.maps._tasks import MapTasks
 from portproof.sides._tasks import Tasks
 from portproof.sides._workplace import Workplace
