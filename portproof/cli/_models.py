@@ -49,17 +49,25 @@ def port_or_models(
         )
 
 
-def judging(port: str | None, other: str | None, inputs: Sequence[str] | None, options: Options) -> Judge:
-    """Return what judges the port that a person named, or that of two models, as it is when that is called."""
+def judging(
+    port: str | None, other: str | None, inputs: Sequence[str] | None, options: Options, targets: Sequence[Path] = ()
+) -> Judge:
+    """Return what judges the port that a person named, or that of two models, as it is when that is called.
+
+    ``targets``: files that the report is to be written to, refused before anything is built.
+    """
 
     def judge(quick: bool, watch: Watch) -> Report:
         from portproof._errors import require_packages
         from portproof.parity._verify import verify
+        from portproof.render import check_target
         from portproof.sides._session import frameworks_here
 
         with port_or_models(port, other, inputs, options.kwargs, keep=options.cache) as (located, complete):
             pages = ["jinja2"] if options.pictures else []
             require_packages(f"port '{located.port.name}'", *frameworks_here(located), *pages)
+            for target in targets:
+                check_target(target)
             chosen = replace(options, quick=quick)
             chosen.require_possible(located.port)
             return verify(complete(watch), chosen, watch)

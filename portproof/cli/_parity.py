@@ -163,7 +163,7 @@ def verify(
     """
     from portproof.cli._models import judging
     from portproof.parity._options import Options
-    from portproof.render import check_target, write_report
+    from portproof.render import write_report
     from portproof.render._terminal import output, print_report, watching
 
     check_json(json_file)
@@ -176,7 +176,8 @@ def verify(
         runners=tuple(runners.split(",")) if runners else (), training=settings_of(training, "--with"),
         cache=not no_cache,
     )  # fmt: skip
-    judge = judging(port, other, inputs, options)
+    targets = report_files or []
+    judge = judging(port, other, inputs, options, targets)
     if watch:
         from portproof.cli._watch import watch_saves
 
@@ -185,7 +186,6 @@ def verify(
                 "--watch shows what it finds, and o opens it as a page: leave out --json, --report, --quiet."
             )
         raise typer.Exit(watch_saves(judge, options.device))
-    targets = [check_target(target) for target in report_files or []]
     with watching(enabled=not quiet) as doing:
         report = judge(quick, doing)
     if json_file != "-":

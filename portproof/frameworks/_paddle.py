@@ -147,8 +147,8 @@ class PaddleFramework:
     def to_array(self, tensor: Any, *, copy: bool = True) -> Array:
         if tensor.dtype == paddle.bfloat16:
             tensor = tensor.astype("float32")
-        array: Array = np.ascontiguousarray(tensor.numpy())  # of its own on a CPU, as Paddle 3.3 makes it
-        return array.copy() if copy and array.ctypes.data == tensor.data_ptr() else array
+        array: Array = np.asarray(tensor.numpy(), order="C")  # of its own on a CPU, as Paddle 3.3 makes it
+        return array.copy() if copy and array.ctypes.data == _address(tensor) else array
 
     def in_pairs(self, tensor: Any) -> Any:
         return paddle.as_real(tensor) if tensor.is_complex() else tensor
@@ -271,3 +271,11 @@ def _walk(layer: Any, path: str, above: tuple[int, ...]) -> Iterator[tuple[str, 
     for name, child in layer._sub_layers.items():
         if child is not None and id(child) not in above:
             yield from _walk(child, f"{path}.{name}" if path else name, (*above, id(layer)))
+
+
+def _address(tensor: Any) -> int | None:
+    """Return where a tensor lies; None for one that has no memory, as a recurrent layer's flat weight on a CPU."""
+    try:
+        return int(tensor.data_ptr())
+    except RuntimeError:
+        return None

@@ -1,6 +1,7 @@
 """A port's sides answered from the store: what changed is run again, and reports are the same but for times."""
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,9 @@ def _store(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.setenv("PORTPROOF_CACHE", "1GB")
     monkeypatch.setattr(_kept, "TICK_NS", 0)
+    # What is compiled in the second in which it was saved is not kept, and these tests save twice in one.
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
 
 def opened() -> Sessions:
