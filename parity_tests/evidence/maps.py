@@ -27,7 +27,8 @@ from parity_tests.wild.written_maps import WRITTEN
 from portproof import Input, Port, WeightMap, find_port
 from portproof.ports._locate import Located, Project, resolve_factory
 
-WILD = tuple(f"parity_tests.wild.{name}" for name in ("language", "sequences", "classifiers", "diffusion", "backbones"))
+_WILD = ("language", "sequences", "classifiers", "diffusion", "backbones", "detection")
+WILD = tuple(f"parity_tests.wild.{name}" for name in _WILD)
 #: Sides of images: enough for every layer, and cheaper than what the ports are judged on.
 SIZES = {
     "inception_v3": 96, "googlenet": 224, "twins-pcpvt": 224, "lenet": 28, "alexnet": 224, "vision-alexnet": 224,

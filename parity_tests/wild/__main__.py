@@ -48,7 +48,7 @@ TUNED = {
     "bert", "roberta", "convbert", "deberta", "nezha", "roformer", "gpt2", "llama", "vit", "convnext", "pp-hgnet-tiny",
     "resnet50-vd", "repvgg-a0", "vision-resnext50-32x4d", "vision-wide-resnet50-2", "vision-mobilenet-v2",
     "vision-mobilenet-v3-small", "vision-mobilenet-v3-large", "vision-densenet121", "vision-shufflenet-v2-x1-0",
-    "vision-alexnet", "vision-squeezenet1-1",
+    "vision-alexnet", "vision-squeezenet1-1", "segformer-b0",
 }  # fmt: skip
 QUICK = ("BERT", "ROBERTA", "GPT2", "LLAMA", "T5", "MPNET", "VIT", "CONVNEXT", "PVT", "FNET")
 FAULTS = 24
