@@ -40,16 +40,12 @@ def _require_no_graph(path: Path) -> None:
     """Answer a graph that was named in a port's place with the port to write, its inputs and outputs read from it."""
     if path.suffix != ".onnx" or not path.is_file():
         return
-    from portproof.checkpoints import reading
-    from portproof.checkpoints._onnx import interface
-    from portproof.ports._files import input_of_graph, input_source
+    from portproof.parity._files import graph_interface
+    from portproof.ports._files import input_source
     from portproof.ports._hints import file_to_bind
 
-    with reading(path, "an ONNX file"):
-        inputs, outputs = interface(path)
-    declared = ", ".join(
-        f"{python_of(name)}: {input_source(input_of_graph(value.shape, value.dtype))}" for name, value in inputs.items()
-    )
+    inputs, outputs = graph_interface(path)
+    declared = ", ".join(f"{python_of(name)}: {input_source(one)}" for name, one in inputs.items())
     raise BadInput(f"'{path}' is no port.{file_to_bind(str(path), declared, python_of(tuple(outputs)))}")
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from portproof._errors import Interrupted, PortproofError, WorkerDied
 from portproof.judge._report import Report
 from portproof.sides._forks import note_files, parent_of
+from portproof.sides._process import last_said
 from portproof.sides._store import default_folder
 from portproof.sides._warm import Forked
 from portproof.sides._wire import revive, tell
@@ -73,16 +74,13 @@ class Round:
         try:
             answer = self._answers.recv()
         except (EOFError, OSError):
-            return WorkerDied(f"the judgement ended by itself ({self._process.wait()}): {self._said()}")
+            return WorkerDied(
+                f"the judgement ended by itself ({self._process.wait()}): {last_said(self._log) or 'it said nothing'}"
+            )
         if isinstance(answer, dict):
             answer = revive(answer)
         assert isinstance(answer, Report | PortproofError | RuntimeError | tuple)
         return answer
-
-    def _said(self) -> str:
-        self._log.seek(0)
-        lines = [line.strip() for line in self._log.read().splitlines() if line.strip()]
-        return lines[-1][:200] if lines else "it said nothing"
 
     def cancel(self) -> None:
         """End it, where it has not ended."""

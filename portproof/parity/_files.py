@@ -69,19 +69,30 @@ def _interface(file: Path, specs: Sequence[str]) -> tuple[dict[str, Input], dict
     Raises:
         BadInput: the file is none, or ``--input`` names what is no input of it.
     """
-    with reading(file, "an ONNX file"):
-        inputs, outputs = interface(file)
-    declared = {name: input_of_graph(value.shape, value.dtype) for name, value in inputs.items()}
+    declared, outputs = graph_interface(file)
     for place, (name, given) in enumerate(map(input_of, specs)):
         wanted = name or (list(declared)[place] if place < len(declared) else "")
         if wanted not in declared:
             raise BadInput(f"--input '{specs[place]}': '{file}' has the inputs {', '.join(declared)}.")
         declared[wanted] = given
-    axes: dict[str, int | None] = {
-        name: next((axis for axis, size in enumerate(value.shape) if not isinstance(size, int)), 0)
-        for name, value in outputs.items()
-    }
-    return declared, axes
+    return declared, outputs
+
+
+def graph_interface(file: Path) -> tuple[dict[str, Input], dict[str, int | None]]:
+    """Return the inputs of a graph as a port declares them, and its outputs with the axes of their rows.
+
+    Raises:
+        BadInput: the file is none.
+    """
+    with reading(file, "an ONNX file"):
+        inputs, outputs = interface(file)
+    return (
+        {name: input_of_graph(value.shape, value.dtype) for name, value in inputs.items()},
+        {
+            name: next((axis for axis, size in enumerate(value.shape) if not isinstance(size, int)), 0)
+            for name, value in outputs.items()
+        },
+    )
 
 
 def located_in(

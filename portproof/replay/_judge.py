@@ -19,6 +19,7 @@ from portproof.replay._taps import (
     OTHER_COUNT,
     OTHER_SHAPE,
     RECEIVED,
+    RECEIVES,
     RETURNED,
     SAME_SIZE,
     WROTE,
@@ -203,8 +204,8 @@ def _culprit(entry: TapDifference, value: float, called: Set[str]) -> Culprit:
         said = f"{amount}, about what float32 rounds: something in it may be computed in float32"
     because = f"; {why}" if why else ""
     if OTHER_COUNT in amount or SAME_SIZE in amount:
-        verb = "receives" if entry.role == RECEIVED else "returns"
-        return Culprit("unknown", entry.key, "signature", "forward", f"it {verb} {amount}{because}", number, why)
+        begun = RECEIVES if entry.role == RECEIVED else "it returns"
+        return Culprit("unknown", entry.key, "signature", "forward", f"{begun} {amount}{because}", number, why)
     if entry.role == RECEIVED:
         parent = owner(entry.key, called)
         text = f"its part '{entry.key}' receives another input: {amount}{because}"

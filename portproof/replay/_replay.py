@@ -12,7 +12,7 @@ from portproof.judge._floor import is_blind, multiple, ratio
 from portproof.judge._report import Culprit, ModuleDetail, Modules
 from portproof.ports._port import Accepted, Side
 from portproof.replay._judge import ModuleFloors, judge_modules, module_details, owner
-from portproof.replay._taps import OTHER_COUNT, RETURNED, SAME_ROWS, TapDifference
+from portproof.replay._taps import OTHER_COUNT, RECEIVES, RETURNED, SAME_ROWS, TapDifference
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Do
@@ -98,7 +98,7 @@ class Replay:
         cut = [
             c for c in culprits
             if c.kind == "signature"
-            and (SAME_ROWS in c.message or (c.message.startswith("it receives") and c.module in alike))
+            and (SAME_ROWS in c.message or (c.message.startswith(RECEIVES) and c.module in alike))
         ]  # fmt: skip
         cut = cut if len(cut) < len(culprits) else []
         culprits = [culprit for culprit in culprits if culprit not in cut]

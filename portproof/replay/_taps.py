@@ -24,6 +24,8 @@ LOUDNESS = 16.0
 _COMPLEX = ".complex"
 #: How a difference begins that is only another number of tensors.
 OTHER_COUNT = " tensors where "
+#: How what is said of such a difference begins where it is in what a module is given.
+RECEIVES = "it receives"
 #: How one begins that is another shape.
 OTHER_SHAPE = "shape ["
 #: How one ends that is only another shape of as many elements.

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
 from portproof.ports._locate import Project
@@ -179,9 +179,8 @@ class WorkerSession(Session):
         how = f"signal {-code}" if code < 0 else f"exit code {code}"
         if code == -9:
             how += ", often out of memory"
-        self._log.seek(0)
-        said = [line.strip() for line in self._log.read().splitlines() if line.strip()]
-        tail = f": {said[-1][:200]}" if said else ""
+        said = last_said(self._log)
+        tail = f": {said}" if said else ""
         if "No module named portproof" in tail:
             return f"the {self._side} interpreter '{self._python}' has no portproof; install it there, with its extra."
         return f"the {self._side} process ended during '{told}' ({how}){tail}"
@@ -221,3 +220,10 @@ def processor_time(process: int) -> int | None:
     except OSError:
         return None
     return sum(map(int, fields[11:15])) + sum(processor_time(int(child)) or 0 for each in below for child in each)
+
+
+def last_said(log: IO[str]) -> str:
+    """Return the last line that a process left in its log, as far as people read; "" for none."""
+    log.seek(0)
+    lines = [line.strip() for line in log.read().splitlines() if line.strip()]
+    return lines[-1][:200] if lines else ""
