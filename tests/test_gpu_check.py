@@ -135,6 +135,7 @@ def test_a_step_that_breaks_or_hangs_is_a_row_with_its_reason_and_the_others_go_
     page = (tmp_path / "out" / "gpu-check.md").read_text()
     assert "| misconfigured | failed |" in page
     assert "the step broke" in page
+    assert "2 of 4 steps did not end by themselves" in page
 
 
 def test_steps_for_which_no_time_is_left_are_named(bundle: Path, tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ def small(folder: Path) -> None:
             os.fsync(file.fileno())
         theirs.append(time.perf_counter() - begun)
         begun = time.perf_counter()
-        convert(plan, source, folder / "g.safetensors", ConvertOptions())
+        convert(plan, source, folder / "g.safetensors", ConvertOptions(), lambda _: None)
         ours.append(time.perf_counter() - begun)
     size = source.stat().st_size / 1e6
     mine, other = statistics.median(ours), statistics.median(theirs)

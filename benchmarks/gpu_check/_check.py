@@ -113,8 +113,9 @@ class Check:
         with tempfile.TemporaryFile("w+", errors="replace") as log:
             # It is told a little less than it has, so that it can end by itself.
             command.append(str(0.9 * limit))
-            pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": log}
-            with subprocess.Popen(command, text=True, start_new_session=True, **pipes) as process:
+            with subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+            ) as process:
                 late = threading.Timer(limit, _end, [process.pid])
                 late.start()
                 assert process.stdout is not None

@@ -40,6 +40,9 @@ def _made_with(findings: Findings) -> str:
     unexpected = [row for row in findings.rows if not row.as_expected]
     there = findings.bundle.get("processor")
     verdict = "every row is as expected" if not unexpected else f"{len(unexpected)} rows are not as expected"
+    ended = [step for step in findings.steps if step.state != "done"]
+    if ended:
+        verdict += f"; {len(ended)} of {len(findings.steps)} steps did not end by themselves"
     return (
         f"{len(findings.rows)} rows in {findings.seconds:.0f} s; {verdict}.\n\n"
         f"{versions}{driver}. Judged against Paddle's float64 run, made with {theirs} on {there}."

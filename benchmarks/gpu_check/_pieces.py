@@ -14,7 +14,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from portproof._disk import write_text
 from portproof._errors import BadInput, one_line
@@ -38,7 +38,7 @@ def cut(wheel: Path, folder: Path, size: int = SIZE) -> list[Path]:
         raise BadInput(f"'{wheel}' is no wheel ({one_line(error, 100)}).") from error
     folder.mkdir(parents=True, exist_ok=True)
     pieces = _Pieces(folder, size)
-    with archive, lzma.open(pieces, "wb", preset=6) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
+    with archive, _packing(pieces) as packed, tarfile.open(fileobj=packed, mode="w|") as tar:
         for member in archive.infolist():
             if member.is_dir():
                 continue
@@ -84,6 +84,10 @@ def _read(paths: list[Path]) -> Iterator[bytes]:
         with path.open("rb") as file:
             while data := file.read(1 << 20):
                 yield data
+
+
+def _packing(pieces: _Pieces) -> lzma.LZMAFile:
+    return lzma.open(cast(IO[bytes], pieces), "wb", preset=6)
 
 
 class _Pieces(io.RawIOBase):

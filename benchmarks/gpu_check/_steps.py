@@ -76,8 +76,9 @@ class Asking:
 def doctor(asking: Asking) -> Iterator[Told]:
     """What is installed, which providers truly load, and the state of the GPU before anything has used it."""
     from portproof.cli._doctor import examine
+    from portproof.ports._locate import Project
 
-    found = examine().to_json() | {"gpu": gpu_state()}
+    found = examine(Project()).to_json() | {"gpu": gpu_state()}
     yield "doctor", {name: value for name, value in found.items() if name != "project"}  # a path of this machine
     import torch
 

@@ -88,7 +88,7 @@ def _bare(name: str, *inner: str) -> None:
         module = types.ModuleType(full)
         module.__path__ = [str(folder.joinpath(*path.split(".")) if path else folder)]
         module.__spec__ = found if not path else importlib.machinery.ModuleSpec(full, None, is_package=True)
-        module.__version__ = importlib.metadata.version(_DISTRIBUTIONS.get(name, name))
+        vars(module)["__version__"] = importlib.metadata.version(_DISTRIBUTIONS.get(name, name))
         sys.modules[full] = module
 
 

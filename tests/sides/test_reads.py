@@ -115,9 +115,8 @@ def test_a_large_file_is_known_by_its_signature(folder: Path, monkeypatch: pytes
 
 
 def test_what_the_process_writes_itself_is_its_own(listen: Listen, folder: Path) -> None:
-    reads, why_not = listen(
-        "import tempfile; f = tempfile.NamedTemporaryFile('w+', prefix='its-own-'); f.write('x'); f.flush(); open(f.name).read()"
-    )
+    made = "import tempfile; f = tempfile.NamedTemporaryFile('w+', prefix='its-own-')"
+    reads, why_not = listen(f"{made}; f.write('x'); f.flush(); open(f.name).read()")
     assert why_not == ""
     assert not [read for read in reads if "its-own-" in read.path]
     (folder / "there").mkdir()
