@@ -145,6 +145,14 @@ def test_steps_for_which_no_time_is_left_are_named(bundle: Path, tmp_path: Path)
     assert found.exit_code == 4
 
 
+def test_the_processes_of_a_step_find_a_checkout_that_is_not_installed() -> None:
+    code = "import importlib.util as u; print(u.find_spec('portproof').origin)"  # -S: without what is installed
+    found = subprocess.run(
+        [sys.executable, "-S", "-P", "-c", code], env=_check._environment(), capture_output=True, text=True, check=True
+    )
+    assert Path(found.stdout.strip()).parents[1] == Path(_check.__file__).parents[2]
+
+
 def test_a_row_is_as_expected_only_where_what_is_wrong_was_seen() -> None:
     def row(expected: str, verdict: str) -> bool:
         return _rows.Row("parity", "p", "r", "s", expected, verdict).as_expected  # type: ignore[arg-type]

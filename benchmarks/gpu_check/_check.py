@@ -114,8 +114,9 @@ class Check:
             # It is told a little less than it has, so that it can end by itself.
             command.append(str(0.9 * limit))
             with subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
-            ) as process:
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                start_new_session=True, env=_environment(),
+            ) as process:  # fmt: skip
                 late = threading.Timer(limit, _end, [process.pid])
                 late.start()
                 assert process.stdout is not None
@@ -157,6 +158,13 @@ class Check:
         out = self._plan.out
         write_text(out / "gpu-check.json", json.dumps(self._findings.to_json(), indent=1))
         write_text(out / "gpu-check.md", markdown(self._findings))
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of a step. The processes that it starts import nothing of the working directory, and
+    on a bare machine this checkout is not installed."""
+    paths = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
 
 
 def _end(group: int) -> None:
