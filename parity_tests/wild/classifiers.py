@@ -16,11 +16,11 @@ CLASSES = 10
 
 
 def _clas(module: str, name: str, **config: Any) -> Callable[[], Any]:
-    return lambda: getattr(paddleclas(f"backbone.{module}"), name)(**{"class_num": CLASSES, **config})
+    return lambda **own: getattr(paddleclas(f"backbone.{module}"), name)(**{"class_num": CLASSES, **config, **own})
 
 
 def _timm(name: str, **config: Any) -> Callable[[], Any]:
-    return lambda: timm().create_model(name, **{"num_classes": CLASSES, **config})
+    return lambda **own: timm().create_model(name, **{"num_classes": CLASSES, **config, **own})
 
 
 _TINY = {"img_size": 32, "patch_size": 8, "embed_dim": 32, "depth": 2, "num_heads": 4}

@@ -30,7 +30,6 @@ from portproof.ports._inputs import make_batch
 from portproof.ports._port import LEADING, Port, Side
 from portproof.ports._weightmap import WeightMap
 from portproof.sides._sides import Sides
-from portproof.sides._steady import unsteady
 
 #: Rows that both sides are run on, and those of a model whose rows have few elements.
 _ROWS, _MANY_ROWS, _FEW_ELEMENTS = 2, 8, 4096
@@ -292,16 +291,12 @@ def search_for(
         seed: of the inputs.
 
     Raises:
+        BadInput: a side is no function.
         ModelRaised: a side does not run.
     """
     inputs = write_rows(sides.sessions.located.port, sides.folder, seed)
     probing = Probing(sides, inputs)
     looks = probing.look()
-    for side, (path, what) in unsteady(sides, inputs).items():  # its noise would pass for rounding
-        raise BadInput(
-            f"{side.title} {what} in '{path or '(root)'}': two runs on the same rows differ, so nothing can be "
-            "told from its outputs; switch that off in evaluation, or make it an input of the port."
-        )
     whole = {side: units_of(side, entries[side]) for side in LEADING}
     whole = as_built(whole, {side: looks[side].built for side in LEADING})
     search = Searching(probing, whole, looks)

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import load_file
 
-from portproof._numbers import EPSILON
+from portproof._errors import BadInput
+from portproof._numbers import EPSILON, Arrays, compare
 from portproof.maps._tasks import Look, MapTasks
 from portproof.maps._told import Run, Seen
 from portproof.maps._values import Fill, outputs_sketched
 from portproof.ports._port import LEADING, Side
 from portproof.sides._sides import Sides
+from portproof.sides._steady import unsteady
 
 
 class Probing:
@@ -28,7 +30,7 @@ class Probing:
     def __init__(self, sides: Sides, inputs: Path) -> None:
         self.sides, self.inputs = sides, inputs
         self.backward, self.passes = "", 0  # why there is no backward pass, and how many there were
-        self.seconds = 0.0
+        self._steady = False  # known of both sides
 
     def look(self) -> dict[Side, Look]:
         """Build both float64 models."""
@@ -48,6 +50,9 @@ class Probing:
             backward: whether to ask for gradients.
             like: whose noise is taken over.
             places: of the units whose gradients are asked for; all unless they are given.
+
+        Raises:
+            BadInput: a side is no function, and its noise would pass for rounding.
         """
         wanted = backward and not self.backward
         places = places or {side: range(len(fills[side])) for side in LEADING}
@@ -66,6 +71,8 @@ class Probing:
         if reasons:
             self.backward = reasons[0]
         found = {key: _read(path, len(fills[key[0]])) for key, path in made.items()}
+        if any(_moved(found[side, 0][0], found[side, nudged][0]) for side, nudged in found if nudged):
+            self._require_steady()
         seen = {
             side: like[side].on(*found[side, 0])
             if like
@@ -75,6 +82,16 @@ class Probing:
         if backward and self.backward:
             seen = self.perturbed(fills, seen, places)
         return seen
+
+    def _require_steady(self) -> None:
+        """See that both sides are functions, where the last digit of the values has moved more than half of those."""
+        reasons = {} if self._steady else unsteady(self.sides, self.inputs)
+        self._steady = True
+        for side, (path, what) in reasons.items():
+            raise BadInput(
+                f"{side.title} {what} in '{path or '(root)'}': two runs on the same rows differ, so nothing can be "
+                "told from its outputs; switch that off in evaluation, or make it an input of the port."
+            )
 
     def perturbed(
         self, fills: Mapping[Side, Sequence[Fill]], seen: Mapping[Side, Seen], places: Mapping[Side, Sequence[int]]
@@ -107,6 +124,12 @@ class Probing:
                 noise[place] = max(rounding / size, EPSILON["float64"] / 2) if size > 0 else np.inf
             found[side] = replace(seen[side], told=told, noise=noise)
         return found
+
+
+def _moved(outputs: Arrays, nudged: Arrays) -> bool:
+    """Whether a nudge moves outputs by as much as :func:`portproof.sides._steady.unsteady` asks of two runs."""
+    differences = [compare(nudged[name], array, "float64", detail=False) for name, array in outputs.items()]
+    return any(d.mismatch is not None or not d.rms <= EPSILON["float32"] for d in differences)
 
 
 def _rounding(seen: Seen) -> float:

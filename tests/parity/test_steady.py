@@ -12,6 +12,7 @@ from portproof.maps._find import find_map
 from portproof.ports._locate import Located, Project
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 ROW = {"x": Input(("batch", 6))}
 Forward = Callable[[Any, Any, Any], Any]
@@ -73,10 +74,18 @@ def test_one_side_that_draws_random_numbers_is_the_finding() -> None:
     assert "draws random numbers" in report.culprits[0].message
 
 
-def test_the_map_of_a_model_that_draws_random_numbers_is_refused() -> None:
+@pytest.mark.parametrize(("forward", "said"), [(_dropping, "random numb"), (_counting, "keeps something")])
+def test_the_map_of_a_model_that_is_no_function_is_refused(forward: Forward, said: str) -> None:
     """Its noise would be taken for rounding, and every map proven."""
-    with Sessions(Located(_port(_dropping), None, Project())) as sessions, pytest.raises(BadInput, match="random numb"):
+    with Sessions(Located(_port(forward), None, Project())) as sessions, pytest.raises(BadInput, match=said):
         find_map(Sides(sessions))
+
+
+def test_two_functions_are_not_run_twice_for_their_map(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a nudge of the weights hardly moves draws nothing and keeps nothing."""
+    monkeypatch.delattr(Tasks, "run_twice")
+    with Sessions(Located(_port(_plain), None, Project())) as sessions:
+        assert find_map(Sides(sessions)).holds
 
 
 def _with_loss(net: Any, x: Any, _: Any) -> Any:
