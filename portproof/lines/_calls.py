@@ -166,6 +166,7 @@ class Recording:
         handed: dropouts, which hand on in evaluation what another call has made: its index, and their places.
         frames: runs of functions.
         statements: that bound or returned a tensor, in the order in which they ended.
+        unwritten: values that were too much to write, large parameters apart; they are known by their features.
     """
 
     side: str
@@ -178,3 +179,4 @@ class Recording:
     handed: tuple[tuple[int, tuple[int, ...]], ...] = ()
     frames: tuple[Frame, ...] = ()
     statements: tuple[Statement, ...] = ()
+    unwritten: int = 0

@@ -61,6 +61,8 @@ class Candidate:
         for source, targets in self.family(matched):
             for call, values in zip(targets, self.values, strict=True):
                 own = values if source is None else self._of(source, values)
+                if any(value is not None and not matched.of["torch"].values[value].file for value in own):
+                    continue  # too large to be carried
                 files = tuple(None if value is None else matched.file("torch", value) for value in own)
                 found[call.index] = Carried(call.index, files, self.strict, self.given)
         return list(found.values())

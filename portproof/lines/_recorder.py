@@ -35,6 +35,9 @@ _NOTHING = {
     "reshape", "view", "cpu", "cuda", "positive", "expand_as", "broadcast_to", "flatten", "clip", "clamp", "pad",
     "squeeze", "scale",
 }  # fmt: skip
+#: Numbers of a parameter from which on it is known by its features alone: weights are most of what a forward holds, and
+#: the map has paired them already.
+_WEIGHT = 2**16
 _OWN = f"{Path(__file__).parents[1]}{os.sep}"
 _STANDARD = f"{sysconfig.get_paths()['stdlib']}{os.sep}"
 #: A framework's folders whose code is a model's, not the framework's.
@@ -173,6 +176,7 @@ class _Kept:
     places: dict[Any, int] = field(default_factory=dict)
     orphans: list[str] = field(default_factory=list)
     unread: int = 0
+    unwritten: int = 0
     bytes: int = 0
     handed: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)
 
@@ -196,6 +200,7 @@ class Recorder(Carrying):
         self._digests: dict[int, tuple[int | None, int]] = {}  # id of a tensor: its version and value
         self._held: list[Any] = []  # so that no id is given twice
         self._leaves: dict[int, str] = {}
+        self._weights: set[int] = set()  # ids of large ones
         self._by_value: dict[int, Given] = {}
         self._writers: list[tuple[int, int, int]] = []  # where memory begins and ends, and who wrote there
         self.statements = Statements(
@@ -207,6 +212,8 @@ class Recorder(Carrying):
             plain = {name: value for name, value in vars(module).items() if self.framework.is_tensor(value)}
             for name, tensor in (self.framework.own_tensors(module) | plain).items():
                 self._leaf(tensor, f"{path}.{name}" if path else name)
+                if int(np.prod([int(size) for size in tensor.shape])) > _WEIGHT:
+                    self._weights.add(id(tensor))
 
     def inputs(self, tree: Any) -> None:
         """Know the model's inputs."""
@@ -221,6 +228,12 @@ class Recorder(Carrying):
         """Return what was recorded, once the model has put out ``outputs``."""
         given = tuple(self._given(tensor, RETURN) for tensor in outputs.values())
         kept = self._kept
+        for tensor, one in zip(outputs.values(), given, strict=True):
+            if not kept.table[one.value].file:  # whatever the limit: these are compared first of all
+                array = self.framework.to_array(tensor)
+                kept.table[one.value] = replace(
+                    kept.table[one.value], file=self._file(array, _digest(array), always=True)
+                )
         kept.calls.append(Call(self._count, RETURN, (), "", given, (), {}))
         statements = tuple(
             replace(one, place=kept.places.setdefault(place, len(kept.places)))
@@ -229,7 +242,7 @@ class Recorder(Carrying):
         places = tuple(key if isinstance(key, Place) else _placed(*key) for key in kept.places)
         return Recording(
             self._side, tuple(kept.calls), tuple(kept.table), places, tuple(outputs), tuple(kept.orphans), kept.unread,
-            tuple(kept.handed), tuple(self.statements.frames), statements,
+            tuple(kept.handed), tuple(self.statements.frames), statements, kept.unwritten,
         )  # fmt: skip
 
     def _bound(self, name: str, tensor: Any) -> Bound | None:
@@ -254,8 +267,9 @@ class Recorder(Carrying):
         arguments = _described(args, kwargs, self.framework.is_tensor)
         places, frames = self._places()
         module = self._running[-1] if self._running else ""
-        steps = self._steps(name, tensors, args, kwargs)
-        result = self._returned(index, called(function, args, kwargs), args)
+        result = called(function, args, kwargs)
+        steps = self._steps(name, tensors, result, args, kwargs)
+        result = self._returned(index, result, args)
         own = self._results(result, args)
         try:
             made = [self._value(tensor) for tensor in own]
@@ -350,24 +364,30 @@ class Recorder(Carrying):
         known = self._digests.get(id(tensor))
         if known is not None and version is not None and known[0] == version:
             return known[1]
-        value = self._keep(self.framework.to_array(tensor))
+        value = self._keep(self.framework.to_array(tensor), is_weight=id(tensor) in self._weights)
         self._held.append(tensor)
         self._digests[id(tensor)] = (version, value)
         return value
 
-    def _keep(self, array: Array) -> int:
+    def _keep(self, array: Array, *, is_weight: bool = False) -> int:
         kept = self._kept
-        key = (array.shape, array.dtype.str, hashlib.blake2b(array.data, digest_size=16).digest())
+        key = (array.shape, array.dtype.str, _digest(array))
         if key not in kept.values:
             kept.values[key] = len(kept.table)
-            name = f"{key[2].hex()}-{'x'.join(map(str, array.shape))}-{array.dtype.str[1:]}.npy"
-            kept.bytes += array.nbytes
-            if kept.bytes > self._limit:
-                name = ""
-            elif not (self._folder / name).exists():
-                np.save(self._folder / name, array)
+            name = "" if is_weight else self._file(array, key[2])
             kept.table.append(Value(array.shape, str(array.dtype), features(canonical(array)), name))
         return kept.values[key]
+
+    def _file(self, array: Array, digest: bytes, *, always: bool = False) -> str:
+        """Write a value; returns its file's name, "" where there are too many, which is counted."""
+        name = f"{digest.hex()}-{'x'.join(map(str, array.shape))}-{array.dtype.str[1:]}.npy"
+        if self._kept.bytes + array.nbytes > self._limit and not always:
+            self._kept.unwritten += 1
+            return ""
+        self._kept.bytes += array.nbytes
+        if not (self._folder / name).exists():
+            np.save(self._folder / name, array)
+        return name
 
     def _places(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return whose code calls, innermost first, and in which frames; the framework's own is nobody's."""
@@ -400,16 +420,13 @@ class Recorder(Carrying):
         return known
 
     def _steps(
-        self, name: str, tensors: Sequence[Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]
+        self, name: str, tensors: Sequence[Any], result: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     ) -> list[tuple[str, Array]]:
         """Return what a fused function computes on its way, which the other side may compute call by call."""
-        from portproof.lines._steps import STEPS
+        from portproof.lines._steps import STEPS, Fused
 
         step = STEPS.get(name)
-        if step is None:
-            return []
-        arrays = [self.framework.to_array(tensor) for tensor in tensors]
-        return step(self._side, arrays, args, kwargs)
+        return [] if step is None else step(Fused(self._side, tensors, result, args, kwargs, self.framework.to_array))
 
 
 @contextmanager
@@ -494,6 +511,10 @@ def _described(args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: Callab
     named = {str(place): value for place, value in enumerate(args)}
     named |= {key: value for key, value in kwargs.items() if key not in ("name", "out") and value is not None}
     return {name: shown(value)[:_ARGUMENT] for name, value in named.items()}
+
+
+def _digest(array: Array) -> bytes:
+    return hashlib.blake2b(array.data, digest_size=16).digest()
 
 
 def _sliced(args: Sequence[Any]) -> list[Any]:

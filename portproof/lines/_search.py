@@ -108,6 +108,8 @@ class Search:
         self._said_missing((torch.recording, paddle.recording))
         matched = self._matched(paddle.recording)
         carried: list[Carried] = []
+        if not matched.differing():
+            self.notes.append("no lines: on the few rows that were recorded, every output agrees")
         while matched.differing() and len(self.repairs) < _FAULTS and not self._is_late():
             found = self._one(matched, carried)
             if found is None:
@@ -205,6 +207,11 @@ class Search:
                 self.notes.append(f"lines: not every call of {recording.side} was seen: {recording.orphans[0]}{more}")
             if recording.unread:
                 self.notes.append(f"lines: {recording.unread} calls of {recording.side} hold no values (vmap)")
+            if recording.unwritten:
+                self.notes.append(
+                    f"lines: {recording.unwritten} values of {recording.side} were too much to write, and are matched "
+                    "by their moments alone"
+                )
 
     def _is_late(self) -> bool:
         self.late = self.late or time.monotonic() > self._until

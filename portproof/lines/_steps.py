@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,15 +13,36 @@ from portproof._numbers import Array
 Steps = list[tuple[str, Array]]
 
 
-def _linear(side: str, arrays: Sequence[Array], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps:
-    if len(arrays) != 3:  # without a bias the product is the result
+@dataclass(frozen=True)
+class Fused:
+    """A call of a fused function.
+
+    Attributes:
+        side: whose.
+        tensors: those among its arguments.
+        result: what it returned.
+        args, kwargs: what it was given.
+        array: reads a tensor.
+    """
+
+    side: str
+    tensors: Sequence[Any]
+    result: Any
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+    array: Callable[[Any], Array]
+
+
+def _linear(call: Fused) -> Steps:
+    if len(call.tensors) != 3:  # without a bias the product is the result
         return []
-    x, weight = arrays[:2]
-    return [("product", x @ (weight.T if side == "torch" else weight))]
+    return [("product", call.array(call.result) - call.array(call.tensors[2]))]
 
 
-def _attention(side: str, arrays: Sequence[Array], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps:
+def _attention(call: Fused) -> Steps:
     """Scores, masked scores and weights of ``scaled_dot_product_attention``; Paddle has heads behind positions."""
+    side, args, kwargs = call.side, call.args, call.kwargs
+    arrays = [call.array(tensor) for tensor in call.tensors]
     if len(arrays) < 3 or any(array.ndim != 4 for array in arrays[:3]):
         return []
     query, key, value = (a if side == "torch" else a.transpose(0, 2, 1, 3) for a in arrays[:3])
@@ -47,19 +69,19 @@ def _attention(side: str, arrays: Sequence[Array], args: Sequence[Any], kwargs: 
     return steps
 
 
-def _layer_norm(side: str, arrays: Sequence[Array], args: Sequence[Any], kwargs: Mapping[str, Any]) -> Steps:
-    shape = kwargs.get("normalized_shape", args[1] if len(args) > 1 else None)
-    if shape is None or not arrays:
+def _layer_norm(call: Fused) -> Steps:
+    shape = call.kwargs.get("normalized_shape", call.args[1] if len(call.args) > 1 else None)
+    if shape is None or not call.tensors:
         return []
     count = len(shape) if isinstance(shape, (list, tuple)) else 1
-    x = arrays[0]
+    x = call.array(call.tensors[0])
     axes = tuple(range(x.ndim - count, x.ndim))
     mean = x.mean(axes, keepdims=True)
     return [("mean", mean), ("centred", x - mean), ("variance", ((x - mean) ** 2).mean(axes, keepdims=True))]
 
 
 #: Function to what it computes on its way.
-STEPS: dict[str, Callable[[str, Sequence[Array], Sequence[Any], Mapping[str, Any]], Steps]] = {
+STEPS: dict[str, Callable[[Fused], Steps]] = {
     "linear": _linear, "scaled_dot_product_attention": _attention, "layer_norm": _layer_norm,
 }  # fmt: skip
 #: Step to the functions that compute it where it is no step.

@@ -15,6 +15,8 @@ SAME = 1e-10
 #: What a mask may add to a score: exp() makes zero of it, as it does of minus infinity.
 _MASKED, _BEYOND = -1e3, 1e2
 _MOST_AXES = 5
+#: Numbers that are summed at a time: with their squares they stay in a core's cache.
+_BLOCK = 2**13
 
 
 def canonical(array: Array) -> Array:
@@ -44,30 +46,39 @@ def features(array: Array) -> tuple[float, ...]:
         How many elements, how many of them are no finite numbers, their sum without signs of those that are NaN; the
         root mean square; then, in its units, mean, mean absolute, third and fourth moment, least and largest.
     """
-    flat = array.ravel()
-    total = float(flat @ flat) if flat.size else 0.0
-    odd = 0
-    if not math.isfinite(total):
+    flat, odd = array.ravel(), 0
+    sums = _sums(flat)
+    if not math.isfinite(sums[0]):
         finite = np.isfinite(flat)
         odd = flat.size - int(finite.sum())
         flat = flat[finite]
-        total = float(flat @ flat)
+        sums = _sums(flat)
     if not flat.size:
         return (float(array.size), float(odd), *[0.0] * 7)
-    count, scale = flat.size, math.sqrt(total / flat.size)
+    count, scale = flat.size, math.sqrt(sums[0] / flat.size)
+    unit = scale
     if not 1e-60 < scale < 1e60:  # its fourth power is no number
-        flat, unit = flat / (scale or 1.0), 1.0
-    else:
-        unit = scale
-    square = flat * flat
-    sums = (
-        float(flat.sum()),
-        float(np.abs(flat).sum()),
-        float(square @ flat) / unit**2,
-        float(square @ square) / unit**3,
-    )
-    moments = (total / count / unit for total in sums)
-    return float(array.size), float(odd), scale, *moments, float(flat.min()) / unit, float(flat.max()) / unit
+        sums, unit = _sums(flat / (scale or 1.0)), 1.0
+    _, plain, absolute, cubes, fourths, least, largest = sums
+    moments = (total / count / unit for total in (plain, absolute, cubes / unit**2, fourths / unit**3))
+    return float(array.size), float(odd), scale, *moments, least / unit, largest / unit
+
+
+def _sums(flat: Array) -> tuple[float, float, float, float, float, float, float]:
+    """Return the sums of squares, of numbers, of sizes, of third and fourth powers, the least and the largest number.
+
+    Block by block, so that a large value is read from memory once.
+    """
+    found = np.zeros(5)
+    least, largest = math.inf, -math.inf
+    with np.errstate(over="ignore", invalid="ignore"):
+        for begin in range(0, flat.size, _BLOCK):
+            block = flat[begin : begin + _BLOCK]
+            square = block * block
+            found += (square.sum(), block.sum(), np.abs(block).sum(), square @ block, square @ square)
+            least, largest = min(least, block.min()), max(largest, block.max())
+    one, two, three, four, five = map(float, found)
+    return one, two, three, four, five, float(least), float(largest)
 
 
 def is_constant(found: tuple[float, ...]) -> bool:
