@@ -314,6 +314,40 @@ def test_a_search_that_fails_is_a_note_and_no_verdict(monkeypatch: pytest.Monkey
     )
 
 
+def test_large_parameters_are_not_written_and_lines_are_found_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    import portproof.lines._recorder as recorder
+
+    recordings = []
+    real = recorder.Recorder.recording
+
+    def kept(self: Any, outputs: Any) -> Any:
+        recordings.append(real(self, outputs))
+        return recordings[-1]
+
+    monkeypatch.setattr(recorder, "_WEIGHT", 8)
+    monkeypatch.setattr(recorder.Recorder, "recording", kept)
+    assert named(verify(POOLED, quick=True))[2]
+    for recording in recordings:
+        files = {
+            given.leaf: recording.values[given.value].file
+            for call in recording.calls for given in call.given if given.leaf
+        }  # fmt: skip
+        assert files["conv.weight"] == ""
+        assert files["conv.bias"]
+        assert files["input 0"]
+
+
+def test_values_beyond_the_room_for_them_are_said_and_outputs_are_compared_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import portproof.lines._find as find
+
+    monkeypatch.setattr(find, "BYTES", 0)
+    report = verify(POOLED, quick=True)
+    assert any("of torch were too much to write" in note for note in report.notes)
+    assert not any("every output agrees" in note for note in report.notes)
+
+
 def test_no_lines_leaves_them_out() -> None:
     report = verify(POOLED, quick=True, lines=False)
     assert report.verdict == "divergent"
