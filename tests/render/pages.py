@@ -8,7 +8,7 @@ from PIL import Image
 from portproof._numbers import picture
 from portproof.agree._images import Images
 from portproof.agree._page import page as agree_page
-from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable
+from portproof.agree._result import Agreement, Cost, Looked, Rate, RunnerAgreement, Unreadable
 from portproof.bench._html import page as bench_page
 from portproof.bench._result import BenchResult, read_result
 from portproof.faults._campaign import FaultReport, Planted
@@ -83,13 +83,41 @@ def agreement() -> Agreement:
     """Return an agreement with a flip and an unreadable image."""
     rate, looked = Rate(9, 0, 1, 0.0, 0.2, 0.2), Looked(1, "a.jpg", 9.0, 3.0, 1, 2)
     ratios = dict.fromkeys(("p50", "p90", "p99", "p99.9", "max"), 1.0)
-    calm = RunnerAgreement("a", "torch eager", "float32", "equivalent", rate, rate, ratios, 0, None, None, (), ())
+    calm = RunnerAgreement(
+        "a",
+        "torch eager",
+        "float32",
+        "equivalent",
+        rate,
+        rate,
+        ratios,
+        0,
+        0.9,
+        0.9,
+        (),
+        (),
+        Cost(0, 0, 10, 0.3),
+        Cost(0, 1, 10, 0.3),
+    )
     bad = RunnerAgreement(
-        "b", "Paddle dygraph", "float32", "divergent", rate, rate, ratios, 1, None, None, (looked,), (looked,)
+        "b",
+        "Paddle dygraph",
+        "float32",
+        "divergent",
+        rate,
+        rate,
+        ratios,
+        1,
+        0.7,
+        0.8,
+        (looked,),
+        (looked,),
+        Cost(1, 0, 10, 0.4),
+        Cost(2, 0, 10, 0.5),
     )
     return Agreement(
         "net", "divergent", "torch float64", "out", "sensitised", 10, (Unreadable(0, "b.jpg", "cut"),), 1, "f" * 64,
-        10, 0, None, None, 1e-7, 1.0, 10, 1.0, (calm, bad), None, ("a note",),
+        10, 10, 0.9, 0.9, 1e-7, 1.0, 10, 1.0, (calm, bad), None, ("a note",),
         {"processor": "a processor", "versions": {"torch": "2"}, "batch": 1, "threads": 1},
     )  # fmt: skip
 
