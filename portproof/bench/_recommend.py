@@ -87,8 +87,7 @@ def recommend_from(result: BenchResult, batch: int, slo: Slo | None = None) -> R
     near = [name for name in close if name != best.runner and any(row.runner == name for row in rows)]
     if near:
         why.append(f"not told apart from it by these rounds: {', '.join(near[:6])}")
-    setup = statistics.median(process.setup_s for process in best.processes)
-    why.append(f"setup {setup:.1f} s: import, build and first call")
+    why.append(f"setup {best.setup_s:.1f} s: import, build and first call")
     if best.contended and result.suite.objective != "contended":
         why.append("measured beside others: run again on a machine left alone")
     return Recommended(best, tuple(why), False, result)
