@@ -19,6 +19,9 @@ class Slo:
     quantile: float
     limit_ms: float
 
+    def __str__(self) -> str:
+        return f"p{self.quantile * 100:.0f}={self.limit_ms:g}ms"
+
     @classmethod
     def parse(cls, text: str) -> Slo:
         """Read ``p99=30ms``.
@@ -69,7 +72,7 @@ def recommend_from(result: BenchResult, batch: int, slo: Slo | None = None) -> R
     why: list[str] = []
     undecided = False
     if slo is not None:
-        kept, said, undecided = _keeping(rows, slo)
+        kept, said, undecided = keeping(rows, slo)
         why += said
         if not kept:
             return Recommended(None, tuple(why), undecided, result)
@@ -93,19 +96,22 @@ def recommend_from(result: BenchResult, batch: int, slo: Slo | None = None) -> R
     return Recommended(best, tuple(why), False, result)
 
 
-def _keeping(rows: list[TimedRow], slo: Slo) -> tuple[list[TimedRow], list[str], bool]:
+def keeping(rows: list[TimedRow], slo: Slo) -> tuple[list[TimedRow], list[str], bool]:
     """Return the rows whose percentile lies below a limit, what is said of the others, and whether samples lack."""
     kept, said, lacking = [], [], False
     for row in rows:
         samples = row.samples_ms
-        found = statistics.median(samples) if slo.quantile == 0.5 else percentile(samples, slo.quantile)
-        if found is None:
-            lacking = True
-            need = samples_needed(slo.quantile)
-            count = f"{len(samples)} samples, p{slo.quantile * 100:.0f} needs {need}"
-            said.append(f"{row.runner}: {count}: give more --seconds or --processes")
-        elif found <= slo.limit_ms:
+        middle = statistics.median(samples)
+        found = middle if slo.quantile == 0.5 else percentile(samples, slo.quantile)
+        named = f"p{slo.quantile * 100:.0f}"
+        if found is not None and found <= slo.limit_ms:
             kept.append(row)
+        elif found is not None:
+            said.append(f"{row.runner}: {named} is {found:.2f} ms")
+        elif middle > slo.limit_ms:
+            said.append(f"{row.runner}: the median alone is {middle:.2f} ms")
         else:
-            said.append(f"{row.runner}: p{slo.quantile * 100:.0f} is {found:.2f} ms")
+            lacking = True
+            count = f"{len(samples)} samples, {named} needs {samples_needed(slo.quantile)}"
+            said.append(f"{row.runner}: {count}: give more --seconds or --processes")
     return kept, said, lacking
