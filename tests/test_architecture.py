@@ -19,6 +19,7 @@ LAYERS = (
     ("lockstep",),
     ("maps",),
     ("parity", "bench", "agree"),
+    ("deploy",),
     ("_api",),
     ("cli", "pytest_plugin", "__init__", "__main__"),
 )

@@ -74,7 +74,9 @@ def chosen(found: Sequence[Candidate], result: BenchResult, options: DeployOptio
         kept = {row.runner for row in keeps}
         if not kept:
             why += said
-            remedy.append("give a longer --budget" if lacking else "allow more with --slo, or a loss with --at-most-loss")
+            remedy.append(
+                "give a longer --budget" if lacking else "allow more with --slo, or a loss with --at-most-loss"
+            )
     told = tuple(replace(one, allowed=one.runner in kept) for one in found)
     allowed = [one for one in told if one.allowed]
     if allowed:
@@ -143,5 +145,7 @@ def neighbours(found: Sequence[Candidate], runner: str) -> list[str]:
     if runner in frontier:
         at = frontier.index(runner)
         near = frontier[max(0, at - 1) : at] + frontier[at + 1 : at + 2]
-    rival = next((one.runner for one in sorted((o for o in found if o.allowed and o.runner != runner), key=_axes)), None)
+    rival = next(
+        (one.runner for one in sorted((o for o in found if o.allowed and o.runner != runner), key=_axes)), None
+    )
     return list(dict.fromkeys([*near, *([rival] if rival is not None else [])]))

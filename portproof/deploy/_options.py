@@ -75,7 +75,9 @@ class DeployOptions:
         """How many images are drawn. It depends on the question alone, so that two runs draw the same."""
         if self.count is not None:
             return self.count
-        return _PLAIN_COUNT if self.at_most_loss is None else max(_PLAIN_COUNT, _ROOM * images_needed(self.at_most_loss))
+        return (
+            _PLAIN_COUNT if self.at_most_loss is None else max(_PLAIN_COUNT, _ROOM * images_needed(self.at_most_loss))
+        )
 
     def agreement(self, names: tuple[str, ...]) -> AgreeOptions:
         """Return what ``agree`` is asked for."""

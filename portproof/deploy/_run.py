@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from portproof._errors import PortproofError, Unavailable
+from portproof._errors import PortproofError
 from portproof._machine import thread_budget
 from portproof.agree._images import Images, labels_of
 from portproof.agree._judge import QUANTISED
@@ -24,7 +24,6 @@ from portproof.deploy._options import DeployOptions, candidates
 from portproof.deploy._result import Asked, Candidate, Deployment, Held, Latency, Neighbour, Seen
 from portproof.judge._report import HOLDS, Verdict, gravest
 from portproof.ports._locate import Located
-from portproof.runners import find_runner
 from portproof.runners._choice import parse
 
 #: Rounds of fresh processes: of all candidates, and of the recommended one beside its neighbours.
@@ -225,8 +224,8 @@ class _Deploying:
         slo = None if options.slo is None else str(options.slo)
         asked = Asked(options.at_most_loss, slo, options.budget_s, options.batch, options.device, thread_budget())
         seen = None if found is None else Seen(
-            found.images, found.drawn_from, found.fingerprint, found.labelled, found.accuracy, found.oracle, found.output,
-            found.weights,
+            found.images, found.drawn_from, found.fingerprint, found.labelled, found.accuracy, found.oracle,
+            found.output, found.weights,
         )  # fmt: skip
         remedy = list(choice.remedy)
         if held is not None and not held.holds:
@@ -306,7 +305,7 @@ def _notes(found: Agreement | None, bench: BenchResult | None) -> list[str]:
     notes = [] if found is None else list(found.notes)
     if found is not None and found.weights == "sensitised":
         notes.append(
-            "sensitised weights: latency and memory are the model's own, losses are not; --weights names what is deployed"
+            "sensitised weights: latency and memory are the model's, losses are not: name yours with --weights"
         )
     if found is not None and found.unreadable_count:
         notes.append(f"{found.unreadable_count} images cannot be read and do not count, such as "
