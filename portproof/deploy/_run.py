@@ -144,38 +144,35 @@ class _Deploying:
 
     def _losses(self, alive: Sequence[TimedRow]) -> _Losses:
         """Count what each runner loses, the fastest first: what that takes says which others there is time for."""
-        ordered = sorted(alive, key=lambda row: row.median_ms or 0.0)
         losses = _Losses()
-        begun = time.monotonic()
-        progress = None
-        for row in ordered:
-            answer = self._asked((row.runner,), losses.out)
-            if answer is not None:
-                losses.found, progress = answer
-                break
-        if progress is None or losses.found is None:
+        if self.options.runners:  # asked for by name: whatever it takes
+            found = self._asked(tuple(row.runner for row in alive), losses.out)
+            losses.found = None if found is None else found[0]
             return losses
-        first = losses.found.runners[0].name
-        images, spent = losses.found.images, time.monotonic() - begun
-        left = max(0.0, _FOR_AGREEMENT * self.options.budget_s - spent)
-        names = [first]
-        for row in ordered:
-            if row.runner == first or row.runner in losses.out:
-                continue
+        waiting = sorted(alive, key=lambda row: row.median_ms or 0.0)
+        begun = time.monotonic()
+        first = None
+        while waiting and first is None:
+            first = self._asked((waiting.pop(0).runner,), losses.out)
+        if first is None:
+            return losses
+        losses.found = first[0]
+        names, images = [first[0].runners[0].name], first[0].images
+        left = _FOR_AGREEMENT * self.options.budget_s - (time.monotonic() - begun)
+        for row in waiting:
             # A process of its own in every worker, each of one thread: what is timed has them all.
             takes = (row.setup_s or 0.0) + images * (row.median_ms or 0.0) / 1e3 / row.batch
-            if takes > left and not self.options.runners:
-                need = self.options.budget_s * (1 + (takes - left) / max(1.0, _FOR_AGREEMENT * self.options.budget_s))
-                losses.out[row.runner] = (
-                    f"no time for its {images:,} images, about {takes:.0f} s; --budget {need / 60:.0f}m, or fewer "
-                    "images with --count"
-                )
+            if takes <= left:
+                left -= takes
+                names.append(row.runner)
                 continue
-            left -= takes
-            names.append(row.runner)
-        whole = self._asked(tuple(names), losses.out)
-        if whole is not None:
-            losses.found = whole[0]
+            need = self.options.budget_s + (takes - left) / _FOR_AGREEMENT
+            losses.out[row.runner] = (
+                f"no time for its {images:,} images, about {takes:.0f} s; give --budget {need / 60:.0f}m, or fewer "
+                "images with --count"
+            )
+        whole = self._asked(tuple(names), losses.out) if len(names) > 1 else first
+        losses.found = losses.found if whole is None else whole[0]
         return losses
 
     def _asked(self, names: tuple[str, ...], out: dict[str, str]) -> tuple[Agreement, AgreeProgress] | None:
