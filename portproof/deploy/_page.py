@@ -8,7 +8,7 @@ from typing import Any
 from portproof.deploy._print import again, cells, headline, measured
 from portproof.deploy._result import Candidate, Deployment
 from portproof.render._layout import rendered
-from portproof.render._plots import DIVERGENCE, INK, LINE, MUTED, SIDE_COLOURS, drawn, inline
+from portproof.render._plots import INK, LINE, MUTED, SIDE_COLOURS, drawn, inline
 
 #: Points of a marker's area: of the smallest process, and for each time as much memory as that.
 _LEAST, _EACH = 28.0, 22.0
@@ -52,7 +52,7 @@ def _draw(axes: Any, found: Deployment, numbered: Sequence[Candidate]) -> None:
             fontsize=8 if beaten else 9, color=MUTED if beaten else INK,
         )  # fmt: skip
     if found.asked.at_most_loss is not None:
-        axes.axhline(100 * found.asked.at_most_loss, color=DIVERGENCE, linewidth=1, linestyle="--", zorder=0)
+        axes.axhline(100 * found.asked.at_most_loss, color=INK, linewidth=1, linestyle="--", zorder=0)
     axes.set(xscale="log", xlabel="milliseconds a request", ylabel="% of images lost")
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter("{x:g}")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from portproof._errors import PortproofError
+from portproof._errors import BadInput, PortproofError
 from portproof._machine import thread_budget
+from portproof.agree._decode import image_input
 from portproof.agree._images import Images, labels_of
-from portproof.agree._judge import QUANTISED
+from portproof.agree._judge import QUANTISED, bounds
 from portproof.agree._prepare import chosen as agreeing
 from portproof.agree._result import Agreement, RunnerAgreement
 from portproof.agree._run import AgreeProgress, agree, packages_of
@@ -20,7 +22,7 @@ from portproof.bench._run import LEAST_ROUNDS, Stage, Watch
 from portproof.bench._standing import comparisons
 from portproof.bench._stats import interval, samples_needed
 from portproof.deploy._frontier import Chosen, chosen, neighbours, placed
-from portproof.deploy._options import DeployOptions, candidates
+from portproof.deploy._options import DeployOptions, candidates, images_needed
 from portproof.deploy._result import Asked, Candidate, Deployment, Held, Latency, Neighbour, Seen
 from portproof.judge._report import HOLDS, Verdict, gravest
 from portproof.ports._locate import Located
@@ -79,15 +81,35 @@ def deploy(located: Located, options: DeployOptions, watch: Watch | None = None)
 
 
 def required(located: Located, options: DeployOptions) -> list[str]:
-    """Return the packages that a run needs in this environment, whatever the candidates need.
+    """Return the packages that a run needs in this environment, whatever else its candidates need.
 
     Raises:
-        BadInput: images, labels or runners are wrong: before any model is built.
+        BadInput: a runner or an output does not exist, or the port takes no image.
     """
-    names = candidates(located.port, options)
-    agreeing(located.port, options.agreement(names))
-    plain = replace(options.agreement(options.runners), runners=options.runners or tuple(names[:1]))
-    return packages_of(located, plain)
+    port = located.port
+    names = candidates(port, options)
+    agreeing(port, options.agreement(names))
+    image_input(port)
+    if options.output is not None and options.output not in port.outputs:
+        raise BadInput(f"--output: port '{port.name}' has {', '.join(port.outputs)}, found '{options.output}'.")
+    return packages_of(located, options.agreement(options.runners or names[:1]))
+
+
+def require_enough(images: Images, options: DeployOptions) -> None:
+    """See that the answer is not known already: of too few images no loss is small, even where nothing is lost.
+
+    Raises:
+        BadInput: there are too few.
+    """
+    limit = options.at_most_loss
+    if limit is None:
+        return
+    there, need = sum(1 for _ in images), images_needed(limit)
+    if there < need:
+        raise BadInput(
+            f"--at-most-loss {limit:.2%} takes {need:,} images of which none is lost, there are {there:,}; give "
+            f"more, or allow --at-most-loss {math.ceil(1e4 * bounds(0, there)[1]) / 100:.2f}%."
+        )
 
 
 class _Deploying:
@@ -95,9 +117,11 @@ class _Deploying:
 
     def __init__(self, located: Located, options: DeployOptions, watch: Watch) -> None:
         self.located, self.options, self.watch = located, options, watch
+        required(located, options)
         self.names = candidates(located.port, options)
-        agreeing(located.port, options.agreement(self.names))
-        labels_of(options.labels, Images(options.images, options.images_drawn, options.seed))
+        images = Images(options.images, options.images_drawn, options.seed)
+        labels_of(options.labels, images)
+        require_enough(images, options)
         self.begun = time.monotonic()
         self.seconds = dict.fromkeys(("prepare", "agreement", "rounds", "again", "wall"), 0.0)
         self.parts = Parts()
