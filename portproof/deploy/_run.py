@@ -84,12 +84,11 @@ def required(located: Located, options: DeployOptions) -> list[str]:
     """Return the packages that a run needs in this environment, whatever else its candidates need.
 
     Raises:
-        BadInput: a runner or an output does not exist, or the port takes no image.
+        BadInput: a runner or an output does not exist.
     """
     port = located.port
     names = candidates(port, options)
     agreeing(port, options.agreement(names))
-    image_input(port)
     if options.output is not None and options.output not in port.outputs:
         raise BadInput(f"--output: port '{port.name}' has {', '.join(port.outputs)}, found '{options.output}'.")
     return packages_of(located, options.agreement(options.runners or names[:1]))
@@ -118,6 +117,7 @@ class _Deploying:
     def __init__(self, located: Located, options: DeployOptions, watch: Watch) -> None:
         self.located, self.options, self.watch = located, options, watch
         required(located, options)
+        image_input(located.port)
         self.names = candidates(located.port, options)
         images = Images(options.images, options.images_drawn, options.seed)
         labels_of(options.labels, images)

@@ -63,7 +63,7 @@ def scheduler() -> Iterator[str]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None, silence_logs=50, protocol="tcp"
+        n_workers=1, threads_per_worker=2, dashboard_address=":0", silence_logs=50, protocol="tcp"
     ) as cluster:
         yield cluster.scheduler_address
 

@@ -1,5 +1,6 @@
 """One of every page that the engine writes, from values that need no run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from portproof.agree._page import page as agree_page
 from portproof.agree._result import Agreement, Cost, Looked, Rate, RunnerAgreement, Unreadable
 from portproof.bench._html import page as bench_page
 from portproof.bench._result import BenchResult, read_result
+from portproof.deploy._page import page as deploy_page
+from portproof.deploy._result import Asked, Candidate, Deployment, Held, Latency, Neighbour, Seen
 from portproof.faults._campaign import FaultReport, Planted
 from portproof.faults._kinds import Fault
 from portproof.faults._page import page as faults_page
@@ -122,6 +125,25 @@ def agreement() -> Agreement:
     )  # fmt: skip
 
 
+def deployment() -> Deployment:
+    """Return a deployment with a candidate of every fate, one of which did not hold."""
+    latency, cost = Latency(20.0, 19.0, 21.0, 22.0, None, 5), Cost(1, 0, 400, 0.0118)
+    plain = Candidate(
+        "torch-eager", "torch eager", "torch", "float32", "equivalent", None, latency, cost, 300 << 20, 27 << 20, 1.4,
+        "frontier", None, allowed=True,
+    )  # fmt: skip
+    beaten = replace(plain, runner="paddle-dygraph", title="Paddle dygraph", side="paddle", place="dominated",
+                     latency=replace(latency, median_ms=90.0), beaten_by="torch-eager")  # fmt: skip
+    wrong = Candidate("wrong-int8", "int8, a wrong zero point", "torch", "int8", "divergent", "1e9 noise floors out")
+    held = Held(False, 21.0, 6, (Neighbour("paddle-dygraph", True, "faster", 0.9, 0.85, 0.95, 4.5),))
+    return Deployment(
+        "net", Asked(0.02, "p99=30ms", 840.0, 1, "cpu", 2),
+        Seen(400, 5000, "f" * 64, 400, 0.98, "torch float64", "out", "given (w.pt)"), (plain, beaten, wrong),
+        "torch-eager", ("the lowest",), ("run it again",), False, held, ("a note",), {"wall": 60.0},
+        {**MACHINE, "packages": {"torch": "2"}},
+    )  # fmt: skip
+
+
 def planted() -> FaultReport:
     """Return a campaign with one fault of every fate."""
 
@@ -177,6 +199,7 @@ def every_page(folder: Path) -> dict[str, str]:
         "report": report_page(report()),
         "a report that holds": report_page(report(())),
         "bench": bench_page(bench(), bench()),
+        "deploy": deploy_page(deployment()),
         "agree": agree_page(agreement(), Images(str(folder))),
         "faults": faults_page(planted()),
         "training faults": training_faults_page(training_faults),
