@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent
 
 def flagship() -> list[str]:
     """Return the files that make the flagship, as ``portproof init`` reads them too."""
-    return (ROOT / "portproof" / "templates" / "googlenet" / "FILES").read_text(encoding="utf-8").split()
+    return (ROOT / "portproof" / "render" / "templates" / "googlenet" / "FILES").read_text(encoding="utf-8").split()
 
 
 class BuildWithTemplates(build_py):
@@ -25,7 +25,7 @@ class BuildWithTemplates(build_py):
         if self.editable_mode:
             return
         for name in flagship():
-            target = Path(self.build_lib, "portproof", "templates", "googlenet", name)
+            target = Path(self.build_lib, "portproof", "render", "templates", "googlenet", name)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes((ROOT / name).read_bytes())
 

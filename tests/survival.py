@@ -110,6 +110,11 @@ def _converted(folder: Path) -> Any:
     return {name: stored.read().tobytes() for name, stored in found.items()}
 
 
+def _deployed(folder: Path) -> Any:
+    found = {one["runner"]: one for one in _json(folder)["candidates"]}
+    return {name: (one["verdict"], one["cost"]) for name, one in sorted(found.items())}
+
+
 def _exported(folder: Path) -> Any:
     import onnx
 
@@ -204,6 +209,13 @@ COMMANDS = {
             lambda f: ["agree", PORT, "--images", f"{f}/images", "--store", f"{f}/store", "--unit", "16",
                        "--workers", "2", "--runners", "torch-eager,onnxruntime-torch", "--json", f"{f}/out.json"],
             ("out.json",), _agreed, (), lambda f: [p for p in (f / "store").rglob("*") if p.is_file()], _images,
+        ),
+        Command(
+            "deploy",
+            lambda f: ["deploy", PORT, "--images", f"{f}/images", "--store", f"{f}/store", "--budget", "5m",
+                       "--runners", "torch-eager,onnxruntime-torch", "--json", f"{f}/out.json"],
+            ("out.json",), _deployed, (), lambda f: [p for p in (f / "store").rglob("*") if p.is_file()], _images,
+            fine=(0, 3),
         ),
     )
 }  # fmt: skip

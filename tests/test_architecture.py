@@ -9,7 +9,7 @@ ENGINE = Path(__file__).parents[1] / "portproof"
 #: From the ground up. A package may import those in lines below its own, never one beside or above it.
 LAYERS = (
     ("_errors", "_text", "_disk", "_machine", "_numbers"),
-    ("ports", "judge", "templates"),
+    ("ports", "judge"),
     ("frameworks",),
     ("runners", "checkpoints", "render"),
     ("convert",),
@@ -19,6 +19,7 @@ LAYERS = (
     ("lockstep",),
     ("maps",),
     ("parity", "bench", "agree"),
+    ("deploy",),
     ("_api",),
     ("cli", "pytest_plugin", "__init__", "__main__"),
 )

@@ -69,7 +69,7 @@ def test_the_wheel_holds_the_engine_alone(wheel: Path) -> None:
     assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {"portproof"}
     assert "portproof/py.typed" in names
     assert {f"portproof/render/pages/{name}" for name in ("layout.html.jinja", "style.css", "script.js")} <= {*names}
-    assert "portproof/templates/googlenet/convert/googlenet.csv" in names
+    assert "portproof/render/templates/googlenet/convert/googlenet.csv" in names
     assert not [name for name in names if "/tests/" in name or "__pycache__" in name]
 
 

@@ -9,7 +9,9 @@ import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Final, Protocol
+
+import numpy as np
 
 from portproof._disk import beneath
 from portproof._errors import BadInput, one_line
@@ -51,15 +53,18 @@ class Images:
     Args:
         where: a folder of images or of tar shards, a tar shard or a pattern of them (``val-*.tar``), or a text file
             with the path of an image or of a shard in each line. Folders are searched to the bottom.
+        count: images to draw; None, or more than there are, for all.
+        seed: of the draw.
 
     Attributes:
-        total: bytes of all files, for the progress bar.
+        total: bytes of all images, for the progress bar.
+        drawn_from: images that there are, where not all are taken; else None.
 
     Raises:
         BadInput: nothing is there.
     """
 
-    def __init__(self, where: str) -> None:
+    def __init__(self, where: str, count: int | None = None, seed: int = 0) -> None:
         self.where = where
         try:
             self._system, root = system_of(where)
@@ -67,6 +72,18 @@ class Images:
         except (OSError, ValueError, ImportError) as error:
             raise BadInput(f"--images: '{where}' cannot be read ({one_line(error, 120)}).") from error
         self.total = sum(self._files.values())
+        self.drawn_from: int | None = None
+        self._drawn: frozenset[int] | None = None
+        if count is not None:
+            weights = [picture.weight for picture in self._all()]
+            if len(weights) > count:
+                drawn = np.random.default_rng(seed).choice(len(weights), count, replace=False)
+                self._drawn, self.drawn_from = frozenset(drawn.tolist()), len(weights)
+                self.total = sum(weights[number] for number in self._drawn)
+
+    def names(self) -> list[str]:
+        """Return the names of all files, whether they are drawn or not."""
+        return [self._name(file) for file in self._files]
 
     def _found(self, root: str) -> Iterator[tuple[str, int]]:
         """Yield files with their sizes, in order."""
@@ -124,9 +141,15 @@ class Images:
         inside = file.startswith(f"{folder}/") and ".." not in file.split("/")
         return inside and bool(self._system.exists(file))
 
+    def _name(self, file: str) -> str:
+        return PurePosixPath(file).name if self._base is None else file.removeprefix(self._base).lstrip("/")
+
     def __iter__(self) -> Iterator[DataImage]:
+        return (picture for number, picture in enumerate(self._all()) if self._drawn is None or number in self._drawn)
+
+    def _all(self) -> Iterator[DataImage]:
         for file, size in self._files.items():
-            name = PurePosixPath(file).name if self._base is None else file.removeprefix(self._base).lstrip("/")
+            name = self._name(file)
             if PurePosixPath(file).suffix.lower() == _SHARD:
                 yield from self._shard(file, name)
             else:
@@ -228,6 +251,66 @@ def read_bytes(picture: DataImage) -> bytes:
     return found
 
 
+#: In place of a file of labels: an image's class is the folder that it lies in.
+FOLDERS: Final = "folders"
+
+
+class Labelled(Protocol):
+    """What knows the classes of images."""
+
+    def of(self, picture: DataImage) -> DataImage:
+        """Return a picture with its label, where it has one."""
+
+    def require(self, images: Images, classes: int) -> None:
+        """Raise :class:`BadInput` where the labels are not of these images, or not of so many classes."""
+
+
+def labels_of(labels: Path | str | None, images: Images) -> Labelled | None:
+    """Return the labels that were asked for: a file's, or for ``"folders"`` those that the folders say."""
+    if labels is None:
+        return None
+    return FolderLabels.of_names(images) if labels == FOLDERS else Labels.read(Path(labels))
+
+
+@dataclass(frozen=True)
+class FolderLabels:
+    """Classes by folder, in the order of their names, as ``portproof train --data FOLDER`` counts them.
+
+    Attributes:
+        classes: folder to index.
+    """
+
+    classes: Mapping[str, int]
+
+    @classmethod
+    def of_names(cls, images: Images) -> FolderLabels:
+        """Read the folders of a data set.
+
+        Raises:
+            BadInput: an image lies in none, or there are fewer than two.
+        """
+        names = images.names()
+        loose = next((name for name in names if "/" not in name), None)
+        if loose is not None:
+            raise BadInput(f"--labels folders: '{loose}' lies in no folder of '{images.where}'; give a folder a class.")
+        classes = sorted({name.partition("/")[0] for name in names})
+        if len(classes) < 2:
+            raise BadInput(f"--labels folders: '{images.where}' has one folder, '{classes[0]}'; give a folder a class.")
+        return cls({name: index for index, name in enumerate(classes)})
+
+    def of(self, picture: DataImage) -> DataImage:
+        """Return a picture with the index of its folder."""
+        return replace(picture, label=self.classes[picture.name.partition("/")[0]])
+
+    def require(self, images: Images, classes: int) -> None:
+        """See that there is a folder for every class: with fewer, nobody knows which."""
+        if len(self.classes) != classes:
+            raise BadInput(
+                f"--labels folders: '{images.where}' has {len(self.classes)} folders, the output {classes} classes; "
+                "name the classes in a file of NAME,INDEX."
+            )
+
+
 @dataclass(frozen=True)
 class Labels:
     """Classes by the name of the image.
@@ -271,3 +354,17 @@ class Labels:
         """Return a picture with its label: by its whole name, or by its file name alone."""
         found = self.table.get(picture.name, self.table.get(PurePosixPath(picture.name).name))
         return picture if found is None else replace(picture, label=found)
+
+    def require(self, images: Images, classes: int) -> None:
+        """See that the file names any of the images, and no class that there is not."""
+        name, label = max(self.table.items(), key=lambda item: item[1])
+        if label >= classes:
+            raise BadInput(
+                f"--labels: '{name}' is class {label} in '{self.file}', the output's are 0 to {classes - 1}; count "
+                "from 0."
+            )
+        if not any(self.of(picture).label is not None for picture in images):
+            raise BadInput(
+                f"--labels: no image has a label; '{self.file}' begins with '{next(iter(self.table))}', "
+                f"the images with '{next(iter(images)).name}'."
+            )

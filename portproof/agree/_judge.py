@@ -20,6 +20,10 @@ _BINS = 64
 KEPT = 12
 
 
+#: Precisions that are another function of the weights, not a rounding of it: what that costs is measured, not judged.
+QUANTISED = ("int8",)
+
+
 @dataclass(frozen=True)
 class Yardstick:
     """What errors and margins are measured with.
@@ -39,9 +43,11 @@ class Yardstick:
     def unit(self, own: Array, precision: str) -> Array:
         """Return one noise floor of each image, in scores.
 
-        An image whose scores happen to be small is rounded like any other: its scale is at least the common one.
+        An image whose scores happen to be small is rounded like any other: its scale is at least the common one. What
+        is quantised is held against float32's: nothing about it is rounding.
         """
-        return Floor(self.rms, self.exact, self.tail).at(precision) * np.maximum(own, self.scale)
+        rounded = "float32" if precision in QUANTISED else precision
+        return Floor(self.rms, self.exact, self.tail).at(rounded) * np.maximum(own, self.scale)
 
     @property
     def farthest(self) -> float:
@@ -125,6 +131,8 @@ class Tally:
         first, fifth: agreements, ties and flips of the first class, and of the leading five.
         beyond: images whose scores differ by more than honest rounding makes.
         labelled, right, right5: images with a label; those it has right, first and among five.
+        changed: images whose first class is another one by more than float32's rounding explains.
+        lost, gained: labelled images that the oracle has right and this has wrong, and the reverse.
         ratios: images by the logarithm of their ratio; "0" where there is no error at all.
         largest: ratio.
         worst: images with the largest ratios.
@@ -138,6 +146,9 @@ class Tally:
     labelled: int = 0
     right: int = 0
     right5: int = 0
+    changed: int = 0
+    lost: int = 0
+    gained: int = 0
     ratios: dict[str, int] = field(default_factory=dict)
     largest: float = 0.0
     worst: list[Far] = field(default_factory=list)
@@ -145,7 +156,7 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Take in what another tally counted."""
-        for name in ("images", "beyond", "labelled", "right", "right5"):
+        for name in ("images", "beyond", "labelled", "right", "right5", "changed", "lost", "gained"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.first = [a + b for a, b in zip(self.first, other.first, strict=True)]
         self.fifth = [a + b for a, b in zip(self.fifth, other.fifth, strict=True)]
@@ -191,7 +202,8 @@ def tally(
         names, numbers, labels: of the images, numbers in the data set.
     """
     finite = np.where(np.isfinite(oracle), oracle, 0.0)
-    unit = yardstick.unit(np.sqrt(np.mean(finite**2, axis=1)), precision)
+    own = np.sqrt(np.mean(finite**2, axis=1))
+    unit = yardstick.unit(own, precision)
     ratio = np.maximum(found["rms"] / unit, found["peak"] / (unit * yardstick.farthest))
     if yardstick.exact and precision in ("float64", "float32"):
         ratio = np.where(found["peak"] > 0, np.inf, 0.0)
@@ -201,6 +213,7 @@ def tally(
     tie = 2 * yardstick.farthest
     flipped = found["top"][:, 0] != wanted[:, 0]
     result = Tally(images=len(oracle), largest=float(ratio.max(initial=0.0)))
+    result.changed = int(np.count_nonzero(flipped & (found["margin"] > tie * yardstick.unit(own, "float32"))))
     result.beyond = int(np.count_nonzero(ratio > multiple(precision)))
     others = (np.sort(found["top"], axis=1) != np.sort(wanted, axis=1)).any(axis=1)
     result.first = _counted(flipped, margin <= tie)
@@ -212,7 +225,10 @@ def tally(
     for row, label in enumerate(labels):
         if label is not None:
             result.labelled += 1
-            result.right += int(found["top"][row, 0] == label)
+            right, expected = bool(found["top"][row, 0] == label), bool(wanted[row, 0] == label)
+            result.right += right
+            result.lost += expected and not right
+            result.gained += right and not expected
             result.right5 += int(label in found["top"][row])
         about = (
             -numbers[row], names[row], float(ratio[row]), float(margin[row]),

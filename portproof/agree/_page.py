@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from portproof._errors import PortproofError
 from portproof.agree._images import DataImage, read_bytes
-from portproof.agree._print import agreeing, rate
+from portproof.agree._print import agreeing, drop, rate
 from portproof.agree._result import Agreement
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._report import HOLDS
@@ -32,7 +32,7 @@ def page(found: Agreement, images: Iterable[DataImage]) -> str:
     return rendered(
         "agree",
         found=found, runners=runners, headline=headline(found), thumbnails=thumbnails, number=number, rate=rate,
-        agreeing=agreeing, multiple=f"{FLOOR_MULTIPLE:.0f}",
+        agreeing=agreeing, drop=drop, multiple=f"{FLOOR_MULTIPLE:.0f}",
     )  # fmt: skip
 
 

@@ -45,7 +45,8 @@ class AgreeOptions:
     Attributes:
         images: a folder, a list or tar shards; see :class:`portproof.agree._images.Images`.
         runners: to hold against the oracle, ``name:setting=value``; empty for both frameworks and both exports.
-        labels: file of classes by image.
+        count: images to draw from those; None for all.
+        labels: file of classes by image, or ``"folders"`` where a folder is a class.
         weights: a checkpoint; None for sensitised weights.
         output: whose classes are compared, None for the port's first.
         batch: images in a request.
@@ -55,7 +56,7 @@ class AgreeOptions:
         scheduler: address of a dask scheduler in place of the local cluster.
         store: folder or URL for results, None for the user's cache.
         device: ``"cpu"`` or ``"cuda"``.
-        seed: of sensitised weights.
+        seed: of sensitised weights, and of which images are drawn.
         limit_s: seconds that a runner may take over one unit.
         measure: what the scheduler costs, too, for ``portproof plan``; takes some seconds.
         at_most: rate of disagreement that must not be exceeded, None to ask for none.
@@ -64,7 +65,8 @@ class AgreeOptions:
 
     images: str
     runners: tuple[str, ...] = ()
-    labels: Path | None = None
+    count: int | None = None
+    labels: Path | str | None = None
     weights: Path | None = None
     output: str | None = None
     batch: int = 16

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from portproof.agree._plan import Costs, PlanRow
-from portproof.agree._result import Agreement, Looked, Rate
+from portproof.agree._result import Agreement, Cost, Looked, Rate
 from portproof.agree._run import AgreeProgress
 from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.render._terminal import STYLE, print_verdict
@@ -25,20 +25,18 @@ def print_agreement(found: Agreement, progress: AgreeProgress, console: Console)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("runner", "verdict", "top-1 same", "ties", "flips", "rate below", "top-5 same"):
         table.add_column(title, justify="left" if title in ("runner", "verdict") else "right", overflow="fold")
-    labelled = found.accuracy is not None
-    for title in ("p50", "p99", "max", *(["accuracy"] if labelled else [])):
+    for title in ("p50", "p99", "max"):
         table.add_column(title, justify="right")
-    if labelled:
-        table.add_row(found.oracle, *[""] * 9, f"{found.accuracy:.2%}")
     for runner in found.runners:
         first, fifth = runner.top1, runner.top5
         table.add_row(
             runner.title, Text(runner.verdict, style=STYLE[runner.verdict]), f"{first.same:,}", f"{first.ties:,}",
             f"{first.flips:,}", rate(first.high), f"{fifth.same + fifth.ties:,}",
             *(number(runner.ratios[name]) for name in ("p50", "p99", "max")),
-            *([f"{runner.accuracy:.2%}"] if runner.accuracy is not None else []),
         )  # fmt: skip
     console.print(table)
+    if found.accuracy is not None:
+        console.print(_accuracies(found))
     for runner in found.runners:
         for looked in runner.flips[:_SHOWN]:
             console.print(Text(f"  {runner.title}: {flip(looked)}", style="yellow"))
@@ -61,6 +59,7 @@ def print_agreement(found: Agreement, progress: AgreeProgress, console: Console)
         f"measured on the first {found.measured}; more than {FLOOR_MULTIPLE:.0f} is a divergence. "
         f"A tie: the classes that change places lie within {found.tie:.1f} floors. Rate below: of flips, with 95% "
         "confidence (Clopper-Pearson), if the images were drawn at random."
+        f"{' Drop below: of accuracy, alike.' if found.accuracy is not None else ''}"
     )
     _print_at_most(found, console)
     versions = found.environment["versions"]
@@ -89,6 +88,26 @@ def _print_at_most(found: Agreement, console: Console) -> None:
 def rate(value: float) -> str:
     """Put a rate into words: percent down to a hundredth, else as a power of ten."""
     return f"{value:.2%}" if value >= 1e-3 or value == 0 else f"{value:.1e}"
+
+
+def _accuracies(found: Agreement) -> Table:
+    """Return what the labels say of each runner, beside the oracle's own."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column(f"{found.labelled:,} labels")
+    for title in ("accuracy", "drop", "drop below", "lost", "gained"):
+        table.add_column(title, justify="right")
+    table.add_row(found.oracle, f"{found.accuracy:.2%}", *[""] * 4)
+    for runner in found.runners:
+        cost = runner.accuracy_cost
+        if cost is not None:
+            figures = f"{runner.accuracy:.2%}", drop(cost), rate(cost.high), f"{cost.lost:,}", f"{cost.gained:,}"
+            table.add_row(runner.title, *figures)
+    return table
+
+
+def drop(cost: Cost) -> str:
+    """Put a drop in accuracy into words; a rise has a sign."""
+    return f"{cost.drop:.2%}" if cost.drop >= 0 else f"+{-cost.drop:.2%}"
 
 
 def flip(looked: Looked) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from portproof._disk import finite
+from portproof.agree._judge import QUANTISED
 from portproof.judge._report import EXIT_CODES, Verdict, gravest
 
 SCHEMA_VERSION = 1
@@ -29,6 +30,29 @@ class Rate:
     low: float
     high: float
     high_with_ties: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What running the model in this way costs, counted on images.
+
+    Attributes:
+        lost: images that the oracle has right and the runner wrong; without labels, whose class is another one.
+        gained: the reverse; 0 without labels.
+        images: of which these are.
+        high: the rate of ``lost`` is below this with 95% confidence (Clopper and Pearson), and so is the drop in
+            accuracy, which is that of ``lost`` less that of ``gained``.
+    """
+
+    lost: int
+    gained: int
+    images: int
+    high: float
+
+    @property
+    def drop(self) -> float:
+        """The share of the images that is lost on balance: the drop in accuracy."""
+        return (self.lost - self.gained) / self.images if self.images else 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +91,9 @@ class RunnerAgreement:
         accuracy, accuracy5: share of the labelled images that it has right; None without labels.
         worst: images with the largest ratios.
         flips: images whose class flips, those with the widest margins.
+        changed: images whose first class is another one, though the oracle holds the two farther apart than float32
+            may honestly be off: whatever the runner's own precision, a user sees another answer.
+        accuracy_cost: the labelled images that it costs; None without labels.
     """
 
     name: str
@@ -81,6 +108,8 @@ class RunnerAgreement:
     accuracy5: float | None
     worst: tuple[Looked, ...]
     flips: tuple[Looked, ...]
+    changed: Cost
+    accuracy_cost: Cost | None
 
 
 @dataclass(frozen=True)
@@ -122,6 +151,7 @@ class Agreement:
         at_most: rate of flips of the first class that was asked for.
         notes: what a person should know.
         environment: instruction sets, package versions, batch and threads: what the scores depend on.
+        drawn_from: images that there are, of which those compared were drawn; None where all were taken.
     """
 
     port: str
@@ -145,6 +175,7 @@ class Agreement:
     at_most: float | None
     notes: tuple[str, ...]
     environment: dict[str, Any]
+    drawn_from: int | None = None
 
     def __bool__(self) -> bool:
         return self.exit_code == 0
@@ -170,5 +201,6 @@ class Agreement:
 
 
 def whole_verdict(runners: tuple[RunnerAgreement, ...]) -> Verdict:
-    """Return the verdict of a run."""
-    return gravest([runner.verdict for runner in runners])
+    """Return the verdict of a run: of what can be judged in it."""
+    judged = [runner.verdict for runner in runners if runner.precision not in QUANTISED]
+    return gravest(judged or ["inconclusive"])

@@ -12,10 +12,10 @@ from typing import Any
 
 from portproof._errors import BadInput, PortproofError, Unavailable, require_packages
 from portproof._machine import processor, thread_budget
-from portproof.agree._images import DataImage, Images, Labels
-from portproof.agree._judge import Far, Tally, Yardstick, bounds
+from portproof.agree._images import DataImage, Images, Labelled, labels_of
+from portproof.agree._judge import QUANTISED, Far, Tally, Yardstick, bounds
 from portproof.agree._prepare import AgreeOptions, PreparedJob, Preparing, chosen
-from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
+from portproof.agree._result import Agreement, Cost, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
 from portproof.agree._store import Store, default_store
 from portproof.agree._work import Contender, Job, UnitOutcome, close_bench, work
 from portproof.frameworks._export import EXPORTING
@@ -92,8 +92,8 @@ def agree(
     require_packages("agree", *packages_of(located, options))
     from portproof.agree._cluster import connected, gathered
 
-    images = Images(options.images)
-    labels = None if options.labels is None else Labels.read(options.labels)
+    images = Images(options.images, options.count, options.seed)
+    labels = labels_of(options.labels, images)
     store = Store(options.store or default_store())
     preparing = Preparing(located, options, choices, images, store, watch or (lambda *_: None))
     begun = time.monotonic()
@@ -101,6 +101,8 @@ def agree(
     with connected(options.scheduler, workers) as client:
         found = gathered(client, preparing.versions)
         prepared = preparing.prepare(found.sets)
+        if labels is not None:
+            labels.require(images, prepared.job.yardstick.classes)
         progress = AgreeProgress(total=images.total, notes=found.left_out, start_s=time.monotonic() - begun)
         units = _units(images, labels, options.unit)
         try:
@@ -111,12 +113,7 @@ def agree(
             if options.scheduler is not None:
                 with contextlib.suppress(Exception):  # workers may be gone; what they hold goes with them
                     client.run(close_bench, prepared.job)
-    if labels is not None and not total.labelled:
-        raise BadInput(
-            f"--labels: no image has a label; '{labels.file}' begins with '{next(iter(labels.table))}', "
-            f"the images with '{next(iter(images)).name}'."
-        )
-    return _agreement(located.port.name, options, prepared, total), progress
+    return _agreement(located.port.name, options, prepared, total, images.drawn_from), progress
 
 
 def packages_of(located: Located, options: AgreeOptions) -> list[str]:
@@ -135,7 +132,7 @@ def _idle_share() -> float:
     return (time.process_time() - begun) / _IDLE_S
 
 
-def _units(images: Images, labels: Labels | None, size: int) -> Iterator[tuple[int, list[DataImage]]]:
+def _units(images: Images, labels: Labelled | None, size: int) -> Iterator[tuple[int, list[DataImage]]]:
     """Yield the number of a unit's first image, and its images."""
     pictures = iter(images) if labels is None else map(labels.of, images)
     first = 0
@@ -162,10 +159,6 @@ class _Total:
         self.unreadable_count += len(outcome.unreadable)
         place = int(outcome.fingerprint, 16) * (2 * first + 1)  # odd, so that no place is lost
         self.fingerprint = (self.fingerprint + place) % _MODULUS
-
-    @property
-    def labelled(self) -> int:
-        return sum(tally.labelled for tally in self.tallies.values())
 
 
 def _run(
@@ -216,7 +209,9 @@ def _run(
     return total
 
 
-def _agreement(port: str, options: AgreeOptions, prepared: PreparedJob, total: _Total) -> Agreement:
+def _agreement(
+    port: str, options: AgreeOptions, prepared: PreparedJob, total: _Total, drawn_from: int | None
+) -> Agreement:
     job = prepared.job
     own = total.tallies.get(job.oracle.name, Tally())
     runners = tuple(_runner(runner, total.tallies.get(runner.name, Tally()), prepared) for runner in job.runners)
@@ -225,7 +220,10 @@ def _agreement(port: str, options: AgreeOptions, prepared: PreparedJob, total: _
         notes.append("the scores hardly move from image to image, less than rounding does: nothing could be seen")
     if prepared.measured * job.yardstick.classes < _FEW_SCORES:
         notes.append(f"the noise floor is pooled over {prepared.measured} images only")
-    if total.labelled and own.labelled < total.images:
+    quantised = [runner.title for runner in job.runners if runner.precision in QUANTISED]
+    if quantised:
+        notes.append(f"what quantising costs is measured, and not judged: {', '.join(quantised)}")
+    if own.labelled and own.labelled < total.images:
         notes.append(f"{total.images - own.labelled} images have no label")
     return Agreement(
         port, whole_verdict(runners), job.oracle.title, job.output, prepared.weights, total.images,
@@ -237,6 +235,7 @@ def _agreement(port: str, options: AgreeOptions, prepared: PreparedJob, total: _
             "processor": processor(), "instruction_sets": list(job.sets), "versions": dict(job.versions),
             "batch": job.batch, "threads": options.threads, "device": job.device,
         },
+        drawn_from,
     )  # fmt: skip
 
 
@@ -250,9 +249,10 @@ def _tie(yardstick: Yardstick) -> float:
 
 def _runner(runner: Contender, tally: Tally, prepared: PreparedJob) -> RunnerAgreement:
     verdict: Any = "equivalent" if tally.largest else "identical"
-    if prepared.blind or not tally.images:
+    quantised = runner.precision in QUANTISED
+    if prepared.blind or not tally.images or quantised:
         verdict = "inconclusive"
-    if tally.beyond:
+    if tally.beyond and not quantised:
         verdict = "divergent"
     quantiles = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p99.9": 0.999}
     ratios = {name: tally.quantile(share) for name, share in quantiles.items()} | {"max": tally.largest}
@@ -260,7 +260,13 @@ def _runner(runner: Contender, tally: Tally, prepared: PreparedJob) -> RunnerAgr
         runner.name, runner.title, runner.precision, verdict, _rate(tally.first), _rate(tally.fifth), ratios,
         tally.beyond, _share(tally.right, tally.labelled), _share(tally.right5, tally.labelled),
         tuple(map(_looked, sorted(tally.worst, reverse=True))), tuple(map(_looked, sorted(tally.flips, reverse=True))),
+        _cost(tally.changed, 0, tally.images),
+        _cost(tally.lost, tally.gained, tally.labelled) if tally.labelled else None,
     )  # fmt: skip
+
+
+def _cost(lost: int, gained: int, of: int) -> Cost:
+    return Cost(lost, gained, of, bounds(lost, of)[1] if of else 1.0)
 
 
 def _rate(counted: list[int]) -> Rate:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import statistics
 from typing import Any
 
 from portproof.bench._plots import Figure, figures
+from portproof.bench._print import mib
 from portproof.bench._recommend import recommend_from
 from portproof.bench._result import BenchResult, TimedRow, quantiles
 from portproof.bench._standing import break_even, comparisons, order
@@ -82,7 +82,7 @@ def _rows(result: BenchResult, batch: int) -> list[dict[str, Any]]:
             **shown, "reason": None, "median": f"{row.median_ms:.2f}",
             "p90": _or_dash(tail["p90"]), "p99": _or_dash(tail["p99"]), "rate": f"{row.rows_per_s or 0:,.1f}",
             "share": "" if share is None else f"{share:.0%}", "pays": break_even(result, row),
-            "setup": f"{statistics.median(process.setup_s for process in row.processes):.1f}",
+            "setup": f"{row.setup_s or 0:.1f}", "memory": mib(row.peak_memory),
             "against": "" if found is None else f"{found.ratio:.2f}x, {found.change}",
         })  # fmt: skip
     return rows

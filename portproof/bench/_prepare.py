@@ -19,7 +19,9 @@ from portproof.judge._floor import Floor
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Hop
 from portproof.ports._inputs import make_batch
+from portproof.ports._port import PROGRAMS
 from portproof.replay._oracle import Measuring
+from portproof.runners import RunnerInfo
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
@@ -63,6 +65,14 @@ class PreparedPort:
     def _chosen(self, size: int, number: int) -> list[int]:
         count = len(next(iter(self.oracle.values())))
         return [(number * size + i) % count for i in range(size)]
+
+    def file_bytes(self, info: RunnerInfo) -> int | None:
+        """Return the size of the files that a runner loads: its export or saved program, else the weights."""
+        found = self.weights[info.side] if info.artefact == "model" else self.artefacts.get((info.artefact, info.side))
+        if not isinstance(found, Path):
+            return None
+        beside = [found.with_suffix(".pdiparams")] if found.suffix in PROGRAMS else [Path(f"{found}.data")]
+        return sum(path.stat().st_size for path in (found, *beside) if path.is_file())
 
     @property
     def out(self) -> Path:

@@ -81,23 +81,23 @@ def _table(result: BenchResult, batch: int) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column(f"batch {batch}, ms", max_width=34, overflow="fold")
     gpu, events = result.suite.device == "cuda", any(process.event_ms for row in rows for process in row.processes)
-    names = ("median", "range", "p90", "p99", "GPU MiB" if gpu else "peak", "setup s", "pays after")
+    names = ("median", "range", "p90", "p99", "GPU MiB" if gpu else "peak", "MiB", "setup s", "pays after")
     for name in (*names[:-1], "events") if events else names:
         table.add_column(name, justify="right")
     table.add_column("")
     against, planted = comparisons(result, batch), result.suite.objective == "contended"
     for row in rows:
         if row.median_ms is None:
-            table.add_row(row.title, "-", *[""] * 6, Text(row.verdict, style="bold red"))
+            table.add_row(row.title, "-", *[""] * 7, Text(row.verdict, style="bold red"))
             continue
         times = row.times_ms
         tail = quantiles(row.samples_ms)
         share = result.share_of_peak(row)
-        setup, said = statistics.median(process.setup_s for process in row.processes), _label(row, against, planted)
+        said = _label(row, against, planted)
         table.add_row(
             row.title, _ms(row.median_ms), f"{_ms(min(times))}-{_ms(max(times))}", _ms(tail["p90"]), _ms(tail["p99"]),
-            _gpu_memory(row) if gpu else "" if share is None else f"{share:.0%}", f"{setup:.1f}",
-            _ms(_events(row)) if events else break_even(result, row), said,
+            _gpu_memory(row) if gpu else "" if share is None else f"{share:.0%}", mib(row.peak_memory),
+            f"{row.setup_s:.1f}", _ms(_events(row)) if events else break_even(result, row), said,
         )  # fmt: skip
     return table
 
@@ -110,6 +110,13 @@ def _events(row: TimedRow) -> float | None:
 def _gpu_memory(row: TimedRow) -> str:
     found = [process.gpu_mib for process in row.processes if process.gpu_mib is not None]
     return f"{max(found):.0f}" if found else "-"
+
+
+def mib(count: int | None) -> str:
+    """Put bytes of memory or of a file into words, in MiB; below ten with a tenth."""
+    if count is None:
+        return "-"
+    return f"{count / 2**20:.0f}" if count >= 10 * 2**20 else f"{count / 2**20:.1f}"
 
 
 def _ms(value: float | None) -> str:

@@ -19,6 +19,9 @@ class Slo:
     quantile: float
     limit_ms: float
 
+    def __str__(self) -> str:
+        return f"p{self.quantile * 100:.0f}={self.limit_ms:g}ms"
+
     @classmethod
     def parse(cls, text: str) -> Slo:
         """Read ``p99=30ms``.
@@ -69,7 +72,7 @@ def recommend_from(result: BenchResult, batch: int, slo: Slo | None = None) -> R
     why: list[str] = []
     undecided = False
     if slo is not None:
-        kept, said, undecided = _keeping(rows, slo)
+        kept, said, undecided = keeping(rows, slo)
         why += said
         if not kept:
             return Recommended(None, tuple(why), undecided, result)
@@ -87,26 +90,28 @@ def recommend_from(result: BenchResult, batch: int, slo: Slo | None = None) -> R
     near = [name for name in close if name != best.runner and any(row.runner == name for row in rows)]
     if near:
         why.append(f"not told apart from it by these rounds: {', '.join(near[:6])}")
-    setup = statistics.median(process.setup_s for process in best.processes)
-    why.append(f"setup {setup:.1f} s: import, build and first call")
+    why.append(f"setup {best.setup_s:.1f} s: import, build and first call")
     if best.contended and result.suite.objective != "contended":
         why.append("measured beside others: run again on a machine left alone")
     return Recommended(best, tuple(why), False, result)
 
 
-def _keeping(rows: list[TimedRow], slo: Slo) -> tuple[list[TimedRow], list[str], bool]:
+def keeping(rows: list[TimedRow], slo: Slo) -> tuple[list[TimedRow], list[str], bool]:
     """Return the rows whose percentile lies below a limit, what is said of the others, and whether samples lack."""
     kept, said, lacking = [], [], False
     for row in rows:
         samples = row.samples_ms
-        found = statistics.median(samples) if slo.quantile == 0.5 else percentile(samples, slo.quantile)
-        if found is None:
-            lacking = True
-            need = samples_needed(slo.quantile)
-            count = f"{len(samples)} samples, p{slo.quantile * 100:.0f} needs {need}"
-            said.append(f"{row.runner}: {count}: give more --seconds or --processes")
-        elif found <= slo.limit_ms:
+        middle = statistics.median(samples)
+        found = middle if slo.quantile == 0.5 else percentile(samples, slo.quantile)
+        named = f"p{slo.quantile * 100:.0f}"
+        if found is not None and found <= slo.limit_ms:
             kept.append(row)
+        elif found is not None:
+            said.append(f"{row.runner}: {named} is {found:.2f} ms")
+        elif middle > slo.limit_ms:
+            said.append(f"{row.runner}: the median alone is {middle:.2f} ms")
         else:
-            said.append(f"{row.runner}: p{slo.quantile * 100:.0f} is {found:.2f} ms")
+            lacking = True
+            count = f"{len(samples)} samples, {named} needs {samples_needed(slo.quantile)}"
+            said.append(f"{row.runner}: {count}: give more --seconds or --processes")
     return kept, said, lacking

@@ -144,6 +144,7 @@ class TimedRow:
         ratio: the farthest output, in noise floors.
         reason: why there is no number.
         processes: fresh ones, in the order of their rounds; empty without parity.
+        file_bytes: size of the files that each loaded: the export or the saved program, else the weights.
     """
 
     runner: str
@@ -155,6 +156,7 @@ class TimedRow:
     ratio: float | None = None
     reason: str | None = None
     processes: tuple[Process, ...] = ()
+    file_bytes: Count | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -186,6 +188,16 @@ class TimedRow:
         """Rows finished per second of the timed parts."""
         wall = sum(process.wall_s for process in self.processes)
         return sum(process.rows for process in self.processes) / wall if wall else None
+
+    @property
+    def peak_memory(self) -> int | None:
+        """Bytes that a process held at most, the median over processes; None where there is none."""
+        return round(statistics.median(p.peak_memory for p in self.processes)) if self.processes else None
+
+    @property
+    def setup_s(self) -> float | None:
+        """Seconds from a process's start to its first result, the median over processes: its cold start."""
+        return statistics.median(p.setup_s for p in self.processes) if self.processes else None
 
     @property
     def contended(self) -> bool:

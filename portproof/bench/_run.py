@@ -258,6 +258,7 @@ class _Rounds:
             if row is None:
                 continue
             entry.processes = [process for process in row.processes if process.round < done]
+            entry.cost_s = max((p.setup_s + p.warm_up_s + p.wall_s for p in entry.processes[-1:]), default=0.0)
             if entry.processes and row.ratio is not None:
                 entry.hops = [_hop_again(row, self.prepared.label)]
         self.seconds |= {key: value for key, value in resumed.seconds.items() if key != "prepare"}
@@ -366,7 +367,10 @@ class _Rounds:
 
     def result(self, *, complete: bool) -> BenchResult:
         """Return what is known so far."""
-        timed = tuple(entry.row() for entry in self.entries if entry.hops and entry.failure is None)
+        timed = tuple(
+            replace(entry.row(), file_bytes=self.prepared.file_bytes(entry.choice.info))
+            for entry in self.entries if entry.hops and entry.failure is None
+        )  # fmt: skip
         failed = [
             Skipped(entry.choice.name, entry.failure, entry.batch, entry.choice.asked)
             for entry in self.entries

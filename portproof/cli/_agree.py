@@ -36,9 +36,24 @@ if TYPE_CHECKING:
     from portproof.agree._result import Agreement
     from portproof.agree._run import AgreeProgress
 
-_IMAGES = "A folder, a list (.txt), or tar shards (WebDataset); a path, a pattern or a URL."
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--images", metavar="WHERE", help="A folder, a list (.txt), or tar shards (WebDataset); a path or a URL."
+    ),
+]
 
 
+Count = Annotated[int | None, typer.Option("--count", min=1, help="Draw so many of the images, by --seed.")]
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--labels", metavar="FILE", help="Lines of NAME,INDEX; or folders: one a class. Shards bring theirs (.cls)."
+    ),
+]
+Output = Annotated[
+    str | None, typer.Option("--output", help="Whose classes are compared. Default: the port's first output.")
+]
 AtMost = Annotated[
     str | None,
     typer.Option("--at-most", metavar="0.1%", help="Exit 1 where more images flip, 3 where too few were seen to say."),
@@ -51,18 +66,15 @@ Store = Annotated[
 
 def agree(
     port: PortName = None,
-    images: Annotated[str | None, typer.Option("--images", metavar="WHERE", help=_IMAGES)] = None,
+    images: Where = None,
     runners: Annotated[
         str | None,
         typer.Option("--runners", help="Names with commas. Default: the frameworks, and both exports in ONNX Runtime."),
     ] = None,
-    labels: Annotated[
-        Path | None, typer.Option("--labels", help="Lines of NAME,INDEX; shards bring their own (.cls).")
-    ] = None,
+    count: Count = None,
+    labels: Classes = None,
     weights: Weights = None,
-    output: Annotated[
-        str | None, typer.Option("--output", help="Whose classes are compared. Default: the port's first output.")
-    ] = None,
+    output: Output = None,
     at_most: AtMost = None,
     scheduler: Annotated[
         str | None, typer.Option("--scheduler", metavar="ADDRESS", help="Of dask, in place of this machine's cores.")
@@ -106,10 +118,11 @@ def agree(
     if images is None:
         raise BadInput("--images is missing; name a folder, a list (.txt) or tar shards.")
     options = AgreeOptions(
-        images=images, runners=tuple(runners.split(",")) if runners else (), labels=labels, weights=weights,
-        output=output, batch=batch, unit=unit, threads=threads, workers=workers, scheduler=scheduler, store=store,
-        device=device_named(device), seed=seed, measure=costs is not None, limit_s=duration("--limit", limit),
-        at_most=None if at_most is None else share("--at-most", at_most), kwargs=settings_of(settings),
+        images=images, runners=tuple(runners.split(",")) if runners else (), count=count, labels=labels,
+        weights=weights, output=output, batch=batch, unit=unit, threads=threads, workers=workers, scheduler=scheduler,
+        store=store, device=device_named(device), seed=seed, measure=costs is not None,
+        limit_s=duration("--limit", limit), at_most=None if at_most is None else share("--at-most", at_most),
+        kwargs=settings_of(settings),
     )  # fmt: skip
     located = find_port_named(port)
     _require_packages(located, options, report)
@@ -157,7 +170,7 @@ def _write_beside(
         from portproof.agree._images import Images
         from portproof.agree._page import page
 
-        write_text(report, page(found, Images(options.images)))
+        write_text(report, page(found, Images(options.images, options.count, options.seed)))
 
 
 def plan(

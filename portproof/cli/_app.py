@@ -15,6 +15,7 @@ from portproof.cli._agree import agree, plan
 from portproof.cli._bench import bench
 from portproof.cli._cache import cache
 from portproof.cli._convert import account, convert, export
+from portproof.cli._deploy import deploy
 from portproof.cli._ending import end_well
 from portproof.cli._explain import explain
 from portproof.cli._faults import faults
@@ -47,7 +48,7 @@ app = typer.Typer(
 _COMMANDS: Final[dict[str, tuple[Callable[..., None], ...]]] = {
     "Is it right?": (verify, faults, agree, plan, capture, compare, diff, history),
     "Weights and graphs": (convert, map_, account, export, match),
-    "Learning and speed": (train,),
+    "Learning and speed": (train, deploy),
     "To begin with": (init, ports, explain, schema, cache, doctor),
 }
 

@@ -140,7 +140,7 @@ def duration(option: str, text: str) -> float:
 
 def share(option: str, text: str) -> float:
     """Read a percentage; returns it as a share."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?)%", text.strip())
+    found = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+)%", text.strip())
     if found is None:
         raise BadInput(f"{option} takes a percentage such as 5%, found '{text}'.")
     return float(found[1]) / 100

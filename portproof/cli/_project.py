@@ -68,7 +68,7 @@ def init(
         raise BadInput("NAME is missing: portproof init my_port writes a project into the folder my_port.")
     if inputs or settings:
         raise BadInput("--input and --set go with --from-models A B; a project has an example of its own.")
-    from portproof.templates import write_project
+    from portproof.render.templates import write_project
 
     written = write_project(folder, source)
     say(f"wrote {len(written)} files into {folder}; now: cd {folder} && portproof verify --quick")

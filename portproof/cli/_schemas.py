@@ -16,6 +16,7 @@ from portproof.ports._hints import near
 DOCUMENTS = {
     "verify": "portproof.judge._report:Report",
     "agree": "portproof.agree._result:Agreement",
+    "deploy": "portproof.deploy._result:Deployment",
     "faults-training": "portproof.lockstep._campaign:TrainingFaults",
     "train": "portproof.training._trained:Trained",
     "doctor": "portproof.cli._doctor:Findings",

@@ -63,7 +63,7 @@ def scheduler() -> Iterator[str]:
     from distributed import LocalCluster
 
     with LocalCluster(
-        n_workers=1, threads_per_worker=2, dashboard_address=None, silence_logs=50, protocol="tcp"
+        n_workers=1, threads_per_worker=2, dashboard_address=":0", silence_logs=50, protocol="tcp"
     ) as cluster:
         yield cluster.scheduler_address
 
@@ -200,6 +200,38 @@ def test_labels_by_name(agree, folder: Path, tmp_path: Path) -> None:
     labels.write_text("other.jpg,1\n")
     answer, _, _ = agree("--labels", labels)
     answer.refused(2, "no image has a label", "other.jpg")
+    labels.write_text("000.jpg,10\n")
+    agree("--labels", labels)[0].refused(2, "class 10", "0 to 9")
+
+
+def test_labels_by_folder_and_what_a_runner_costs(agree, tmp_path: Path) -> None:
+    for number in range(COUNT):
+        target = tmp_path / "classes" / str(number % 10) / f"{number:03d}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(jpeg(number))
+    answer, document, _ = agree("--labels", "folders", images=tmp_path / "classes")
+    assert answer.code == 0, answer
+    found = json.loads(document)
+    assert found["labelled"] == COUNT
+    cost = found["runners"][0]["accuracy_cost"]
+    assert cost == {"lost": 0, "gained": 0, "images": COUNT, "high": pytest.approx(1 - 0.05 ** (1 / COUNT))}
+    assert "drop below" in answer.out
+    shutil.rmtree(tmp_path / "classes/9")
+    agree("--labels", "folders", images=tmp_path / "classes")[0].refused(2, "9 folders, the output 10 classes")
+    (tmp_path / "classes/loose.jpg").write_bytes(jpeg(0))
+    agree("--labels", "folders", images=tmp_path / "classes")[0].refused(2, "'loose.jpg' lies in no folder")
+
+
+def test_images_are_drawn_by_seed_from_all_over_the_folder(agree, folder: Path) -> None:
+    drawn = [[image.name for image in Images(str(folder), 10, seed)] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert len(set(drawn[0])) == 10
+    assert len({name.startswith("more/") for name in drawn[0]}) == 2
+    _, document, _ = agree("--count", 10)
+    found = json.loads(document)
+    assert (found["images"], found["drawn_from"]) == (10, COUNT)
+    _, document, _ = agree("--count", COUNT)
+    assert json.loads(document)["drawn_from"] is None
 
 
 def test_the_bound_that_is_asked_for_decides(agree) -> None:
@@ -334,6 +366,19 @@ def test_a_flip_within_the_noise_is_a_tie() -> None:
 def test_what_is_not_finite_on_one_side_is_infinitely_far() -> None:
     assert one([np.nan, 1, 0, 0], [2, 1, 0, 0]).largest == np.inf
     assert one([np.nan, 1, 0, 0], [np.nan, 1, 0, 0]).beyond == 0
+
+
+def test_a_lower_precision_s_tie_is_another_answer_all_the_same() -> None:
+    oracle = np.zeros((3, 8))
+    oracle[:, 0], oracle[0, 1], oracle[1, 1], oracle[2, 1] = 1.0, 1.0 - 1e-7, 1.0 - 1e-3, 0.5
+    found = oracle.copy()
+    found[:, 1] = 1.1
+    counted = tally(record(found, oracle), oracle, STICK, "bfloat16", list("abc"), [0, 1, 2], [0, 1, 0])
+    assert counted.first == [0, 2, 1]  # a thousandth is within bfloat16's rounding
+    assert counted.changed == 2  # and not within float32's
+    assert (counted.lost, counted.gained) == (2, 1)
+    quantised = tally(record(found, oracle), oracle, STICK, "int8", list("abc"), [0, 1, 2], [None] * 3)
+    assert (quantised.first, quantised.changed) == ([0, 1, 2], 2)
 
 
 def test_tallies_make_one_in_any_order() -> None:

@@ -99,6 +99,7 @@ CASES: dict[str, list[str]] = {
         "paddle2onnx", "jinja2",
     ],
     "agree --images images --runners torch-eager": ["distributed", "fsspec", "scipy", "PIL", *BOTH],
+    "deploy --images images -o d": ["distributed", "fsspec", "scipy", "PIL", *BOTH, "jinja2", "matplotlib"],
     "plan costs/x.json": [],
     "diff report/x.json report/whole.json": [],
     "cache": [],

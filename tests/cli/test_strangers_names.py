@@ -335,13 +335,15 @@ def _options(command: Any) -> Iterator[str]:
 
 
 def test_what_agree_finds(tmp_path: Path) -> None:
-    from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable
+    from portproof.agree._result import Agreement, Cost, Looked, Rate, RunnerAgreement, Unreadable
     from portproof.agree._run import AgreeProgress
 
     environment = {"processor": EVIL, "versions": {EVIL: EVIL}, "instruction_sets": [EVIL], "batch": 1, "threads": 1}
     rate, looked = Rate(9, 0, 1, 0.0, 0.2, 0.2), Looked(1, EVIL, 9.0, 3.0, 1, 2)
     ratios = dict.fromkeys(("p50", "p90", "p99", "p99.9", "max"), 1.0)
-    runner = RunnerAgreement(EVIL, EVIL, EVIL, "divergent", rate, rate, ratios, 1, None, None, (looked,), (looked,))
+    runner = RunnerAgreement(
+        EVIL, EVIL, EVIL, "divergent", rate, rate, ratios, 1, None, None, (looked,), (looked,), Cost(1, 0, 1, 1.0), None
+    )
     found = Agreement(
         EVIL, "divergent", EVIL, EVIL, EVIL, 10, (Unreadable(0, EVIL, EVIL),), 30, EVIL, 10, 0, None, None, 1e-7, 1.0,
         10, 1.0, (runner,), None, (EVIL,), environment,

@@ -1,5 +1,6 @@
 """One of every page that the engine writes, from values that need no run."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +9,11 @@ from PIL import Image
 from portproof._numbers import picture
 from portproof.agree._images import Images
 from portproof.agree._page import page as agree_page
-from portproof.agree._result import Agreement, Looked, Rate, RunnerAgreement, Unreadable
+from portproof.agree._result import Agreement, Cost, Looked, Rate, RunnerAgreement, Unreadable
 from portproof.bench._html import page as bench_page
 from portproof.bench._result import BenchResult, read_result
+from portproof.deploy._page import page as deploy_page
+from portproof.deploy._result import Asked, Candidate, Deployment, Held, Latency, Neighbour, Seen
 from portproof.faults._campaign import FaultReport, Planted
 from portproof.faults._kinds import Fault
 from portproof.faults._page import page as faults_page
@@ -83,14 +86,61 @@ def agreement() -> Agreement:
     """Return an agreement with a flip and an unreadable image."""
     rate, looked = Rate(9, 0, 1, 0.0, 0.2, 0.2), Looked(1, "a.jpg", 9.0, 3.0, 1, 2)
     ratios = dict.fromkeys(("p50", "p90", "p99", "p99.9", "max"), 1.0)
-    calm = RunnerAgreement("a", "torch eager", "float32", "equivalent", rate, rate, ratios, 0, None, None, (), ())
+    calm = RunnerAgreement(
+        "a",
+        "torch eager",
+        "float32",
+        "equivalent",
+        rate,
+        rate,
+        ratios,
+        0,
+        0.9,
+        0.9,
+        (),
+        (),
+        Cost(0, 0, 10, 0.3),
+        Cost(0, 1, 10, 0.3),
+    )
     bad = RunnerAgreement(
-        "b", "Paddle dygraph", "float32", "divergent", rate, rate, ratios, 1, None, None, (looked,), (looked,)
+        "b",
+        "Paddle dygraph",
+        "float32",
+        "divergent",
+        rate,
+        rate,
+        ratios,
+        1,
+        0.7,
+        0.8,
+        (looked,),
+        (looked,),
+        Cost(1, 0, 10, 0.4),
+        Cost(2, 0, 10, 0.5),
     )
     return Agreement(
         "net", "divergent", "torch float64", "out", "sensitised", 10, (Unreadable(0, "b.jpg", "cut"),), 1, "f" * 64,
-        10, 0, None, None, 1e-7, 1.0, 10, 1.0, (calm, bad), None, ("a note",),
+        10, 10, 0.9, 0.9, 1e-7, 1.0, 10, 1.0, (calm, bad), None, ("a note",),
         {"processor": "a processor", "versions": {"torch": "2"}, "batch": 1, "threads": 1},
+    )  # fmt: skip
+
+
+def deployment() -> Deployment:
+    """Return a deployment with a candidate of every fate, one of which did not hold."""
+    latency, cost = Latency(20.0, 19.0, 21.0, 22.0, None, 5), Cost(1, 0, 400, 0.0118)
+    plain = Candidate(
+        "torch-eager", "torch eager", "torch", "float32", "equivalent", None, latency, cost, 300 << 20, 27 << 20, 1.4,
+        "frontier", None, allowed=True,
+    )  # fmt: skip
+    beaten = replace(plain, runner="paddle-dygraph", title="Paddle dygraph", side="paddle", place="dominated",
+                     latency=replace(latency, median_ms=90.0), beaten_by="torch-eager")  # fmt: skip
+    wrong = Candidate("wrong-int8", "int8, a wrong zero point", "torch", "int8", "divergent", "1e9 noise floors out")
+    held = Held(False, 21.0, 6, (Neighbour("paddle-dygraph", True, "faster", 0.9, 0.85, 0.95, 4.5),))
+    return Deployment(
+        "net", Asked(0.02, "p99=30ms", 840.0, 1, "cpu", 2),
+        Seen(400, 5000, "f" * 64, 400, 0.98, "torch float64", "out", "given (w.pt)"), (plain, beaten, wrong),
+        "torch-eager", ("the lowest",), ("run it again",), False, held, ("a note",), {"wall": 60.0},
+        {**MACHINE, "packages": {"torch": "2"}},
     )  # fmt: skip
 
 
@@ -149,6 +199,7 @@ def every_page(folder: Path) -> dict[str, str]:
         "report": report_page(report()),
         "a report that holds": report_page(report(())),
         "bench": bench_page(bench(), bench()),
+        "deploy": deploy_page(deployment()),
         "agree": agree_page(agreement(), Images(str(folder))),
         "faults": faults_page(planted()),
         "training faults": training_faults_page(training_faults),

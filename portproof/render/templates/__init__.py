@@ -53,7 +53,7 @@ def write_project(target: Path, source: str | None = None) -> list[str]:
 
 def _texts(source: str, name: str) -> Iterator[tuple[str, bytes]]:
     """Yield relative path and content of every file."""
-    root = files("portproof") / "templates" / source
+    root = files("portproof.render") / "templates" / source
     for path, file in _walk(root, ""):
         if path.endswith(_ENDING):
             renamed = path.removesuffix(_ENDING).replace("NAME", name).replace("gitignore", ".gitignore")
@@ -68,7 +68,7 @@ def _flagship(root: Traversable, path: str) -> bytes:
     packed = root.joinpath(*path.split("/"))
     if packed.is_file():
         return packed.read_bytes()
-    return (Path(__file__).parents[2] / path).read_bytes()
+    return (Path(__file__).parents[3] / path).read_bytes()
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, Traversable]]:
