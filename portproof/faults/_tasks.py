@@ -55,12 +55,12 @@ class FaultTasks:
         self.place = place
         self._planting: tuple[Path, RunnerJob, _Planting] | None = None
 
-    @answers()
+    @answers(beside="float64")
     def catalogue(self, pairs: dict[str, str], inputs: Path, folder: Path) -> list[Fault]:
         """List every fault that applies to this side's model."""
         return self._plants(pairs, inputs, folder).faults
 
-    @answers()
+    @answers(beside="float64")
     def plant(
         self,
         pairs: dict[str, str],
@@ -83,7 +83,7 @@ class FaultTasks:
         planting = self._plants(pairs, inputs, folder)
         return [planting.answer(group, seed, TapStore(whole)) for group in faults]
 
-    @answers()
+    @answers(beside="float64")
     def look(
         self, pairs: dict[str, str], inputs: Path, folder: Path, whole: Path, count: int, seed: int
     ) -> list[Shown]:

@@ -49,7 +49,7 @@ class LineTasks:
     def __init__(self, place: Workplace) -> None:
         self.place = place
 
-    @answers("folder", "out")
+    @answers("folder", "out", beside="float64")
     def record_calls(
         self, inputs: Path, folder: Path, out: Path, limit: int, carried: Sequence[Carried] = ()
     ) -> Recorded:
@@ -69,7 +69,7 @@ class LineTasks:
         changed = [name for name, array in unwatched.items() if not _same(array, outputs[name])]
         return Recorded(recording, tuple(changed))
 
-    @answers("out")
+    @answers("out", beside="float64")
     def carry_over(self, inputs: Path, out: Path, carried: Sequence[Carried]) -> Rerun:
         """Run the float64 model with some results exchanged and write its outputs."""
         model = self.place.model("float64")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from portproof.ports._inputs import Batch
 from portproof.ports._port import Accepted
 from portproof.replay._judge import settle_accepted
 from portproof.replay._replay import Replayed
+from portproof.sides._kept import KeptSession
 from portproof.sides._sides import Sides
 from portproof.sides._weights import Weights
 
@@ -143,10 +144,7 @@ class Findings:
                 "floor_multiple_lower": LOWER_MULTIPLE,
             },
             seconds={**sides.seconds, "total": round(seconds, 3)},
-            kept={
-                session.side: Kept(tuple(session.taken), tuple(session.made), session.why_not)
-                for session in sides.sessions.kept
-            },
+            kept=_by_side(sides.sessions.kept),
         )
 
     def _verdict(self) -> Verdict:
@@ -156,6 +154,16 @@ class Findings:
         if stale or (self.culprits and all(hop.verdict != "divergent" for hop in self.hops)):
             verdicts.append("divergent")
         return gravest(verdicts)
+
+
+def _by_side(sessions: Sequence[KeptSession]) -> dict[str, Kept]:
+    """Return what the store answered each side; one in two processes as if it had one."""
+    found: dict[str, Kept] = {}
+    for session in sessions:
+        before = found.get(session.side, Kept((), ()))
+        taken, asked = (*before.taken, *session.taken), (*before.asked, *session.made)
+        found[session.side] = Kept(taken, asked, before.why_not or session.why_not)
+    return found
 
 
 def _settled(hop: Hop, kept: list[Culprit], accepted: list[AcceptedDeviation]) -> Hop:

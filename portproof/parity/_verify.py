@@ -57,9 +57,10 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
     located = port if isinstance(port, Located) else Located(port, None, Project())
     options = options or Options(**fields)
     options.require_possible(located.port)
+    whole = not options.blockwise
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
-    keep = options.cache and not options.blockwise
-    with Sessions(located, options.kwargs, options.device, threads, options.blockwise, keep) as sessions:
+    keep, apart = options.cache and whole, whole and not options.quick
+    with Sessions(located, options.kwargs, options.device, threads, options.blockwise, keep, apart) as sessions:
         return _judge(Sides(sessions, watch), options)
 
 

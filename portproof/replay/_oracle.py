@@ -15,6 +15,9 @@ from portproof.replay._tasks import ReplayTasks
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Ran, Tasks
 
+#: What each side is run in.
+PRECISIONS = ("float64", "float32")
+
 
 @dataclass(frozen=True)
 class Oracle:
@@ -42,18 +45,18 @@ class Measuring:
         sides: matched, their weights loaded.
         inputs: file of the rows.
         folder: for captures.
-        single: how many rows each side also runs one at a time.
+        single: how many rows each side also runs one at a time in float32.
     """
 
     def __init__(self, sides: Sides, inputs: Path, folder: Path, *, single: int = 0) -> None:
         self._live, self._folder = tuple(sides.live), folder
         self._captured = {
-            side: sides.do(
-                side, "running in float64 and float32", Tasks.run,
-                runner=side.eager, inputs=inputs, out=folder / side,
-                precisions=["float64", "float32"], single=single,
+            (side, precision): sides.do(
+                side, f"running in {precision}", Tasks.run, runner=side.eager, inputs=inputs,
+                out=folder / f"{side}-{precision}", precisions=[precision], single=rows,
             )
             for side in self._live
+            for precision, rows in zip(PRECISIONS, (0, single), strict=True)
         }  # fmt: skip
         self._slow_file = folder / "slow.safetensors"
         self._slow = sides.do(
@@ -66,13 +69,14 @@ class Measuring:
         Raises:
             ModelRaised: the side did.
         """
-        self._captured[side].result()
-        files = (self._folder / side).glob("*.safetensors")
+        self.ran(side)
+        self._captured[side, "float32"].result()
+        files = [file for precision in PRECISIONS for file in (self._folder / f"{side}-{precision}").iterdir()]
         return {file.name.removesuffix(".safetensors"): load_file(file) for file in files}
 
     def ran(self, side: Side) -> Ran:
         """Return what is to be said of a side's float64 run; raises as :meth:`outputs` does."""
-        return self._captured[side].result()
+        return self._captured[side, "float64"].result()
 
     def slow(self) -> Arrays | None:
         """Return what the leading side put out in float32 with long sums added term by term; None: it has none."""

@@ -78,7 +78,7 @@ class ReplayTasks:
         save_arrays(out, port.rows_first(outputs))
         return int(adding.done)
 
-    @answers("out")
+    @answers("out", beside="float64")
     def module_inputs(self, path: str, inputs: Path, out: Path) -> Part | None:
         """Run the whole float64 model and write what one module receives; returns its signature, None if not called."""
         model = self.place.model("float64")
@@ -104,7 +104,7 @@ class ReplayTasks:
         save_arrays(out, arrays)
         return Part({name: (array.shape[1:], str(array.dtype)) for name, array in arrays.items()}, returned[0])
 
-    @answers("folder")
+    @answers("folder", beside="float64")
     def record(self, pairs: dict[str, str], inputs: Path, folder: Path) -> None:
         """Record the taps of the float64 model."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ class ReplayTasks:
 
         return dataflow(self.place.model("float32"), load_file(inputs))
 
-    @answers()
+    @answers(beside="float64")
     def drifted(self, inputs: Path) -> list[str]:
         """Name the tensors that are not what was loaded into them once the model has run."""
         assert self.place.job.weights is not None

@@ -67,7 +67,6 @@ def serve(control: socket.socket, run: Callable[[Any], None], ending: int = sign
     os.set_blocking(wake, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake)
-    gc.collect()
     gc.freeze()  # what children share stays shared: collecting would write to every page
     while True:
         ready, _, _ = select.select([control.fileno(), woken], [], [])
@@ -203,6 +202,7 @@ def main() -> None:
     from portproof.sides import _worker
 
     _leave_endings_to_others()
+    gc.disable()  # none of what a framework makes while it is imported is garbage
     side, control, notes = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if side:
         from portproof.frameworks import load_framework
@@ -224,6 +224,7 @@ def main() -> None:
         _worker.main()
 
     serve(socket.socket(fileno=control), work)
+    os._exit(0)  # taking a framework apart, object by object, takes a while
 
 
 if __name__ == "__main__":

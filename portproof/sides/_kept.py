@@ -186,6 +186,11 @@ class KeptSession(Session):
         self._why_not = ""
 
     @property
+    def is_started(self) -> bool:
+        """Whether it has a process."""
+        return self._worker is not None
+
+    @property
     def why_not(self) -> str:
         """Why what is asked is not kept; "" for no reason."""
         return self._why_not or self._store.problem

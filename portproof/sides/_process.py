@@ -18,7 +18,7 @@ from typing import IO, Any
 from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
 from portproof.ports._locate import Project
 from portproof.ports._port import Part
-from portproof.sides._warm import THREAD_VARIABLES, start_side
+from portproof.sides._warm import THREAD_VARIABLES, Kept, kept_now, start_side
 from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
 
 #: Seconds that a process may owe an answer without computing anything, before it counts as hung.
@@ -85,14 +85,14 @@ class WorkerSession(Session):
 
     def __init__(
         self, place: Place, side: str, module: str, device: str, threads: int, part: Part | None = None,
-        variables: Mapping[str, str] | None = None, followed: bool = False,
+        variables: Mapping[str, str] | None = None, followed: bool = False, kept: Kept | None = None,
     ) -> None:  # fmt: skip
         python = place.project.python.get(side, sys.executable)
         self._side, self._python = side, python
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in close
         given = {**dict.fromkeys(THREAD_VARIABLES, str(threads)), **(variables or {})}
         try:
-            self._process = start_side(side, python, given, self._log, device)
+            self._process = start_side(side, python, given, self._log, device, kept or kept_now())
         except OSError as error:
             self._log.close()
             raise Unavailable(

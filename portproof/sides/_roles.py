@@ -23,12 +23,14 @@ class Role:
         writes: arguments that name what it writes: a folder, or a file with those beside it that begin with its name.
         changes: whether later answers follow from it, too.
         undoes: functions, of the same class, whose changes are as if they had never been.
+        beside: the process of its side that runs it where there are several (:mod:`portproof.sides._apart`).
     """
 
     kept: bool = False
     writes: tuple[str, ...] = ()
     changes: bool = True
     undoes: tuple[str, ...] = ()
+    beside: str = ""
 
 
 #: Runs whenever it is asked for, and so does everything after it.
@@ -36,9 +38,9 @@ NEVER_KEPT = Role()
 _ATTRIBUTE = "portproof_role"
 
 
-def answers(*writes: str) -> Callable[[T], T]:
+def answers(*writes: str, beside: str = "") -> Callable[[T], T]:
     """Mark a task that leaves its side as it was."""
-    return _marking(Role(kept=True, writes=writes, changes=False))
+    return _marking(Role(kept=True, writes=writes, changes=False, beside=beside))
 
 
 def changes(*writes: str, undoes: tuple[str, ...] = ()) -> Callable[[T], T]:

@@ -17,12 +17,15 @@ from types import TracebackType
 from typing import Any, Self
 
 from portproof._errors import require_packages
+from portproof._machine import thread_budget
 from portproof.ports._locate import Located
-from portproof.ports._port import Part
+from portproof.ports._port import SIDES, Part
+from portproof.sides._apart import ApartSession
 from portproof.sides._kept import Digests, KeptSession, place_digest
 from portproof.sides._process import Place, Session, WorkerSession
 from portproof.sides._reads import IN_USE, SCRATCH
 from portproof.sides._store import Store, open_store
+from portproof.sides._warm import Kept, forks_ahead, kept_now
 from portproof.sides._wire import P, R, Task, name_of, pack_arguments, unpack_result
 
 
@@ -72,6 +75,8 @@ class Sessions:
         threads: compute threads of each process.
         on_disk: keep the temporary folder out of memory.
         keep: answer from the store what it has, and keep answers there (:mod:`portproof.sides._kept`).
+        apart: give a side two processes where a core would wait (:mod:`portproof.sides._apart`), at the cost of forks;
+            where warm parents are there anyway, that is done unasked.
 
     Raises:
         BadInput: the variable that says how large the store may be holds no size.
@@ -85,6 +90,7 @@ class Sessions:
         threads: int = 1,
         on_disk: bool = False,
         keep: bool = False,
+        apart: bool = False,
     ) -> None:
         port = replace(located.port, kwargs={**located.port.kwargs, **(kwargs or {})})
         self.located = replace(located, port=port)
@@ -96,6 +102,9 @@ class Sessions:
         #: Those whose answers are kept.
         self.kept: list[KeptSession] = []
         self._stack = contextlib.ExitStack()
+        self._warm: Kept | None = None
+        if self._store is not None and forks_ahead(device):
+            self._warm = kept_now() or (self._stack.enter_context(Kept()) if apart else None)
         parent = None if on_disk else memory_folder()
         self.folder = Path(self._stack.enter_context(scratch_folder(parent)))
 
@@ -140,8 +149,14 @@ class Sessions:
             place = Place(self.located.project, self.located.locator, self.located.port.kwargs)
             given = place, side, module, self.device, threads, self.part, dict(environment or {})
             session = WorkerSession(*given) if self._store is None else self._open_kept(self._store, *given)
+            if self._store is not None and self._warm is not None and side in SIDES:
+                session = ApartSession(session, self._open_kept(self._store, *given), self._has_room)
         self._stack.callback(session.close)
         return session
+
+    def _has_room(self) -> bool:
+        """Whether there is a core for one more process."""
+        return sum(session.is_started for session in self.kept) < thread_budget()
 
     def _open_kept(
         self, store: Store, place: Place, side: str, module: str, device: str, threads: int, part: Part | None,
@@ -149,7 +164,7 @@ class Sessions:
     ) -> KeptSession:  # fmt: skip
         given = place, side, module, device, threads, part, variables
         about = {"port": self.located.port.name, "side": side}
-        start = functools.partial(WorkerSession, *given, followed=True)
+        start = functools.partial(WorkerSession, *given, followed=True, kept=self._warm)
         session = KeptSession(about, place_digest(*given), start, store, self._digests)
         self.kept.append(session)
         return session

@@ -64,22 +64,26 @@ class Sides:
         sessions.require(f"port '{port.name}'", self.live)
         self.open: dict[str, Session] = {side: self._opened(side) for side in self.live}
         self._own: dict[str, Arrays] = {}
+        self._doing: dict[str, list[str]] = {}
         self._weights = port.weights
 
     # Steps are submitted through here, so that a person sees what each process does and the report where time went.
     def do(self, who: str, doing: str, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> Future[R]:
         """Submit a task to a process."""
         started: list[float] = []
+        doings = self._doing.setdefault(who, [])
 
         def begun() -> None:
             started.append(time.perf_counter())
+            doings.append(doing)
             self.watch(who, doing)
 
         def done(_: Future[R]) -> None:
             if started:  # else it was cancelled before its turn
                 key = f"{who}: {doing}"
                 self.seconds[key] = round(self.seconds.get(key, 0.0) + time.perf_counter() - started[0], 3)
-            self.watch(who, None)
+                doings.remove(doing)
+            self.watch(who, doings[-1] if doings else None)
 
         if who not in self.open:
             self.open[who] = self._opened(who)

@@ -97,7 +97,7 @@ class Tasks:
         """Describe the state dict and the modules of the float32 model."""
         return described(self.place.model("float32"))
 
-    @answers("out")
+    @answers("out", beside="float64")
     def tables(self, inputs: Path, out: Path) -> bool:
         """Write the tensors that the float64 model made itself, as a run leaves them; returns whether there are any."""
         model = self.place.model("float64")
@@ -121,7 +121,7 @@ class Tasks:
         """Build the model of a precision, so that it is ready when it is needed."""
         self.place.runner(precision)
 
-    @answers("out")
+    @answers("out", beside="float64")
     def run_twice(self, inputs: Path, out: Path) -> tuple[str, bool]:
         """Run the float64 model twice; writes ``first|NAME`` and ``second|NAME``.
 

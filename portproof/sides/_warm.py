@@ -134,13 +134,15 @@ class Parent:
 
     def __init__(self, control: socket.socket, ended: Callable[[], object]) -> None:
         self._control, self._ended = control, ended
+        self._one_at_a_time = threading.Lock()
 
     def fork(self, told: Any, errors: int) -> Forked:
         """Fork a child that is told something; raises OSError where this parent has ended.
 
         ``errors``: the handle that its standard error goes to.
         """
-        return Forked(self._control, told, errors)
+        with self._one_at_a_time:
+            return Forked(self._control, told, errors)
 
     def is_there(self) -> bool:
         """Say whether it can be asked still."""
@@ -187,6 +189,15 @@ def parent_of_side(side: str, python: str, environment: Mapping[str, str], notes
     return Parent(control, ended)
 
 
+def forks_ahead(device: str) -> bool:
+    """Whether a parent imports its framework before it forks.
+
+    CUDA does not live through a fork, and Paddle's build for it asks for the GPUs when it is imported; frameworks of
+    Apple's machines do not either. There a child imports its framework itself.
+    """
+    return device == "cpu" and sys.platform == "linux"
+
+
 class Kept:
     """The warm parents that are kept, by side, interpreter and variables.
 
@@ -197,22 +208,22 @@ class Kept:
     def __init__(self, notes: int | None = None) -> None:
         self._notes = notes
         self._parents: dict[tuple[object, ...], Parent] = {}
+        self._one_at_a_time = threading.Lock()
 
-    def parent(self, side: str, python: str, variables: Mapping[str, str], device: str) -> Parent:
-        """Return a side's parent, started where there is none yet.
-
-        CUDA does not live through a fork, and Paddle's build for it asks for the GPUs when it is imported; frameworks
-        of Apple's machines do not either. There a child imports its framework itself.
-        """
-        ahead = device == "cpu" and sys.platform == "linux"
+    def parent(self, side: str, python: str, variables: Mapping[str, str], device: str) -> Parent | None:
+        """Return a side's parent, started where there is none yet; None for what is no side."""
+        if side not in SIDES:
+            return None
+        ahead = forks_ahead(device)
         given = {
             name: value for name, value in variables.items() if name not in THREAD_VARIABLES
         }  # a child has its own
         key = side, python, ahead, *sorted(given.items())
-        if key not in self._parents:
-            environment = side_environment(variables, device)
-            self._parents[key] = parent_of_side(side, python, environment, self._notes, ahead)
-        return self._parents[key]
+        with self._one_at_a_time:
+            if key not in self._parents:
+                environment = side_environment(variables, device)
+                self._parents[key] = parent_of_side(side, python, environment, self._notes, ahead)
+            return self._parents[key]
 
     def begin(self, pythons: Mapping[str, str], device: str) -> None:
         """Start the parents of both sides already; ``pythons``: side to an interpreter of its own."""
@@ -264,16 +275,24 @@ def forking_from(kept: Kept) -> Iterator[None]:
         _kept.remove(kept)
 
 
-def start_side(side: str, python: str, variables: Mapping[str, str], errors: IO[str], device: str) -> Process:
+def kept_now() -> Kept | None:
+    """Return the warm parents of :func:`forking_from`; None outside of it."""
+    return _kept[-1] if _kept else None
+
+
+def start_side(
+    side: str, python: str, variables: Mapping[str, str], errors: IO[str], device: str, kept: Kept | None
+) -> Process:
     """Start the process of a session: forked where warm parents are kept, else by itself.
 
     Raises:
         OSError: the interpreter does not start.
     """
     environment = side_environment(variables, device)
-    if _kept and side in SIDES:
-        with suppress(OSError):  # it has ended
-            forked = _kept[-1].parent(side, python, variables, device).fork(environment, errors.fileno())
+    with suppress(OSError):  # it has ended
+        parent = None if kept is None else kept.parent(side, python, variables, device)
+        if parent is not None:
+            forked = parent.fork(environment, errors.fileno())
             if forked.pid:
                 return forked
             forked.close()  # it ended before: by itself, the process will say why
