@@ -123,7 +123,7 @@ def packages_of(located: Located, options: AgreeOptions) -> list[str]:
     """Return the packages that a run needs in this environment."""
     choices, elsewhere = chosen(located.port, options), located.project.python
     needed = [need for choice in choices if choice.info.side not in elsewhere for need in choice.info.needs]
-    exported = {choice.info.side for choice in choices if choice.info.artefact == "onnx"}.difference(elsewhere)
+    exported = {choice.info.side for choice in choices if choice.info.source == "onnx"}.difference(elsewhere)
     made_with = [need for side in sorted(exported) for need in EXPORTING[side]]
     return [*_PACKAGES, *frameworks_here(located), *needed, *made_with]
 
