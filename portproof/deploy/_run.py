@@ -12,7 +12,7 @@ from portproof._errors import BadInput, PortproofError
 from portproof._machine import thread_budget
 from portproof.agree._decode import image_input
 from portproof.agree._images import Images, labels_of
-from portproof.agree._judge import QUANTISED, bounds
+from portproof.agree._judge import bounds
 from portproof.agree._prepare import chosen as agreeing
 from portproof.agree._result import Agreement, RunnerAgreement
 from portproof.agree._run import AgreeProgress, agree, packages_of
@@ -24,6 +24,7 @@ from portproof.bench._stats import interval, samples_needed
 from portproof.deploy._frontier import Chosen, chosen, neighbours, placed
 from portproof.deploy._options import DeployOptions, candidates, images_needed
 from portproof.deploy._result import Asked, Candidate, Deployment, Held, Latency, Neighbour, Seen
+from portproof.graphs._lowered import QUANTISED
 from portproof.judge._report import HOLDS, Verdict, gravest
 from portproof.ports._locate import Located
 from portproof.runners._choice import parse
