@@ -11,8 +11,11 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 
-#: Unit in the last place at 1.0.
-EPSILON = {"float64": 2.0**-52, "float32": 2.0**-23, "float16": 2.0**-10, "bfloat16": 2.0**-7}
+#: Unit in the last place at 1.0. What is not counted in a graph of int8 is computed in float32.
+EPSILON = {
+    "float64": 2.0**-52, "float32": 2.0**-23, "tf32": 2.0**-10, "float16": 2.0**-10, "bfloat16": 2.0**-7,
+    "int8": 2.0**-23,
+}  # fmt: skip
 #: Random numbers that are drawn at a time where large parameters repeat them; a prime, so that no two rows are equal.
 DRAWN = 65521
 

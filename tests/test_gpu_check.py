@@ -16,6 +16,7 @@ from benchmarks.gpu_check.__main__ import main
 from portproof import BadInput
 from portproof.bench._prepare import prepare
 from portproof.ports._locate import find_port
+from portproof.runners import find_runner
 from portproof.sides._session import Sessions
 
 PORTS = ("convert.zoo:LENET", "convert.zoo_beyond:BERT")
@@ -37,7 +38,8 @@ def test_a_bundle_gives_back_every_bit_of_weights_exports_inputs_and_runs(bundle
     folder = tmp_path / "again"
     folder.mkdir()
     with Sessions(find_port(PORTS[0])) as sessions:
-        again = prepare(sessions, folder, {("onnx", "torch"), ("onnx", "paddle")})
+        exports = [find_runner(f"onnxruntime-{side}") for side in ("torch", "paddle")]
+        again = prepare(sessions, folder, exports)
         # One file a run: with one thread as with two the weights are those of the seed, but for rounding.
         theirs = load_file(kit.prepared.weights["torch"])
     assert theirs.keys() == load_file(again.weights["torch"]).keys()

@@ -25,6 +25,7 @@ from portproof._machine import host, thread_budget
 from portproof.bench._prepare import prepare
 from portproof.bench._probe import probe
 from portproof.ports._locate import find_port
+from portproof.runners import find_runner
 from portproof.sides._session import Sessions
 
 _CALLS = 40
@@ -35,7 +36,7 @@ def main(side: str) -> None:
     threads = thread_budget()
     located = find_port("googlenet")
     with tempfile.TemporaryDirectory() as folder, Sessions(located, {}, "cpu", threads) as sessions:
-        prepared = prepare(sessions, Path(folder), {("onnx", side)})
+        prepared = prepare(sessions, Path(folder), [find_runner(f"onnxruntime-{side}")])
         artefact = prepared.artefacts["onnx", side]
         assert isinstance(artefact, Path)
         profile = _profile(artefact, Path(folder), threads, {n: a[:1] for n, a in prepared.rows.items()})

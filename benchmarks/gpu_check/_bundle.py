@@ -28,6 +28,7 @@ from portproof._machine import host, package_versions, thread_budget
 from portproof.bench._prepare import PreparedPort, prepare
 from portproof.judge._floor import Floor
 from portproof.ports._locate import Located, find_port
+from portproof.runners import find_runner
 from portproof.sides._session import Sessions
 
 Arrays = Mapping[str, np.ndarray[Any, Any]]
@@ -140,7 +141,7 @@ def _pack(located: Located, store: _Store) -> dict[str, Any]:
         Sessions(located, {}, "cpu", thread_budget()) as sessions,
     ):
         folder = Path(scratch)
-        prepared = prepare(sessions, folder, {("onnx", "torch"), ("onnx", "paddle")})
+        prepared = prepare(sessions, folder, [find_runner(f"onnxruntime-{side}") for side in ("torch", "paddle")])
         state = load_file(prepared.weights["torch"])
         return {
             "weights": {name: store.put(array, {"draw": _key(name)}) for name, array in state.items()},

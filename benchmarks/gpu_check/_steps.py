@@ -300,7 +300,7 @@ def _proven(asking: Asking, info: RunnerInfo, what: str, claim: str, expected: L
     try:
         prepared, job = kit.prepared, _job(asking, kit, info, "float32")
         answer = time_runner(info, job, prepared.request(1, 0), prepared.out, 0.2, boundary="device")
-        hops: list[Hop] = prepared.judge(info.title, "float32", 1, 0)
+        hops: list[Hop] = prepared.judge(info.title, info, 1, 0)
         ratio = max((hop.worst.ratio for hop in hops if hop.worst and hop.worst.ratio is not None), default=None)
         asked = Asked(job.threads, asking.device, "float32", "device", "single", info.claims)
         found = next(found for found in prove(asked, answer, ratio) if found.what == claim)

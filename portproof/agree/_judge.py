@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from portproof._numbers import Array, extreme_factor
+from portproof.graphs._lowered import QUANTISED
 from portproof.judge._floor import Floor, multiple
 
 #: Classes that count as an answer beside the first.
@@ -18,10 +19,6 @@ TOP = 5
 _BINS = 64
 #: Images that are kept by name, a runner.
 KEPT = 12
-
-
-#: Precisions that are another function of the weights, not a rounding of it: what that costs is measured, not judged.
-QUANTISED = ("int8",)
 
 
 @dataclass(frozen=True)

@@ -22,11 +22,14 @@ from portproof.agree._judge import Yardstick
 from portproof.agree._ship import pack
 from portproof.agree._store import Store
 from portproof.agree._work import PACKAGES, Contender, Job
+from portproof.graphs._lowered import calibration_file
+from portproof.graphs._tasks import GraphTasks
 from portproof.judge._floor import is_blind
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, artefact_path
 from portproof.ports._port import PROGRAMS, Port, Side
 from portproof.replay._oracle import Measuring
+from portproof.runners import RunnerInfo
 from portproof.runners._choice import Choice, parse
 from portproof.sides._given import given_weights
 from portproof.sides._session import Sessions
@@ -255,15 +258,18 @@ class Preparing:
         info = choice.info
         artefact: tuple[tuple[str, str], ...] = ()
         if info.artefact != "model":
-            artefact = self._artefact(info.artefact, info.side, weights)
+            artefact = self._artefact(info, weights)
         return Contender(
             choice.name, info.name, choice.title, info.process, info.precisions[-1],
             choice.threads or self.options.threads, choice.full_settings,
             None if artefact else weights[info.side], artefact,
         )  # fmt: skip
 
-    def _artefact(self, kind: str, side: str, weights: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    def _artefact(self, info: RunnerInfo, weights: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Return names and hashes of the files of an export or of a saved program, the one to open first."""
+        kind, side = info.source, info.side
+        if info.artefact != kind:
+            return self._lowered(info, weights)
         if self.port.artefact(side):
             path = artefact_path(self.located, side)
             if (path.suffix == ".onnx") != (kind == "onnx"):
@@ -288,6 +294,29 @@ class Preparing:
                     session.call(Tasks.save_program, out=sessions.folder / "model")
                 self.watch("preparing", None)
                 return list(self._keep_files(path))
+
+        found = self.store.remembered(made_from, make, lambda found: [key for _, key in found])
+        return tuple((name, key) for name, key in found)
+
+    def _lowered(self, info: RunnerInfo, weights: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        """Return name and hash of an export in lower precision, calibrated on no image of the data set."""
+        ((_, exported),) = self._artefact(replace(info, artefact=info.source), weights)
+        made_from = {**self.common, "export": exported, "kind": info.artefact}
+
+        def make() -> list[tuple[str, str]]:
+            self.watch("preparing", f"the {info.precisions[-1]} graph")
+            with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
+                export, out = (
+                    self.store.fetch(exported, sessions.folder / "export.onnx"),
+                    sessions.folder / "model.onnx",
+                )
+                # Without the rows that `bench` judges, so that both have the same graph.
+                calibration = calibration_file(self.port, make_batch(self.port).arrays, sessions.folder)
+                sessions.open("runtime").call(
+                    GraphTasks.lower, artefact=export, kind=info.artefact, calibration=calibration, out=out
+                )
+                self.watch("preparing", None)
+                return list(self._keep_files(out))
 
         found = self.store.remembered(made_from, make, lambda found: [key for _, key in found])
         return tuple((name, key) for name, key in found)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from portproof._disk import finite
-from portproof.agree._judge import QUANTISED
+from portproof.graphs._lowered import QUANTISED
 from portproof.judge._report import EXIT_CODES, Verdict, gravest
 
 SCHEMA_VERSION = 1

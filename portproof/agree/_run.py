@@ -13,12 +13,13 @@ from typing import Any
 from portproof._errors import BadInput, PortproofError, Unavailable, require_packages
 from portproof._machine import processor, thread_budget
 from portproof.agree._images import DataImage, Images, Labelled, labels_of
-from portproof.agree._judge import QUANTISED, Far, Tally, Yardstick, bounds
+from portproof.agree._judge import Far, Tally, Yardstick, bounds
 from portproof.agree._prepare import AgreeOptions, PreparedJob, Preparing, chosen
 from portproof.agree._result import Agreement, Cost, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
 from portproof.agree._store import Store, default_store
 from portproof.agree._work import Contender, Job, UnitOutcome, close_bench, work
 from portproof.frameworks._export import EXPORTING
+from portproof.graphs._lowered import QUANTISED
 from portproof.ports._locate import Located
 from portproof.sides._session import frameworks_here
 from portproof.sides._sides import Watch
@@ -120,7 +121,7 @@ def packages_of(located: Located, options: AgreeOptions) -> list[str]:
     """Return the packages that a run needs in this environment."""
     choices, elsewhere = chosen(located.port, options), located.project.python
     needed = [need for choice in choices if choice.info.side not in elsewhere for need in choice.info.needs]
-    exported = {choice.info.side for choice in choices if choice.info.artefact == "onnx"}.difference(elsewhere)
+    exported = {choice.info.side for choice in choices if choice.info.source == "onnx"}.difference(elsewhere)
     made_with = [need for side in sorted(exported) for need in EXPORTING[side]]
     return [*_PACKAGES, *frameworks_here(located), *needed, *made_with]
 

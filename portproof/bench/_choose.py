@@ -59,6 +59,6 @@ def sweep(
     fitting = [
         info for info in runners().values()
         if info.side in port.sides and device in info.devices and scenario in info.scenarios
-        and info.precisions[-1] in precisions and (info.artefact != "program" or info.settings)
+        and info.precisions[-1] in precisions and (info.source != "program" or info.settings)
     ]  # fmt: skip
     return tuple(choice.name for info in fitting for choice in variants(info, threads or thread_counts()))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Collection, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput, PortproofError, Unavailable
 from portproof._numbers import Arrays
 from portproof.bench._tasks import BenchTasks
+from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, lowered
 from portproof.judge._floor import Floor
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Hop
 from portproof.ports._inputs import make_batch
 from portproof.ports._port import PROGRAMS
-from portproof.replay._oracle import Measuring
+from portproof.replay._oracle import Measuring, Oracle
 from portproof.runners import RunnerInfo
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
@@ -35,13 +36,14 @@ class PreparedPort:
     Attributes:
         folder: for files of the run.
         weights: side to its state dict.
-        artefacts: kind (``onnx``, ``program``) and side to the file, or to what stood in the way of it.
+        artefacts: kind (``onnx``, ``program``, ``onnx-int8``) and side to the file, or to what stood in the way of it.
         rows: the inputs that requests are made of.
         oracle: the float64 outputs of those rows.
         floors: by output.
         batched: names of the inputs that have rows.
         work_gflop: of one row; None where it cannot be counted.
         label: of the weights.
+        claims: by kind and side, what a quantised graph computes: its runtimes are judged by that.
     """
 
     folder: Path
@@ -53,6 +55,7 @@ class PreparedPort:
     batched: frozenset[str]
     work_gflop: float | None
     label: str = "sensitised"
+    claims: Mapping[tuple[str, str], Oracle] = field(default_factory=dict)
 
     def request(self, size: int, number: int) -> Path:
         """Write one request of some rows, others for each number, and return its file."""
@@ -85,28 +88,29 @@ class PreparedPort:
         path.mkdir(parents=True, exist_ok=True)
         return path
 
-    def judge(self, title: str, precision: str, size: int, number: int) -> list[Hop]:
+    def judge(self, title: str, info: RunnerInfo, size: int, number: int) -> list[Hop]:
         """Judge what a process put out for a request, before and after it was timed."""
         chosen = self._chosen(size, number)
-        expected = {name: array[chosen] if self.batched else array for name, array in self.oracle.items()}
+        oracle = self.claims.get((info.artefact, info.side)) or Oracle("oracle", dict(self.oracle), self.floors)
+        expected = {name: array[chosen] if self.batched else array for name, array in oracle.outputs.items()}
         return [
             judge_outputs(
-                "numerics", "oracle", f"{title}, {when}", precision, self.label,
-                load_file(f"{self.out}-{when}.safetensors"), expected, self.floors,
+                "numerics", oracle.source, f"{title}, {when}", info.precisions[-1], self.label,
+                load_file(f"{self.out}-{when}.safetensors"), expected, oracle.floors,
             )
             for when in ("before", "after")
         ]  # fmt: skip
 
 
 def prepare(
-    sessions: Sessions, folder: Path, wanted: Collection[tuple[str, str]], checkpoint: Path | None = None
+    sessions: Sessions, folder: Path, runners: Collection[RunnerInfo], checkpoint: Path | None = None
 ) -> PreparedPort:  # fmt: skip
     """Make weights, exports, the oracle and the floors, as ``verify`` does.
 
     Args:
         sessions: closed by the caller, so that no model is held while others are timed.
         folder: outlives them.
-        wanted: kinds and sides of the artefacts to make.
+        runners: whose artefacts are made.
         checkpoint: with the weights; None for sensitised ones.
 
     Raises:
@@ -120,13 +124,14 @@ def prepare(
     inputs = folder / "inputs.safetensors"
     save_arrays(inputs, batch.arrays)
     sides.require_match()
-    label, made = "sensitised", None
+    label, state = "sensitised", None
     if checkpoint is not None:
-        label, made = given_label(checkpoint), given(sides, checkpoint).files
-    made = made or sides.spread(*sides.sensitise(inputs, seed=0))
-    weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in made.items()}
+        label, state = given_label(checkpoint), given(sides, checkpoint).files
+    state = state or sides.spread(*sides.sensitise(inputs, seed=0))
+    weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in state.items()}
     load_weights(sides, weights)
     measuring = Measuring(sides, inputs, folder)
+    wanted = {(info.source, info.side) for info in runners}
     artefacts: dict[tuple[str, str], tuple[Path, Future[Any]]] = {}
     for side in sides.live:
         session = sides.open[side]
@@ -145,8 +150,22 @@ def prepare(
             finished[key] = path
         except PortproofError as error:
             finished[key] = Unavailable(f"it needs the {'export' if key[0] == 'onnx' else 'saved program'}: {error}")
+    claims: dict[tuple[str, str], Oracle] = {}
+    for info in runners:
+        key, made = (info.artefact, info.side), finished.get((info.source, info.side))
+        if info.artefact == info.source or key in finished or made is None:
+            continue
+        try:
+            if isinstance(made, PortproofError):
+                raise made
+            finished[key] = path = lowered(sides, made, info, calibration_file(port, batch.arrays, folder))
+            if info.precisions[-1] in QUANTISED:
+                claims[key] = claimed(sides, path, inputs)
+        except PortproofError as error:
+            finished[key] = error
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
     return PreparedPort(
-        folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None, label
+        folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None, label,
+        claims,
     )  # fmt: skip

@@ -147,10 +147,9 @@ class Stage:
         with Sessions(located, suite.kwargs, suite.device, threads) as sessions:
             begun = time.perf_counter()
             watch("preparing", "weights, oracle and exports")
-            wanted = {(c.info.artefact, c.info.side) for c in choices if c.info.artefact != "model"}
             with Sessions(located, suite.kwargs, suite.device, threads) as preparing:
                 weights = None if suite.weights is None else Path(suite.weights)
-                prepared = prepare(preparing, sessions.folder, wanted, weights)
+                prepared = prepare(preparing, sessions.folder, [choice.info for choice in choices], weights)
             watch("preparing", None)
             yield cls(located, sessions, prepared, time.perf_counter() - begun, watch)
 
@@ -335,7 +334,7 @@ class _Rounds:
         finally:
             entry.cost_s = time.perf_counter() - begun
             self.watch(f"round {number + 1} of {suite.processes}", None)
-        hops = self.prepared.judge(entry.choice.title, info.precisions[-1], entry.batch, number)
+        hops = self.prepared.judge(entry.choice.title, info, entry.batch, number)
         entry.hops += hops
         threads = entry.choice.threads or self.sessions.threads
         asked = Asked(threads, suite.device, info.precisions[-1], suite.boundary, suite.scenario, info.claims)

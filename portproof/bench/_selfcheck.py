@@ -134,9 +134,8 @@ def run_selfcheck(located: Located, asked: SelfCheck, watch: Watch, keep: Callab
     places = [place for place in _PLACES if place in asked.kinds]
     kinds = [kind for kind in _KINDS if kind in asked.kinds]
     with Sessions(located, {}, "cpu", asked.threads) as sessions:
-        wanted = {(choice.info.artefact, choice.info.side)} if choice.info.artefact != "model" else set()
         with Sessions(located, {}, "cpu", asked.threads) as preparing:
-            prepared = prepare(preparing, sessions.folder, wanted)
+            prepared = prepare(preparing, sessions.folder, [choice.info])
 
         def once(slowdown: float) -> dict[str, Any]:
             suite = Suite(located.port.name, seconds=asked.seconds)

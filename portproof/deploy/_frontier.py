@@ -85,7 +85,7 @@ def chosen(found: Sequence[Candidate], result: BenchResult, options: DeployOptio
     limit = options.at_most_loss
     undecided = lacking
     if not numbered:
-        why.append("no candidate is faithful and ran: see the reasons below")
+        why.append("each candidate has its reason")
     elif not faithful and limit is None:
         why.append("no candidate computes in float32, and no loss was allowed")
         remedy.append("allow one: --at-most-loss 1%")

@@ -110,7 +110,7 @@ def candidates(port: Port, options: DeployOptions) -> tuple[str, ...]:
     found = tuple(
         info.name for info in runners().values()
         if info.side in port.sides and not port.artefact(info.side) and options.device in info.devices
-        and "single" in info.scenarios and (info.artefact != "program" or info.settings)
+        and "single" in info.scenarios and info.name != "paddle-program"  # nobody deploys the framework's own
     )  # fmt: skip
     if not found:
         raise Unavailable(f"no runner of port '{port.name}' runs on {options.device}; name some with --runners.")

@@ -119,11 +119,12 @@ def measured(found: Deployment) -> list[str]:
             f"'{seen.output}'."
         )
     rounds = max((one.latency.rounds for one in found.candidates if one.latency is not None), default=0)
-    said.append(
-        f"ms: median of {rounds} fresh processes, interleaved, and their 95% interval; batch {asked.batch}, "
-        f"{asked.device}, {asked.threads} threads. MiB: the most that a process held; file: what it loads, in MiB; "
-        "start: from its start to its first result."
-    )
+    if rounds:
+        said.append(
+            f"ms: median of {rounds} fresh processes, interleaved, and their 95% interval; batch {asked.batch}, "
+            f"{asked.device}, {asked.threads} threads. MiB: the most that a process held; file: what it loads, in MiB; "
+            "start: from its start to its first result."
+        )
     environment = found.environment
     packages = ", ".join(f"{name} {version}" for name, version in environment.get("packages", {}).items())
     said.append(f"made with {packages} on {environment.get('processor')} in {found.seconds['wall']:.0f} s")

@@ -204,7 +204,8 @@ class Deployment:
         if self.recommended is not None:
             return 0 if self.held is None or self.held.holds else 3
         if not any(one.has_number for one in self.candidates):
-            return 1 if any(one.verdict in ("divergent", "refuted") for one in self.candidates) else 4
+            verdicts = {one.verdict for one in self.candidates}
+            return 1 if verdicts & {"divergent", "refuted"} else 3 if "inconclusive" in verdicts else 4
         return 3 if self.undecided else 1
 
     def to_json(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from portproof._errors import BadInput, PortproofError
 from portproof._machine import thread_budget
 from portproof.agree._decode import image_input
 from portproof.agree._images import Images, labels_of
-from portproof.agree._judge import QUANTISED, bounds
+from portproof.agree._judge import bounds
 from portproof.agree._prepare import chosen as agreeing
 from portproof.agree._result import Agreement, RunnerAgreement
 from portproof.agree._run import AgreeProgress, agree, packages_of
@@ -24,6 +24,7 @@ from portproof.bench._stats import interval, samples_needed
 from portproof.deploy._frontier import Chosen, chosen, neighbours, placed
 from portproof.deploy._options import DeployOptions, candidates, images_needed
 from portproof.deploy._result import Asked, Candidate, Deployment, Held, Latency, Neighbour, Seen
+from portproof.graphs._lowered import QUANTISED
 from portproof.judge._report import HOLDS, Verdict, gravest
 from portproof.ports._locate import Located
 from portproof.runners._choice import parse
@@ -101,14 +102,17 @@ def require_enough(images: Images, options: DeployOptions) -> None:
         BadInput: there are too few.
     """
     limit = options.at_most_loss
-    if limit is None:
+    there, need = sum(1 for _ in images), 2 if limit is None else images_needed(limit)
+    if there >= need:
         return
-    there, need = sum(1 for _ in images), images_needed(limit)
-    if there < need:
+    if limit is None:
         raise BadInput(
-            f"--at-most-loss {limit:.2%} takes {need:,} images of which none is lost, there are {there:,}; give "
-            f"more, or allow --at-most-loss {math.ceil(1e4 * bounds(0, there)[1]) / 100:.2f}%."
+            f"--images has one image, '{next(iter(images)).name}': of one nothing can be seen to move; give more."
         )
+    raise BadInput(
+        f"--at-most-loss {limit:.2%} takes {need:,} images of which none is lost, there are {there:,}; give more, or "
+        f"allow --at-most-loss {math.ceil(1e4 * bounds(0, there)[1]) / 100:.2f}%."
+    )
 
 
 class _Deploying:
@@ -120,7 +124,7 @@ class _Deploying:
         image_input(located.port)
         self.names = candidates(located.port, options)
         images = Images(options.images, options.images_drawn, options.seed)
-        labels_of(options.labels, images)
+        self.images, self.labels = images, labels_of(options.labels, images)
         require_enough(images, options)
         self.begun = time.monotonic()
         self.seconds = dict.fromkeys(("prepare", "agreement", "rounds", "again", "wall"), 0.0)
@@ -137,6 +141,7 @@ class _Deploying:
         )
         with Stage.of(self.located, suite, self.watch) as stage:
             self.seconds["prepare"] = time.monotonic() - self.begun
+            self._require_labels(stage)
             heat = self._timed("rounds", lambda: stage.run(suite))
             alive = [row for row in heat.rows if row.processes]
             losses = self._timed("agreement", lambda: self._losses(alive)) if alive else _Losses()
@@ -158,6 +163,12 @@ class _Deploying:
                 held = self._timed("again", lambda: self._again(stage, choice, recommended, result))
         self.seconds["wall"] = time.monotonic() - self.begun
         return self._deployment(choice, held, losses), self.parts
+
+    def _require_labels(self, stage: Stage) -> None:
+        """See that the labels are of the output's classes, now that these are known."""
+        scores = stage.prepared.oracle[self.options.output or self.located.port.outputs[0]]
+        if self.labels is not None and scores.ndim == 2:
+            self.labels.require(self.images, scores.shape[1])
 
     def _timed(self, what: str, step: Callable[[], Any]) -> Any:
         begun = time.monotonic()

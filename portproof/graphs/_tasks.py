@@ -33,6 +33,23 @@ class GraphTasks:
         save_arrays(out, {name: np.asarray(array) for name, array in found.items()})
         return precision_of(proto)
 
+    @answers("out")
+    def lower(self, artefact: Path, kind: str, calibration: Path, out: Path) -> None:
+        """Write an export in lower precision; see :func:`portproof.graphs._lower.lower`."""
+        from portproof.graphs._lower import lower
+
+        lower(artefact, kind, calibration, out)
+
+    @answers("out")
+    def quantised(self, artefact: Path, inputs: Path, out: Path) -> dict[str, tuple[float, float]]:
+        """Interpret a quantised graph and write its outputs; returns root mean square and tail of each one's floor."""
+        from portproof.graphs._interpret import load_graph
+        from portproof.graphs._quantised import meaning_of
+
+        found, port = meaning_of(load_graph(artefact), load_file(inputs)), self.place.job.port
+        save_arrays(out, port.rows_first(found.outputs))
+        return {name: (floor.rms, floor.tail) for name, floor in found.floors.items()}
+
     @answers()
     def precision(self, artefact: Path) -> str:
         """Return the precision that a graph is written in."""

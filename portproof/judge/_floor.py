@@ -14,7 +14,8 @@ from portproof.judge._report import Verdict
 #: smallest planted faults begin at 1e4. docs/noise-floor.md has the distribution and the command that makes it.
 FLOOR_MULTIPLE = 32.0
 #: The same for bfloat16 and float16, whose kernels add in float32: honest ratios stay below 3, and 32 floors of
-#: bfloat16 are an eighth of a tensor's scale, which would hide a cast to eight bits.
+#: bfloat16 are an eighth of a tensor's scale, which would hide a cast to eight bits. And for int8, whose floor is drawn
+#: with noise of 32 floors before each rounding to levels: see ``portproof/graphs/_quantised.py``.
 LOWER_MULTIPLE = 8.0
 
 

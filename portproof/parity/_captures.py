@@ -72,7 +72,7 @@ def capture(sessions: Sessions, runner: str, out: Path, options: CaptureOptions)
         raise BadInput(f"cannot make '{out}': the folder '{out.parent}' does not exist.")
     elsewhere = sessions.located.project.python
     needed = () if info.process in elsewhere else info.needs
-    exporting = EXPORTING[info.side] if info.artefact == "onnx" and info.side not in elsewhere else ()
+    exporting = EXPORTING[info.side] if info.source == "onnx" and info.side not in elsewhere else ()
     sessions.require(f"the runner {runner}", [info.side], *needed, *exporting)
     side = sessions.open(info.side)
     inputs, weights = sessions.folder / "inputs.safetensors", sessions.folder / "weights.safetensors"

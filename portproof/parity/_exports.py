@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,7 @@ from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, PortproofError
 from portproof._numbers import Arrays
+from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, lowered
 from portproof.graphs._tasks import GraphTasks
 from portproof.judge._found import Found
 from portproof.judge._hops import batch_hop, judge_outputs
@@ -196,10 +198,14 @@ class FileJudge:
                 out=out, precisions=[precision], single=0, artefact=self._artefact(info),
                 settings=choice.full_settings,
             ).result()  # fmt: skip
+            path = self._artefact(info)
+            oracle = claimed(self.sides, path, self.rows.judged) if path and precision in QUANTISED else self.oracle
         except PortproofError as error:
             return self.unavailable("numerics", choice.title, error)
         found, title = load_file(out / f"{precision}.safetensors"), f"{choice.title}, {precision}"
-        return self._hop("numerics", self.oracle.source, title, found, self.oracle.outputs, precision)
+        return judge_outputs(
+            "numerics", oracle.source, title, precision, self.weights.label, found, oracle.outputs, oracle.floors
+        )
 
     def _artefact(self, info: RunnerInfo) -> Path | None:
         """Return the file that a runner takes, made of the model where it is not there; None: it takes the model.
@@ -209,22 +215,32 @@ class FileJudge:
         """
         located = self.sides.sessions.located
         own = located.port.artefact(info.side) if info.side in located.port.sides else None
-        if own and info.artefact == ("onnx" if own.endswith(".onnx") else "program"):
-            return artefact_path(located, info.side)
+        if own and info.source == ("onnx" if own.endswith(".onnx") else "program"):
+            return self._as_taken(info, artefact_path(located, info.side))
         if info.side not in self.sides.live:
             raise BadInput(f"runner '{info.name}' has nothing to run in port '{located.port.name}'.")
         do = self.sides.do
-        if info.artefact == "onnx":
+        if info.source == "onnx":
             path = _exported(self.sides, self.weights, info.side)
             if not path.is_file():
                 do(info.side, "exporting to ONNX", Tasks.export, inputs=self.rows.all, out=path).result()
-            return path
+            return self._as_taken(info, path)
         if info.artefact == "program":
             path = self.sides.folder / f"{self.weights.kind}-program" / "inference.json"
             if not path.is_file():
                 do(info.side, "saving the program", Tasks.save_program, out=path.with_suffix("")).result()
             return path
         return None
+
+    def _as_taken(self, info: RunnerInfo, path: Path) -> Path:
+        """Return an export as a runner takes it: in lower precision where it asks for that."""
+        if info.artefact == info.source:
+            return path
+        judged, made = load_file(self.rows.judged), self.sides.folder / path.name
+        if made != path and not made.is_file():
+            shutil.copyfile(path, made)  # what is made of it lies beside it, and a person's folder is not ours
+        port = self.sides.sessions.located.port
+        return lowered(self.sides, made, info, calibration_file(port, judged, self.sides.folder))
 
     def _hop(
         self, kind: str, source: str, target: str, found: Arrays, expected: Arrays, precision: str = "float32"

@@ -8,6 +8,7 @@ import io
 import os
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,14 @@ from portproof._numbers import Array
 from portproof.runners import RunnerJob
 from portproof.runners._placement import on_the_cpu
 
+#: Kernels that multiply levels, and those that multiply floats.
+_COUNTING = frozenset((
+    "QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat",
+    "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention",
+))  # fmt: skip
+_MULTIPLYING = frozenset(
+    ("Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Attention")
+)
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
 }  # fmt: skip
@@ -105,8 +114,10 @@ class OnnxRuntime:
     def __init__(self, job: RunnerJob) -> None:
         if job.artefact is None:
             raise BadInput("ONNX Runtime runs a file; this job names none.")
-        if job.precision != "float32":
-            raise Unavailable("ONNX Runtime's CPU provider has no float64 convolution; it is judged in float32.")
+        if job.precision not in ("float32", "float16", "int8"):
+            raise Unavailable(
+                "ONNX Runtime runs a file in what it is written in, and convolutes no float64 or bfloat16."
+            )
         self.job = job
 
     def __enter__(self) -> Self:
@@ -151,10 +162,31 @@ class OnnxRuntime:
         if got[0] != provider:
             why = _reason(said())
             raise Unavailable(f"device {job.device}: asked ONNX Runtime for {provider}, got {got[0]}{why}.")
+        self._products = self._kernels(options) if job.precision != "float32" and job.device == "cpu" else None
         self._cpu_nodes = self._on_the_cpu() if placed and job.device != "cpu" else {}
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
         job.port.require_interface(str(job.artefact), [v.name for v in inputs], [v.name for v in outputs])
         return self
+
+    def _kernels(self, options: Any) -> dict[str, int]:
+        """Count the kernels of products in what the optimiser made of the graph: they say what they compute in.
+
+        They are read from the graph as it is written after optimising, in a session that is let go again.
+        """
+        import onnx
+
+        with tempfile.TemporaryDirectory() as folder:
+            options.optimized_model_filepath = str(Path(folder, "optimised.onnx"))
+            onnxruntime.InferenceSession(str(self.job.artefact), options, providers=[_PROVIDERS["cpu"]])
+            optimised = onnx.load(options.optimized_model_filepath, load_external_data=False)
+        operators = Counter(node.op_type for node in optimised.graph.node)
+        return {name: count for name, count in operators.items() if name in _COUNTING or name in _MULTIPLYING}
+
+    def _arithmetic(self) -> str | None:
+        """Say what the products are computed in; on a CPU a float16 graph is computed in float32."""
+        if not self._products:
+            return None
+        return "float32" if not self._products.keys() <= _COUNTING else "int8"
 
     def _on_the_cpu(self) -> Mapping[str, int]:
         """Count the nodes on the CPU that compute shapes, by operator.
@@ -185,8 +217,12 @@ class OnnxRuntime:
         """Full float32 everywhere; TensorRT takes that from the environment, ``NVIDIA_TF32_OVERRIDE=0``."""
         if provider == _PROVIDERS["cuda"]:
             return {"use_tf32": "0"}
-        if provider == _PROVIDERS["tensorrt"] and self.job.cache is not None:
-            return {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(self.job.cache)}
+        if provider == _PROVIDERS["tensorrt"]:
+            lower = self.job.setting("lower")
+            found = {"trt_fp16_enable": "1"} if lower == "float16" else {"trt_int8_enable": "1"} if lower else {}
+            if self.job.cache is not None:
+                found |= {"trt_engine_cache_enable": "1", "trt_engine_cache_path": str(self.job.cache)}
+            return found
         return {}
 
     def __exit__(self, *_: object) -> None:
@@ -222,6 +258,8 @@ class OnnxRuntime:
             "providers": self.session.get_providers(),
             "provider_options": self.session.get_provider_options().get(_PROVIDERS["cuda"], {}),
             "cpu_nodes": dict(self._cpu_nodes),
+            "products": self._products,
+            "arithmetic": self._arithmetic(),
             "threads": self.job.threads,
             "inputs": {value.name: value.shape for value in self.session.get_inputs()},
             "device": self.job.device,

@@ -127,6 +127,8 @@ class Inference:
                 config.disable_mkldnn()
             else:
                 config.enable_mkldnn()
+                if job.precision == "bfloat16":
+                    config.enable_mkldnn_bfloat16()
         try:
             self.predictor = inference.create_predictor(config)
         except Exception as error:  # the loader raises whatever the damaged part of the file trips over

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import torch
 
 from portproof._errors import Unavailable
 from portproof._numbers import Array
+from portproof.runners import RunnerJob
 from portproof.runners._eager import Eager
 
 
@@ -40,6 +42,27 @@ class ChannelsLast(Eager):
         ordered = all(p.is_contiguous(memory_format=self.layout) for p in kernels)
         layout = ("channels_last" if ordered else "channels_first") if kernels else None
         return {**super().evidence(), "layout": layout}
+
+
+class Tf32(Eager):
+    """float32 whose products a GPU's tensor cores round to ten bits: asked for by name, off everywhere else."""
+
+    def __init__(self, job: RunnerJob) -> None:
+        if job.device != "cuda":
+            raise Unavailable("TF32 is of NVIDIA's tensor cores: use --device cuda")
+        super().__init__(replace(job, precision="float32"))
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        super().__exit__()
+
+    def callable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
+        return lambda: self.model.root(*args, **kwargs)
 
 
 class Jit(Eager):

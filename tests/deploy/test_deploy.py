@@ -167,6 +167,7 @@ def test_exit_codes_say_what_is_the_matter() -> None:
     assert code(candidate("a", 1), undecided=True) == 3
     assert code(wrong, gone) == 1
     assert code(gone) == 4
+    assert code(gone, Candidate("x", "x", "torch", "int8", "inconclusive", "why")) == 3
 
 
 # The command ----------------------------------------------------------------------------------------------------------
@@ -296,6 +297,7 @@ def test_mistakes_are_one_line_each_before_a_model_is_built(deploy, run: Run, im
     deploy("--at-most-loss", "0%")[0].refused(2, "leave it out for float32 alone")
     deploy("--at-most-loss", "0.5")[0].refused(2, "takes a percentage")
     deploy("--at-most-loss", ".5%")[0].refused(2, "598 images of which none is lost, there are 24", "11.74%")
+    deploy("--count", 1)[0].refused(2, "--images has one image")
     deploy("--budget", "0s")[0].refused(2, "--budget takes a time")
     deploy("--output", "none")[0].refused(2, "logits")
     deploy("-o", images / "0/000.jpg")[0].refused(2, "-o takes a folder")

@@ -1,0 +1,78 @@
+"""An export in lower precision, made by ONNX Runtime's own tools: float16, and int8 calibrated on rows of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import onnx
+from safetensors.numpy import load_file
+
+from portproof._errors import Unavailable, one_line, require_memory, require_packages
+from portproof._numbers import Arrays
+
+#: What is made of an export, by the name of the artefact. Static int8 counts activations from 0 to 255 and weights
+#: from -127 to 127, each channel with a scale of its own: what x86 multiplies. TensorRT wants both signed.
+KINDS = ("onnx-int8", "onnx-signed-int8", "onnx-dynamic-int8", "onnx-float16")
+
+
+def lower(path: Path, kind: str, calibration: Path, out: Path) -> None:
+    """Write an export in lower precision; beside it, as ``.float.onnx``, the graph that was quantised.
+
+    Args:
+        path: of the export.
+        kind: one of :data:`KINDS`.
+        calibration: rows that the ranges of activations are read from.
+        out: the file to write.
+
+    Raises:
+        Unavailable: the tool raises.
+    """
+    require_packages("a graph in lower precision", "onnxruntime")
+    try:
+        if kind == "onnx-float16":
+            from onnxruntime.transformers.float16 import convert_float_to_float16
+
+            onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), out)
+        else:
+            _quantise(path, kind, calibration, out)
+    except Exception as error:  # the tools raise whatever they trip over
+        require_memory(error)
+        raise Unavailable(
+            f"ONNX Runtime's tools make no {kind.removeprefix('onnx-')} graph: {one_line(error)}"
+        ) from error
+
+
+def _quantise(path: Path, kind: str, calibration: Path, out: Path) -> None:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_dynamic, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    plain = out.with_suffix(".float.onnx")
+    # Folds BatchNorm, and whatever else is no product: what is left is counted tensor by tensor.
+    quant_pre_process(str(path), str(plain), skip_symbolic_shape=True)
+    if kind == "onnx-dynamic-int8":
+        quantize_dynamic(str(plain), str(out), per_channel=True, weight_type=QuantType.QInt8)
+        return
+    signed = kind == "onnx-signed-int8"
+    quantize_static(
+        str(plain), str(out), Rows(load_file(calibration), plain), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QInt8 if signed else QuantType.QUInt8, weight_type=QuantType.QInt8,
+        extra_options={"ActivationSymmetric": signed},
+    )  # fmt: skip
+
+
+class Rows:
+    """Calibration rows as ``onnxruntime.quantization`` reads them, one request a row."""
+
+    def __init__(self, rows: Arrays, path: Path) -> None:
+        taken = {value.name for value in onnx.load(path, load_external_data=False).graph.input}
+        rows = {name: array for name, array in rows.items() if name in taken}
+        count = max(len(array) for array in rows.values())
+        self._requests = [{n: a[i : i + 1] if len(a) == count else a for n, a in rows.items()} for i in range(count)]
+
+    def get_next(self) -> dict[str, Any] | None:
+        """Return the next request, None after the last."""
+        return self._requests.pop(0) if self._requests else None
+
+    def __len__(self) -> int:
+        return len(self._requests)
