@@ -26,6 +26,7 @@ from portproof._disk import atomic_path, hash_arrays, save_arrays
 from portproof._errors import BadInput, PortproofError, one_line
 from portproof._machine import host, package_versions, thread_budget
 from portproof.bench._prepare import PreparedPort, prepare
+from portproof.graphs._lower import lower
 from portproof.judge._floor import Floor
 from portproof.ports._locate import Located, find_port
 from portproof.runners import find_runner
@@ -131,7 +132,23 @@ def _kit(name: str, port: Mapping[str, Any], place: Path) -> Kit:
     prepared = PreparedPort(
         place, weights, artefacts, rows, oracle, floors, frozenset(port["batched"]), port["work_gflop"]
     )
+    artefacts |= {("onnx-float16", side): _in_float16(path) for (_, side), path in list(artefacts.items())}
     return Kit(find_port(name), prepared)
+
+
+def _in_float16(export: Path | PortproofError) -> Path | PortproofError:
+    """Return an export in float16, made where it is not there yet."""
+    if not isinstance(export, Path):
+        return export
+    out = export.with_name(f"{export.stem}-float16.onnx")
+    if not out.is_file():
+        with tempfile.TemporaryDirectory(dir=export.parent) as scratch:  # steps run side by side
+            try:
+                lower(export, "onnx-float16", Path(), made := Path(scratch, out.name))
+            except PortproofError as error:
+                return error
+            made.replace(out)
+    return out
 
 
 def _pack(located: Located, store: _Store) -> dict[str, Any]:

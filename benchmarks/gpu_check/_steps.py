@@ -136,6 +136,8 @@ def parity_onnx(asking: Asking) -> Iterator[Told]:
             yield _parity(asking, kit, f"onnxruntime-{side}", "float32")
             if asking.cuda and kit is asking.flagship:
                 yield _parity(asking, kit, f"onnxruntime-{side}", "float32", tf32=True)
+        if asking.cuda or kit is asking.flagship:  # its CPU kernels end the process for some graphs in halves
+            yield _parity(asking, kit, "onnxruntime-float16-torch", "float16")
 
 
 def out_of_sight(asking: Asking) -> Iterator[Told]:
@@ -201,6 +203,26 @@ def latency(asking: Asking) -> Iterator[Told]:
                 seen = functools.partial(_tell_result, title)
                 results[title] = stage.run(replace(suite, processes=number), seen, results.get(title))
                 yield title, results[title].to_json()
+
+
+def latency_lower(asking: Asking) -> Iterator[Told]:
+    """What lower precision brings: halves and TF32 in torch, ONNX Runtime's float16 graph; two rounds if time lasts."""
+    until = time.perf_counter() + asking.seconds
+    names: tuple[str, ...] = ("torch-bfloat16-eager", "onnxruntime-float16-torch")
+    if asking.cuda:
+        names = (
+            "torch-float16-cuda-graph", "torch-bfloat16-cuda-graph", "torch-float16-channels-last", "torch-tf32",
+            "onnxruntime-float16-torch", "torch-float16-compile-graphs",
+        )  # fmt: skip
+    title, result = "latency, device to device, lower precision", None
+    with _stage(asking) as stage:
+        suite = _suite(asking, names, (1, 8, 32) if asking.cuda else (1,), "device")
+        for number in (1, 2):
+            begun = time.perf_counter()
+            if result is not None and begun + 1.1 * result.seconds["wall"] > until:
+                return
+            result = stage.run(replace(suite, processes=number), functools.partial(_tell_result, title), result)
+            yield title, result.to_json()
 
 
 def _tell_result(title: str, result: BenchResult) -> None:
@@ -380,6 +402,7 @@ STEPS: dict[str, Callable[[Asking], Iterator[Told]]] = {
     "misconfigured": misconfigured,
     "against itself": against_itself,
     "latency": latency,
+    "latency, lower precision": latency_lower,
 }
 
 
