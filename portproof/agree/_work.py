@@ -25,6 +25,7 @@ from portproof.agree._judge import Tally, Yardstick, record, tally
 from portproof.agree._ship import unpack
 from portproof.agree._store import Store
 from portproof.agree._tasks import AgreeTasks, PictureTasks
+from portproof.runners import find_runner
 from portproof.sides._process import Place, WorkerSession
 from portproof.sides._session import memory_folder, scratch_folder
 from portproof.sides._tasks import Tasks
@@ -149,11 +150,14 @@ class _Bench:
         #: One runner computes at a time: a worker is as many threads as it was given, and no more.
         self.computing = threading.Lock()
 
-    def session(self, name: str, process: str, threads: int = 1, weights: str | None = None) -> WorkerSession:
+    def session(
+        self, name: str, process: str, threads: int = 1, weights: str | None = None,
+        variables: Mapping[str, str] | None = None,
+    ) -> WorkerSession:  # fmt: skip
         """Return the process of that name, started where there is none."""
         with self._opening:
             if name not in self._open:
-                session = WorkerSession(self._place, process, "", self.job.device, threads)
+                session = WorkerSession(self._place, process, "", self.job.device, threads, variables=variables)
                 self._open[name] = session
                 if weights is not None:
                     session.submit(Tasks.point, weights=self.file(name, weights, "weights.safetensors"))
@@ -335,7 +339,7 @@ class _Unit:
     def _ask(self, who: str | Contender, process: str, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Ask a process; one that ends is started again, once, unless it was ended because it hung."""
         name, key = (who, who) if isinstance(who, str) else (who.name, who.identity)
-        about = () if isinstance(who, str) else (who.threads, who.weights)
+        about = () if isinstance(who, str) else (who.threads, who.weights, find_runner(who.runner).variables)
         for start in range(_STARTS):
             session = self.bench.session(key, process, *about)
             try:

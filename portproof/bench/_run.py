@@ -202,7 +202,7 @@ def start_timing(
     if isinstance(artefact, PortproofError):
         raise artefact
     begun = time.perf_counter()
-    session = sessions.open(info.process, threads=choice.threads)
+    session = sessions.open(info.process, threads=choice.threads, environment=info.variables)
     try:
         session.call(Tasks.point, weights=prepared.weights[info.side] if artefact is None else None)
         started = time.perf_counter() - begun

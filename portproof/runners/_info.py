@@ -117,6 +117,11 @@ class RunnerInfo:
         """What its artefact is made from: ``"model"``, ``"onnx"`` or ``"program"``."""
         return self.artefact.partition("-")[0]
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """Variables of the environment of its process, which has TF32 off otherwise."""
+        return {"NVIDIA_TF32_OVERRIDE": "1"} if "tf32" in self.precisions else {}
+
     def load(self) -> type[Runner]:
         """Import the runner's class."""
         module, _, name = self.path.partition(":")

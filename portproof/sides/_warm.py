@@ -24,6 +24,10 @@ _ALL_TOLD = 2
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+#: NVIDIA's libraries read it once in a process.
+TF32 = "NVIDIA_TF32_OVERRIDE"
+
+
 def waiting() -> dict[str, str]:
     """Return the variables of processes whose threads wait without computing."""
     policy = "OMP_WAIT_POLICY"
@@ -32,9 +36,9 @@ def waiting() -> dict[str, str]:
 
 def side_environment(variables: Mapping[str, str], device: str) -> dict[str, str]:
     """Return the environment of a side's process; ``variables``: over this process's."""
-    environment = dict(os.environ) | {"PYTHONUNBUFFERED": "1", **variables}
-    if device == "cuda":
-        environment["NVIDIA_TF32_OVERRIDE"] = "0"  # one policy for all; TensorRT obeys nothing else
+    # One policy for all; TensorRT obeys nothing else, and nothing can switch TF32 on beside it.
+    policy = {TF32: "0"} if device == "cuda" else {}
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1", **policy, **variables}
     # Keep freed memory: every forward makes and frees hundreds of megabytes, and returning them costs page faults.
     return environment | dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(2**32))
 

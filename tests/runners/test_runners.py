@@ -90,3 +90,11 @@ def test_the_shape_arithmetic_of_an_exported_bert_may_run_on_the_cpu_and_none_of
     carrying = {operator for _, operator in activations}
     assert {"MatMul", "Softmax", "LayerNormalization", "Equal"} <= carrying - shapes.keys()  # Equal: where tokens are
     assert sum(shapes.values()) + len(activations) == len(assigned)
+
+
+def test_tf32_is_off_in_every_process_but_that_of_the_runner_that_asks_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    from portproof.sides._warm import TF32, side_environment
+
+    monkeypatch.setenv(TF32, "1")  # a person's own
+    assert side_environment(find_runner("torch-eager").variables, "cuda")[TF32] == "0"
+    assert side_environment(find_runner("torch-tf32").variables, "cuda")[TF32] == "1"
