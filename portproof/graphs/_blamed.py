@@ -33,3 +33,33 @@ class PassBlame:
     passes: tuple[str, ...]
     first: str
     nodes: str
+
+
+@dataclass(frozen=True)
+class NodeFault:
+    """What is wrong with a node of a graph in lower precision, or with a run of it.
+
+    Attributes:
+        node: as a person would name it.
+        text: what is wrong, as the end of a sentence.
+    """
+
+    node: str
+    text: str
+
+
+@dataclass(frozen=True)
+class LowerSeen:
+    """What was seen of a graph in lower precision, part by part.
+
+    Attributes:
+        units: parts that were run on right levels.
+        graph: what is wrong with the graph itself.
+        runtime: units that the runtime computes wrongly.
+        costs: what quantising loses at the outputs, and where it loses most, in words.
+    """
+
+    units: int
+    graph: tuple[NodeFault, ...] = ()
+    runtime: tuple[NodeFault, ...] = ()
+    costs: tuple[str, ...] = ()

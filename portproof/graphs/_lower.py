@@ -32,8 +32,11 @@ def lower(path: Path, kind: str, calibration: Path, out: Path) -> None:
     try:
         if kind == "onnx-float16":
             from onnxruntime.transformers.float16 import convert_float_to_float16
+            from onnxruntime.transformers.onnx_model import OnnxModel
 
-            onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), out)
+            made = OnnxModel(convert_float_to_float16(onnx.load(path), keep_io_types=True))
+            made.topological_sort()  # its casts of inputs stand last, which no reader of the standard has to take
+            onnx.save(made.model, out)
         else:
             _quantise(path, kind, calibration, out)
     except Exception as error:  # the tools raise whatever they trip over

@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof.graphs._blamed import NodeTap, PassBlame
+from portproof.graphs._blamed import LowerSeen, NodeTap, PassBlame
 from portproof.ports._port import LEADING
 from portproof.replay._taps import TapStore
 from portproof.sides._roles import answers
@@ -49,6 +49,26 @@ class GraphTasks:
         found, port = meaning_of(load_graph(artefact), load_file(inputs)), self.place.job.port
         save_arrays(out, port.rows_first(found.outputs))
         return {name: (floor.rms, floor.tail) for name, floor in found.floors.items()}
+
+    @answers()
+    def see_lower(self, artefact: Path, inputs: Path, runtime: str, per_channel: bool) -> LowerSeen:
+        """Look at a graph in lower precision node by node, and run each unit of a quantised one in its runtime."""
+        from portproof.graphs._cost import told
+        from portproof.graphs._interpret import load_graph, precision_of
+        from portproof.graphs._quantised import is_quantised
+        from portproof.graphs._units import judge_units, overflows, unsound
+
+        proto, rows = load_graph(artefact), load_file(inputs)
+        if not is_quantised(proto):
+            return LowerSeen(0, tuple(overflows(proto, rows)) if precision_of(proto) == "float16" else ())
+        if runtime == "openvino":
+            from portproof.runners._openvino import run_bytes as run
+        else:
+            from portproof.runners._onnxruntime import run_optimised as run
+        faults, plain = unsound(proto, per_channel=per_channel), artefact.with_suffix(".float.onnx")
+        units, found = judge_units(proto, rows, run)
+        costs = told(load_graph(plain), proto, rows) if plain.is_file() else ()
+        return LowerSeen(units, tuple(faults), tuple(found), costs)
 
     @answers()
     def precision(self, artefact: Path) -> str:

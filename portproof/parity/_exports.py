@@ -20,6 +20,7 @@ from portproof.judge._hops import batch_hop, judge_outputs
 from portproof.judge._report import Culprit, Hop
 from portproof.parity._rows import Rows
 from portproof.ports._locate import artefact_path
+from portproof.ports._port import Side
 from portproof.replay._oracle import Oracle
 from portproof.replay._replay import Replayed
 from portproof.runners import RunnerInfo, find_runner
@@ -119,8 +120,40 @@ class FileJudge:
 
     def judge_runners(self, names: Sequence[str]) -> Found:
         """Judge runners that were asked for by name, on the very weights and rows of the rest."""
-        choices = [parse(name) for name in names]
-        return Found([self.of(choice.info.side)._judge_runner(choice) for choice in choices])
+        found = Found()
+        for choice in map(parse, names):
+            judge = self.of(choice.info.side)
+            hop = judge._judge_runner(choice)
+            if hop.verdict != "unavailable" and choice.info.source == "onnx" and hop.precision != "float32":
+                hop, culprits, notes = judge._see_lower(hop, choice.info)
+                found.culprits.extend(culprits)
+                found.notes.extend(note for note in notes if note not in found.notes)
+            found.hops.append(hop)
+        return found
+
+    def _see_lower(self, hop: Hop, info: RunnerInfo) -> tuple[Hop, list[Culprit], list[str]]:
+        """Add to the hop of a graph in lower precision what its nodes, each on its own, show; they decide."""
+        path, runtime = self._artefact(info), next(need for need in info.needs if need in ("onnxruntime", "openvino"))
+        assert path is not None
+        try:
+            seen = self.sides.do(
+                "runtime", f"looking at {path.name}", GraphTasks.see_lower,
+                artefact=path, inputs=self.rows.few, runtime=runtime, per_channel="dynamic" not in info.artefact,
+            ).result()  # fmt: skip
+        except PortproofError as error:
+            return hop, [], [f"{info.title}: its nodes were not looked at: {error}"]
+        title = f"{Side(info.side).title} export, {info.artefact.partition('-')[2]}"
+        culprits = [
+            Culprit(info.side, fault.node, kind, "forward", f"{who}: {fault.node} {fault.text}")
+            for kind, who, faults in (("graph", title, seen.graph), ("runtime", info.title, seen.runtime))
+            for fault in faults
+        ]
+        if culprits:
+            hop = replace(hop, verdict="divergent", reason=culprits[0].message)
+        elif hop.verdict == "inconclusive" and seen.units:
+            reason = f"{hop.reason}; each of {seen.units} units, on right levels, rounds as it should"
+            hop = replace(hop, verdict="equivalent", reason=reason)
+        return hop, culprits, [f"{title}: {cost}" for cost in seen.costs]
 
     def interpret(self, title: str, path: Path) -> Hop:
         """Judge an export's own meaning: the graph interpreted in float64, without any runtime."""

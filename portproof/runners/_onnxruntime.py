@@ -65,6 +65,11 @@ def run_bytes(model: bytes, optimise: bool, without: Collection[str], inputs: Ma
     return dict(zip(names, found, strict=True))
 
 
+def run_optimised(model: bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Run a model that is in memory on the CPU as it would be deployed."""
+    return run_bytes(model, True, (), inputs)
+
+
 def optimiser_log(path: str) -> str:
     """Return what ONNX Runtime logs, verbosely, while it optimises a model."""
     options = onnxruntime.SessionOptions()

@@ -57,6 +57,25 @@ def timed(project: Path, once: Path) -> Path:
     return Path(shutil.copy(once, project / "r.json"))
 
 
+def test_memory_file_and_cold_start_stand_beside_each_row(timed: Path, run: Run) -> None:
+    from portproof.bench._print import print_result
+    from portproof.render._terminal import output
+
+    result = read_result(timed)
+    eager, graph = (
+        next(row for row in result.rows if row.runner == name) for name in ("torch-eager", "onnxruntime-torch")
+    )
+    assert 2**24 < (graph.peak_memory or 0) < (eager.peak_memory or 0) < 2**34  # which imports torch
+    assert 0.05 < (graph.setup_s or 0.0) < (eager.setup_s or 0.0)
+    assert eager.file_bytes is not None
+    assert graph.file_bytes is not None
+    assert graph.file_bytes > 4 * (8 * 8 + 8 + 3 * 8 + 3)  # its parameters, and the graph
+    console = output()
+    with console.capture() as said:
+        print_result(result, console)
+    assert f"{(eager.peak_memory or 0) / 2**20:.0f}" in said.get()
+
+
 def test_the_weights_of_a_checkpoint_are_timed_and_judged(project: Path, run: Run) -> None:
     import torch
 

@@ -98,3 +98,23 @@ def test_tf32_is_off_in_every_process_but_that_of_the_runner_that_asks_for_it(mo
     monkeypatch.setenv(TF32, "1")  # a person's own
     assert side_environment(find_runner("torch-eager").variables, "cuda")[TF32] == "0"
     assert side_environment(find_runner("torch-tf32").variables, "cuda")[TF32] == "1"
+
+
+def test_what_a_number_rests_on_is_read_from_the_kernels_that_ran(tmp_path: Path) -> None:
+    from portproof.graphs._lower import lower
+    from portproof.runners import RunnerJob
+    from portproof.runners._onnxruntime import OnnxRuntime
+    from portproof.runners._openvino import OpenVino
+
+    plain = tmp_path / "mlp.onnx"
+    export(small_ports.MLP, "torch", plain)
+    save_file({"x": np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)}, tmp_path / "rows.safetensors")
+    lower(plain, "onnx-int8", tmp_path / "rows.safetensors", tmp_path / "int8.onnx")
+    found = {}
+    for kind in (OnnxRuntime, OpenVino):
+        for path in (tmp_path / "int8.onnx", plain):  # a float graph under the name of int8 is found out
+            job = RunnerJob(small_ports.MLP, "torch", precision="int8", artefact=path)
+            with kind(job) as runner:
+                found[kind.__name__, path.stem] = runner.evidence()["arithmetic"]
+    assert [found[name, "int8"] for name in ("OnnxRuntime", "OpenVino")] == ["int8", "int8"]
+    assert "int8" not in [found[name, "mlp"] for name in ("OnnxRuntime", "OpenVino")]
