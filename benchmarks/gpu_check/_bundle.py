@@ -166,7 +166,7 @@ def _pack(located: Located, store: _Store) -> dict[str, Any]:
             "runs": {
                 f"{side}-{precision}": {
                     name: store.put(array)
-                    for name, array in load_file(folder / side / f"{precision}.safetensors").items()
+                    for name, array in load_file(folder / f"{side}-{precision}" / f"{precision}.safetensors").items()
                 }
                 for side, precision in RUNS
             },
