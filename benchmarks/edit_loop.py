@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import copytree, ignore_patterns
 from typing import Any, Self
@@ -113,10 +113,16 @@ def _edited(project: Path, edits: int, folder: Path) -> Iterator[dict[str, Any]]
             culprits = ways["cold"].pop("culprits")
             ways["cached"]["agrees"] = ways["cached"].pop("culprits") == culprits
             shown = ways["watching"].pop("screen")
-            ways["watching"]["agrees"] = all(f"{module or '(root)'}" in shown for module in culprits)
+            ways["watching"]["agrees"] = _shows(shown, culprits)
             for way in ("cached", "watching"):
                 ways[way]["agrees"] &= ways[way]["verdict"] == ways["cold"]["verdict"]
             yield {"side": side, "breaks": new if breaks else "", "culprits": culprits, **ways}
+
+
+def _shows(screen: str, culprits: Sequence[str]) -> bool:
+    """Whether a screen names all culprits; of many it has room for the first, and counts the others."""
+    named = culprits if " more" not in screen else culprits[:1]
+    return all((module or "(root)") in screen for module in named)
 
 
 def _command(project: Path, cache: Path, *options: str) -> dict[str, Any]:

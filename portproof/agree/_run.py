@@ -223,7 +223,8 @@ def _agreement(
         notes.append(f"the noise floor is pooled over {prepared.measured} images only")
     quantised = [runner.title for runner in job.runners if runner.precision in QUANTISED]
     if quantised:
-        notes.append(f"what quantising costs is measured, and not judged: {', '.join(quantised)}")
+        whose = quantised[0] if len(quantised) == 1 else f"{len(quantised)} runners of {'/'.join(QUANTISED)}"
+        notes.append(f"what quantising costs is measured, and not judged ({whose})")
     if own.labelled and own.labelled < total.images:
         notes.append(f"{total.images - own.labelled} images have no label")
     return Agreement(
