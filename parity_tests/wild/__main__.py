@@ -126,6 +126,10 @@ def judged(module: ModuleType, variable: str, *, faults: int) -> Row:
 def main() -> int:
     """Print the table, and how many are right."""
     quick, asked = bool(os.environ.get("QUICK")), set(sys.argv[1:])
+    unknown = asked - {name for module in MODULES for name in ports(module)}
+    if unknown:
+        names = ", ".join(sorted(unknown))
+        raise SystemExit(f"no pair is called {names}; they are the variables of parity_tests/wild/*.py.")
     rows: list[Row] = []
     print("| pair | verdict | organised otherwise | float32 inside | lines | s | faults caught | located |")
     print(f"|{' --- |' * 8}")

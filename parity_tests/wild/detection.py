@@ -77,21 +77,23 @@ RTDETR_BACKBONE = Port(
     _torch_maps(_rtdetr_backbone, lambda body, maps: body(*maps).feature_maps), _IMAGE, ("c3", "c4", "c5"),
 )  # fmt: skip
 _WIDTHS = (8, 16, 32)
+_MAPS = {f"c{i + 3}": Input(("batch", width, 16 >> i, 16 >> i)) for i, width in enumerate(_WIDTHS)}
+
+
+def _fpn_paddle() -> Any:
+    scales = [1 / 8, 1 / 16, 1 / 32]
+    return ppdet("necks.fpn").FPN([*_WIDTHS], 12, spatial_scales=scales, has_extra_convs=False, extra_stage=0)
+
+
+def _fpn_torch() -> Any:
+    return torchvision().ops.FeaturePyramidNetwork([*_WIDTHS], 12)
+
+
 DET_FPN = Port(
-    "det-fpn",
-    _paddle_maps(
-        lambda: ppdet("necks.fpn").FPN(
-            [*_WIDTHS], 12, spatial_scales=[1 / 8, 1 / 16, 1 / 32], has_extra_convs=False, extra_stage=0
-        ),
-        images=False,
-    ),
-    _torch_maps(
-        lambda: torchvision().ops.FeaturePyramidNetwork([*_WIDTHS], 12),
-        lambda body, maps: body(dict(zip("345", maps, strict=True))).values(),
-    ),
-    {f"c{i + 3}": Input(("batch", width, 16 >> i, 16 >> i)) for i, width in enumerate(_WIDTHS)},
-    ("p3", "p4", "p5"),
-)
+    "det-fpn", _paddle_maps(_fpn_paddle, images=False),
+    _torch_maps(_fpn_torch, lambda body, maps: body(dict(zip("345", maps, strict=True))).values()),
+    _MAPS, ("p3", "p4", "p5"),
+)  # fmt: skip
 
 
 def _segformer_paddle() -> Any:
@@ -105,15 +107,11 @@ def _segformer_torch() -> Any:
     return transformers().SegformerForSemanticSegmentation(config)
 
 
+def _at_full_size(body: Any, maps: Any) -> list[Any]:
+    resize = importlib.import_module("torch.nn.functional").interpolate
+    return [resize(body(*maps).logits, size=maps[0].shape[2:], mode="bilinear", align_corners=False)]
+
+
 SEGFORMER = Port(
-    "segformer-b0", _segformer_paddle,
-    _torch_maps(
-        _segformer_torch,
-        lambda body, maps: [
-            importlib.import_module("torch.nn.functional").interpolate(
-                body(*maps).logits, size=maps[0].shape[2:], mode="bilinear", align_corners=False
-            )
-        ],
-    ),
-    _IMAGE, ("logits",),
+    "segformer-b0", _segformer_paddle, _torch_maps(_segformer_torch, _at_full_size), _IMAGE, ("logits",)
 )  # fmt: skip

@@ -62,12 +62,9 @@ CONVBERT = Port(
     "convbert", _paddle("ConvBert", **SIZES, embedding_size=16), _torch("ConvBert", **SIZES, embedding_size=16),
     {"input_ids": TOKENS}, (HIDDEN,),
 )  # fmt: skip
+_DISTILLED = {"vocab_size": 99, "dim": 32, "n_layers": 2, "n_heads": 4, "hidden_dim": 64, "max_position_embeddings": 40}
 DISTILBERT = Port(
-    "distilbert", _paddle("DistilBert", **SIZES),
-    _torch(
-        "DistilBert", vocab_size=99, dim=32, n_layers=2, n_heads=4, hidden_dim=64, max_position_embeddings=40
-    ),
-    {"input_ids": TOKENS}, (HIDDEN,),
+    "distilbert", _paddle("DistilBert", **SIZES), _torch("DistilBert", **_DISTILLED), {"input_ids": TOKENS}, (HIDDEN,)
 )  # fmt: skip
 MPNET = Port(
     "mpnet", _paddle("MPNet", **SIZES), _torch("MPNet", **SIZES, layer_norm_eps=1e-5), {"input_ids": TOKENS},
@@ -90,11 +87,10 @@ ROFORMER = Port(
     "roformer", _paddle("RoFormer", **SIZES, embedding_size=32),
     _torch("RoFormer", **SIZES, embedding_size=32), {"input_ids": TOKENS}, (HIDDEN,),
 )  # fmt: skip
+_GPT2 = {"vocab_size": 99, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_inner": 64, "n_positions": 40}
 GPT2 = Port(
     "gpt2", _paddle("GPT", **SIZES, fuse_attention_qkv=False),
-    _torch("GPT2", vocab_size=99, n_embd=32, n_layer=2, n_head=4, n_inner=64, n_positions=40,
-           activation_function="gelu_new"),
-    {"input_ids": TOKENS}, (HIDDEN,),
+    _torch("GPT2", **_GPT2, activation_function="gelu_new"), {"input_ids": TOKENS}, (HIDDEN,),
 )  # fmt: skip
 LLAMA = Port(
     "llama", _paddle("Llama", **SIZES, num_key_value_heads=2), _torch("Llama", **SIZES, num_key_value_heads=2),
@@ -105,11 +101,7 @@ T5 = Port(
     _torch("T5", vocab_size=99, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4),
     {"input_ids": TOKENS, "decoder_input_ids": Input(("batch", 7), "int64", range=(4, 98))}, (HIDDEN,), call="keyword",
 )  # fmt: skip
+_TEXT = {**SIZES, "max_position_embeddings": 16}
 CLIP_TEXT = Port(
-    "clip-text",
-    _paddle("CLIPText", vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-            intermediate_size=64, max_position_embeddings=16),
-    _torch("CLIPText", vocab_size=99, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-           intermediate_size=64, max_position_embeddings=16),
-    {"input_ids": TOKENS}, (HIDDEN,),
+    "clip-text", _paddle("CLIPText", **_TEXT), _torch("CLIPText", **_TEXT), {"input_ids": TOKENS}, (HIDDEN,)
 )  # fmt: skip
