@@ -25,7 +25,7 @@ def lines_of(found: FoundMap) -> Iterator[str]:
     yield f"map: {found.said}"
     outputs = max(found.outputs.values(), default=0.0)
     yield (
-        f"  {found.tensors} tensors, {found.rules} rules; all values random and distinct, the outputs are "
+        f"  {_many(found.tensors, 'tensor')}, {_many(found.rules, 'rule')}; all values random and distinct, the outputs are "
         f"{_floors(outputs)} apart, the gradients at most {_floors(found.gradient[0])}"
         + (f" ('{found.gradient[1]}')" if found.gradient[0] > 1 and found.gradient[1] else "")
     )
@@ -35,7 +35,11 @@ def lines_of(found: FoundMap) -> Iterator[str]:
         yield from _group(group)
     for note in found.notes:
         yield f"note: {note}"
-    yield f"{found.passes} runs of each side, {found.seconds:.0f} s"
+    yield f"{_many(found.passes, 'run')} of each side, {found.seconds:.0f} s"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count or 'no'} {noun}{'' if count == 1 else 's'}"
 
 
 def _floors(value: float) -> str:
