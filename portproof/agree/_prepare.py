@@ -22,8 +22,7 @@ from portproof.agree._judge import Yardstick
 from portproof.agree._ship import pack
 from portproof.agree._store import Store
 from portproof.agree._work import PACKAGES, Contender, Job
-from portproof.graphs._lowered import calibration_file
-from portproof.graphs._tasks import GraphTasks
+from portproof.graphs._lowered import calibration_file, lowered
 from portproof.judge._floor import is_blind
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, artefact_path
@@ -299,22 +298,25 @@ class Preparing:
         return tuple((name, key) for name, key in found)
 
     def _lowered(self, info: RunnerInfo, weights: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """Return name and hash of an export in lower precision, calibrated on no image of the data set."""
-        ((_, exported),) = self._artefact(replace(info, artefact=info.source), weights)
-        made_from = {**self.common, "export": exported, "kind": info.artefact}
+        """Return name and hash of what is made in lower precision, calibrated on no image of the data set."""
+        exported = ""
+        if info.source != "model":
+            ((_, exported),) = self._artefact(replace(info, artefact=info.source), weights)
+        made_from = {**self.common, "export": exported, "weights": weights[info.side], "kind": info.artefact}
 
         def make() -> list[tuple[str, str]]:
             self.watch("preparing", f"the {info.precisions[-1]} graph")
             with Sessions(self.located, None, self.options.device, thread_budget()) as sessions:
-                export, out = (
-                    self.store.fetch(exported, sessions.folder / "export.onnx"),
-                    sessions.folder / "model.onnx",
-                )
                 # Without the rows that `bench` judges, so that both have the same graph.
-                calibration = calibration_file(self.port, make_batch(self.port).arrays, sessions.folder)
-                sessions.open("runtime").call(
-                    GraphTasks.lower, artefact=export, kind=info.artefact, calibration=calibration, out=out
-                )
+                batch = make_batch(self.port)
+                inputs = sessions.folder / "inputs.safetensors"
+                save_arrays(inputs, batch.arrays)
+                calibration = calibration_file(self.port, batch.arrays, sessions.folder)
+                export = self.store.fetch(exported, sessions.folder / "export.onnx") if exported else None
+                if export is None:
+                    state = self.store.fetch(weights[info.side], sessions.folder / "weights.safetensors")
+                    sessions.open(info.side).call(Tasks.load, weights=state)
+                out = lowered(Sides(sessions), export, info, calibration, inputs)
                 self.watch("preparing", None)
                 return list(self._keep_files(out))
 

@@ -153,12 +153,12 @@ def prepare(
     claims: dict[tuple[str, str], Oracle] = {}
     for info in runners:
         key, made = (info.artefact, info.side), finished.get((info.source, info.side))
-        if info.artefact == info.source or key in finished or made is None:
+        if info.artefact == info.source or key in finished:
             continue
         try:
             if isinstance(made, PortproofError):
                 raise made
-            finished[key] = path = lowered(sides, made, info, calibration_file(port, batch.arrays, folder))
+            finished[key] = path = lowered(sides, made, info, calibration_file(port, batch.arrays, folder), inputs)
             if info.precisions[-1] in QUANTISED:
                 claims[key] = claimed(sides, path, inputs)
         except PortproofError as error:

@@ -28,6 +28,7 @@ _PACKAGES = (
     ("onnxruntime", "cpu", "running exports on the CPU"),
     ("onnxruntime-gpu", "gpu", "running exports on a GPU"),
     ("openvino", "openvino", "running exports in OpenVINO"),
+    ("torchao", "torchao", "int8 in torch"),
     ("jinja2", "report", "pages"),
     ("matplotlib", "bench", "plots"),
     ("scipy", "bench", "comparing benchmarks"),

@@ -44,7 +44,7 @@ def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:
     arguments = {name: model.framework.to_tensor(inputs[name]) for name in model.port.inputs}
     with atomic_path(target) as temporary:
         try:
-            with _quiet():
+            with quiet():
                 model.framework.export(model.root, arguments, model.port, str(temporary))
             proto = onnx.load(temporary)
             fixed = tidy(proto, model.port, model.framework.side)
@@ -66,7 +66,7 @@ def _gist(error: Exception) -> str:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Silence exporters: their logs, their own deprecation warnings, and what they write below Python.
 
     Errors are raised all the same.

@@ -204,18 +204,13 @@ class TorchFramework:
         return [float(begin.elapsed_time(end)) for begin, end in pairs]
 
     def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
-        free = {
-            name: {axis: size for axis, size in enumerate(declared.shape) if isinstance(size, str)}
-            for name, declared in spec.inputs.items()
-        }
         keyword = spec.call == "keyword"
         # A dictionary in the last place would be taken for keyword arguments, so an empty one follows it.
         args: tuple[Any, ...] = (
             () if keyword else (dict(inputs), {}) if spec.call == "dictionary" else tuple(inputs.values())
         )
 
-        def traced(free: dict[str, dict[int, str]]) -> Any:
-            shapes: Any = free if keyword else (free,) if spec.call == "dictionary" else tuple(free.values())
+        def traced(shapes: Any) -> Any:
             return torch.onnx.export(
                 model,
                 args,
@@ -228,15 +223,28 @@ class TorchFramework:
                 external_data=False,
             )
 
-        rows = {name: {axis: size for axis, size in dims.items() if size == "batch"} for name, dims in free.items()}
+        named = {size: size for one in spec.inputs.values() for size in one.shape if isinstance(size, str)}
         try:
-            program = traced(free)
+            program = traced(self.free_shapes(spec, named))
         except Exception:  # a recurrent layer, say, whose number of steps it cannot leave open
-            if rows == free:
+            if named.keys() <= {"batch"}:
                 raise
-            program = traced(rows)
+            program = traced(self.free_shapes(spec, {"batch": "batch"}))
         assert program is not None
         program.save(path)
+
+    def free_shapes(self, spec: Any, named: Mapping[str, Any]) -> Any:
+        """Return the free sizes of a port's inputs as its model is called, each as torch is to know it.
+
+        Args:
+            spec: the port.
+            named: size as the port names it to what stands for it; others are fixed.
+        """
+        free = {
+            name: {axis: named[size] for axis, size in enumerate(one.shape) if isinstance(size, str) and size in named}
+            for name, one in spec.inputs.items()
+        }
+        return free if spec.call == "keyword" else (free,) if spec.call == "dictionary" else tuple(free.values())
 
 
 def _cast(model: Any, dtype: torch.dtype) -> Any:

@@ -15,6 +15,7 @@ from portproof.ports._port import Port
 from portproof.replay._oracle import Oracle
 from portproof.runners import RunnerInfo
 from portproof.sides._sides import Sides
+from portproof.sides._tasks import Tasks
 
 #: Precisions whose runners are judged by the graph that they run, and not by the model that it was made from.
 QUANTISED = ("int8",)
@@ -28,23 +29,43 @@ def calibration_file(port: Port, judged: Arrays, folder: Path) -> Path:
     return path
 
 
-def lowered(sides: Sides, export: Path, info: RunnerInfo, calibration: Path) -> Path:
-    """Return what a runner takes, made of an export where it is not there yet.
+def lowered(sides: Sides, export: Path | None, info: RunnerInfo, calibration: Path, inputs: Path) -> Path:
+    """Return what a runner takes, made of an export or, where there is none, of the model, if it is not there yet.
+
+    Args:
+        sides: with the weights.
+        export: to make it of.
+        info: of the runner.
+        calibration: rows that ranges are read from; what is made of a model is put beside them.
+        inputs: rows as an example.
 
     Raises:
-        Unavailable: ONNX Runtime's tools make none.
+        Unavailable: the tools of ONNX Runtime, or of the framework, make none.
     """
-    out = export.with_name(f"{export.stem}-{info.artefact.partition('-')[2]}.onnx")
-    if not out.is_file():
+    kind = info.artefact.partition("-")[2]
+    made = calibration.with_name(f"{info.side}-{kind}.pt2")
+    out = made if export is None else export.with_name(f"{export.stem}-{kind}.onnx")
+    doing = f"making the {info.precisions[-1]} graph"
+    if out.is_file():
+        return out
+    if export is None:
+        sides.do(info.side, doing, Tasks.quantise, inputs=inputs, calibration=calibration, out=out).result()
+    else:
         sides.do(
-            "runtime", f"making the {info.precisions[-1]} graph", GraphTasks.lower,
-            artefact=export, kind=info.artefact, calibration=calibration, out=out,
+            "runtime", doing, GraphTasks.lower, artefact=export, kind=info.artefact, calibration=calibration, out=out,
         ).result()  # fmt: skip
     return out
 
 
 def claimed(sides: Sides, path: Path, inputs: Path) -> Oracle:
-    """Interpret a quantised graph in float64: the function that it claims to be, with floors drawn from rounding."""
+    """Interpret a quantised graph in float64: the function that it claims to be, with floors drawn from rounding.
+
+    Args:
+        sides: of the port.
+        path: of the graph, or of a program with its graph beside it.
+        inputs: rows.
+    """
+    path = path.with_suffix(".onnx")
     out = path.with_suffix(".claimed.safetensors")
     found = sides.do(
         "runtime", f"interpreting {path.name}", GraphTasks.quantised, artefact=path, inputs=inputs, out=out

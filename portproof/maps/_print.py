@@ -25,8 +25,8 @@ def lines_of(found: FoundMap) -> Iterator[str]:
     yield f"map: {found.said}"
     outputs = max(found.outputs.values(), default=0.0)
     yield (
-        f"  {_many(found.tensors, 'tensor')}, {_many(found.rules, 'rule')}; all values random and distinct, the outputs are "
-        f"{_floors(outputs)} apart, the gradients at most {_floors(found.gradient[0])}"
+        f"  {_many(found.tensors, 'tensor')}, {_many(found.rules, 'rule')}; all values random and distinct, the "
+        f"outputs are {_floors(outputs)} apart, the gradients at most {_floors(found.gradient[0])}"
         + (f" ('{found.gradient[1]}')" if found.gradient[0] > 1 and found.gradient[1] else "")
     )
     yield from _some(f"  but: {d.torch} ↔ {d.paddle}: {d.reason}" for d in found.doubts)

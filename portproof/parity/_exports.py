@@ -263,17 +263,20 @@ class FileJudge:
             if not path.is_file():
                 do(info.side, "saving the program", Tasks.save_program, out=path.with_suffix("")).result()
             return path
-        return None
+        return None if info.artefact == "model" else self._lowered(info, None)
 
     def _as_taken(self, info: RunnerInfo, path: Path) -> Path:
         """Return an export as a runner takes it: in lower precision where it asks for that."""
         if info.artefact == info.source:
             return path
-        judged, made = load_file(self.rows.judged), self.sides.folder / path.name
+        made = self.sides.folder / path.name
         if made != path and not made.is_file():
             shutil.copyfile(path, made)  # what is made of it lies beside it, and a person's folder is not ours
-        port = self.sides.sessions.located.port
-        return lowered(self.sides, made, info, calibration_file(port, judged, self.sides.folder))
+        return self._lowered(info, made)
+
+    def _lowered(self, info: RunnerInfo, export: Path | None) -> Path:
+        port, judged = self.sides.sessions.located.port, load_file(self.rows.judged)
+        return lowered(self.sides, export, info, calibration_file(port, judged, self.sides.folder), self.rows.all)
 
     def _hop(
         self, kind: str, source: str, target: str, found: Arrays, expected: Arrays, precision: str = "float32"

@@ -29,13 +29,19 @@ class Eager:
         job = self.job
         self.framework.use_device(job.device)
         self.framework.set_threads(job.threads)
+        self.model = self.built()
+        return self
+
+    def built(self) -> Model:
+        """Build what is run, with its weights."""
+        job = self.job
         factory = resolve_factory(job.port, job.side)
-        self.model = Model(self.framework, job.port, factory, job.precision, job.module, job.hollow)
+        model = Model(self.framework, job.port, factory, job.precision, job.module, job.hollow)
         if job.weights is not None:
             from safetensors.numpy import load_file
 
-            self.model.load(load_file(job.weights))
-        return self
+            model.load(load_file(job.weights))
+        return model
 
     def __exit__(self, *_: object) -> None:
         del self.model

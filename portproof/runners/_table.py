@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from portproof.ports._port import LEADING
@@ -103,7 +104,7 @@ def _halves(name: str, title: str, path: str, devices: tuple[str, ...], **more: 
     )  # fmt: skip
 
 
-_INT8 = {"precisions": ("int8",), "claims": {"arithmetic": "int8"}}
+_INT8: Mapping[str, Any] = {"precisions": ("int8",), "claims": {"arithmetic": "int8"}}
 
 _LOWER = (
     *_halves("eager", "eager", "portproof.runners._eager:Eager", ("cpu", "cuda")),
@@ -117,6 +118,10 @@ _LOWER = (
         "torch-float16-channels-last", "torch", "torch float16, channels_last", "portproof.runners._torch:ChannelsLast",
         needs=("torch",), process="torch", precisions=("float16",), devices=("cuda",),
         claims={"layout": "channels_last"},
+    ),
+    RunnerInfo(
+        "torch-int8-compile", "torch", "torch int8, torch.compile", "portproof.runners._torch:Int8",
+        needs=("torch", "torchao"), process="torch", artefact="model-int8", devices=("cpu",), **_INT8,
     ),
     RunnerInfo(
         "torch-tf32", "torch", "torch TF32, eager", "portproof.runners._torch:Tf32",

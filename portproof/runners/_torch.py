@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import torch
 
-from portproof._errors import Unavailable
+from portproof._errors import BadInput, Unavailable
 from portproof._numbers import Array
+from portproof.frameworks._model import Model
 from portproof.runners import RunnerJob
 from portproof.runners._eager import Eager
 
@@ -103,11 +104,41 @@ class Compile(Eager):
         tuned = self.job.setting("autotune") == "on"
         graphs = self.job.setting("cuda_graphs") == "on"
         mode = "max-autotune" if tuned else "reduce-overhead" if graphs else "default"
-        self._compiled = torch.compile(self.model.root, mode=mode)
+        self._compiled = torch.compile(self.to_compile(), mode=mode)
         return self
+
+    def to_compile(self) -> Any:
+        """Return what is compiled."""
+        return self.model.root
 
     def callable(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Callable[[], Any]:
         return lambda: self._compiled(*args, **kwargs)
+
+
+class Int8(Compile):
+    """A program that torch's own tools quantised, compiled: its products are oneDNN's."""
+
+    def built(self) -> Model:
+        if self.job.artefact is None:
+            raise BadInput(f"runner '{self.job.side}-int8' needs a quantised program.")
+        from portproof.frameworks._torch_int8 import load_program
+
+        self._program = load_program(self.job.artefact)
+        return Model(self.framework, self.job.port, torch.nn.Module, "float32")
+
+    def to_compile(self) -> Any:
+        return self._program
+
+    def evidence(self) -> dict[str, Any]:
+        from torch._dynamo.utils import counters
+
+        from portproof.frameworks._torch_int8 import products_of
+
+        found = counters["inductor"]
+        packed = sum(found[f"q{kind}_weight_prepack_matcher_count"] for kind in ("conv", "linear"))
+        products = products_of(self._program)
+        arithmetic = "int8" if packed >= products > 0 else f"int8 in {packed} of {products} products"
+        return {**super().evidence(), "products": {"int8": packed}, "arithmetic": arithmetic}
 
 
 class CudaGraph(Eager):

@@ -238,13 +238,21 @@ class Tasks:
         paddle_program(self.place.model("float32").root, self.place.job.port, out)
 
     @answers("out")
+    def quantise(self, inputs: Path, calibration: Path, out: Path) -> None:
+        """Write the torch model in int8, and the graph that it claims to be beside it."""
+        from portproof.frameworks._torch_int8 import quantise
+
+        quantise(self.place.model("float32"), self._two_rows(inputs), load_file(calibration), out)
+
+    @answers("out")
     def export(self, inputs: Path, out: Path) -> tuple[str, ...]:
         """Export the float32 model; returns the free sizes that had to be fixed."""
-        rows = {
-            name: array[:2] if self.place.job.port.inputs[name].has_rows else array
-            for name, array in load_file(inputs).items()
-        }
-        return tuple(export(self.place.model("float32"), rows, out))
+        return tuple(export(self.place.model("float32"), self._two_rows(inputs), out))
+
+    def _two_rows(self, inputs: Path) -> Arrays:
+        """Return two rows as an example: one is a constant to some tracers."""
+        port = self.place.job.port
+        return {n: array[:2] if port.inputs[n].has_rows else array for n, array in load_file(inputs).items()}
 
 
 def _row_by_row(runner: Any, rows: Arrays, count: int) -> Arrays:

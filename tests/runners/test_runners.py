@@ -1,15 +1,24 @@
 """Runners: one that somebody else registers runs on the weights under judgement."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
 
-from portproof import BadInput, export, runners
-from portproof.runners import RunnerInfo, find_runner
+from portproof import BadInput, Input, Port, export, find_port, runners
+from portproof._errors import Unavailable
+from portproof._numbers import compare
+from portproof.graphs._interpret import load_graph
+from portproof.graphs._quantised import meaning_of
+from portproof.judge._floor import verdict_of
+from portproof.ports._inputs import calibration_rows, make_batch
+from portproof.runners import RunnerInfo, RunnerJob, find_runner
 from portproof.runners._eager import Eager
 from portproof.runners._placement import on_the_cpu
+from portproof.runners._torch import Int8
 from portproof.sides._tasks import Tasks
 from portproof.sides._workplace import Workplace
 from tests import small_ports
@@ -102,7 +111,6 @@ def test_tf32_is_off_in_every_process_but_that_of_the_runner_that_asks_for_it(mo
 
 def test_what_a_number_rests_on_is_read_from_the_kernels_that_ran(tmp_path: Path) -> None:
     from portproof.graphs._lower import lower
-    from portproof.runners import RunnerJob
     from portproof.runners._onnxruntime import OnnxRuntime
     from portproof.runners._openvino import OpenVino
 
@@ -118,3 +126,52 @@ def test_what_a_number_rests_on_is_read_from_the_kernels_that_ran(tmp_path: Path
                 found[kind.__name__, path.stem] = runner.evidence()["arithmetic"]
     assert [found[name, "int8"] for name in ("OnnxRuntime", "OpenVino")] == ["int8", "int8"]
     assert "int8" not in [found[name, "mlp"] for name in ("OnnxRuntime", "OpenVino")]
+
+
+@pytest.mark.filterwarnings("ignore:To copy construct from a tensor")  # of torch's own lowering
+def test_int8_of_torchs_own_is_held_to_the_graph_that_its_program_claims_to_be(tmp_path: Path) -> None:
+    from portproof.frameworks._torch_int8 import load_program
+
+    port = find_port("lenet").port
+    place = Workplace(port, "torch")
+    tasks = Tasks(place)
+    inputs, rows, program = (tmp_path / name for name in ("inputs.safetensors", "rows.safetensors", "net.pt2"))
+    judged = make_batch(port).arrays
+    save_file(judged, inputs)
+    save_file(calibration_rows(port, judged), rows)
+    tasks.quantise(inputs, rows, program)
+    meaning = meaning_of(load_graph(program.with_suffix(".onnx")), judged)
+
+    def verdict(found: Any) -> str:
+        error = compare(found, meaning.outputs["logits"], "int8")
+        return verdict_of(error, meaning.floors["logits"], "int8")
+
+    with Int8(RunnerJob(port, "torch", "int8", artefact=program, threads=2)) as runner:
+        assert verdict(runner.run(judged)["logits"]) != "divergent"
+        assert runner.evidence()["products"] == {"int8": 5}
+        assert runner.evidence()["arithmetic"] == "int8"
+    other = load_program(program)
+    with torch.no_grad():
+        next(buffer for name, buffer in other.named_buffers() if "scale" in name).mul_(2)
+        (x,) = place.model("float32").arguments(judged)[0]
+        assert verdict(other(x).numpy()) == "divergent"
+    place.close()
+
+
+def branching() -> Any:
+    class Branching(torch.nn.Linear):
+        def forward(self, x: Any) -> Any:
+            return super().forward(x) if float(x.sum()) > 0 else x
+
+    return Branching(8, 8)
+
+
+def test_what_torchs_tools_cannot_quantise_is_unavailable_and_leaves_no_file(tmp_path: Path) -> None:
+    port = Port(name="branching", torch="tests.runners.test_runners:branching", inputs={"x": Input(("batch", 8))})
+    place = Workplace(port, "torch")
+    inputs, out = tmp_path / "inputs.safetensors", tmp_path / "net.pt2"
+    save_file({"x": np.ones((4, 8), np.float32)}, inputs)
+    with pytest.raises(Unavailable, match="make no int8 program"):
+        Tasks(place).quantise(inputs, inputs, out)
+    assert [path.name for path in tmp_path.iterdir()] == [inputs.name]
+    place.close()
