@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
+import onnx.numpy_helper
 from safetensors.numpy import load_file
 
 from portproof._errors import Unavailable, one_line, require_memory, require_packages
@@ -13,7 +15,9 @@ from portproof._numbers import Arrays
 
 #: What is made of an export, by the name of the artefact. Static int8 counts activations from 0 to 255 and weights
 #: from -127 to 127, each channel with a scale of its own: what x86 multiplies. TensorRT wants both signed.
-KINDS = ("onnx-int8", "onnx-signed-int8", "onnx-dynamic-int8", "onnx-float16")
+KINDS = ("onnx-int8", "onnx-signed-int8", "onnx-dynamic-int8", "onnx-float16", "onnx-float16-weights")
+#: Smaller constants (attributes, shapes' scales) stay as they are: they weigh nothing.
+_WEIGHTS = 256
 
 
 def lower(path: Path, kind: str, calibration: Path, out: Path) -> None:
@@ -26,7 +30,7 @@ def lower(path: Path, kind: str, calibration: Path, out: Path) -> None:
         out: the file to write.
 
     Raises:
-        Unavailable: the tool raises.
+        Unavailable: the tool raises, or a weight is more than the precision holds.
     """
     require_packages("a graph in lower precision", "onnxruntime")
     try:
@@ -37,13 +41,39 @@ def lower(path: Path, kind: str, calibration: Path, out: Path) -> None:
             made = OnnxModel(convert_float_to_float16(onnx.load(path), keep_io_types=True))
             made.topological_sort()  # its casts of inputs stand last, which no reader of the standard has to take
             onnx.save(made.model, out)
+        elif kind == "onnx-float16-weights":
+            onnx.save(_stored_as_halves(onnx.load(path)), out)
         else:
             _quantise(path, kind, calibration, out)
+    except Unavailable:
+        raise
     except Exception as error:  # the tools raise whatever they trip over
         require_memory(error)
         raise Unavailable(
             f"ONNX Runtime's tools make no {kind.removeprefix('onnx-')} graph: {one_line(error)}"
         ) from error
+
+
+def _stored_as_halves(proto: onnx.ModelProto) -> onnx.ModelProto:
+    """Store weights as float16, and compute in float32 all the same; ONNX Runtime's tool rounds activations, too.
+
+    Raises:
+        Unavailable: a weight is beyond what float16 holds.
+    """
+    casts = []
+    for stored in proto.graph.initializer:
+        array = onnx.numpy_helper.to_array(stored)
+        if array.dtype != np.float32 or array.size < _WEIGHTS:
+            continue
+        if np.abs(array).max() > np.finfo(np.float16).max:
+            raise Unavailable(f"'{stored.name}' has {np.abs(array).max():.0e}, float16 holds 65504 at most")
+        name, half = stored.name, f"{stored.name}__float16"
+        stored.CopyFrom(onnx.numpy_helper.from_array(array.astype(np.float16), half))
+        casts.append(onnx.helper.make_node("Cast", [half], [name], name=half, to=onnx.TensorProto.FLOAT))
+    nodes = [*casts, *proto.graph.node]
+    del proto.graph.node[:]
+    proto.graph.node.extend(nodes)
+    return proto
 
 
 def _quantise(path: Path, kind: str, calibration: Path, out: Path) -> None:

@@ -91,7 +91,7 @@ class RunnerInfo:
         process: the interpreter that it runs in: a side's own, or ``"runtime"`` for the parent's.
         artefact: ``"model"`` where it runs the framework's model, ``"onnx"`` where it runs the export, ``"program"``
             where it runs a saved Paddle program; ``"model-int8"`` where it runs a program that torch quantised;
-            ``"onnx-int8"``, ``"onnx-dynamic-int8"`` and ``"onnx-float16"`` where it runs what
+            ``"onnx-int8"``, ``"onnx-dynamic-int8"``, ``"onnx-float16"``, ``"onnx-float16-weights"`` where it runs what
             :mod:`portproof.graphs._lower` makes of the export.
         precisions: what it can run; the last is the one that is timed.
         devices: where it can run.

@@ -140,6 +140,10 @@ _LOWER = (
         artefact="onnx-dynamic-int8", devices=("cpu",), **_INT8,
     ),
     *_exports(
+        "onnxruntime-float16-weights-{side}", "ONNX Runtime, float16 weights", _ORT, ("onnxruntime", "onnx"),
+        artefact="onnx-float16-weights", precisions=("float16",),
+    ),
+    *_exports(
         "onnxruntime-float16-{side}", "ONNX Runtime float16", _ORT, ("onnxruntime", "onnx"),
         artefact="onnx-float16", precisions=("float16",),
     ),

@@ -11,6 +11,7 @@ import pytest
 from onnx import helper, numpy_helper
 from safetensors.numpy import save_file
 
+from portproof._errors import Unavailable
 from portproof._numbers import compare
 from portproof.graphs._cost import cost_of, told
 from portproof.graphs._lower import lower
@@ -272,3 +273,25 @@ def test_a_value_on_the_border_of_two_levels_may_fall_on_either_side() -> None:
     assert judge_units(proto, rows, otherwise) == (2, [])
     off = judge_units(proto, rows, lambda m, i: {n: a + (n == "p") for n, a in otherwise(m, i).items()})
     assert len(off[1]) == 1
+
+
+def test_weights_that_are_stored_as_halves_are_all_that_is_rounded(made: Callable[..., onnx.ModelProto]) -> None:
+    proto, rows = made("onnx-float16-weights"), photographs(2)
+    halves = {one.name for one in proto.graph.initializer if one.data_type == onnx.TensorProto.FLOAT16}
+    assert halves == {"w1__float16", "w2__float16"}  # the others weigh nothing
+    rounded = small_net()
+    for stored in rounded.graph.initializer:
+        if f"{stored.name}__float16" in halves:
+            array = numpy_helper.to_array(stored).astype(np.float16).astype(np.float32)
+            stored.CopyFrom(numpy_helper.from_array(array, stored.name))
+    for run in RUNTIMES.values():
+        np.testing.assert_array_equal(
+            run(proto.SerializeToString(), rows)["y"], run(rounded.SerializeToString(), rows)["y"]
+        )
+
+
+def test_a_weight_beyond_float16_is_named_and_nothing_is_written(tmp_path: Path) -> None:
+    onnx.save(changed(small_net(), "w2", lambda array: array * 1e6), tmp_path / "net.onnx")
+    with pytest.raises(Unavailable, match=r"'w2' has \de\+05, float16 holds 65504 at most"):
+        lower(tmp_path / "net.onnx", "onnx-float16-weights", tmp_path / "none", tmp_path / "out.onnx")
+    assert not (tmp_path / "out.onnx").exists()
