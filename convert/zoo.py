@@ -50,7 +50,11 @@ def _mobilenet_v3(excited: tuple[int, ...], blocks: int) -> dict[str, str]:
     return rename
 
 
-MOBILENET_V3_SMALL = _pair("mobilenet_v3_small", _mobilenet_v3((0, *range(3, 11)), 11))
+MOBILENET_V3_SMALL = _pair(
+    "mobilenet_v3_small",
+    _mobilenet_v3((0, *range(3, 11)), 11),
+    training={"paddle": "paddle_impl.training:OneHead", "torch": "torch_impl.training:OneHead"},
+)
 MOBILENET_V3_LARGE = _pair("mobilenet_v3_large", _mobilenet_v3((3, 4, 5, *range(10, 15)), 15))
 
 

@@ -92,6 +92,13 @@ class Training:
         return {name: loss.detach() for name, loss in losses.items()}
 
 
+class OneHead(Training):
+    """The training of a classifier that returns its logits alone."""
+
+    def losses(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        return {"loss": F.cross_entropy(outputs, labels)}
+
+
 def _factor(schedule: str, steps: int, warmup: int, step_size: int, gamma: float) -> Callable[[int], float]:
     """Return what the learning rate is multiplied with at each step."""
     if schedule not in ("constant", "cosine", "step"):
