@@ -1,5 +1,6 @@
 """Runners: one that somebody else registers runs on the weights under judgement."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_what_a_number_rests_on_is_read_from_the_kernels_that_ran(tmp_path: Path
 def test_int8_of_torchs_own_is_held_to_the_graph_that_its_program_claims_to_be(tmp_path: Path) -> None:
     from portproof.frameworks._torch_int8 import load_program
 
-    port = find_port("lenet").port
+    port = replace(find_port("lenet").port, kwargs={"num_classes": 7})
     place = Workplace(port, "torch")
     tasks = Tasks(place)
     inputs, rows, program = (tmp_path / name for name in ("inputs.safetensors", "rows.safetensors", "net.pt2"))
