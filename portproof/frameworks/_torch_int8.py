@@ -19,7 +19,7 @@ _PRODUCTS = ("aten.conv1d", "aten.conv2d", "aten.linear")
 
 
 def quantise(model: Model, inputs: Mapping[str, Any], calibration: Mapping[str, Any], out: Path) -> None:
-    """Write a model in int8 as a program, and beside it, as ``.onnx``, the graph that the program claims to be.
+    """Write a model in int8 as a program, and the graph that it claims to be in a file with ``.onnx`` behind its name.
 
     Weights have a scale a channel, activations are counted from 0 to 255. Without VNNI activations are counted to 127
     alone: two products of bytes do not fit into the 16 bits that their sum has there.
@@ -50,7 +50,7 @@ def quantise(model: Model, inputs: Mapping[str, Any], calibration: Mapping[str, 
             rows, named = model.arguments(calibration)
             prepared(*rows, **named)
             program = torch.export.export(_of_use(convert_pt2e(prepared)), args, kwargs, dynamic_shapes=shapes)
-            _export(program, model, out.with_suffix(".onnx"))
+            _export(program, model, out.with_name(f"{out.name}.onnx"))
             with atomic_path(out) as temporary:
                 torch.export.save(program, temporary)
     except Exception as error:  # the tools raise whatever they trip over

@@ -57,6 +57,11 @@ def lowered(sides: Sides, export: Path | None, info: RunnerInfo, calibration: Pa
     return out
 
 
+def graph_of(path: Path) -> Path:
+    """Return the graph that a quantised file claims to be: itself, or the one beside a program."""
+    return path if path.suffix == ".onnx" else path.with_name(f"{path.name}.onnx")
+
+
 def claimed(sides: Sides, path: Path, inputs: Path) -> Oracle:
     """Interpret a quantised graph in float64: the function that it claims to be, with floors drawn from rounding.
 
@@ -65,7 +70,7 @@ def claimed(sides: Sides, path: Path, inputs: Path) -> Oracle:
         path: of the graph, or of a program with its graph beside it.
         inputs: rows.
     """
-    path = path.with_suffix(".onnx")
+    path = graph_of(path)
     out = path.with_suffix(".claimed.safetensors")
     found = sides.do(
         "runtime", f"interpreting {path.name}", GraphTasks.quantised, artefact=path, inputs=inputs, out=out

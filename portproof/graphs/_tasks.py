@@ -71,6 +71,14 @@ class GraphTasks:
         return LowerSeen(units, tuple(faults), tuple(found), costs)
 
     @answers()
+    def saturating(self, artefact: Path) -> str:
+        """Say which product of a quantised graph can overflow in a narrow instruction, "" for none."""
+        from portproof.graphs._interpret import load_graph
+        from portproof.graphs._units import saturating
+
+        return saturating(load_graph(artefact))
+
+    @answers()
     def precision(self, artefact: Path) -> str:
         """Return the precision that a graph is written in."""
         from portproof.graphs._interpret import load_graph, precision_of

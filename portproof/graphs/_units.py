@@ -200,6 +200,16 @@ def _titled(part: list[onnx.NodeProto], quantiser: onnx.NodeProto) -> str:
     return _named(own[-1] if own else quantiser)
 
 
+def saturating(proto: onnx.ModelProto) -> str:
+    """Say which product of a graph can overflow in a narrow instruction, "" for none."""
+    stored = _stored(proto)
+    for node in proto.graph.node:
+        if said := _instruction([node], stored):
+            taker = next((one for one in proto.graph.node if node.output[0] in one.input), node)
+            return _named(taker) + said
+    return ""
+
+
 def _instruction(part: list[onnx.NodeProto], stored: Mapping[str, Array]) -> str:
     """Name the instruction that can do this to a unit: where the weights of two neighbours fill 16 bits."""
     for node in part:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 
 from portproof._errors import BadInput, PortproofError
 from portproof._numbers import Arrays
-from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, lowered
+from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, graph_of, lowered
 from portproof.graphs._tasks import GraphTasks
 from portproof.judge._found import Found
 from portproof.judge._hops import batch_hop, judge_outputs
@@ -236,9 +236,14 @@ class FileJudge:
         except PortproofError as error:
             return self.unavailable("numerics", choice.title, error)
         found, title = load_file(out / f"{precision}.safetensors"), f"{choice.title}, {precision}"
-        return judge_outputs(
+        hop = judge_outputs(
             "numerics", oracle.source, title, precision, self.weights.label, found, oracle.outputs, oracle.floors
         )
+        if hop.verdict != "divergent" or path is None or path.suffix != ".pt2":
+            return hop
+        graph = graph_of(path)
+        said = self.sides.do("runtime", f"looking at {graph.name}", GraphTasks.saturating, artefact=graph).result()
+        return replace(hop, reason=f"{hop.reason}; {said}" if hop.reason and said else hop.reason or said)
 
     def _artefact(self, info: RunnerInfo) -> Path | None:
         """Return the file that a runner takes, made of the model where it is not there; None: it takes the model.

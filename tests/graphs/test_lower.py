@@ -1,6 +1,7 @@
 """Graphs in lower precision: right ones pass in every runtime, and planted faults are named where they are."""
 
 import functools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from portproof._numbers import compare
 from portproof.graphs._cost import cost_of, told
 from portproof.graphs._lower import lower
 from portproof.graphs._quantised import meaning_of
-from portproof.graphs._units import judge_units, overflows, unsound
+from portproof.graphs._units import judge_units, overflows, saturating, unsound
 from portproof.judge._floor import verdict_of
 from portproof.runners import _onnxruntime, _openvino
 
@@ -201,6 +202,10 @@ def test_accumulators_that_saturate_are_named_with_the_instruction(made: Callabl
     _, faults = judge_units(full, photographs(2), _saturating)
     assert faults
     assert all("vpmaddubsw" in fault.text for fault in faults if fault.node.startswith("Conv"))
+    assert re.fullmatch(r"Conv '[^']+'; two products .* vpmaddubsw .* VNNI", saturating(full))
+    for name in [t.name for t in full.graph.initializer if t.data_type == onnx.TensorProto.INT8]:
+        full = changed(full, name, lambda array: array // 2)
+    assert saturating(full) == ""
     assert "Conv 'second'" in [fault.node for fault in faults]
 
 

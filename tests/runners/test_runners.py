@@ -1,5 +1,9 @@
 """Runners: one that somebody else registers runs on the weights under judgement."""
 
+import os
+import re
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,8 +15,10 @@ from safetensors.numpy import load_file, save_file
 
 from portproof import BadInput, Input, Port, export, find_port, runners
 from portproof._errors import Unavailable
+from portproof._machine import instruction_sets
 from portproof._numbers import compare
 from portproof.graphs._interpret import load_graph
+from portproof.graphs._lowered import graph_of
 from portproof.graphs._quantised import meaning_of
 from portproof.judge._floor import verdict_of
 from portproof.ports._inputs import calibration_rows, make_batch
@@ -141,7 +147,7 @@ def test_int8_of_torchs_own_is_held_to_the_graph_that_its_program_claims_to_be(t
     save_file(judged, inputs)
     save_file(calibration_rows(port, judged), rows)
     tasks.quantise(inputs, rows, program)
-    meaning = meaning_of(load_graph(program.with_suffix(".onnx")), judged)
+    meaning = meaning_of(load_graph(graph_of(program)), judged)
 
     def verdict(found: Any) -> str:
         error = compare(found, meaning.outputs["logits"], "int8")
@@ -157,6 +163,23 @@ def test_int8_of_torchs_own_is_held_to_the_graph_that_its_program_claims_to_be(t
         (x,) = place.model("float32").arguments(judged)[0]
         assert verdict(other(x).numpy()) == "divergent"
     place.close()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif("avx512_vnni" not in instruction_sets(), reason="there is no VNNI to be switched off")
+def test_a_processor_whose_vnni_is_off_is_divergent_and_the_instruction_is_named() -> None:
+    command = [sys.executable, "-m", "portproof", "verify", "lenet", "--quick", "--runners", "torch-int8-compile"]
+    for _ in range(2):  # what was made is taken from the store the second time
+        found = subprocess.run(
+            command,
+            env={**os.environ, "ONEDNN_MAX_CPU_ISA": "AVX512_CORE"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = " ".join(found.stdout.split())
+        assert found.returncode == 1, said
+        assert re.search(r"torch int8, torch.compile, int8: Conv '\w+'; two products .* vpmaddubsw", said), said
 
 
 def branching() -> Any:
