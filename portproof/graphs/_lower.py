@@ -16,8 +16,6 @@ from portproof._numbers import Arrays
 #: What is made of an export, by the name of the artefact. Static int8 counts activations from 0 to 255 and weights
 #: from -127 to 127, each channel with a scale of its own: what x86 multiplies. TensorRT wants both signed.
 KINDS = ("onnx-int8", "onnx-signed-int8", "onnx-dynamic-int8", "onnx-float16", "onnx-float16-weights")
-#: Smaller constants (attributes, shapes' scales) stay as they are: they weigh nothing.
-_WEIGHTS = 256
 
 
 def lower(path: Path, kind: str, calibration: Path, out: Path) -> None:
@@ -55,7 +53,9 @@ def lower(path: Path, kind: str, calibration: Path, out: Path) -> None:
 
 
 def _stored_as_halves(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Store weights as float16, and compute in float32 all the same; ONNX Runtime's tool rounds activations, too.
+    """Store matrices and kernels as float16, and compute in float32 all the same.
+
+    ONNX Runtime's tool rounds activations, too. Vectors (biases, scales) weigh nothing and stay as they are.
 
     Raises:
         Unavailable: a weight is beyond what float16 holds.
@@ -63,7 +63,7 @@ def _stored_as_halves(proto: onnx.ModelProto) -> onnx.ModelProto:
     casts = []
     for stored in proto.graph.initializer:
         array = onnx.numpy_helper.to_array(stored)
-        if array.dtype != np.float32 or array.size < _WEIGHTS:
+        if array.dtype != np.float32 or array.ndim < 2 or not array.size:
             continue
         if np.abs(array).max() > np.finfo(np.float16).max:
             raise Unavailable(f"'{stored.name}' has {np.abs(array).max():.0e}, float16 holds 65504 at most")

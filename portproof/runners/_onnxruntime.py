@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import math
 import os
 import re
 import tempfile
@@ -109,6 +110,16 @@ def _free_dimensions(path: str) -> set[str]:
 
     shapes = [value.type.tensor_type.shape.dim for value in onnx.load(path, load_external_data=False).graph.input]
     return {shape[0].dim_param for shape in shapes if shape and shape[0].dim_param}
+
+
+def _stored(path: str) -> str | None:
+    """Return the precision that most of a graph's weights are stored in."""
+    import onnx
+
+    sizes: Counter[int] = Counter()
+    for tensor in onnx.load(path, load_external_data=False).graph.initializer:
+        sizes[tensor.data_type] += math.prod(tensor.dims)
+    return onnx.helper.tensor_dtype_to_np_dtype(sizes.most_common(1)[0][0]).name if sizes else None
 
 
 class OnnxRuntime:
@@ -265,6 +276,7 @@ class OnnxRuntime:
             "cpu_nodes": dict(self._cpu_nodes),
             "products": self._products,
             "arithmetic": self._arithmetic(),
+            "stored": _stored(str(self.job.artefact)) if self.job.precision == "float16" else None,
             "threads": self.job.threads,
             "inputs": {value.name: value.shape for value in self.session.get_inputs()},
             "device": self.job.device,

@@ -141,7 +141,7 @@ _LOWER = (
     ),
     *_exports(
         "onnxruntime-float16-weights-{side}", "ONNX Runtime, float16 weights", _ORT, ("onnxruntime", "onnx"),
-        artefact="onnx-float16-weights", precisions=("float16",),
+        artefact="onnx-float16-weights", precisions=("float16",), claims={"stored": "float16"},
     ),
     *_exports(
         "onnxruntime-float16-{side}", "ONNX Runtime float16", _ORT, ("onnxruntime", "onnx"),

@@ -133,6 +133,11 @@ def test_each_claim_is_held_to_what_was_found() -> None:
     assert states(evidence={"device": "cuda"})["device"] == "refuted"
     assert states(evidence={"device": "cpu"})["layout"] == "unverified"
     assert states(ratio=9000.0)["precision"] == "refuted"  # TF32
+    halves = Asked(2, "cpu", "float16", "host", "single", {"stored": "float16"})  # float32 rounds as much as they do
+    for stored, state in (("float16", "verified"), ("float32", "refuted")):
+        found = prove(halves, ANSWER | {"evidence": ANSWER["evidence"] | {"stored": stored}}, 17.0)  # type: ignore[operator]
+        assert {claim.what: claim.state for claim in found}.items() >= {"stored": state}.items()
+        assert "precision" not in {claim.what for claim in found}
     before, after = {1: (0.0, 0.0), 2: (5.0, 9.0)}, {1: (0.9, 0.0), 2: (5.05, 9.0), 3: (0.5, 0.0), 4: (0.05, 0.6)}
     assert busy_threads(before, after, 1.0) == (2, 3)
 

@@ -131,6 +131,11 @@ def test_what_a_number_rests_on_is_read_from_the_kernels_that_ran(tmp_path: Path
             job = RunnerJob(small_ports.MLP, "torch", precision="int8", artefact=path)
             with kind(job) as runner:
                 found[kind.__name__, path.stem] = runner.evidence()["arithmetic"]
+    lower(plain, "onnx-float16-weights", tmp_path / "rows.safetensors", tmp_path / "halves.onnx")
+    for path, stored in ((tmp_path / "halves.onnx", "float16"), (plain, "float32")):
+        job = RunnerJob(small_ports.MLP, "torch", precision="float16", artefact=path)
+        with OnnxRuntime(job) as runner:
+            assert (runner.evidence()["stored"], runner.evidence()["arithmetic"]) == (stored, "float32")
     assert [found[name, "int8"] for name in ("OnnxRuntime", "OpenVino")] == ["int8", "int8"]
     assert "int8" not in [found[name, "mlp"] for name in ("OnnxRuntime", "OpenVino")]
 
