@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof.graphs._blamed import LowerSeen, NodeTap, PassBlame
+from portproof.graphs._blamed import LowerSeen, Nodes, NodeTap, PassBlame
 from portproof.ports._port import LEADING
 from portproof.replay._taps import TapStore
 from portproof.sides._roles import answers
@@ -107,7 +107,7 @@ class GraphTasks:
         return force_graph(Graph(proto), taps, load_file(inputs), TapStore(folder))
 
     @answers()
-    def blame_runtime(self, artefact: Path, inputs: Path) -> list[str]:
+    def blame_runtime(self, artefact: Path, inputs: Path) -> list[Nodes]:
         """Name the nodes that ONNX Runtime computes wrongly although their inputs are right."""
         from portproof.graphs._blame import blame_runtime
         from portproof.runners._onnxruntime import run_bytes
