@@ -228,6 +228,6 @@ def _judge_learning(
     pairs = replayed.pairs if replayed is not None else sides.pairs()
     yield Found(notes=alone_in_dropping(pairs))
     if options.gradients:
-        yield judge_gradients(sides, pairs, rows.few, weights, options.seed)
+        yield judge_gradients(sides, pairs, rows.few, weights, options.seed, lines=options.lines)
     if options.steps and (weights.kind == "given" or options.weights is None):
         yield judge_training(sides, pairs, rows.all, weights, options.steps, options.training, options.seed)
