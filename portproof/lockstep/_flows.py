@@ -97,7 +97,8 @@ class FlowRecorder(Recorder):
         heads = [name for name in cotangents if self._learning.is_open(outputs[name])]
         # Of copies: Paddle goes back no further than an output that is asked for itself.
         ends = [outputs[name].clone() for name in heads]
-        pulled = self._learning.pull_back(ends, [cotangents[name] for name in heads], list(wanted.values()))
+        drawn = [cotangents[name] for name in heads]
+        pulled = self._learning.pull_back(ends, drawn, list(wanted.values())) if ends else [None] * len(wanted)
         back = {
             number: NOTHING if gradient is None else self._keep(self.framework.to_array(gradient))
             for number, gradient in zip(wanted, pulled, strict=True)

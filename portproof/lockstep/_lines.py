@@ -24,7 +24,7 @@ from portproof._errors import PortproofError
 from portproof.judge._report import Culprit, Line, LinePair
 from portproof.lines._calls import RETURN, Call, Given, Place
 from portproof.lines._find import BYTES, partners
-from portproof.lines._match import Matched, base
+from portproof.lines._match import LAYOUT, Matched, base
 from portproof.lockstep._flows import NOTHING, UNKNOWN, Flow, Flows
 from portproof.lockstep._tasks import GradientTasks
 from portproof.ports._inputs import take_rows
@@ -38,7 +38,9 @@ _PAIRS, _LINES = 3, 3
 _DETACHING = {"detach": "detach()", "detach_": "detach_()", "data": ".data", "stop_gradient": "stop_gradient"}
 _TITLES = {"torch": "torch", "paddle": "Paddle"}
 #: How a call can be where the gradients part, the most telling first.
-_CUT, _CUSTOM, _OTHERWISE = range(3)
+_CUT, _CUSTOM, _OTHERWISE, _ALONE = range(4)
+#: Calls after one that only hands on a value that are looked at for one that the other side makes, too.
+_NEXT = 6
 _FACTOR = 1e-9
 
 
@@ -49,7 +51,8 @@ class Parting:
     Attributes:
         side: whose.
         call: the call.
-        how: it lets none through, has a backward of its own, or hands them back otherwise.
+        how: it lets none through, has a backward of its own, hands them back otherwise, or lets none through to a value
+            that the other side does not have.
         bad: an argument of it whose gradient is another.
     """
 
@@ -134,6 +137,7 @@ class _Partings:
                         self._known[side][self.m.kind(side, value)].add(flow.gradient)
                 if self._closes(side, call):
                     self._cuts[side] |= {self.m.kind(side, value) for value in call.made}
+        self._every = {side: {call.index for call in self._calls(side)} for side in flows}
         self.partings = [parting for side in flows for parting in self._parting(side)]
 
     def pairs(self, module: str | None) -> tuple[LinePair, ...]:
@@ -155,7 +159,8 @@ class _Partings:
         how = min(one.how for one in found)
         best = [one for one in found if one.how == how]
         if how == _OTHERWISE:
-            best = [one for one in best if self._is_another(one)] or best
+            for wanted in (self._is_another, lambda one: not self._is_explained(one), _computes):
+                best = [one for one in best if wanted(one)] or best
         best.sort(key=lambda one: (one.call.name not in _DETACHING, one.side, -one.call.index))
         lines: dict[tuple[str, str, int], list[Parting]] = defaultdict(list)
         for one in best:
@@ -192,7 +197,7 @@ class _Partings:
     def _said(self, one: Parting, beside: Call | None) -> str:
         mine, other = _TITLES[one.side], _TITLES[_other(one.side)]
         name = one.call.name.strip("_")
-        if one.how == _CUT:
+        if one.how in (_CUT, _ALONE):
             if one.call.name in _DETACHING:
                 return f"{_DETACHING[one.call.name]} only in {mine}: no gradient goes through it"
             if any(flow.before for _, flow in self._made(one.side, one.call)):
@@ -207,9 +212,26 @@ class _Partings:
         return f"{name} hands back another gradient in {mine}{amount}"
 
     def _is_another(self, one: Parting) -> bool:
-        """Whether the other side makes what a call makes by another function."""
-        beside = self._beside(one)
-        return beside is not None and base(beside.name) != base(one.call.name)
+        """Whether the other side makes what a call makes by another function, or has it from elsewhere."""
+        makers = self._makers(one.side, one.call)
+        makers = [call for call in makers if self._results_agree(_other(one.side), call)] or makers
+        return base(one.call.name) not in LAYOUT and base(one.call.name) not in {base(call.name) for call in makers}
+
+    def _is_explained(self, one: Parting) -> bool:
+        """Whether another call that is given the same gets another gradient itself, and so hands another one back."""
+        given = one.call.given[one.bad] if one.bad < len(one.call.given) else None
+        if given is None:
+            return False
+        for user in self._calls(one.side):
+            same = any((g.maker, g.slot, g.leaf) == (given.maker, given.slot, given.leaf) for g in user.given)
+            made = self._made(one.side, user)
+            if (
+                same
+                and user is not one.call
+                and any(flow.after and self._fine(one.side, value, flow) is False for value, flow in made)
+            ):
+                return True
+        return False
 
     def _factor(self, one: Parting) -> float | None:
         """Return how many times the other side's gradient comes back, where it is a multiple of it."""
@@ -236,25 +258,40 @@ class _Partings:
 
     def _beside(self, one: Parting) -> Call | None:
         """Return the other side's call that makes what this one makes, or what is made of what it closes."""
-        wanted: list[Call] = [one.call]
-        if one.how == _CUT and not any(flow.before for _, flow in self._made(one.side, one.call)):
-            wanted = [user for user in self.m.users(one.side, one.call.index) if user.name != RETURN] or wanted
-        side = _other(one.side)
-        for call in wanted:
-            kinds = {self.m.kind(one.side, value) for value in call.made}
-            alike = [
-                other
-                for other in self._calls(side)
-                if other.places and any(self.m.kind(side, value) in kinds for value in other.made)
-            ]
-            if alike:
-                return next((other for other in alike if self._results_agree(side, other)), alike[0])
-        return None
+        wanted = [one.call]
+        if self._hands_on(one):
+            wanted = [*self.m.after(one.side, [one.call], self._every[one.side], _NEXT)[1:], one.call]
+        found = (self._makers(one.side, call) for call in wanted)
+        return next((makers[0] for makers in found if makers), None)
+
+    def _makers(self, side: str, call: Call) -> list[Call]:
+        """Return the other side's calls that make what a call makes, those first whose gradient agrees."""
+        other = _other(side)
+        kinds = {self.m.kind(side, value) for value in call.made}
+        found = [
+            one for one in self._calls(other)
+            if one.places and any(self.m.kind(other, value) in kinds for value in one.made)
+        ]  # fmt: skip
+        return sorted(found, key=lambda one: not self._results_agree(other, one))
+
+    def _hands_on(self, one: Parting) -> bool:
+        """Whether what a call makes was there before, made on another line."""
+        kinds = {self.m.kind(one.side, value) for value in one.call.made}
+        makers = [
+            call for call in self._calls(one.side)
+            if call.index < one.call.index and any(self.m.kind(one.side, value) in kinds for value in call.made)
+        ]  # fmt: skip
+        leaf = any(given.leaf and self.m.kind(one.side, given.value) in kinds for given in one.call.given)
+        own = self._lines(one.side, one.call)[:1]
+        return leaf or bool(makers and own and own[0] not in self._lines(one.side, makers[-1]))
+
+    def _lines(self, side: str, call: Call) -> list[tuple[str, int]]:
+        places = [self.m.of[side].places[number] for number in call.places]
+        return [(place.file, place.line) for place in places]
 
     def _parting(self, side: str) -> Iterator[Parting]:
         for call in self._calls(side):
-            given = self._given(side, call)
-            bad = [n for n, (value, flow) in enumerate(given) if flow.before and self._fine(side, value, flow) is False]
+            bad = [number for number in range(len(self._given(side, call))) if self._is_bad(side, call, number, set())]
             if not bad:
                 continue
             if self._closes(side, call):
@@ -263,10 +300,23 @@ class _Partings:
                     if self._results_agree(side, end):
                         yield Parting(side, end, _CUSTOM, 0)
                 elif not {self.m.kind(side, value) for value in call.made} & self._cuts[_other(side)]:
-                    yield Parting(side, call, _CUT, bad[0])
+                    known = any(self.m.kind(side, value) in self._known[_other(side)] for value in call.made)
+                    yield Parting(side, call, _CUT if known else _ALONE, bad[0])
             elif self._results_agree(side, call):
                 opened = not any(flow.before for _, flow in self._made(side, call))
                 yield Parting(side, call, _CUSTOM if opened else _OTHERWISE, bad[0])
+
+    def _is_bad(self, side: str, call: Call, number: int, seen: set[tuple[int, int]]) -> bool:
+        """Whether an argument's gradient is another; of a value that one side alone has, that of what it is made of."""
+        given = self._given(side, call)
+        if number >= len(given) or (call.index, number) in seen:
+            return False
+        seen.add((call.index, number))
+        (value, flow), maker = given[number], self.m.call(side, call.given[number].maker)
+        fine = self._fine(side, value, flow)
+        if fine is not None or maker is None:
+            return flow.before and fine is False
+        return flow.before and any(self._is_bad(side, maker, place, seen) for place in range(len(maker.given)))
 
     def _results_agree(self, side: str, call: Call) -> bool:
         made = [(value, flow) for value, flow in self._made(side, call) if flow.after]
@@ -335,6 +385,10 @@ class _Partings:
 
     def _made(self, side: str, call: Call) -> list[tuple[int, Flow]]:
         return list(zip(call.made, self.flows[side].made.get(call.index, ()), strict=False))
+
+
+def _computes(one: Parting) -> bool:
+    return base(one.call.name) not in LAYOUT
 
 
 def _other(side: str) -> str:

@@ -83,6 +83,8 @@ def paddle_net(fault: str = "") -> Any:
             y = Doubled.apply(self.b(h))  # paddle: doubled
             y = y + h
             y = paddle.round(y) if fault == "rounded" else y  # paddle: round
+            if fault == "output":
+                return self.out(y * g).detach()  # paddle: output
             return self.out(y * g)  # paddle: product
 
     return Net()
@@ -107,6 +109,7 @@ def pair_of(report: Report) -> LinePair:
     [
         ("detach", "", ("paddle: gate", "torch: gate"), "detach() only in Paddle"),
         ("", "detach", ("paddle: product", "torch: detach"), "detach() only in torch"),
+        ("output", "", ("paddle: output", "torch: product"), "detach() only in Paddle"),
         ("no_grad", "", ("paddle: no grad", "torch: gate"), "without gradients"),
         ("stopped", "", ("paddle: sigmoid", "torch: gate"), "takes no gradient in Paddle (stop_gradient)"),
         ("backward", "", ("paddle: doubled", "torch: doubled"), "0.5 times torch's"),
