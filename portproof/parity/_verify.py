@@ -18,7 +18,7 @@ from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
-from portproof.parity._lines import parted, with_lines
+from portproof.parity._lines import parted, with_built, with_lines
 from portproof.parity._mapped import against_given, match_or_find
 from portproof.parity._models import other_weights
 from portproof.parity._options import Options
@@ -98,6 +98,9 @@ def _judge(sides: Sides, options: Options) -> Report:
         findings.notes += notes
     if findings.parted is not None and findings.is_another_function():
         findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
+        findings.notes += notes
+    if options.lines and not options.blockwise:
+        findings.culprits, notes = with_built(sides, findings.culprits)
         findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)

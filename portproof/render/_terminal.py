@@ -23,6 +23,7 @@ from portproof.render._words import (
     EXITS,
     Cause,
     between,
+    came,
     causes,
     grouped,
     inputs_seen,
@@ -239,7 +240,7 @@ def print_cause(cause: Cause, console: Console) -> None:
             _print_line(line, console)
         console.print(Text(f"      {line_words(pair)}"))
     for origin in cause.origins:
-        _print_line(place_of(origin), console, "from ")
+        _print_line(place_of(origin), console, f"{came(cause)} ")
     for source in () if cause.lines else cause.sources:
         console.print(Text(f"      {source}", style="dim"), soft_wrap=True)
 

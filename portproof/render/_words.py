@@ -94,7 +94,7 @@ class Cause:
         sources: side, and where its code stands, by side.
         kind, direction: of the culprits.
         lines: where the two forwards part.
-        origins: lines that the nodes which are named come from.
+        origins: lines that the nodes which are named come from, or that build the module.
     """
 
     title: str
@@ -150,6 +150,11 @@ def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
 def line_pair(pair: LinePair) -> list[tuple[str, str, str]]:
     """Return the lines of a pair: side, file and line, expression; the likeliest first."""
     return [place_of(line) for several in (pair.paddle, pair.torch) for line in several]
+
+
+def came(cause: Cause | Culprit) -> str:
+    """Say what the origins of a finding are."""
+    return "from" if cause.kind in ("export", "runtime", "graph") else "built"
 
 
 def place_of(line: Line) -> tuple[str, str, str]:
