@@ -13,7 +13,7 @@ class Nodes:
     """Nodes that are wrong together.
 
     Attributes:
-        named: as a person would name them.
+        named: as a person would name them; of nodes that differ between two graphs, how.
         origins: lines of the model that they come from, where the exporter wrote that.
     """
 

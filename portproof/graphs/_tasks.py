@@ -86,13 +86,14 @@ class GraphTasks:
         return precision_of(load_graph(artefact))
 
     @answers()
-    def match(self, artefacts: list[Path], inputs: Path) -> list[str]:
-        """Match two graphs node by node and return what differs, in words."""
+    def match(self, artefacts: list[Path], inputs: Path) -> list[Nodes]:
+        """Match two graphs node by node and return what differs, in words and with the lines that it comes from."""
         from portproof.graphs._interpret import load_graph
         from portproof.graphs._match import match_graphs
 
         one, two = (load_graph(path) for path in artefacts)
-        return list(match_graphs(one, two, load_file(inputs), LEADING).differences)
+        found = match_graphs(one, two, load_file(inputs), LEADING)
+        return [Nodes(text, lines) for text, lines in zip(found.differences, found.origins, strict=True)]
 
     @answers()
     def blame_export(

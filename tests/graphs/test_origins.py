@@ -17,6 +17,7 @@ import portproof.sides._tasks
 from portproof import Input, Port, Report, verify
 from portproof.frameworks._paddle_origins import STACK, Operator, note_stacks, stacks
 from portproof.graphs._blame import blame_runtime
+from portproof.graphs._match import match_graphs
 from portproof.graphs._origins import origin
 from portproof.judge._report import Line
 from portproof.render import write_report
@@ -222,3 +223,17 @@ def test_a_runtime_s_wrong_node_is_named_with_its_line(tmp_path: Path) -> None:
     onnx.save(proto, tmp_path / "m.onnx")
     (found,) = blame_runtime(str(tmp_path / "m.onnx"), X, wrong)
     assert (found.named, [line.line for line in found.origins]) == ("Relu 'relu'", [4])
+
+
+def test_what_differs_between_two_graphs_is_named_with_the_lines_of_both() -> None:
+    def graph(side: str, key: str, op: str) -> onnx.ModelProto:
+        proto = convolution()
+        for number, node in enumerate(proto.graph.node):
+            node.op_type = op if node.op_type == "Relu" else node.op_type
+            stack = f'File "{side}.py", line {number + 1}, in forward'
+            node.metadata_props.extend(node_with(stack, key).metadata_props)
+        return proto
+
+    found = match_graphs(graph("a", TORCH, "Relu"), graph("b", STACK, "Sigmoid"), X, ("one", "two"))
+    assert found.differences == ("Relu 'relu' in one stands where two has Sigmoid 'relu'",)
+    assert found.origins == ((Line("torch", "a.py", 2, ""), Line("paddle", "b.py", 2, "")),)
