@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from portproof._errors import ExportFailed
+from portproof.frameworks._paddle_origins import Operator, note_stacks, noting_operators, stacks
 from portproof.ports._port import Port
 
 #: Opset of the Paddle export; torch chooses its own.
@@ -55,15 +56,20 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
     import onnxscript.optimizer
 
     names = {parameter.name: name for name, parameter in layer.state_dict().items()}
+    operators: list[Operator] = []
     with tempfile.TemporaryDirectory(prefix="portproof-") as folder:
         program, raw = Path(folder) / "inference", Path(folder) / "raw.onnx"
-        paddle_program(layer, port, program)
+        with noting_operators(operators):
+            paddle_program(layer, port, program)
         _run_paddle2onnx(program, raw, port.name)
-        proto = onnxscript.optimizer.optimize(onnx.load(raw))
+        written = onnx.load(raw)
+        origins = stacks(written, operators)
+        proto = onnxscript.optimizer.optimize(written)
     fusions = ["fuse_add_bias_into_conv", "fuse_matmul_add_bias_into_gemm", "eliminate_unused_initializer"]
     proto = onnxscript.optimizer.optimize(onnxoptimizer.optimize(proto, fusions))
     _rename(proto, names)
     _rename(proto, _folded_biases(proto, set(names.values())))
+    note_stacks(proto, origins)
     onnx.save(proto, target)
 
 

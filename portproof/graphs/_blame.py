@@ -11,8 +11,9 @@ import numpy as np
 import onnx
 
 from portproof._numbers import Array, compare
-from portproof.graphs._blamed import NodeTap, PassBlame
+from portproof.graphs._blamed import Nodes, NodeTap, PassBlame
 from portproof.graphs._interpret import Graph, load_graph
+from portproof.graphs._origins import origins
 from portproof.judge._floor import FLOOR_MULTIPLE, Floor, measure_floor, ratio
 from portproof.replay._taps import RETURNED, TapDifference, TapStore
 
@@ -77,7 +78,7 @@ def force_graph(graph: Graph, taps: Mapping[str, str], inputs: Mapping[str, Arra
     return found
 
 
-def _between(proto: onnx.ModelProto, index: int, taps: Mapping[str, str]) -> str:
+def _between(proto: onnx.ModelProto, index: int, taps: Mapping[str, str]) -> Nodes:
     """Name the nodes that lie between the nearest taps before a node and the node itself."""
     nodes = proto.graph.node
     wanted, named = set(nodes[index].input), [nodes[index]]
@@ -86,10 +87,14 @@ def _between(proto: onnx.ModelProto, index: int, taps: Mapping[str, str]) -> str
             continue
         named.append(node)
         wanted |= set(node.input)
-    return ", ".join(f"{node.op_type} '{node.name}'" for node in reversed(named))
+    return _named(named[::-1])
 
 
-def blame_runtime(path: str, inputs: Mapping[str, Array], run: Run) -> list[str]:
+def _named(nodes: Sequence[onnx.NodeProto]) -> Nodes:
+    return Nodes(", ".join(f"{node.op_type} '{node.name}'" for node in nodes), origins(nodes))
+
+
+def blame_runtime(path: str, inputs: Mapping[str, Array], run: Run) -> list[Nodes]:
     """Name the nodes that a runtime computes wrongly although their inputs are right.
 
     Args:
@@ -105,14 +110,14 @@ def blame_runtime(path: str, inputs: Mapping[str, Array], run: Run) -> list[str]
     tapped.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in known)
     found = run(tapped.SerializeToString(), False, (), inputs)
     wrong: set[str] = set()
-    named: list[str] = []
+    named: list[Nodes] = []
     for node, high, floors in _with_floors(proto, inputs):
         for name, floor in floors.items():
             if name not in found:
                 continue
             if ratio(compare(found[name], high[name], "float32", detail=False), floor, "float32") > FLOOR_MULTIPLE:
                 if wrong.isdisjoint(node.input):
-                    named.append(f"{node.op_type} '{node.name}'")
+                    named.append(_named([node]))
                 wrong.add(name)
     return named
 
@@ -143,7 +148,7 @@ def blame_optimiser(path: str, inputs: Mapping[str, Array], run: Run, passes: Se
     names = [name for name in names if name in floors]
     broken = [value.name for value in proto.graph.output if value.name in floors and wrong(value.name)]
     if not broken:
-        return PassBlame((), "", "")
+        return PassBlame((), "", Nodes(""))
     low_index, high_index = 0, names.index(broken[0])
     while low_index < high_index:
         middle = (low_index + high_index) // 2
@@ -155,8 +160,7 @@ def blame_optimiser(path: str, inputs: Mapping[str, Array], run: Run, passes: Se
     guilty = tuple(name for name in passes if not wrong(first, (name,)))
     if not guilty and passes and not wrong(first, passes):
         guilty = tuple(passes)
-    index = next(i for i, node in enumerate(proto.graph.node) if first in node.output)
-    return PassBlame(guilty, first, f"{proto.graph.node[index].op_type} '{proto.graph.node[index].name}'")
+    return PassBlame(guilty, first, _named([next(node for node in proto.graph.node if first in node.output)]))
 
 
 def _with_floors(

@@ -4,7 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from portproof.judge._report import Line
 from portproof.replay._taps import TapDifference
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes that are wrong together.
+
+    Attributes:
+        named: as a person would name them; of nodes that differ between two graphs, how.
+        origins: lines of the model that they come from, where the exporter wrote that.
+    """
+
+    named: str
+    origins: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -13,11 +27,11 @@ class NodeTap:
 
     Attributes:
         tap: the difference, under the module's key.
-        nodes: what computes it, as a person would name it.
+        nodes: what computes it.
     """
 
     tap: TapDifference
-    nodes: str
+    nodes: Nodes
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class PassBlame:
 
     passes: tuple[str, ...]
     first: str
-    nodes: str
+    nodes: Nodes
 
 
 @dataclass(frozen=True)
@@ -42,10 +56,12 @@ class NodeFault:
     Attributes:
         node: as a person would name it.
         text: what is wrong, as the end of a sentence.
+        origins: lines of the model that it comes from, where the exporter wrote that.
     """
 
     node: str
     text: str
+    origins: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ rows and joins the rest is a Flatten, and every attribute that is left out has i
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +19,8 @@ from onnx import defs, helper, numpy_helper
 from portproof._errors import BadInput
 from portproof._numbers import Array
 from portproof.graphs._interpret import Graph
+from portproof.graphs._origins import origins
+from portproof.judge._report import Line
 
 _PASS_THROUGH = {"Identity", "Dropout", "Cast"}
 #: Two operands of these may come in either order, bit for bit.
@@ -35,6 +37,7 @@ class GraphStep:
         inputs: tensor names.
         attributes: with defaults filled in.
         stored: initializers that were brought into the common layout, by position.
+        node: that makes the tensor, the last one of several.
     """
 
     op: str
@@ -42,6 +45,7 @@ class GraphStep:
     inputs: tuple[str, ...]
     attributes: Mapping[str, Any]
     stored: Mapping[int, Array] = field(default_factory=dict)
+    node: onnx.NodeProto | None = None
 
 
 @dataclass(frozen=True)
@@ -52,11 +56,13 @@ class Match:
         matched: pairs of node titles, in the order in which they were met from the outputs.
         differences: in words; empty where the graphs are the same.
         tensors: pairs of initializers that stand in the same place, by name.
+        origins: of each difference, the lines of the models that its nodes come from.
     """
 
     matched: tuple[tuple[str, str], ...]
     differences: tuple[str, ...]
     tensors: tuple[tuple[str, str], ...] = ()
+    origins: tuple[tuple[Line, ...], ...] = ()
 
     def __bool__(self) -> bool:
         return not self.differences
@@ -100,6 +106,9 @@ class Spelling:
         node = self._made.get(name)
         if node is None or name in self.stored:
             return None
+        return replace(self._step(name, node), node=node)
+
+    def _step(self, name: str, node: onnx.NodeProto) -> GraphStep:
         title = f"{node.op_type} '{node.name}'"
         attributes = self._attributes(node)
         if node.op_type == "Add":
@@ -259,7 +268,7 @@ class _Matching:
 
     def __init__(self, graphs: tuple[Spelling, Spelling], names: tuple[str, str], weights: str) -> None:
         self.graphs, self.names, self.weights = graphs, names, weights
-        self.differences: list[str] = []
+        self.differences: dict[str, tuple[Line, ...]] = {}
         self.matched: dict[tuple[str, str], tuple[str, str]] = {}
         self.tensors: dict[tuple[str, str], None] = {}
 
@@ -267,29 +276,36 @@ class _Matching:
         shared = [name for name in outputs[0] if name in outputs[1]]
         for own, names, title in zip(outputs, reversed(outputs), self.names, strict=True):
             lone = [name for name in own if name not in names]
-            self.differences += [f"output '{name}' stands only in {title}" for name in lone]
+            self._say(f"output '{name}' stands only in {title}" for name in lone)
         left = [(name, name) for name in reversed(shared)]
         while left:
             pair = left.pop()
             first, second = (graph.source(name) for graph, name in zip(self.graphs, pair, strict=True))
             if (first, second) not in self.matched:
                 left += self._compare(first, second)
-        return Match(tuple(self.matched.values()), tuple(dict.fromkeys(self.differences)), tuple(self.tensors))
+        said = tuple(self.differences), tuple(self.differences.values())
+        return Match(tuple(self.matched.values()), said[0], tuple(self.tensors), said[1])
+
+    def _say(self, texts: Iterable[str], *steps: GraphStep | None) -> None:
+        """Note differences, with the lines that their nodes come from."""
+        for text in texts:
+            nodes = (step.node for step in steps if step is not None and step.node is not None)
+            self.differences.setdefault(text, origins(nodes))
 
     def _compare(self, first: str, second: str) -> list[tuple[str, str]]:
         """Compare what makes two tensors; returns the pairs of tensors before them."""
         one, two = self.graphs[0].step(first), self.graphs[1].step(second)
         if one is None or two is None:
-            self.differences += _ends(self.graphs, (first, second), (one, two), self.names)
+            self._say(_ends(self.graphs, (first, second), (one, two), self.names), one, two)
             return []
         if one.op == two.op and len(one.inputs) != len(two.inputs):
             counts = f"{len(one.inputs)} inputs in {self.names[0]} and {len(two.inputs)} in {self.names[1]}"
-            self.differences.append(f"{one.title} has {counts}")
+            self._say([f"{one.title} has {counts}"], one, two)
             return []
         if one.op != two.op:
             return self._step_over(first, second)
         self.matched[first, second] = one.title, two.title
-        self.differences += _attributes(one, two, self.names)
+        self._say(_attributes(one, two, self.names), one, two)
         left: list[tuple[str, str]] = []
         for index, sources in enumerate(zip(one.inputs, self._ordered(one, two), strict=True)):
             stored = [
@@ -299,7 +315,7 @@ class _Matching:
             (name, array), (twin, other) = stored
             if array is not None and other is not None:
                 self.tensors[name, twin] = None
-                self.differences += _tensors(one, sources[0], array, other, self.names, self.weights)
+                self._say(_tensors(one, sources[0], array, other, self.names, self.weights), one, two)
             elif any(sources):
                 left.append((sources[0], sources[1]))
         return left
@@ -322,18 +338,19 @@ class _Matching:
             (name, one), (twin, two) = chains[0][i], chains[1][j]
             if one.op != two.op:
                 continue
-            lone = [[step.title for _, step in chain[:n]] for chain, n in zip(chains, (i, j), strict=True)]
+            lone = [[step for _, step in chain[:n]] for chain, n in zip(chains, (i, j), strict=True)]
             if i == j == 1:
                 self._instead(lone[0][0], lone[1][0])
             else:
-                for titles, graph in zip(lone, self.names, strict=True):
-                    self.differences += [f"{title} stands only in {graph}" for title in titles]
+                for steps, graph in zip(lone, self.names, strict=True):
+                    for step in steps:
+                        self._say([f"{step.title} stands only in {graph}"], step)
             return [(name, twin)]
-        self._instead(chains[0][0][1].title, chains[1][0][1].title)
+        self._instead(chains[0][0][1], chains[1][0][1])
         return []
 
-    def _instead(self, one: str, two: str) -> None:
-        self.differences.append(f"{one} in {self.names[0]} stands where {self.names[1]} has {two}")
+    def _instead(self, one: GraphStep, two: GraphStep) -> None:
+        self._say([f"{one.title} in {self.names[0]} stands where {self.names[1]} has {two.title}"], one, two)
 
     @staticmethod
     def _chain(graph: Spelling, name: str) -> list[tuple[str, GraphStep]]:

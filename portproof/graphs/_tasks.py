@@ -8,7 +8,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
-from portproof.graphs._blamed import LowerSeen, NodeTap, PassBlame
+from portproof.graphs._blamed import LowerSeen, Nodes, NodeTap, PassBlame
 from portproof.ports._port import LEADING
 from portproof.replay._taps import TapStore
 from portproof.sides._roles import answers
@@ -86,13 +86,14 @@ class GraphTasks:
         return precision_of(load_graph(artefact))
 
     @answers()
-    def match(self, artefacts: list[Path], inputs: Path) -> list[str]:
-        """Match two graphs node by node and return what differs, in words."""
+    def match(self, artefacts: list[Path], inputs: Path) -> list[Nodes]:
+        """Match two graphs node by node and return what differs, in words and with the lines that it comes from."""
         from portproof.graphs._interpret import load_graph
         from portproof.graphs._match import match_graphs
 
         one, two = (load_graph(path) for path in artefacts)
-        return list(match_graphs(one, two, load_file(inputs), LEADING).differences)
+        found = match_graphs(one, two, load_file(inputs), LEADING)
+        return [Nodes(text, lines) for text, lines in zip(found.differences, found.origins, strict=True)]
 
     @answers()
     def blame_export(
@@ -107,7 +108,7 @@ class GraphTasks:
         return force_graph(Graph(proto), taps, load_file(inputs), TapStore(folder))
 
     @answers()
-    def blame_runtime(self, artefact: Path, inputs: Path) -> list[str]:
+    def blame_runtime(self, artefact: Path, inputs: Path) -> list[Nodes]:
         """Name the nodes that ONNX Runtime computes wrongly although their inputs are right."""
         from portproof.graphs._blame import blame_runtime
         from portproof.runners._onnxruntime import run_bytes

@@ -19,6 +19,7 @@ from portproof._numbers import EPSILON, Array, Arrays
 from portproof.graphs._blamed import NodeFault
 from portproof.graphs._integers import along
 from portproof.graphs._interpret import Graph
+from portproof.graphs._origins import origins
 from portproof.judge._floor import FLOOR_MULTIPLE
 
 #: Runs a model that is in memory on the inputs named.
@@ -31,6 +32,10 @@ _HALF_MOST = float(np.finfo(np.float16).max)
 
 def _named(node: onnx.NodeProto) -> str:
     return f"{node.op_type} '{node.name or node.output[0]}'"
+
+
+def _fault(node: onnx.NodeProto, text: str) -> NodeFault:
+    return NodeFault(_named(node), text, origins([node]))
 
 
 def _stored(proto: onnx.ModelProto) -> dict[str, Array]:
@@ -56,13 +61,13 @@ def unsound(proto: onnx.ModelProto, *, per_channel: bool = False) -> list[NodeFa
                 made, read = (_value(stored, one, place) for one in (maker, node))
                 if made is not None and read is not None and not np.array_equal(made, read):
                     text = f"takes levels of {what} {_short(made)}, as {_named(maker)} made them, for {_short(read)}"
-                    found.append(NodeFault(_named(node), text))
+                    found.append(_fault(node, text))
         taker = takers.get(node.output[0])
         weight = stored.get(node.input[0])
         if per_channel and weight is not None and taker is not None and taker.op_type == "Conv":
             scale = _value(stored, node, 1)
             if taker.input[1] == node.output[0] and len(weight) > 1 and scale is not None and scale.size == 1:
-                found.append(NodeFault(_named(taker), f"has one scale for all {len(weight)} channels of its weights"))
+                found.append(_fault(taker, f"has one scale for all {len(weight)} channels of its weights"))
     return found
 
 
@@ -89,7 +94,7 @@ def overflows(proto: onnx.ModelProto, inputs: Mapping[str, Array]) -> list[NodeF
             if isinstance(array, np.ndarray) and array.dtype.kind == "f" and array.size:
                 most = float(np.abs(array[np.isfinite(array)]).max(initial=0.0))
                 if most > _HALF_MOST:
-                    return [NodeFault(_named(node), f"reaches {most:.3g}; float16 holds {_HALF_MOST:.0f} at most")]
+                    return [_fault(node, f"reaches {most:.3g}; float16 holds {_HALF_MOST:.0f} at most")]
     return []
 
 
@@ -112,7 +117,7 @@ def judge_units(proto: onnx.ModelProto, inputs: Mapping[str, Array], run: Run) -
         if wrong.any():
             far = int(np.maximum(unit.low - levels.astype(np.int64), levels.astype(np.int64) - unit.high).max())
             text = f"puts out {int(wrong.sum())} of {wrong.size} levels that no rounding explains, up to {far} away"
-            found.append(NodeFault(unit.title, text + unit.instruction))
+            found.append(_fault(unit.about, text + unit.instruction))
     return count, found
 
 
@@ -120,7 +125,7 @@ def judge_units(proto: onnx.ModelProto, inputs: Mapping[str, Array], run: Run) -
 class _Unit:
     """A part of a graph with the levels that it gets and those that it may put out."""
 
-    title: str
+    about: onnx.NodeProto
     model: bytes
     inputs: Arrays
     output: str
@@ -147,7 +152,7 @@ def _units(proto: onnx.ModelProto, inputs: Mapping[str, Array]) -> Iterator[_Uni
             part, taken = _part(proto, name, borders, inputs)
             given = {one: exact[one] if one in borders else inputs[one] for one in taken}
             model = _model(proto, part, given, name, exact[name])
-            yield _Unit(_titled(part, quantiser), model, given, name, low, high, _instruction(part, stored))
+            yield _Unit(_about(part, quantiser), model, given, name, low, high, _instruction(part, stored))
 
 
 def _levels(node: onnx.NodeProto, stored: Mapping[str, Array], x: Array, dtype: Any) -> Array:
@@ -194,10 +199,10 @@ def _model(
     return written
 
 
-def _titled(part: list[onnx.NodeProto], quantiser: onnx.NodeProto) -> str:
-    """Name what a unit is about: its product where it has one."""
+def _about(part: list[onnx.NodeProto], quantiser: onnx.NodeProto) -> onnx.NodeProto:
+    """Return the node that a unit is about: its product where it has one."""
     own = [node for node in part if node.op_type not in ("QuantizeLinear", "DequantizeLinear")]
-    return _named(own[-1] if own else quantiser)
+    return own[-1] if own else quantiser
 
 
 def saturating(proto: onnx.ModelProto) -> str:

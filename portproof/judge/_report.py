@@ -179,6 +179,8 @@ class Culprit:
         cause: the part of the message that says why, where that is known; culprits that share one are one finding.
         sources: the code of the module on each side, or of the nearest around it that no framework brought.
         lines: of its forward, or of one inside it, where the two sides part.
+        origins: lines of the model that the nodes which are named were exported from, or that build a module whose
+            settings differ.
     """
 
     side: str
@@ -190,6 +192,7 @@ class Culprit:
     cause: str = ""
     sources: tuple[Source, ...] = ()
     lines: tuple[LinePair, ...] = ()
+    origins: tuple[Line, ...] = ()
 
 
 @dataclass(frozen=True)

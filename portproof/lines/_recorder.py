@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-import linecache
-import os
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,11 +19,12 @@ from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import leaves, name_outputs, rebuild
 from portproof.lines._calling import called
 from portproof.lines._calls import RETURN, Bound, Call, Given, Place, Recording, Value
-from portproof.lines._statements import Statements, names_read
+from portproof.lines._places import ModelCode, placed
+from portproof.lines._statements import Statements
 from portproof.lines._values import canonical, features, laid_out
 
-#: Characters of an expression, and of an argument, that are kept.
-_TEXT, _ARGUMENT = 120, 60
+#: Characters of an argument that are kept.
+_ARGUMENT = 60
 #: Functions that may hand on what they are given.
 _NOTHING = {
     "dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout", "identity",
@@ -38,11 +35,6 @@ _NOTHING = {
 #: Numbers of a parameter from which on it is known by its features alone: weights are most of what a forward holds, and
 #: the map has paired them already.
 _WEIGHT = 2**16
-_OWN = f"{Path(__file__).parents[1]}{os.sep}"
-_STANDARD = f"{sysconfig.get_paths()['stdlib']}{os.sep}"
-#: A framework's folders whose code is a model's, not the framework's.
-_MODELS = ("vision/models/",)
-
 #: Called for each call of the framework: its name, the function, and what it is given.
 Around = Callable[[str, Callable[..., Any], tuple[Any, ...], Mapping[str, Any]], Any]
 
@@ -195,7 +187,7 @@ class Recorder(Carrying):
         super().__init__(model, carried)
         self._folder, self._limit, self._kept = folder, limit, _Kept()
         self._side = self.framework.side
-        self._packages, self._models = _packages(self._side), dict[str, bool]()
+        self._code = ModelCode(self._side)
         self._made: dict[int, tuple[int, int, int]] = {}  # id of a tensor: its maker, the slot, the value then
         self._digests: dict[int, tuple[int | None, int]] = {}  # id of a tensor: its version and value
         self._held: list[Any] = []  # so that no id is given twice
@@ -204,7 +196,7 @@ class Recorder(Carrying):
         self._by_value: dict[int, Given] = {}
         self._writers: list[tuple[int, int, int]] = []  # where memory begins and ends, and who wrote there
         self.statements = Statements(
-            self._is_model, self.framework.is_tensor, self._bound, lambda: self._count,
+            self._code.is_model, self.framework.is_tensor, self._bound, lambda: self._count,
             lambda: self._running[-1] if self._running else "",
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
@@ -239,7 +231,7 @@ class Recorder(Carrying):
             replace(one, place=kept.places.setdefault(place, len(kept.places)))
             for place, one in self.statements.found
         )  # fmt: skip
-        places = tuple(key if isinstance(key, Place) else _placed(*key) for key in kept.places)
+        places = tuple(key if isinstance(key, Place) else placed(*key) for key in kept.places)
         return Recording(
             self._side, tuple(kept.calls), tuple(kept.table), places, tuple(outputs), tuple(kept.orphans), kept.unread,
             tuple(kept.handed), tuple(self.statements.frames), statements, kept.unwritten,
@@ -401,23 +393,12 @@ class Recorder(Carrying):
                 if len(running) < 2:
                     break
                 running.pop()
-            elif self._is_model(code.co_filename):
+            elif self._code.is_model(code.co_filename):
                 found.append((code, frame.f_lasti, frame.f_lineno, running[-1] if running else ""))
                 frames.append(self.statements.number(frame))
             frame = frame.f_back  # type: ignore[assignment]
         places = self._kept.places
         return tuple(places.setdefault(key, len(places)) for key in found), tuple(frames)
-
-    def _is_model(self, file: str) -> bool:
-        """Whether a file is somebody's code, neither a framework's nor portproof's."""
-        known = self._models.get(file)
-        if known is None:
-            packages = (p for p in self._packages if not file.startswith(tuple(p + m for m in _MODELS)))
-            known = not file.startswith((_OWN, "<", *packages)) and (
-                not file.startswith(_STANDARD) or f"{os.sep}site-packages{os.sep}" in file
-            )
-            self._models[file] = known
-        return known
 
     def _steps(
         self, name: str, tensors: Sequence[Any], result: Any, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -468,34 +449,6 @@ def carry(model: Model, inputs: Mapping[str, Array], carrying: Carrying) -> dict
     """Run a model with some results exchanged; raises what :meth:`Model.run` raises."""
     with recording(model, carrying), model.framework.module_by_module():
         return model.run(inputs)
-
-
-def _packages(side: str) -> tuple[str, ...]:
-    import importlib.util
-
-    found = []
-    for name in (side, "numpy", "contextlib", "functools", "typing_extensions", "decorator"):
-        spec = importlib.util.find_spec(name)
-        if spec is None:
-            continue
-        if spec.submodule_search_locations:
-            found += [f"{place}{os.sep}" for place in spec.submodule_search_locations]
-        elif spec.origin:
-            found.append(spec.origin)
-    return tuple(found)
-
-
-def _placed(code: types.CodeType, instruction: int, line: int, module: str) -> Place:
-    """Return the expression that was being evaluated, as its file has it."""
-    first, last, begin, end = next(itertools.islice(code.co_positions(), instruction // 2, None), (None,) * 4)
-    if first is None or last is None or begin is None or end is None:
-        return Place(code.co_filename, line, line, linecache.getline(code.co_filename, line).strip()[:_TEXT], module)
-    lines = [linecache.getline(code.co_filename, number).rstrip("\n").encode() for number in range(first, last + 1)]
-    lines[-1] = lines[-1][:end]
-    lines[0] = lines[0][begin:]
-    text = " ".join(part.decode(errors="replace").strip() for part in lines)
-    text = text if len(text) <= _TEXT else f"{text[: _TEXT - 1]}…"
-    return Place(code.co_filename, first, last, text, module, names_read(code, first, last))
 
 
 def _described(args: Sequence[Any], kwargs: Mapping[str, Any], is_tensor: Callable[[object], bool]) -> dict[str, str]:

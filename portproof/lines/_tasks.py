@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof._numbers import Array
+from portproof.judge._report import Line
 from portproof.lines._calls import Recording
 from portproof.lines._recorder import Carried, Carrying, Recorder, carry, record
 from portproof.sides._roles import answers
@@ -68,6 +69,14 @@ class LineTasks:
         save_arrays(out, outputs)
         changed = [name for name, array in unwatched.items() if not _same(array, outputs[name])]
         return Recorded(recording, tuple(changed))
+
+    @answers(beside="float64")
+    def built(self, paths: Sequence[str]) -> dict[str, Line]:
+        """Return the lines that build some modules, where somebody's code does; see :func:`built_at`."""
+        from portproof.lines._built import built_at
+
+        found, side = built_at(self.place.job, self.place.model("float64")), self.place.job.side
+        return {path: Line(side, place.file, place.line, place.text) for path, place in found.items() if path in paths}
 
     @answers("out", beside="float64")
     def carry_over(self, inputs: Path, out: Path, carried: Sequence[Carried]) -> Rerun:

@@ -12,6 +12,7 @@ from portproof._errors import ModelRaised, PortproofError, Unavailable
 from portproof.judge._found import Found
 from portproof.judge._report import Culprit, Hop, Verdict
 from portproof.lockstep._gradients import Backward
+from portproof.lockstep._lines import with_backward_lines
 from portproof.lockstep._trajectory import Trajectories, TrajectoryOptions
 from portproof.ports._port import Side
 from portproof.sides._pairs import Pairs
@@ -20,7 +21,7 @@ from portproof.sides._weights import Weights
 from portproof.training._tasks import TrainingTasks
 
 
-def judge_gradients(sides: Sides, pairs: Pairs, few: Path, weights: Weights, seed: int) -> Found:
+def judge_gradients(sides: Sides, pairs: Pairs, few: Path, weights: Weights, seed: int, *, lines: bool = True) -> Found:
     """Judge the gradients of both sides.
 
     Args:
@@ -29,6 +30,7 @@ def judge_gradients(sides: Sides, pairs: Pairs, few: Path, weights: Weights, see
         few: file of a few rows.
         weights: to judge them on.
         seed: of cotangents and masks.
+        lines: name the lines of the forward where the gradients part, where they do.
     """
     title = f"{sides.live[1].title} gradients"
     types = {key: layer for key, (layer, _) in pairs.described["torch"].items()}
@@ -41,7 +43,10 @@ def judge_gradients(sides: Sides, pairs: Pairs, few: Path, weights: Weights, see
         return Found([_broken("gradients", title, weights, "divergent", str(error))], [culprit])
     except PortproofError as error:
         return Found([_broken("gradients", title, weights, "unavailable", str(error))])
-    return Found(hops, culprits, deviations=deviations)
+    notes: list[str] = []
+    if lines and any(hop.verdict == "divergent" and hop.worst is not None for hop in hops):
+        culprits, notes = with_backward_lines(sides, pairs.keys, weights.files, few, seed, culprits)
+    return Found(hops, culprits, notes, deviations)
 
 
 def alone_in_dropping(pairs: Pairs) -> list[str]:

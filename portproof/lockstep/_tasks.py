@@ -18,6 +18,7 @@ from portproof.frameworks._tree import leaves
 from portproof.lockstep._backward import CallStore, draw_cotangents, pull_modules, record_backward
 from portproof.lockstep._deviations import CAUSES, paddles_backward, paddles_optimiser, paddles_statistics
 from portproof.lockstep._faults import TRAINING_FAULTS, plant
+from portproof.lockstep._flows import Flows, record_flows
 from portproof.runners import RunnerJob
 from portproof.sides._roles import never_kept
 from portproof.sides._workplace import Workplace
@@ -66,6 +67,12 @@ class GradientTasks:
         learner = self._learner(precision, keys, weights, seed)
         learner.own_seed = int(nudged)
         return pull_modules(learner, keys, load_file(inputs), CallStore(folder), CallStore(out), nudged)
+
+    def record_flows(
+        self, keys: dict[str, str], inputs: Path, folder: Path, weights: Path, seed: int, limit: int
+    ) -> Flows:
+        """Record a forward call by call, with the gradient of each tensor; see :func:`record_flows`."""
+        return record_flows(self._learner("float64", keys, weights, seed), load_file(inputs), seed, folder, limit)
 
     def gradients(
         self, keys: dict[str, str], inputs: Path, out: Path, perturbed: int, weights: Path, seed: int

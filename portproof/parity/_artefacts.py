@@ -11,6 +11,7 @@ from safetensors.numpy import load_file
 
 from portproof._errors import PortproofError, Unavailable
 from portproof._numbers import EPSILON, Arrays
+from portproof.graphs._blamed import Nodes
 from portproof.graphs._tasks import GraphTasks
 from portproof.judge._floor import output_floors
 from portproof.judge._found import Found
@@ -117,5 +118,5 @@ def _what_differs(sides: Sides, rows: Rows, graphs: Mapping[str, Path]) -> list[
     try:
         found = sides.do("runtime", "matching the graphs", GraphTasks.match, artefacts=paths, inputs=rows.few).result()
     except PortproofError as error:
-        found = [f"the graphs cannot be matched: {error}"]
-    return [Culprit("unknown", "", "graph", "forward", text) for text in found]
+        found = [Nodes(f"the graphs cannot be matched: {error}")]
+    return [Culprit("unknown", "", "graph", "forward", one.named, origins=one.origins) for one in found]

@@ -144,7 +144,7 @@ class FileJudge:
             return hop, [], [f"{info.title}: its nodes were not looked at: {error}"]
         title = f"{Side(info.side).title} export, {info.artefact.partition('-')[2]}"
         culprits = [
-            Culprit(info.side, fault.node, kind, "forward", f"{who}: {fault.node} {fault.text}")
+            Culprit(info.side, fault.node, kind, "forward", f"{who}: {fault.node} {fault.text}", origins=fault.origins)
             for kind, who, faults in (("graph", title, seen.graph), ("runtime", info.title, seen.runtime))
             for fault in faults
         ]
@@ -178,12 +178,17 @@ class FileJudge:
         if "export" in wrong:
             nodes = do("runtime", doing, GraphTasks.blame_runtime, artefact=path, inputs=few).result()
             text = f"of the {title} wrongly, from right inputs"
-            return [Culprit(side, n, "runtime", "forward", f"ONNX Runtime computes {n} {text}") for n in nodes]
+            return [
+                Culprit(
+                    side, n.named, "runtime", "forward", f"ONNX Runtime computes {n.named} {text}", origins=n.origins
+                )
+                for n in nodes
+            ]
         if "runtime" in wrong:
             found = do("runtime", doing, GraphTasks.blame_optimiser, artefact=path, inputs=few).result()
             passes = ", ".join(found.passes) or "no single pass"
-            text = f"ONNX Runtime's optimiser ({passes}) changes what {found.nodes} of the {title} computes"
-            return [Culprit(side, found.first, "runtime", "forward", text)]
+            text = f"ONNX Runtime's optimiser ({passes}) changes what {found.nodes.named} of the {title} computes"
+            return [Culprit(side, found.first, "runtime", "forward", text, origins=found.nodes.origins)]
         return []
 
     def unavailable(self, kind: str, title: str, error: PortproofError) -> Hop:
@@ -319,6 +324,6 @@ def blame_export(replayed: Replayed, side: str, path: Path) -> list[Culprit]:
         tap = answer.tap
         if tap.key not in differing and replayed.floors.is_divergent(tap, "float32"):
             amount = tap.difference.mismatch or f"differ by {tap.difference.rms:.1e} of their scale"
-            text = f"on the same input the exported nodes ({answer.nodes}) {amount}"
-            culprits.append(Culprit(side, tap.key, "export", "forward", text))
+            text = f"on the same input the exported nodes ({answer.nodes.named}) {amount}"
+            culprits.append(Culprit(side, tap.key, "export", "forward", text, origins=answer.nodes.origins))
     return culprits

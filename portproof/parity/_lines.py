@@ -13,6 +13,7 @@ from portproof._errors import PortproofError
 from portproof._numbers import Array, Arrays
 from portproof.judge._report import Culprit, Hop, LinePair
 from portproof.lines._find import Lines, find_lines
+from portproof.lines._tasks import LineTasks
 from portproof.parity._rows import Rows
 from portproof.sides._sides import Sides
 
@@ -72,14 +73,39 @@ def with_lines(sides: Sides, found: Parted, culprits: Sequence[Culprit]) -> tupl
     """
     try:
         lines = find_lines(sides, found.inputs, found.order)
-    except PortproofError as error:
-        return list(culprits), [f"no lines: {error}"]
     except Exception as error:
-        said = traceback.format_exception_only(error)[-1].strip()
-        return list(culprits), [
-            f"no lines: the search for them failed, which is worth a report: {said.splitlines()[-1]}"
-        ]
+        return list(culprits), [_not_found(error, "lines")]
     return _attached(sides, lines, culprits), list(lines.notes)
+
+
+def with_built(sides: Sides, culprits: Sequence[Culprit]) -> tuple[list[Culprit], list[str]]:
+    """Add to culprits whose settings differ the lines that build their modules.
+
+    What goes wrong in the looking decides nothing: it is a note.
+    """
+    named = {culprit.module for culprit in culprits}
+    wanted = {difference.key for difference in sides.pairs().settings} & named if len(sides.live) == 2 else set()
+    if not wanted:
+        return list(culprits), []
+    try:
+        paths = {side: {p: k for p, k in sides.pairs().keys[side].items() if k in wanted} for side in sides.live}
+        waiting = {
+            side: sides.do(side, "building the model once more", LineTasks.built, paths=sorted(paths[side]))
+            for side in sorted(sides.live)
+        }
+        built = [{paths[side][path]: line for path, line in waiting[side].result().items()} for side in waiting]
+    except Exception as error:
+        return list(culprits), [_not_found(error, "lines of constructors")]
+    found = {key: tuple(lines[key] for lines in built if key in lines) for key in wanted}
+    return [replace(culprit, origins=culprit.origins or found.get(culprit.module, ())) for culprit in culprits], []
+
+
+def _not_found(error: Exception, what: str) -> str:
+    """Say why lines were not found; what is none of portproof's own errors is a fault of the search."""
+    if isinstance(error, PortproofError):
+        return f"no {what}: {error}"
+    said = traceback.format_exception_only(error)[-1].strip()
+    return f"no {what}: the search for them failed, which is worth a report: {said.splitlines()[-1]}"
 
 
 def _attached(sides: Sides, lines: Lines, culprits: Sequence[Culprit]) -> list[Culprit]:

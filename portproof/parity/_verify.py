@@ -18,7 +18,7 @@ from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
-from portproof.parity._lines import parted, with_lines
+from portproof.parity._lines import parted, with_built, with_lines
 from portproof.parity._mapped import against_given, match_or_find
 from portproof.parity._models import other_weights
 from portproof.parity._options import Options
@@ -98,6 +98,9 @@ def _judge(sides: Sides, options: Options) -> Report:
         findings.notes += notes
     if findings.parted is not None and findings.is_another_function():
         findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
+        findings.notes += notes
+    if options.lines and not options.blockwise:
+        findings.culprits, notes = with_built(sides, findings.culprits)
         findings.notes += notes
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
@@ -228,6 +231,6 @@ def _judge_learning(
     pairs = replayed.pairs if replayed is not None else sides.pairs()
     yield Found(notes=alone_in_dropping(pairs))
     if options.gradients:
-        yield judge_gradients(sides, pairs, rows.few, weights, options.seed)
+        yield judge_gradients(sides, pairs, rows.few, weights, options.seed, lines=options.lines)
     if options.steps and (weights.kind == "given" or options.weights is None):
         yield judge_training(sides, pairs, rows.all, weights, options.steps, options.training, options.seed)

@@ -16,7 +16,7 @@ from portproof._errors import BadInput
 from portproof.judge._report import HOLDS, Report
 from portproof.render import FORMATS
 from portproof.render._terminal import hops_table
-from portproof.render._words import between, causes, grouped, line_pair, line_words, number
+from portproof.render._words import between, came, causes, grouped, line_pair, line_words, number, place_of
 
 #: Findings that are shown; more are counted.
 _SHOWN = 8
@@ -44,6 +44,8 @@ def text(report: Report) -> str:
                 for side, at, expression in line_pair(pair):
                     console.print(Text(f"    {side:7}{at}  {expression}"))
                 console.print(Text(f"    {line_words(pair)}"))
+            for side, at, expression in map(place_of, cause.origins):
+                console.print(Text(f"    {came(cause)} {side:7}{at}  {expression}"))
             for source in () if cause.lines else cause.sources:
                 console.print(Text(f"    {source}"))
         for line in _more(report, len(found)):
@@ -68,6 +70,10 @@ def html(report: Report) -> str:
             f"<br><small>{escape(side)} <code>{escape(at)}</code> <code>{escape(expression)}</code></small>"
             for pair in cause.lines for side, at, expression in line_pair(pair)
         )  # fmt: skip
+        code += "".join(
+            f"<br><small>{came(cause)} {escape(side)} <code>{escape(at)}</code> <code>{escape(said)}</code></small>"
+            for side, at, said in map(place_of, cause.origins)
+        )
         items.append(f"<li><b>{escape(cause.title)}</b> {escape(cause.told)}{code}</li>")
     more = "".join(f"<div><small>{escape(line)}</small></div>" for line in _more(report, len(found)))
     listed = f"<ul>{''.join(items)}</ul>" if items else ""

@@ -40,7 +40,7 @@ def page(report: Report) -> str:
         report=report, meaning=_MEANING[report.verdict], weights=", ".join(report.weights) or "no",
         headline=headline(report), inputs=_words.inputs_seen(report.inputs),
         groups=_words.grouped(report.hops), between=_words.between, number=_words.number, causes=_words.causes,
-        shortened=_words.shortened, line_words=_words.line_words, around=_words.around,
+        shortened=_words.shortened, line_words=_words.line_words, around=_words.around, came=_words.came,
         failing=[(index, hop) for index, hop in enumerate(_in_order(report)) if hop.verdict not in HOLDS],
         advice=_words.ADVICE, anchors=anchors, wrong=wrong, modules=modules, leader=leader, follower=follower,
         beyond=[d for d in modules if d.ratio is None or d.ratio > FLOOR_MULTIPLE or d.module in wrong],

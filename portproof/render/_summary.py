@@ -7,7 +7,19 @@ from xml.etree import ElementTree
 from portproof._text import code, plain, visible
 from portproof._text import markdown as text
 from portproof.judge._report import Culprit, Hop, Report
-from portproof.render._words import ADVICE, between, causes, grouped, line_pair, line_words, number, place, versions
+from portproof.render._words import (
+    ADVICE,
+    between,
+    came,
+    causes,
+    grouped,
+    line_pair,
+    line_words,
+    number,
+    place,
+    place_of,
+    versions,
+)
 
 _MARKS = {"identical": "✅", "equivalent": "✅", "divergent": "❌", "inconclusive": "❔", "unavailable": "⏸"}
 _SHOWN = 12
@@ -24,6 +36,9 @@ def markdown(report: Report) -> str:
         for pair in cause.lines:
             lines.append(f"  - {text(line_words(pair))}")
             lines += [f"    - {side} {code(at)} {code(expression)}" for side, at, expression in line_pair(pair)]
+        lines += [
+            f"  - {came(cause)} {side} {code(at)} {code(said)}" for side, at, said in map(place_of, cause.origins)
+        ]
         lines += [f"  - {code(source)}" for source in cause.sources]
         lines.append(f"  - what to do: {ADVICE[cause.kind]}")
     if len(found) > _SHOWN:
@@ -73,7 +88,7 @@ def _told(culprit: Culprit) -> list[str]:
     for pair in culprit.lines:
         lines += [f"  {side} {at}  {expression}" for side, at, expression in line_pair(pair)]
         lines.append(f"  {line_words(pair)}")
-    return lines
+    return [*lines, *(f"  {came(culprit)} {side} {at}  {said}" for side, at, said in map(place_of, culprit.origins))]
 
 
 def _message(hop: Hop) -> str:

@@ -17,12 +17,13 @@ from rich.text import Span, Text
 
 from portproof._text import plain
 from portproof.judge._floor import FLOOR_MULTIPLE
-from portproof.judge._report import Hop, LinePair, Report
+from portproof.judge._report import Hop, Report
 from portproof.render._notebook import display_here, watching_cell
 from portproof.render._words import (
     EXITS,
     Cause,
     between,
+    came,
     causes,
     grouped,
     inputs_seen,
@@ -30,6 +31,7 @@ from portproof.render._words import (
     line_pair,
     line_words,
     number,
+    place_of,
     versions,
 )
 
@@ -234,16 +236,18 @@ def print_cause(cause: Cause, console: Console) -> None:
         more = f" and {len(cause.modules) - _NAMED} more" if len(cause.modules) > _NAMED else ""
         console.print(Text(f"      {', '.join(m or '(root)' for m in cause.modules[:_NAMED])}{more}"))
     for pair in cause.lines:
-        _print_lines(pair, console)
+        for line in line_pair(pair):
+            _print_line(line, console)
+        console.print(Text(f"      {line_words(pair)}"))
+    for origin in cause.origins:
+        _print_line(place_of(origin), console, f"{came(cause)} ")
     for source in () if cause.lines else cause.sources:
         console.print(Text(f"      {source}", style="dim"), soft_wrap=True)
 
 
-def _print_lines(pair: LinePair, console: Console) -> None:
-    """Print two lines that differ, side beside side, and what does."""
-    for side, at, text in line_pair(pair):
-        console.print(Text.assemble("      ", (f"{side:7}", "cyan"), (at, "bold"), f"  {text}", overflow="fold"))
-    console.print(Text(f"      {line_words(pair)}"))
+def _print_line(line: tuple[str, str, str], console: Console, before: str = "") -> None:
+    side, at, text = line
+    console.print(Text.assemble("      ", before, (f"{side:7}", "cyan"), (at, "bold"), f"  {text}", overflow="fold"))
 
 
 def _print_sources(report: Report, console: Console) -> None:

@@ -94,6 +94,7 @@ class Cause:
         sources: side, and where its code stands, by side.
         kind, direction: of the culprits.
         lines: where the two forwards part.
+        origins: lines that the nodes which are named come from, or that build the module.
     """
 
     title: str
@@ -103,6 +104,7 @@ class Cause:
     kind: str
     direction: str
     lines: tuple[LinePair, ...] = ()
+    origins: tuple[Line, ...] = ()
 
 
 def causes(report: Report, culprits: Sequence[Culprit]) -> list[Cause]:
@@ -130,8 +132,9 @@ def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
         f"{side} {found[0]}{f' and {len(found) - 1} more' * (len(found) > 1)}" for side, found in sources.items()
     )
     lines = tuple(dict.fromkeys(pair for culprit in group for pair in culprit.lines))
+    origins = tuple(dict.fromkeys(line for culprit in group for line in culprit.origins))
     if len(group) == 1:
-        return Cause(place(first), told(first), (first.module,), code, first.kind, first.direction, lines)
+        return Cause(place(first), told(first), (first.module,), code, first.kind, first.direction, lines, origins)
     does = first.cause or first.message
     if len({culprit.cause or culprit.message for culprit in group}) > 1:
         does += f" ('{first.module}'; the others alike)"
@@ -141,16 +144,22 @@ def _cause(group: Sequence[Culprit], layers: Mapping[str, str]) -> Cause:
         kind = _each(first.module) or "(root)"
     title = f"{len(group)} \u00d7 {kind}{place(first).removeprefix(first.module or '(root)')}"
     modules = tuple(culprit.module for culprit in group)
-    return Cause(title, f"{first.kind}: {does}", modules, code, first.kind, first.direction, lines)
+    return Cause(title, f"{first.kind}: {does}", modules, code, first.kind, first.direction, lines, origins)
 
 
 def line_pair(pair: LinePair) -> list[tuple[str, str, str]]:
     """Return the lines of a pair: side, file and line, expression; the likeliest first."""
-    return [
-        (line.side, f"{shortened(line.file)}:{line.line}", line.text)
-        for several in (pair.paddle, pair.torch)
-        for line in several
-    ]
+    return [place_of(line) for several in (pair.paddle, pair.torch) for line in several]
+
+
+def came(cause: Cause | Culprit) -> str:
+    """Say what the origins of a finding are."""
+    return "from" if cause.kind in ("export", "runtime", "graph") else "built"
+
+
+def place_of(line: Line) -> tuple[str, str, str]:
+    """Return a line as people read it: side, file and line, expression."""
+    return line.side, f"{shortened(line.file)}:{line.line}", line.text
 
 
 def line_words(pair: LinePair) -> str:
