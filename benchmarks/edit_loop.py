@@ -120,9 +120,9 @@ def _edited(project: Path, edits: int, folder: Path) -> Iterator[dict[str, Any]]
 
 
 def _shows(screen: str, culprits: Sequence[str]) -> bool:
-    """Whether a screen names all culprits; of many it has room for the first, and counts the others."""
-    named = culprits if " more" not in screen else culprits[:1]
-    return all((module or "(root)") in screen for module in named)
+    """Whether a screen names all culprits; of those of one kind it names the first, and counts the others."""
+    shown = [(module or "(root)") in screen for module in culprits]
+    return all(shown) or (" more" in screen and any(shown))
 
 
 def _command(project: Path, cache: Path, *options: str) -> dict[str, Any]:
@@ -162,17 +162,19 @@ class _Watching:
         os.close(theirs)
 
     def judged(self) -> dict[str, Any]:
-        """Wait for the next verdict; what it took and what stands on the screen then."""
-        begun, cpu_s, text = time.perf_counter(), self._cpu_s(), ""
+        """Wait for the next verdict, and for all that is said of it; what that took, and what stands on the screen."""
+        begun, cpu_s, text, verdict_s = time.perf_counter(), self._cpu_s(), "", 0.0
         while (end := re.search(r"verdict: (\w+).*q quit", text, re.DOTALL)) is None:
             assert select.select([self._screen], [], [], 600)[0], text[-2000:]
             text += _CONTROLS.sub("", os.read(self._screen, 2**16).decode(errors="replace"))
+            if not verdict_s and re.search(r"verdict: \w", text):
+                verdict_s = time.perf_counter() - begun
         steps = re.search(r"of which (.*)", text)
         taken = dict(re.findall(r"(\w+: [^,]+) ([\d.]+) s", steps[1]) if steps else [])
         return {
-            "wall_s": round(time.perf_counter() - begun, 3), "cpu_s": round(self._cpu_s() - cpu_s, 3),
-            "verdict": end[1], "screen": text, "steps": {name: float(value) for name, value in taken.items()},
-            "memory_mb": self._memory_mb(),
+            "wall_s": round(verdict_s, 3), "all_s": round(time.perf_counter() - begun, 3),
+            "cpu_s": round(self._cpu_s() - cpu_s, 3), "verdict": end[1], "screen": text,
+            "steps": {name: float(value) for name, value in taken.items()}, "memory_mb": self._memory_mb(),
         }  # fmt: skip
 
     def _each(self) -> Iterator[tuple[Path, list[str]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +38,10 @@ from portproof.sides._tasks import Tasks
 from portproof.sides._weights import Weights, factory, given, given_label, load_weights, sensitised
 
 
-def verify(port: Port | Located, options: Options | None = None, watch: Watch | None = None, **fields: Any) -> Report:
+def verify(
+    port: Port | Located, options: Options | None = None, watch: Watch | None = None,
+    first: Callable[[Report], None] | None = None, **fields: Any,
+) -> Report:  # fmt: skip
     """Judge a port.
 
     Args:
@@ -46,6 +49,8 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
             :class:`Port` runs in this process.
         options: what to do; or give the fields of :class:`Options` as keyword arguments.
         watch: called with a process's name and what it is doing now, None when it is done.
+        first: called with the report as soon as its verdict stands and its culprits are known; where two models are two
+            functions, the lines at which they part are looked for after that, and stand in the one that is returned.
 
     Returns:
         The report, true only where the verdict holds.
@@ -61,10 +66,10 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
     keep, apart = options.cache and whole, whole and not options.quick
     with Sessions(located, options.kwargs, options.device, threads, options.blockwise, keep, apart) as sessions:
-        return _judge(Sides(sessions, watch), options)
+        return _judge(Sides(sessions, watch), options, first or (lambda _: None))
 
 
-def _judge(sides: Sides, options: Options) -> Report:
+def _judge(sides: Sides, options: Options, first: Callable[[Report], None]) -> Report:
     """Judge what was asked for: files alone, module by module alone, or everything under each set of weights."""
     begun = time.perf_counter()
     located, live = sides.sessions.located, sides.live
@@ -96,12 +101,14 @@ def _judge(sides: Sides, options: Options) -> Report:
     if findings.modules is not None and not options.blockwise:
         findings.culprits, notes = with_tables(sides, rows.few, findings.culprits)
         findings.notes += notes
-    if findings.parted is not None and findings.is_another_function():
-        findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
-        findings.notes += notes
+    findings.add(own)
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
-    findings.add(own)
+    first(findings.report(sides, batch, time.perf_counter() - begun))
+    if findings.parted is not None and findings.is_another_function():
+        culprits, notes = with_lines(sides, findings.parted, findings.culprits)
+        findings.culprits = with_sources(sides, culprits)
+        findings.notes += notes
     if matched:
         findings.add(against_given(sides, options, findings.hops))
     return findings.report(sides, batch, time.perf_counter() - begun)
@@ -153,21 +160,25 @@ def _judge_weights(
     load_weights(sides, weights.files)
     replay = _replay(sides, options, weights, rows)
     measuring = Measuring(sides, rows.judged, sides.folder / weights.kind, single=0 if options.quick else 2)
+    passes = looked = failed = None
+    if replay is not None:
+        try:
+            passes = replay.submit()
+        except ModelRaised as error:
+            failed = error
     chaotic = chaotic_rows(rows, measuring, lead)
     if chaotic and (found := not_functions(sides, weights, rows, measuring)) is not None:
         findings.add(found)
         return rows
     if chaotic:
+        for future in (passes or {}).values():
+            future.cancel()
         findings.notes.append(rows.left_out(chaotic))
         return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
-    passes = looked = None
-    if replay is not None:
-        try:
-            passes = replay.submit()
-        except ModelRaised as error:
-            findings.culprits.append(raising(error))
-        else:
-            looked = None if options.quick else look(replay, options.seed)
+    if failed is not None:
+        findings.culprits.append(raising(failed))
+    if replay is not None and passes is not None and not options.quick:
+        looked = look(replay, options.seed)
     exporting = submit_exports(sides, weights, rows) if exports else {}
     outputs, raised = collect(sides, weights, measuring)
     findings.add(raised)
