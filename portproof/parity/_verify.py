@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from portproof.judge._report import HOLDS, Report
 from portproof.parity._artefacts import judge_artefacts
 from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._explained import with_sources, with_tables
-from portproof.parity._exports import FileJudge, submit_exports
+from portproof.parity._exports import FileJudge, prepare_exports, submit_exports
 from portproof.parity._findings import Findings
 from portproof.parity._lines import parted, with_lines
 from portproof.parity._mapped import against_given, match_or_find
@@ -28,7 +29,7 @@ from portproof.parity._single_module import descend
 from portproof.parity._steady import not_functions
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
-from portproof.ports._port import Port
+from portproof.ports._port import Port, Side
 from portproof.replay._oracle import Measuring
 from portproof.replay._replay import Replay, Replayed
 from portproof.replay._tasks import ReplayTasks
@@ -148,18 +149,28 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
                     "a program's .pdiparams, with --like A_CHECKPOINT_OF_THE_MODEL"
                 )
         return
+    exports = path is None and not options.quick
+    soon = prepare_exports(sides) if exports else []
     weights = sensitised(sides, rows.all, options.seed)
-    _judge_weights(sides, options, weights, rows, findings, exports=path is None and not options.quick)
+    _judge_weights(sides, options, weights, rows, findings, exports=exports, soon=soon)
 
 
 def _judge_weights(
-    sides: Sides, options: Options, weights: Weights, rows: Rows, findings: Findings, *, exports: bool
-) -> Rows:
-    """Judge every hop under one set of weights; returns the rows that float32 can follow."""
+    sides: Sides, options: Options, weights: Weights, rows: Rows, findings: Findings, *, exports: bool,
+    soon: Sequence[Side] = (),
+) -> Rows:  # fmt: skip
+    """Judge every hop under one set of weights; returns the rows that float32 can follow.
+
+    Args:
+        sides, options, weights, rows, findings: as they are by now.
+        exports: whether exports are judged.
+        soon: sides that are exported beside the rest; the others' exports come after what others wait for.
+    """
     lead = sides.live[0]
     load_weights(sides, weights.files)
     replay = _replay(sides, options, weights, rows)
     measuring = Measuring(sides, rows.judged, sides.folder / weights.kind, single=0 if options.quick else 2)
+    exporting = submit_exports(sides, weights, rows, soon)
     passes = looked = failed = None
     if replay is not None:
         try:
@@ -171,15 +182,17 @@ def _judge_weights(
         findings.add(found)
         return rows
     if chaotic:
-        for future in (passes or {}).values():
+        futures: list[Future[Any]] = [*(passes or {}).values(), *exporting.values()]
+        for future in futures:
             future.cancel()
         findings.notes.append(rows.left_out(chaotic))
-        return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
+        return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports, soon=soon)
     if failed is not None:
         findings.culprits.append(raising(failed))
     if replay is not None and passes is not None and not options.quick:
         looked = look(replay, options.seed)
-    exporting = submit_exports(sides, weights, rows) if exports else {}
+    if exports:
+        exporting |= submit_exports(sides, weights, rows, [side for side in sides.live if side not in soon])
     outputs, raised = collect(sides, weights, measuring)
     findings.add(raised)
     if lead not in outputs:
@@ -206,11 +219,12 @@ def _judge_weights(
             flow = sides.do("torch", "following tensors", ReplayTasks.dataflow, inputs=rows.few).result()
             findings.edges = tuple((source, target) for source, target in flow)
     findings.add(judge_lower(sides, options.precisions, weights, rows, oracle, replayed, own))
-    if replayed is not None and looked is not None and not findings.culprits:
-        findings.seen(sight(replayed, looked, weights.label), weights)
+    clean = not findings.culprits
     judge = FileJudge(sides, rows, weights, oracle, replayed, own)
     findings.add(judge.judge_sides())
-    findings.add(judge.judge_exports(exporting))
+    findings.add(judge.judge_exports(exporting))  # meanwhile, faults are being planted
+    if replayed is not None and looked is not None and clean:
+        findings.seen(sight(replayed, looked, weights.label), weights)
     findings.add(judge.judge_runners(options.runners))
     for found in _judge_learning(sides, options, weights, rows, replayed):
         findings.add(found)

@@ -42,6 +42,10 @@ class Session(ABC):
     ) -> Future[R]:
         """Queue a task; ``begun`` is called when its turn comes."""
 
+    def goes_beside(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Whether a task of this kind would be answered beside the others, and not in their turn."""
+        return False
+
     @abstractmethod
     def close(self) -> None:
         """End it."""
