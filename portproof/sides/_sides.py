@@ -108,11 +108,12 @@ class Sides:
     def match(self, *, ahead: bool = False) -> Account:
         """Describe the models and settle the bijection of their state dicts; its problems are for the caller.
 
-        ``ahead``: meanwhile, build the float64 models of the sides that do not lead, which will be needed.
+        ``ahead``: build the float64 models, which will be needed, where nothing has to wait for that.
         """
         described = {side: self.do(side, "building the model", Tasks.describe) for side in self.live}
-        for follower in self.live[1:] if ahead else ():
-            self.do(follower, "building the float64 model", Tasks.prepare, precision="float64")
+        for side in self.live if ahead else ():
+            if side != self.live[0] or self.open[side].goes_beside(Tasks.prepare, precision="float64"):
+                self.do(side, "building the float64 model", Tasks.prepare, precision="float64")
         self.described = {side: future.result() for side, future in described.items()}
         if len(self.live) < 2:
             return self.account
