@@ -35,14 +35,6 @@ _EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
 Exporting = dict[Side, "Future[tuple[str, ...]]"]
 
 
-def prepare_exports(sides: Sides) -> list[Side]:
-    """Submit what is best done before an export; returns the sides that are exported beside the rest."""
-    beside = [side for side in sides.live if sides.open[side].goes_beside(Tasks.prepare_export)]
-    for side in beside:
-        sides.do(side, "importing the exporter", Tasks.prepare_export)
-    return beside
-
-
 def submit_exports(sides: Sides, weights: Weights, rows: Rows, only: Sequence[Side]) -> Exporting:
     """Submit the export of some sides that are models."""
     return {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from portproof.judge._report import HOLDS, Report
 from portproof.parity._artefacts import judge_artefacts
 from portproof.parity._blockwise import modules_hop, stream_replay
 from portproof.parity._explained import with_sources, with_tables
-from portproof.parity._exports import FileJudge, prepare_exports, submit_exports
+from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
 from portproof.parity._lines import parted, with_lines
 from portproof.parity._mapped import against_given, match_or_find
@@ -29,7 +29,7 @@ from portproof.parity._single_module import descend
 from portproof.parity._steady import not_functions
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
-from portproof.ports._port import Port, Side
+from portproof.ports._port import Port
 from portproof.replay._oracle import Measuring
 from portproof.replay._replay import Replay, Replayed
 from portproof.replay._tasks import ReplayTasks
@@ -150,26 +150,22 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
                 )
         return
     exports = path is None and not options.quick
-    soon = prepare_exports(sides) if exports else []
+    for side in sides.live if exports else ():
+        sides.open[side].ahead(Tasks.prepare_export)
     weights = sensitised(sides, rows.all, options.seed)
-    _judge_weights(sides, options, weights, rows, findings, exports=exports, soon=soon)
+    _judge_weights(sides, options, weights, rows, findings, exports=exports)
 
 
 def _judge_weights(
-    sides: Sides, options: Options, weights: Weights, rows: Rows, findings: Findings, *, exports: bool,
-    soon: Sequence[Side] = (),
-) -> Rows:  # fmt: skip
-    """Judge every hop under one set of weights; returns the rows that float32 can follow.
-
-    Args:
-        sides, options, weights, rows, findings: as they are by now.
-        exports: whether exports are judged.
-        soon: sides that are exported beside the rest; the others' exports come after what others wait for.
-    """
+    sides: Sides, options: Options, weights: Weights, rows: Rows, findings: Findings, *, exports: bool
+) -> Rows:
+    """Judge every hop under one set of weights; returns the rows that float32 can follow."""
     lead = sides.live[0]
     load_weights(sides, weights.files)
     replay = _replay(sides, options, weights, rows)
     measuring = Measuring(sides, rows.judged, sides.folder / weights.kind, single=0 if options.quick else 2)
+    # What is exported beside the rest is begun now; else it comes after what others wait for.
+    soon = [side for side in sides.live if exports and sides.open[side].goes_beside(Tasks.export)]
     exporting = submit_exports(sides, weights, rows, soon)
     passes = looked = failed = None
     if replay is not None:
@@ -186,7 +182,7 @@ def _judge_weights(
         for future in futures:
             future.cancel()
         findings.notes.append(rows.left_out(chaotic))
-        return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports, soon=soon)
+        return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
     if failed is not None:
         findings.culprits.append(raising(failed))
     if replay is not None and passes is not None and not options.quick:

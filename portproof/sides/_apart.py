@@ -6,6 +6,7 @@ parent, so that a further one costs no import, and each builds the models that i
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -46,37 +47,53 @@ class ApartSession(Session):
     """
 
     def __init__(
-        self, first: Session, others: Mapping[str, tuple[KeptSession, int]], has_room: Callable[[int], bool]
+        self, first: KeptSession, others: Mapping[str, tuple[KeptSession, int]], has_room: Callable[[int], bool]
     ) -> None:
         self._first, self._others, self._has_room = first, others, has_room
         self._owed: dict[str, list[_Change]] = {name: [] for name in others}
         self._alone = False
+        self._one_at_a_time = threading.Lock()
 
     def submit_watched(
         self, begun: Callable[[], None], task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[R]:
         role = role_of(task)
-        self._alone = self._alone or not role.kept
-        if role.changes:
-            change = _Change(task, args, kwargs, role)
-            for name, owed in self._owed.items():
-                self._owed[name] = [*(one for one in owed if not one.is_undone_by(task, role)), change]
-            return self._first.submit_watched(begun, task, *args, **kwargs)
-        session = self._other(role, pack_arguments(task, args, kwargs)) or self._first
-        return session.submit_watched(begun, task, *args, **kwargs)
+        with self._one_at_a_time:
+            self._alone = self._alone or not role.kept
+            if role.changes:
+                change = _Change(task, args, kwargs, role)
+                for name, owed in self._owed.items():
+                    self._owed[name] = [*(one for one in owed if not one.is_undone_by(task, role)), change]
+                return self._first.submit_watched(begun, task, *args, **kwargs)
+            name = self._other(role, pack_arguments(task, args, kwargs))
+            session = self._told(name) if name else self._first
+            return session.submit_watched(begun, task, *args, **kwargs)
 
-    def goes_beside(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> bool:
-        return self._other(role_of(task), pack_arguments(task, args, kwargs)) is not None
+    def goes_beside(self, task: Task[P, R], /) -> bool:
+        with self._one_at_a_time:
+            return bool(self._other(role_of(task), {}))
 
-    def _other(self, role: Role, arguments: Mapping[str, Any]) -> Session | None:
-        """Return the process that answers a task as the first would, and now, told what it has missed."""
+    def ahead(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        def begin() -> None:
+            with self._one_at_a_time:
+                name = self._other(role_of(task), pack_arguments(task, args, kwargs))
+                if name:
+                    self._told(name).submit(task, *args, **kwargs)
+
+        self._first.once_started(begin)
+
+    def _other(self, role: Role, arguments: Mapping[str, Any]) -> str:
+        """Return which process beside the first can answer a task as that would, and now; "" for none."""
         precisions = arguments.get("precisions") or [arguments.get("precision")]
         name = role.beside or ("float64" if precisions == ["float64"] else "")
         if name not in self._others or self._alone or any(change.role.writes for change in self._owed[name]):
-            return None
+            return ""
         session, more = self._others[name]
-        if not (session.is_started or self._has_room(more)):
-            return None
+        return name if session.is_started or self._has_room(more) else ""
+
+    def _told(self, name: str) -> Session:
+        """Return a process beside the first, told what it has missed."""
+        session, _ = self._others[name]
         for one in self._owed[name]:
             session.submit(one.task, *one.args, **one.kwargs)
         self._owed[name] = []

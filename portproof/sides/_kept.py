@@ -185,6 +185,7 @@ class KeptSession(Session):
         self._kept: list[Future[None]] = []
         self._keys: set[str] = set()
         self._worker: WorkerSession | None = None
+        self._then: list[Callable[[], None]] = []
         self._closed = self._free = False
         self._changes: list[_Asked] = []
         self._owed: list[_Asked] = []
@@ -197,6 +198,16 @@ class KeptSession(Session):
     def is_started(self) -> bool:
         """Whether it has a process."""
         return self._worker is not None
+
+    def once_started(self, then: Callable[[], None]) -> None:
+        """Call something as soon as it has a process, if ever."""
+        self._then.append(then)
+        if self.is_started:
+            self._begun()
+
+    def _begun(self) -> None:
+        while self._then:
+            self._then.pop(0)()
 
     @property
     def why_not(self) -> str:
@@ -285,6 +296,7 @@ class KeptSession(Session):
             self._worker = self._start()
             if self._closed:
                 self._worker.close()
+            self._begun()
         owed, self._owed = self._owed, []
         for change in owed:
             now = json.dumps([change.task, self._by_content(change.arguments, change.role)], sort_keys=True)

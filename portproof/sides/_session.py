@@ -152,10 +152,11 @@ class Sessions:
         else:
             place = Place(self.located.project, self.located.locator, self.located.port.kwargs)
             given = place, side, module, self.device, threads, self.part, dict(environment or {})
-            session = WorkerSession(*given) if self._store is None else self._open_kept(self._store, *given)
-            if self._store is not None and self._warm is not None and side in SIDES:
-                others = {name: (self._open_kept(self._store, *given), more) for name, more in _BESIDE.items()}
-                session = ApartSession(session, others, self._has_room)
+            store = self._store
+            session = WorkerSession(*given) if store is None else (first := self._open_kept(store, *given))
+            if store is not None and self._warm is not None and side in SIDES:
+                others = {name: (self._open_kept(store, *given), more) for name, more in _BESIDE.items()}
+                session = ApartSession(first, others, self._has_room)
         self._stack.callback(session.close)
         return session
 

@@ -112,7 +112,9 @@ class Sides:
         """
         described = {side: self.do(side, "building the model", Tasks.describe) for side in self.live}
         for side in self.live if ahead else ():
-            if side != self.live[0] or self.open[side].goes_beside(Tasks.prepare, precision="float64"):
+            if side == self.live[0]:
+                self.open[side].ahead(Tasks.prepare, precision="float64")
+            else:
                 self.do(side, "building the float64 model", Tasks.prepare, precision="float64")
         self.described = {side: future.result() for side, future in described.items()}
         if len(self.live) < 2:
