@@ -5,7 +5,8 @@
 GoogLeNet's two models are copied into a project of their own. One edit after the other breaks a line of one side, or
 mends it; each is judged by ``verify --quick --no-cache``, by ``verify --quick`` with the store as the edit before left
 it, and by a ``verify --watch`` that stays. Beside them: the imports of both frameworks, one forward in each precision,
-and PaDiff on the same pair where it is installed.
+and PaDiff on the same pair where it is installed. After them the whole chain: without the store, with an empty one,
+where nothing, a comment or a line of one side has changed.
 """
 
 from __future__ import annotations
@@ -89,7 +90,8 @@ def main(edits: int, target: Path | None) -> None:
         limits = {"imports": _timed(_IMPORTS, project), "forward": _forwards(project), "padiff": _padiff(project)}
         found = list(_edited(project, edits, Path(folder)))
         limits["imports after"] = _timed(_IMPORTS, project)
-    document = {"host": host(), "limits": limits, "edits": found}
+        chain = list(_chain(project, Path(folder) / "chain"))
+    document = {"host": host(), "limits": limits, "edits": found, "chain": chain}
     _print(document, output())
     if target is not None:
         target.write_text(json.dumps(document, indent=1) + "\n")
@@ -119,10 +121,24 @@ def _edited(project: Path, edits: int, folder: Path) -> Iterator[dict[str, Any]]
             yield {"side": side, "breaks": new if breaks else "", "culprits": culprits, **ways}
 
 
+def _chain(project: Path, cache: Path) -> Iterator[dict[str, Any]]:
+    """Yield what the whole chain takes: without the store, with an empty one, and after each of some edits."""
+    for what, options in (("without the store", ("--no-cache",)), ("with an empty store", ()), ("nothing changed", ())):
+        yield {"what": what, **_command(project, cache, *options)}
+    old, new = BREAKS[1]
+    for side in ("paddle", "torch"):
+        file = project / f"{side}_impl/googlenet.py"
+        whole = file.read_text()
+        for what, text in (("a comment", f"{whole}# changed\n"), ("a line", whole.replace(old, new, 1)), ("", whole)):
+            file.write_text(text)
+            if what:
+                yield {"what": f"{what} of {side}'s changed", **_command(project, cache)}
+
+
 def _shows(screen: str, culprits: Sequence[str]) -> bool:
-    """Whether a screen names all culprits; of many it has room for the first, and counts the others."""
-    named = culprits if " more" not in screen else culprits[:1]
-    return all((module or "(root)") in screen for module in named)
+    """Whether a screen names all culprits; of those of one kind it names the first, and counts the others."""
+    shown = [(module or "(root)") in screen for module in culprits]
+    return all(shown) or (" more" in screen and any(shown))
 
 
 def _command(project: Path, cache: Path, *options: str) -> dict[str, Any]:
@@ -162,17 +178,19 @@ class _Watching:
         os.close(theirs)
 
     def judged(self) -> dict[str, Any]:
-        """Wait for the next verdict; what it took and what stands on the screen then."""
-        begun, cpu_s, text = time.perf_counter(), self._cpu_s(), ""
+        """Wait for the next verdict, and for all that is said of it; what that took, and what stands on the screen."""
+        begun, cpu_s, text, verdict_s = time.perf_counter(), self._cpu_s(), "", 0.0
         while (end := re.search(r"verdict: (\w+).*q quit", text, re.DOTALL)) is None:
             assert select.select([self._screen], [], [], 600)[0], text[-2000:]
             text += _CONTROLS.sub("", os.read(self._screen, 2**16).decode(errors="replace"))
+            if not verdict_s and re.search(r"verdict: \w", text):
+                verdict_s = time.perf_counter() - begun
         steps = re.search(r"of which (.*)", text)
         taken = dict(re.findall(r"(\w+: [^,]+) ([\d.]+) s", steps[1]) if steps else [])
         return {
-            "wall_s": round(time.perf_counter() - begun, 3), "cpu_s": round(self._cpu_s() - cpu_s, 3),
-            "verdict": end[1], "screen": text, "steps": {name: float(value) for name, value in taken.items()},
-            "memory_mb": self._memory_mb(),
+            "wall_s": round(verdict_s, 3), "all_s": round(time.perf_counter() - begun, 3),
+            "cpu_s": round(self._cpu_s() - cpu_s, 3), "verdict": end[1], "screen": text,
+            "steps": {name: float(value) for name, value in taken.items()}, "memory_mb": self._memory_mb(),
         }  # fmt: skip
 
     def _each(self) -> Iterator[tuple[Path, list[str]]]:
@@ -250,6 +268,10 @@ def _print(document: dict[str, Any], console: Console) -> None:
                     f"{wall / imports['wall_s']:.2f}", f"{cpu:.2f}", f"{cpu / imports['cpu_s']:.2f}", agree,
                 )  # fmt: skip
     console.print(table)
+    for run in document["chain"]:
+        console.print(
+            f"whole chain, {run['what']}: {run['wall_s']:.1f} s, {run['cpu_s']:.1f} s of CPU, {run['verdict']}"
+        )
     for way in ("cold", "cached", "watching"):
         steps = {name for edit in edits for name in edit[way]["steps"]}
         means = {name: statistics.fmean(edit[way]["steps"].get(name, 0.0) for edit in edits) for name in steps}

@@ -11,13 +11,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
 import random
+import re
 import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -58,6 +61,8 @@ class Command:
         cache: files that it reads back, to be damaged.
         prepare: makes what it needs.
         fine: exit codes of a right run; ``bench`` says 3 on a machine that others use, too.
+        terminal: it stays in one, and is left when it waits for keys; what stands there then is kept beside its folder.
+        below: what the command line of a process below it holds that is disturbed.
     """
 
     name: str
@@ -68,6 +73,8 @@ class Command:
     cache: Callable[[Path], list[Path]] = lambda _: []
     prepare: Callable[[Path], None] = lambda _: None
     fine: tuple[int, ...] = (0,)
+    terminal: bool = False
+    below: str = "portproof.sides._worker"
 
 
 @dataclass
@@ -101,6 +108,16 @@ def _verified(folder: Path) -> Any:
     document = _json(folder)
     assert (folder / "out.html").read_text().rstrip().endswith("</html>")
     return document["verdict"], [(hop["from"], hop["to"], hop["verdict"]) for hop in document["hops"]]
+
+
+def _screen_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.screen")  # a disk that is full has no room for it
+
+
+def _watched(folder: Path) -> Any:
+    found = re.search(r"verdict: (\w+)", _screen_of(folder).read_text())
+    assert found is not None, "no verdict on the screen"
+    return found[1]
 
 
 def _converted(folder: Path) -> Any:
@@ -176,6 +193,11 @@ COMMANDS = {
             ("out.json", "out.html"), _verified, (), lambda f: [p for p in (f / "cache").rglob("*") if p.is_file()],
         ),
         Command(
+            "verify --watch", lambda _: ["verify", PORT, "--watch"], (), _watched, (),
+            lambda f: [p for p in (f / "cache").rglob("*") if p.is_file()], terminal=True,
+            below="portproof.sides._forks",
+        ),
+        Command(
             "convert", lambda f: ["convert", f"{f}/in.safetensors", f"{f}/out.pdparams", "--port", PORT],
             ("out.pdparams",), _converted, prepare=_checkpoint,
         ),
@@ -228,17 +250,37 @@ class Run:
         self, command: Command, folder: Path, variables: dict[str, str] | None = None, more: tuple[str, ...] = (),
         begin: Callable[[], None] | None = None,
     ) -> None:  # fmt: skip
-        self.folder, self.name = folder, command.name
+        self.folder, self.command = folder, command
+        screen: int | None = None
+        streams, forced = {"stdin": None, "stdout": subprocess.DEVNULL}, ["--force"]
+        if command.terminal:
+            _screen_of(folder).unlink(missing_ok=True)
+            self._screen, screen = pty.openpty()
+            streams, forced = {"stdin": screen, "stdout": screen}, []
         environment = {
             **os.environ, "PORTPROOF_PATIENCE": str(PATIENCE_S), "COLUMNS": "100",
             "XDG_CACHE_HOME": str(folder / "cache"), "PORTPROOF_CACHE": "1GB", **(variables or {}),
         }  # fmt: skip
         self._said = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed in end
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "portproof", *command.arguments(folder), "--force", *more],
-            cwd=ROOT, env=environment,
-            stdout=subprocess.DEVNULL, stderr=self._said, start_new_session=True, preexec_fn=begin,
+            [sys.executable, "-m", "portproof", *command.arguments(folder), *forced, *more],
+            cwd=ROOT, env=environment, stderr=self._said, start_new_session=True, preexec_fn=begin, **streams,
         )  # fmt: skip
+        if screen is not None:
+            os.close(screen)
+            threading.Thread(target=self._look, daemon=True).start()
+
+    def _look(self) -> None:
+        """Read what a terminal shows, keep it when the command waits for keys, and leave."""
+        text = ""
+        with contextlib.suppress(OSError):  # it has ended
+            while drawn := os.read(self._screen, 2**16):
+                text += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", drawn.decode(errors="replace"))
+                if re.search("r again .* q quit", text) and text:
+                    _screen_of(self.folder).write_text(text)
+                    os.write(self._screen, b"q")
+                    text = ""
+        os.close(self._screen)
 
     def below(self, part: str) -> list[int]:
         """Return the processes below it whose command line has a part."""
@@ -349,7 +391,9 @@ class Harness:
             self._came_to(cell, "killed")
         elif code in (2, 4):
             self._came_to(cell, f"refused ({code})")
-            told = self._told(folder) if code == 4 and not lines else None
+            told = None
+            if not lines and (command.terminal or code == 4):
+                told = self._on_screen(folder) if command.terminal else self._told(folder)
             cell.said = told or cell.said
             errors = [line for line in lines if line.startswith("portproof:")]
             if told is None and (len(errors) != 1 or lines[-1] != errors[0]):
@@ -364,6 +408,16 @@ class Harness:
                 if damaged and folder / name in command.cache(folder):
                     continue  # that is what was damaged
                 self._whole(command, folder, cell, name, right)
+
+    @staticmethod
+    def _on_screen(folder: Path) -> str | None:
+        """Return the error that stands on a screen, None for none."""
+        with contextlib.suppress(OSError):
+            lines = _screen_of(folder).read_text().splitlines()
+            return next(
+                (line.strip() for line in lines if re.search(" ended | hangs|cannot |no room|memory", line)), None
+            )
+        return None
 
     @staticmethod
     def _told(folder: Path) -> str | None:
@@ -455,7 +509,7 @@ def _child(run: Run, harness: Harness, seconds: float) -> int | None:
     for _ in range(200):
         if run.process.poll() is not None:
             return None
-        found = run.below("portproof.sides._worker")
+        found = run.below(run.command.below)
         if found:
             return harness.rng.choice(found)
         time.sleep(0.05)
@@ -502,7 +556,7 @@ def starve(harness: Harness, command: Command, cell: Cell) -> None:
     """Let the processes below the command have no more memory than they hold."""
 
     def plant(run: Run, _: int) -> None:
-        for child in run.below("portproof.sides._worker"):
+        for child in run.below(command.below):
             with contextlib.suppress(OSError, ValueError):
                 held = int(Path(f"/proc/{child}/statm").read_text().split()[0]) * resource.getpagesize()
                 resource.prlimit(child, resource.RLIMIT_AS, (held, held))

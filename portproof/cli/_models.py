@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from portproof.parity._options import Options
     from portproof.sides._sides import Watch
 
-    #: Judges a port: told whether to do without exports and planted faults, and whom to tell what processes do.
-    Judge = Callable[[bool, Watch], Report]
+    #: Judges a port: told whether to do without exports and planted faults, whom to tell what processes do, and whom to
+    #: give the report as soon as its verdict stands (see ``verify``).
+    Judge = Callable[[bool, Watch, Callable[[Report], None] | None], Report]
 
 
 @contextlib.contextmanager
@@ -57,7 +58,7 @@ def judging(
     ``targets``: files that the report is to be written to, refused before anything is built.
     """
 
-    def judge(quick: bool, watch: Watch) -> Report:
+    def judge(quick: bool, watch: Watch, first: Callable[[Report], None] | None) -> Report:
         from portproof._errors import require_packages
         from portproof.parity._verify import verify
         from portproof.render import check_target
@@ -70,7 +71,7 @@ def judging(
                 check_target(target)
             chosen = replace(options, quick=quick)
             chosen.require_possible(located.port)
-            return verify(complete(watch), chosen, watch)
+            return verify(complete(watch), chosen, watch, first)
 
     return judge
 

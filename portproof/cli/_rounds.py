@@ -57,10 +57,16 @@ class Rounds:
 
 
 class Round:
-    """A judgement that runs, until it was read to its end or cancelled."""
+    """A judgement that runs, until it was read to its end or cancelled.
+
+    Attributes:
+        full: whether the whole chain is judged.
+        verdict: the report as it was when its verdict stood; None so far.
+    """
 
     def __init__(self, parent: Any, full: bool) -> None:
         self.full = full
+        self.verdict: Report | None = None
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115 - closed in cancel
         self._process: Forked = parent.fork(full, self._log.fileno())
         self._answers = Connection(os.dup(self._process.stdout.fileno()), writable=False)
@@ -70,7 +76,7 @@ class Round:
         return self._answers.fileno()
 
     def read(self) -> Report | PortproofError | RuntimeError | tuple[str, str | None]:
-        """Return the next answer: what a process does now, or what came of it all."""
+        """Return the next answer: what a process does now, the report as its verdict stands, or what came of it all."""
         try:
             answer = self._answers.recv()
         except (EOFError, OSError):
@@ -107,8 +113,12 @@ def _judge(judge: Judge, notes: int, full: bool) -> None:
         with one_at_a_time:
             answers.send((who, what))
 
+    def first(report: Report) -> None:
+        with one_at_a_time:
+            answers.send(report)
+
     try:
-        found: Any = judge(not full, doing)
+        found: Any = judge(not full, doing, first)
     except Interrupted:
         return
     except BaseException as raised:

@@ -13,6 +13,7 @@ import termios
 import time
 import tty
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -153,8 +154,15 @@ class _Loop:
         seconds = time.monotonic() - self._begun
         while select.select([self._saves.heard], [], [], 0)[0]:
             self._saves.hear()
-        self._cancel()
-        report = answer if isinstance(answer, Report) else None
+        before, report = answering.verdict, answer if isinstance(answer, Report) else None
+        answering.verdict = report
+        if report is None or before is not None:
+            self._cancel()
+        if report is not None and before is not None and self._shown is not None:
+            self._shown, self._last = replace(self._shown, report=report), report
+            if (report.culprits, report.notes) != (before.culprits, before.notes):
+                self._draw()
+            return
         error = "" if isinstance(answer, Report) else str(answer)
         first = self._shown is None
         if first and isinstance(answer, PortproofError) and (type(answer) is Unavailable or not self._saves.files):
@@ -213,7 +221,8 @@ class _Loop:
         said = self._status or KEYS
         if self._round is not None:
             doing = ", ".join(f"{who} {what}" for who, what in sorted(self._doing.items()))
-            said = f"{self._why}: judging, {time.monotonic() - self._begun:.1f} s   {doing}"
+            what = "judging" if self._round.verdict is None else "looking further"
+            said = f"{self._why}: {what}, {time.monotonic() - self._begun:.1f} s   {doing}"
         line = f"{plain(said)[: self._console.width - 1]}"
         if line != self._line:
             self._console.file.write(f"\r\x1b[2K{line}")

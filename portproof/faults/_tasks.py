@@ -97,8 +97,14 @@ class FaultTasks:
         kept = self._planting
         if kept is None or kept[0] != folder or kept[1] is not self.place.job:
             extra = author_kinds(self.place.job.port)
-            store = TapStore(folder)
-            planting = _Planting(self.place.model("float64"), pairs, load_file(inputs), store, extra)
+            model, rows, store = self.place.model("float64"), load_file(inputs), TapStore(folder)
+            passed = self.place.passed
+            shapes: dict[tuple[str, int], Shape] = {}
+            if passed is not None and passed[0] == folder and passed[1] is self.place.job:
+                shapes = passed[2]
+            else:
+                force(model, pairs, rows, store, shapes=shapes)
+            planting = _Planting(model, pairs, rows, store, shapes, extra)
             kept = self._planting = folder, self.place.job, planting
         return kept[2]
 
@@ -106,14 +112,15 @@ class FaultTasks:
 class _Planting:
     """A clean model with everything that is needed to plant one fault after the other."""
 
-    def __init__(self, model: Model, pairs: dict[str, str], rows: Arrays, store: TapStore, extra: list[Kind]) -> None:
-        self.model, self.pairs, self.rows, self.store = model, pairs, rows, store
+    def __init__(
+        self, model: Model, pairs: dict[str, str], rows: Arrays, store: TapStore,
+        shapes: dict[tuple[str, int], Shape], extra: list[Kind],
+    ) -> None:  # fmt: skip
+        self.model, self.pairs, self.rows, self.store, self.shapes = model, pairs, rows, store, shapes
         self.clean = CleanRun(model, rows)
         self.catalogue = Catalogue(survey(model, self.clean.first), extra)
         self.faults = [fault for fault in self.catalogue.faults if all(path in pairs for path in fault.modules)]
         self.modules = dict(model.framework.modules(model.root))
-        self.shapes: dict[tuple[str, int], Shape] = {}
-        force(model, pairs, rows, store, shapes=self.shapes)
 
     def answer(self, group: Sequence[Fault], seed: int, whole: TapStore) -> Shown:
         """Plant a group of faults together, look, and take them out again."""

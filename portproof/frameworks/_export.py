@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
 
 #: What each side's export is made with.
 EXPORTING = {"torch": ("onnx", "onnxscript"), "paddle": ("onnx", "onnxscript", "onnxoptimizer", "paddle2onnx")}
+
+
+def prepare_export(side: str) -> None:
+    """Import what exports a side's models, as far as it is installed."""
+    for name in EXPORTING[side]:
+        if name != "paddle2onnx":  # which runs in a process of its own
+            with contextlib.suppress(ImportError):
+                importlib.import_module(name)
 
 
 def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:

@@ -73,11 +73,25 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
     onnx.save(proto, target)
 
 
+#: What converts is one library that needs Paddle's: importing both packages around them takes a second. Where they lie
+#: elsewhere, or take other arguments, the packages know.
 _CONVERT = """
-import sys
-import paddle2onnx
+import ctypes, importlib.util, pathlib, sys
 program, parameters, target, opset = sys.argv[1:]
-paddle2onnx.export(program, parameters, target, opset_version=int(opset), optimize_tool="None")
+try:
+    paddle, home = (pathlib.Path(importlib.util.find_spec(n).origin).parent for n in ("paddle", "paddle2onnx"))
+    ctypes.CDLL(str(paddle / "base" / "libpaddle.so"), ctypes.RTLD_GLOBAL)
+    (library,) = home.glob("paddle2onnx_cpp2py_export.*")
+    spec = importlib.util.spec_from_file_location("paddle2onnx_cpp2py_export", library)
+    converter = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(converter)
+    made = converter.export(
+        program, parameters, int(opset), True, False, True, True, True, {}, "onnxruntime", "", "", False
+    )
+    pathlib.Path(target).write_bytes(made)
+except (AttributeError, ImportError, OSError, TypeError, ValueError):
+    import paddle2onnx
+    paddle2onnx.export(program, parameters, target, opset_version=int(opset), optimize_tool="None")
 """
 
 

@@ -32,14 +32,14 @@ from portproof.sides._weights import Weights
 _EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
 
 #: Side to the export that is under way; it returns the free sizes that had to be fixed.
-Exporting = Mapping[str, "Future[tuple[str, ...]]"]
+Exporting = dict[Side, "Future[tuple[str, ...]]"]
 
 
-def submit_exports(sides: Sides, weights: Weights, rows: Rows) -> Exporting:
-    """Submit the export of every side that is a model."""
+def submit_exports(sides: Sides, weights: Weights, rows: Rows, only: Sequence[Side]) -> Exporting:
+    """Submit the export of some sides that are models."""
     return {
         side: sides.do(side, "exporting to ONNX", Tasks.export, inputs=rows.all, out=_exported(sides, weights, side))
-        for side in sides.live
+        for side in only
     }
 
 
@@ -94,10 +94,10 @@ class FileJudge:
     def judge_exports(self, exporting: Exporting) -> Found:
         """Judge what the sides are exported to: what it means, as it is written, and as the runtime rewrites it."""
         found = Found()
-        for side, future in exporting.items():
+        for side in (side for side in self.sides.live if side in exporting):
             title = f"{side.title} export"
             try:
-                fixed = future.result()
+                fixed = exporting[side].result()
             except PortproofError as error:
                 found.hops.append(self.unavailable("export", title, error))
                 continue

@@ -84,7 +84,8 @@ def with_built(sides: Sides, culprits: Sequence[Culprit]) -> tuple[list[Culprit]
     What goes wrong in the looking decides nothing: it is a note.
     """
     named = {culprit.module for culprit in culprits}
-    wanted = {difference.key for difference in sides.pairs().settings} & named if len(sides.live) == 2 else set()
+    paired = bool(named) and len(sides.live) == 2
+    wanted = {difference.key for difference in sides.pairs().settings} & named if paired else set()
     if not wanted:
         return list(culprits), []
     try:

@@ -38,7 +38,7 @@ def match_or_find(sides: Sides, options: Options) -> tuple[bool, Found]:
     Returns:
         Whether they are paired, and what is to be said; where they are not, as a divergence with its culprits.
     """
-    problems = sides.match().problems
+    problems = sides.match(ahead=not options.blockwise).problems
     if not problems:
         return True, Found()
     refused = unmatched(problems)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,10 @@ from portproof.sides._tasks import Tasks
 from portproof.sides._weights import Weights, factory, given, given_label, load_weights, sensitised
 
 
-def verify(port: Port | Located, options: Options | None = None, watch: Watch | None = None, **fields: Any) -> Report:
+def verify(
+    port: Port | Located, options: Options | None = None, watch: Watch | None = None,
+    first: Callable[[Report], None] | None = None, **fields: Any,
+) -> Report:  # fmt: skip
     """Judge a port.
 
     Args:
@@ -46,6 +50,8 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
             :class:`Port` runs in this process.
         options: what to do; or give the fields of :class:`Options` as keyword arguments.
         watch: called with a process's name and what it is doing now, None when it is done.
+        first: called with the report as soon as its verdict stands and its culprits are known; where two models are two
+            functions, the lines at which they part are looked for after that, and stand in the one that is returned.
 
     Returns:
         The report, true only where the verdict holds.
@@ -61,10 +67,10 @@ def verify(port: Port | Located, options: Options | None = None, watch: Watch | 
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
     keep, apart = options.cache and whole, whole and not options.quick
     with Sessions(located, options.kwargs, options.device, threads, options.blockwise, keep, apart) as sessions:
-        return _judge(Sides(sessions, watch), options)
+        return _judge(Sides(sessions, watch), options, first or (lambda _: None))
 
 
-def _judge(sides: Sides, options: Options) -> Report:
+def _judge(sides: Sides, options: Options, first: Callable[[Report], None]) -> Report:
     """Judge what was asked for: files alone, module by module alone, or everything under each set of weights."""
     begun = time.perf_counter()
     located, live = sides.sessions.located, sides.live
@@ -96,15 +102,18 @@ def _judge(sides: Sides, options: Options) -> Report:
     if findings.modules is not None and not options.blockwise:
         findings.culprits, notes = with_tables(sides, rows.few, findings.culprits)
         findings.notes += notes
-    if findings.parted is not None and findings.is_another_function():
-        findings.culprits, notes = with_lines(sides, findings.parted, findings.culprits)
-        findings.notes += notes
-    if options.lines and not options.blockwise:
-        findings.culprits, notes = with_built(sides, findings.culprits)
-        findings.notes += notes
+    findings.add(own)
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
-    findings.add(own)
+    first(findings.report(sides, batch, time.perf_counter() - begun))
+    culprits = findings.culprits
+    if findings.parted is not None and findings.is_another_function():
+        culprits, notes = with_lines(sides, findings.parted, culprits)
+        findings.notes += notes
+    if options.lines and not options.blockwise:
+        culprits, notes = with_built(sides, culprits)
+        findings.notes += notes
+    findings.culprits = with_sources(sides, culprits)
     if matched:
         findings.add(against_given(sides, options, findings.hops))
     return findings.report(sides, batch, time.perf_counter() - begun)
@@ -144,8 +153,11 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
                     "a program's .pdiparams, with --like A_CHECKPOINT_OF_THE_MODEL"
                 )
         return
+    exports = path is None and not options.quick
+    for side in sides.live if exports else ():
+        sides.open[side].ahead(Tasks.prepare_export)
     weights = sensitised(sides, rows.all, options.seed)
-    _judge_weights(sides, options, weights, rows, findings, exports=path is None and not options.quick)
+    _judge_weights(sides, options, weights, rows, findings, exports=exports)
 
 
 def _judge_weights(
@@ -156,22 +168,31 @@ def _judge_weights(
     load_weights(sides, weights.files)
     replay = _replay(sides, options, weights, rows)
     measuring = Measuring(sides, rows.judged, sides.folder / weights.kind, single=0 if options.quick else 2)
+    # What is exported beside the rest is begun now; else it comes after what others wait for.
+    soon = [side for side in sides.live if exports and sides.open[side].goes_beside(Tasks.export)]
+    exporting = submit_exports(sides, weights, rows, soon)
+    passes = looked = failed = None
+    if replay is not None:
+        try:
+            passes = replay.submit()
+        except ModelRaised as error:
+            failed = error
     chaotic = chaotic_rows(rows, measuring, lead)
     if chaotic and (found := not_functions(sides, weights, rows, measuring)) is not None:
         findings.add(found)
         return rows
     if chaotic:
+        futures: list[Future[Any]] = [*(passes or {}).values(), *exporting.values()]
+        for future in futures:
+            future.cancel()
         findings.notes.append(rows.left_out(chaotic))
         return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
-    passes = looked = None
-    if replay is not None:
-        try:
-            passes = replay.submit()
-        except ModelRaised as error:
-            findings.culprits.append(raising(error))
-        else:
-            looked = None if options.quick else look(replay, options.seed)
-    exporting = submit_exports(sides, weights, rows) if exports else {}
+    if failed is not None:
+        findings.culprits.append(raising(failed))
+    if replay is not None and passes is not None and not options.quick:
+        looked = look(replay, options.seed)
+    if exports:
+        exporting |= submit_exports(sides, weights, rows, [side for side in sides.live if side not in soon])
     outputs, raised = collect(sides, weights, measuring)
     findings.add(raised)
     if lead not in outputs:
@@ -198,11 +219,12 @@ def _judge_weights(
             flow = sides.do("torch", "following tensors", ReplayTasks.dataflow, inputs=rows.few).result()
             findings.edges = tuple((source, target) for source, target in flow)
     findings.add(judge_lower(sides, options.precisions, weights, rows, oracle, replayed, own))
-    if replayed is not None and looked is not None and not findings.culprits:
-        findings.seen(sight(replayed, looked, weights.label), weights)
+    clean = not findings.culprits
     judge = FileJudge(sides, rows, weights, oracle, replayed, own)
     findings.add(judge.judge_sides())
-    findings.add(judge.judge_exports(exporting))
+    findings.add(judge.judge_exports(exporting))  # meanwhile, faults are being planted
+    if replayed is not None and looked is not None and clean:
+        findings.seen(sight(replayed, looked, weights.label), weights)
     findings.add(judge.judge_runners(options.runners))
     for found in _judge_learning(sides, options, weights, rows, replayed):
         findings.add(found)

@@ -13,8 +13,10 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 import uuid
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -61,6 +63,7 @@ class Digests:
         self._files: dict[str, tuple[Signature, str]] = {}
         self._seen: dict[tuple[Kind, str], str] = {}
         self._relied_on: dict[tuple[Kind, str], str] = {}
+        self._one_at_a_time: dict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def of(self, path: Path) -> str:
         """Return the digest of a file's or folder's content, of a file with what lies beside it under its name."""
@@ -105,14 +108,15 @@ class Digests:
         return self._seen[key]
 
     def _of_file(self, path: str) -> str:
-        signature = signature_of(path)
-        known = self._files.get(path)
-        if known is not None and known[0] == signature:
-            return known[1]
-        digest = digest_of_file(path)
-        if signature[2] < time.time_ns() - TICK_NS:  # else it may change once more, unseen
-            self._files[path] = signature, digest
-        return digest
+        with self._one_at_a_time[path]:  # several sessions ask for one file at once
+            signature = signature_of(path)
+            known = self._files.get(path)
+            if known is not None and known[0] == signature:
+                return known[1]
+            digest = digest_of_file(path)
+            if signature[2] < time.time_ns() - TICK_NS:  # else it may change once more, unseen
+                self._files[path] = signature, digest
+            return digest
 
 
 def _unchanged(read: Read) -> bool:
@@ -176,7 +180,12 @@ class KeptSession(Session):
         self._about, self._place, self._start = about, place, start
         self._store, self._digests = store, digests
         self._queue = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-{about['side']}")
+        # Answers are put into the store while the process is at the next task.
+        self._keeping = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-keeping-{about['side']}")
+        self._kept: list[Future[None]] = []
+        self._keys: set[str] = set()
         self._worker: WorkerSession | None = None
+        self._then: list[Callable[[], None]] = []
         self._closed = self._free = False
         self._changes: list[_Asked] = []
         self._owed: list[_Asked] = []
@@ -189,6 +198,16 @@ class KeptSession(Session):
     def is_started(self) -> bool:
         """Whether it has a process."""
         return self._worker is not None
+
+    def once_started(self, then: Callable[[], None]) -> None:
+        """Call something as soon as it has a process, if ever."""
+        self._then.append(then)
+        if self.is_started:
+            self._begun()
+
+    def _begun(self) -> None:
+        while self._then:
+            self._then.pop(0)()
 
     @property
     def why_not(self) -> str:
@@ -217,6 +236,8 @@ class KeptSession(Session):
         self._changes, self._owed = asked.undoing(self._changes), asked.undoing(self._owed)
         key = digest_of(json.dumps([self._place, [change.identity for change in self._changes], identity]))
         targets = {name: Path(arguments[name]) for name in role.writes if arguments.get(name) is not None}
+        if key in self._keys or any(True for path in targets.values() for _ in under(path)):
+            self._settle()  # the answer, or what is written over now, may be on its way into the store
         found = self._store.find(key, self._digests.hold)
         if found is not None and self._store.lay_out(found, targets):
             for name, pieces in found.files.items():
@@ -238,13 +259,29 @@ class KeptSession(Session):
         self._changed(asked)
         self._note(answer["read"])
         if not self._why_not and not any(map(in_scratch, _texts(answer["result"]))):  # a path that is gone next time
-            files = {
-                name: [self._digests.piece(file, ending) for ending, file in under(path)]
-                for name, path in targets.items()
-            }
-            about = {**self._about, "task": asked.told}
-            self._store.keep(key, list(self._reads.values()), Answer(answer["result"], files, about), targets)
+            self._keys.add(key)
+            made = {name: list(under(path)) for name, path in targets.items()}
+            given = asked, key, answer["result"], targets, made, list(self._reads.values())
+            self._kept.append(self._keeping.submit(self._keep, *given))
         return answer["result"]
+
+    def _settle(self) -> None:
+        """Wait until the store has what is to be kept."""
+        while self._kept:
+            self._kept.pop(0).result()
+
+    def _keep(
+        self, asked: _Asked, key: str, result: Any, targets: Mapping[str, Path],
+        made: Mapping[str, Sequence[tuple[str, str]]], reads: Sequence[Read],
+    ) -> None:  # fmt: skip
+        """Put an answer into the store; ``made``: its files, see :func:`under`."""
+        try:
+            files = {
+                name: [self._digests.piece(file, ending) for ending, file in found] for name, found in made.items()
+            }
+        except FileNotFoundError:  # who asked for it has cleared it away
+            return
+        self._store.keep(key, reads, Answer(result, files, {**self._about, "task": asked.told}), targets)
 
     def _changed(self, asked: _Asked, *, owed: bool = False) -> None:
         """Note a task that changes its side; ``owed``: its process has not been told."""
@@ -259,6 +296,7 @@ class KeptSession(Session):
             self._worker = self._start()
             if self._closed:
                 self._worker.close()
+            self._begun()
         owed, self._owed = self._owed, []
         for change in owed:
             now = json.dumps([change.task, self._by_content(change.arguments, change.role)], sort_keys=True)
@@ -291,6 +329,8 @@ class KeptSession(Session):
         if self._worker is not None:
             self._worker.close()
         self._queue.shutdown(wait=True, cancel_futures=True)
+        self._settle()
+        self._keeping.shutdown(wait=True)
         if self._worker is not None:
             self._worker.close()
 

@@ -42,6 +42,14 @@ class Session(ABC):
     ) -> Future[R]:
         """Queue a task; ``begun`` is called when its turn comes."""
 
+    def goes_beside(self, task: Task[P, R], /) -> bool:
+        """Whether a task would be answered beside the others, and not in their turn."""
+        return False
+
+    def ahead(self, task: Task[P, R], /, *args: P.args, **kwargs: P.kwargs) -> None:
+        """Have a task done that others are sooner done after, where they need not wait for it."""
+        return
+
     @abstractmethod
     def close(self) -> None:
         """End it."""

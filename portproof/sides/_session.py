@@ -28,6 +28,10 @@ from portproof.sides._store import Store, open_store
 from portproof.sides._warm import Kept, forks_ahead, kept_now
 from portproof.sides._wire import P, R, Task, name_of, pack_arguments, unpack_result
 
+#: Processes of a side beside its first, by what their tasks are marked with, and how many more than there are cores may
+#: run then: an export is long, and nothing of its side waits for it.
+_BESIDE = {"float64": 0, "export": 1}
+
 
 class LocalSession(Session):
     """Tasks in this process: for ports that were made in it and cannot be found again from another."""
@@ -148,15 +152,17 @@ class Sessions:
         else:
             place = Place(self.located.project, self.located.locator, self.located.port.kwargs)
             given = place, side, module, self.device, threads, self.part, dict(environment or {})
-            session = WorkerSession(*given) if self._store is None else self._open_kept(self._store, *given)
-            if self._store is not None and self._warm is not None and side in SIDES:
-                session = ApartSession(session, self._open_kept(self._store, *given), self._has_room)
+            store = self._store
+            session = WorkerSession(*given) if store is None else (first := self._open_kept(store, *given))
+            if store is not None and self._warm is not None and side in SIDES:
+                others = {name: (self._open_kept(store, *given), more) for name, more in _BESIDE.items()}
+                session = ApartSession(first, others, self._has_room)
         self._stack.callback(session.close)
         return session
 
-    def _has_room(self) -> bool:
-        """Whether there is a core for one more process."""
-        return sum(session.is_started for session in self.kept) < thread_budget()
+    def _has_room(self, more: int) -> bool:
+        """Whether there is a core for one more process, so many apart."""
+        return sum(session.is_started for session in self.kept) < thread_budget() + more
 
     def _open_kept(
         self, store: Store, place: Place, side: str, module: str, device: str, threads: int, part: Part | None,

@@ -105,9 +105,17 @@ class Sides:
         whole = self.paddle_path(_join(self.prefix["torch"], path)) if path else self.prefix["paddle"]
         return _strip(self.prefix["paddle"], whole)
 
-    def match(self) -> Account:
-        """Describe the models and settle the bijection of their state dicts; its problems are for the caller."""
+    def match(self, *, ahead: bool = False) -> Account:
+        """Describe the models and settle the bijection of their state dicts; its problems are for the caller.
+
+        ``ahead``: build the float64 models, which will be needed, where nothing has to wait for that.
+        """
         described = {side: self.do(side, "building the model", Tasks.describe) for side in self.live}
+        for side in self.live if ahead else ():
+            if side == self.live[0]:
+                self.open[side].ahead(Tasks.prepare, precision="float64")
+            else:
+                self.do(side, "building the float64 model", Tasks.prepare, precision="float64")
         self.described = {side: future.result() for side, future in described.items()}
         if len(self.live) < 2:
             return self.account
@@ -167,8 +175,10 @@ class Sides:
             for name, array in self._own.get(side, {}).items()
         }
 
-    def sensitise(self, inputs: Path, seed: int, threads: int | None = None) -> tuple[Arrays, str]:
-        """Return sensitised weights and the side that made them: the first that runs, which leads from now on.
+    def sensitise(self, inputs: Path, seed: int, threads: int | None = None) -> tuple[Arrays, str, Path]:
+        """Return sensitised weights, the side that made them, and their file; see :meth:`spread`.
+
+        That side is the first that runs, and leads from now on.
 
         Raises:
             BadInput: no side runs.
@@ -186,13 +196,22 @@ class Sides:
                 continue
             # A side that raises follows: the replay on the side that runs names what is wrong with it.
             self.live = [side, *(other for other in self.live if other != side)]
-            return load_file(out) | self._own.get(side, {}), side
+            return load_file(out) | self._own.get(side, {}), side, out
         raise BadInput("; ".join(str(error) for error in failures))
 
-    def spread(self, tensors: Arrays, side: str) -> dict[str, Path]:
-        """Write one file of weights a side, each in its own names and layouts."""
+    def spread(self, tensors: Arrays, side: str, file: Path | None = None) -> dict[str, Path]:
+        """Write one file of weights a side, each in its own names and layouts.
+
+        Args:
+            tensors: as one side has them.
+            side: that one.
+            file: that has them already, but for those which that side gives itself.
+        """
         files: dict[str, Path] = {}
         for target in self.live:
+            if target == side and file is not None and not self._own.get(side):
+                files[target] = file
+                continue
             own = tensors if target == side else transfer(tensors, self.account, target, self._own[target])
             files[target] = self.folder / f"weights-{target}.safetensors"
             save_arrays(files[target], own)

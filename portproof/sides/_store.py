@@ -195,7 +195,9 @@ class Store:
             }  # fmt: skip
             self._write(self.root / "found" / key[:2] / key / code, json.dumps(entry))
         except OSError as error:
-            self.problem = f"cannot write in '{self.root}' ({error.strerror or error})"
+            made = (f"{sources[name]}{piece.ending}" for name, pieces in answer.files.items() for piece in pieces)
+            if all(map(os.path.exists, made)):  # else who asked for it has cleared it away meanwhile
+                self.problem = f"cannot write in '{self.root}' ({error.strerror or error})"
 
     def trim(self, limit: int | None = None) -> None:
         """Remove what was used longest ago, where the store has grown beyond its limit."""

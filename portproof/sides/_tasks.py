@@ -19,7 +19,7 @@ from portproof._errors import BadInput, ModelRaised
 from portproof._machine import host
 from portproof._numbers import Arrays
 from portproof.frameworks._entries import Entry
-from portproof.frameworks._export import export
+from portproof.frameworks._export import export, prepare_export
 from portproof.frameworks._model import Model, whole_layers, written_at
 from portproof.frameworks._settings import describe_module
 from portproof.frameworks._steady import run_twice
@@ -244,7 +244,13 @@ class Tasks:
 
         quantise(self.place.model("float32"), self._two_rows(inputs), load_file(calibration), out)
 
-    @answers("out")
+    @answers(beside="export")
+    def prepare_export(self) -> None:
+        """Build the float32 model and import what exports it, so that both are there when it is exported."""
+        self.place.model("float32")
+        prepare_export(self.place.job.side)
+
+    @answers("out", beside="export")
     def export(self, inputs: Path, out: Path) -> tuple[str, ...]:
         """Export the float32 model; returns the free sizes that had to be fixed."""
         return tuple(export(self.place.model("float32"), self._two_rows(inputs), out))

@@ -57,8 +57,6 @@ def sensitised(sides: Sides, inputs: Path, seed: int) -> Weights:
     Raises:
         BadInput: no side runs.
     """
-    for follower in sides.live[1:]:
-        sides.do(follower, "building the float64 model", Tasks.prepare, precision="float64")
     return Weights("sensitised", "sensitised", sides.spread(*sides.sensitise(inputs, seed, thread_budget())))
 
 

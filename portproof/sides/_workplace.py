@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from portproof.frameworks._model import Model
@@ -31,12 +32,15 @@ class Workplace:
     Attributes:
         job: the side and its weights; tasks put another in its place, so nobody keeps a copy.
         runners: the framework's own, by precision.
+        passed: of the last float64 model that was run on recorded taps: their folder, the job, and what it says of
+            calls without their values; whoever needs that need not run it again.
         open: closes what was opened.
     """
 
     def __init__(self, port: Port, side: str, module: str = "", device: str = "cpu", threads: int = 1) -> None:
         self.job = RunnerJob(port, side, module=module, device=device, threads=threads)
         self.runners: dict[str, Any] = {}
+        self.passed: tuple[Path, RunnerJob, Any] | None = None
         self.open = contextlib.ExitStack()
         self._answering: dict[type, Any] = {}
 

@@ -12,6 +12,8 @@ import pytest
 
 from portproof import Input, Port, verify
 from portproof.judge._report import LinePair, Report
+from portproof.parity._options import Options
+from portproof.parity._verify import verify as judge
 from portproof.render import write_report
 from portproof.render._summary import markdown
 from portproof.render._terminal import print_report
@@ -352,6 +354,18 @@ def test_no_lines_leaves_them_out() -> None:
     report = verify(POOLED, quick=True, lines=False)
     assert report.verdict == "divergent"
     assert pairs_of(report) == []
+
+
+def test_the_verdict_and_its_culprits_are_told_before_the_lines_are_looked_for() -> None:
+    told: list[Report] = []
+    report = judge(POOLED, Options(quick=True), first=told.append)
+    (early,) = told
+    assert early.verdict == report.verdict == "divergent"
+    assert [culprit.module for culprit in early.culprits] == [culprit.module for culprit in report.culprits]
+    assert [culprit.sources for culprit in early.culprits] == [culprit.sources for culprit in report.culprits]
+    assert early.hops == report.hops
+    assert pairs_of(early) == []
+    assert pairs_of(report) != []
 
 
 def test_all_reports_have_the_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

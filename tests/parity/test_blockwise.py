@@ -62,7 +62,7 @@ def sensitised(port: Port, path: Path) -> Path:
         sides.require_match()
         inputs = sides.folder / "inputs.safetensors"
         save_arrays(inputs, make_batch(port).arrays)
-        tensors, side = sides.sensitise(inputs, 0)
+        tensors, side, _ = sides.sensitise(inputs, 0)
         save_file({n: np.asarray(a, order="C") for n, a in tensors.items()}, path, {"portproof.side": side})
     return path
 

@@ -51,7 +51,8 @@ def test_the_second_process_has_the_weights_of_the_first_and_no_task_is_done_twi
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, asked = float64_run(tmp_path / "apart", cores=2, monkeypatch=monkeypatch)
-    first, second = asked
+    first, second, exporting = asked
+    assert exporting == []
     assert first == ["describe", "sensitise", "prepare", "load", "run"]
     assert second[-1:] == ["run"]
     assert second[:-1] in (["load"], [])  # the first may have told the store already that this is done
@@ -67,4 +68,37 @@ def test_without_a_core_for_it_there_is_no_second_process(
     project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, asked = float64_run(tmp_path / "one", cores=1, monkeypatch=monkeypatch)
-    assert asked == [["describe", "sensitise", "prepare", "load", "run", "run"], []]
+    assert asked == [["describe", "sensitise", "prepare", "load", "run", "run"], [], []]
+
+
+def test_an_export_is_made_beside_the_rest_with_the_weights_of_the_first(
+    project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_session, "thread_budget", lambda: 1)
+    rows, state, weights = (tmp_path / f"{name}.safetensors" for name in ("rows", "state", "weights"))
+    save_arrays(rows, {"x": np.random.default_rng(0).standard_normal((4, 8)).astype(np.float32)})
+    with Sessions(find_port("tiny", find_project()), keep=True, apart=True) as sessions:
+        session = sessions.open("paddle")
+        session.call(Tasks.save_state, state)
+        save_arrays(weights, {name: np.full_like(array, 0.5) for name, array in load_file(state).items()})
+        assert session.goes_beside(Tasks.export)
+        session.ahead(Tasks.prepare_export)
+        session.call(Tasks.load, weights)
+        session.call(Tasks.export, rows, tmp_path / "beside.onnx")
+        session.call(Tasks.save_state, state)
+        session.ahead(Tasks.prepare, "float64")  # nothing else has a core
+        first, second, exporting = (each.made for each in sessions.kept)
+        assert (first, second) == (["save_state", "load", "save_state"], [])
+        assert [one for one in exporting if one != "load"] == ["prepare_export", "export"]
+    with Sessions(find_port("tiny", find_project()), keep=True, apart=True) as sessions:
+        session = sessions.open("paddle")
+        session.call(Tasks.save_state, state)
+        session.ahead(Tasks.tables, state, tmp_path / "tables")  # a side that needs no process gets none for this
+        assert [each.made for each in sessions.kept] == [[], [], []]
+    monkeypatch.setenv("PORTPROOF_CACHE", "off")
+    with Sessions(find_port("tiny", find_project())) as sessions:
+        session = sessions.open("paddle")
+        assert not session.goes_beside(Tasks.export)
+        session.call(Tasks.load, weights)
+        session.call(Tasks.export, rows, tmp_path / "alone.onnx")
+    assert (tmp_path / "beside.onnx").read_bytes() == (tmp_path / "alone.onnx").read_bytes()

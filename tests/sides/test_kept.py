@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from portproof.ports._locate import find_port, find_project
 from portproof.sides import _kept
 from portproof.sides._kept import KeptSession
 from portproof.sides._session import Sessions
+from portproof.sides._store import Piece
 from portproof.sides._tasks import Tasks
 from tests.conftest import PORT_FILE, Run
 
@@ -83,6 +85,42 @@ def test_what_changed_is_asked_again_and_told_what_it_missed(project: Path) -> N
         (project / "helper.py").write_text("CLASSES = 5\n")
         with pytest.raises(BadInput, match=r"helper\.py' was changed while this ran"):
             sessions.kept[0].call(Tasks.tables, sessions.folder / "rows.safetensors", sessions.folder / "t")
+
+
+def test_an_answer_is_kept_as_it_was_though_its_file_is_written_over_or_cleared_away(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    piece = _kept.Digests.piece
+
+    def slowly(self: _kept.Digests, path: str, ending: str) -> Piece:
+        time.sleep(0.3)
+        return piece(self, path, ending)
+
+    monkeypatch.setattr(_kept.Digests, "piece", slowly)
+    with opened() as sessions:
+        session, out = sessions.open("torch"), sessions.folder / "state.safetensors"
+        assert isinstance(session, KeptSession)
+        session.call(Tasks.save_state, out)
+        narrow = out.read_bytes()
+        session.call(Tasks.save_state, out, precision="float64")
+        wide = out.read_bytes()
+        assert narrow != wide
+        session.call(Tasks.save_state, gone := sessions.folder / "gone.safetensors")
+        gone.unlink()
+        session.call(Tasks.save_state, again := sessions.folder / "state.safetensors")  # on its way, and waited for
+        assert (session.made, session.taken) == (["save_state"] * 3, ["save_state"])
+        assert again.read_bytes() == narrow
+    assert session.why_not == ""
+    with opened() as sessions:
+        session, out = sessions.open("torch"), sessions.folder / "state.safetensors"
+        assert isinstance(session, KeptSession)
+        session.call(Tasks.save_state, out)
+        assert out.read_bytes() == narrow
+        session.call(Tasks.save_state, out, precision="float64")
+        assert out.read_bytes() == wide
+        assert session.made == []
+        session.call(Tasks.save_state, sessions.folder / "gone.safetensors")
+        assert session.made == ["save_state"]
 
 
 def without_times(file: str) -> dict[str, object]:
