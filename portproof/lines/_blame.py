@@ -108,7 +108,7 @@ class _Blame:
                     torches = _each((beside, *found.torch)) if beside is not None else found.torch
                     return replace(found, torch=torches, calls=(None, head), certain=self._is_one_line(theirs[:-1]))
         torch, paddle = (
-            self._heads(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)
+            self._heads(side, calls) for side, calls in zip(("torch", "paddle"), (mine, theirs), strict=True)
         )
         first = [_firsts(calls) for calls in (torch, paddle)]
         if first[0] and first[1] and self.m.entering("torch", first[0]) & self.m.entering("paddle", first[1]):

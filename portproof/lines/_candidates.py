@@ -117,9 +117,13 @@ def candidates(matched: Matched) -> list[Candidate]:
     found: dict[tuple[object, ...], Candidate] = {}
     for look in (Look(True), Look(True, True), Look(False)):
         own: dict[tuple[object, ...], Candidate] = {}
+        places: set[object] = set()
         for candidate in sorted(_Looked(matched, look).all(), key=lambda candidate: candidate.cost)[:_MOST]:
-            own.setdefault(candidate.key(matched), candidate)
-            if len(own) == _OF_ONE_LOOK:
+            place = (candidate.given, *(call.index for call in candidate.targets))
+            if len(own) < _OF_ONE_LOOK or place not in places:  # of several faults each is somewhere else
+                own.setdefault(candidate.key(matched), candidate)
+                places.add(place)
+            if len(own) == 2 * _OF_ONE_LOOK:
                 break
         for key, candidate in own.items():
             if key not in found or candidate.cost < found[key].cost:
@@ -298,9 +302,12 @@ class _Looked:
         """A step of one of torch's fused calls."""
         within = {self.m.kind("torch", step.made[0]) for step in self.m.steps("torch", source.index)}
         within |= self.m.entering("torch", [source])
-        enters = bool(within) and self.m.entering("paddle", regions[1]) <= within
+        entering = self.m.entering("paddle", regions[1])
+        enters = bool(entering) and entering <= within
         named = base(paddle.name) in STEPS_AS.get(source.name.partition(": ")[2], ())
-        cost = 0.8 + _count_lines(self.m, [], regions[1]) - 0.5 * named - 0.7 * enters + _LOOSE * (not self.strict)
+        before = [call for call in regions[0] if call.index != source.index]
+        cost = 0.8 + _count_lines(self.m, before, regions[1]) - 0.5 * named - 0.7 * enters
+        cost += _LOOSE * (not self.strict)
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions, cost)
 
     def _out_of_order(self, torch: Call | None, paddle: Call | None) -> float:
