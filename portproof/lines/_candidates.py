@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from portproof.lines._calls import RETURN, Call, Given
-from portproof.lines._match import LAYOUT, Look, Matched, base, one_function
+from portproof.lines._match import LAYOUT, Look, Matched, base, is_one_shape, one_function
 from portproof.lines._recorder import Carried
 from portproof.lines._steps import STEPS, STEPS_AS
 from portproof.lines._values import is_constant, likeness
@@ -267,7 +267,9 @@ class _Looked:
         one, other = self.m.of["torch"].values[torch], self.m.of["paddle"].values[paddle]
         if one.file == "":
             return False
-        return (self.strict and free) or _size(one.shape) == _size(other.shape) > 0
+        if self.strict and (free or is_one_shape(one.shape, other.shape)):
+            return True
+        return _size(one.shape) == _size(other.shape) > 0
 
     def _equal(self, torch: int, paddle: int) -> bool:
         """Whether nothing would change by carrying a value over."""
@@ -331,7 +333,7 @@ class _Looked:
             _count_lines(self.m, region, [])
             + 1.2
             - 0.2 * enters
-            - 0.5 * (len(region) == 1)
+            - 0.5 * (len(region) == 1 or self._ends_line(torch, region))
             - self._speaks(torch, paddle, owner, uses, enters)
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
@@ -355,6 +357,15 @@ class _Looked:
                 places = {place for one, place in uses if one is user}
                 values.append(tuple(carried if place in places else None for place in range(len(user.given))))
             yield Candidate(torch, paddle, tuple(some), True, tuple(values), self.strict, regions, cost, owner=owner)
+
+    def _ends_line(self, torch: Call | None, region: Sequence[Call]) -> bool:
+        """Whether torch's calls are all on one line, and the last of them is the line's result."""
+        if torch is None or not region or len(self.m.lines("torch", region)) != 1:
+            return False
+        return not any(
+            self.m.lines("torch", [user]) == self.m.lines("torch", region) and user.frames[:1] == torch.frames[:1]
+            for user in self.m.users("torch", torch.index)
+        )
 
     def _in_place_of(self, torch: Call | None, carried: int, uses: Sequence[tuple[Call, int]]) -> bool:
         """Whether torch's calls are given the value in the same place as Paddle's are."""

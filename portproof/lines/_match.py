@@ -140,7 +140,7 @@ class Matched:
                 self._known[key] = "same"  # most are, and this is the cheapest way to know
                 return "same"
             how = arranged(self.canonical("torch", mine), self.canonical("paddle", theirs), self._tolerance)
-            self._known[key] = "flat" if how == "same" and not _is_one_shape(one.shape, other.shape) else how
+            self._known[key] = "flat" if how == "same" and not is_one_shape(one.shape, other.shape) else how
         return self._known[key]
 
     def file(self, side: str, number: int) -> Path:
@@ -328,7 +328,7 @@ class Matched:
         return self.kind("torch", one.value) == self.kind("paddle", other.value)
 
 
-def _is_one_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+def is_one_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether two shapes are one, or one is the other repeated as broadcasting does: ``[1, n]`` and ``[b, n]``."""
     try:
         both = np.broadcast_shapes(one, other)

@@ -128,9 +128,7 @@ class Search:
         self.unexplained = matched
         return self.repairs
 
-    def _one(
-        self, matched: Matched, carried: Sequence[Carried]
-    ) -> tuple[list[Candidate], bool, Matched | None] | None:
+    def _one(self, matched: Matched, carried: Sequence[Carried]) -> tuple[list[Candidate], bool, Matched | None] | None:
         """Return the next faults' candidates, whether the outputs agree with them, and else the forwards after them."""
         tried: list[Candidate] = []
         for candidate in candidates(matched)[:_RUNS]:
@@ -292,10 +290,12 @@ def _by_place(matched: Matched, found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate, Candidate]]:
-    """Return pairs of candidates that exchange something on different lines."""
+    """Return pairs of candidates that exchange something on different lines, where Paddle parts on several."""
+    if len(matched.lines("paddle", matched.frontier("paddle", Look(True)))) < 2:
+        return []
     pairs = [
         (one, other)
-        for one, other in itertools.combinations(found[:_PAIRS // 2], 2)
+        for one, other in itertools.combinations(found[: _PAIRS // 2], 2)
         if not matched.lines("paddle", one.targets) & matched.lines("paddle", other.targets)
     ]
     return sorted(pairs, key=lambda pair: pair[0].cost + pair[1].cost)[:_PAIRS]
@@ -315,7 +315,9 @@ def _set_behind(matched: Matched, repairs: Sequence[Repair]) -> None:
             if torch is not None:
                 matched.behind["torch"] += torch.given
             for call, values in zip(targets, candidate.values, strict=True):
-                matched.behind["paddle"] += _own(matched, call, values) if candidate.given else _now(matched, call).given
+                matched.behind["paddle"] += (
+                    _own(matched, call, values) if candidate.given else _now(matched, call).given
+                )
         for side, calls in zip(("torch", "paddle"), candidate.regions, strict=True):
             matched.repaired[side] |= m.lines(side, calls)
         matched.repaired["torch"] |= m.lines("torch", [candidate.torch] if candidate.torch is not None else [])
