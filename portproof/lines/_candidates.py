@@ -172,11 +172,18 @@ class _Looked:
                 continue
             region = self._reach("paddle", paddle)
             kinds = self.m.entering("paddle", region)
-            for user in self.first["torch"]:
+            for user in dict.fromkeys([*self.first["torch"], *self.near["torch"]]):
+                later = user not in self.first["torch"]
                 for given in user.given:
                     enters = self.m.kind("torch", given.value) in kinds
-                    if self._fits(given.value, paddle.made[0], free=enters):
-                        cost = 1.3 + _count_lines(self.m, [], region) - 0.9 * enters - 0.5 * (len(region) == 1)
+                    if self._fits(given.value, paddle.made[0], free=enters) and (enters or not later):
+                        cost = (
+                            0.3 * later
+                            + 1.3
+                            + _count_lines(self.m, [], region)
+                            - 0.9 * enters
+                            - 0.5 * (len(region) == 1)
+                        )
                         yield Candidate(
                             self.m.call("torch", given.maker), paddle, (paddle,), False, ((given.value,),), self.strict,
                             ((), tuple(region)), cost, owner=user,
@@ -333,7 +340,7 @@ class _Looked:
             _count_lines(self.m, region, [])
             + 1.2
             - 0.2 * enters
-            - 0.5 * (len(region) == 1 or self._ends_line(torch, region))
+            - 0.5 * (len(region) == 1 or self._ends_line(torch, region) or _is_module(self.m, region))
             - self._speaks(torch, paddle, owner, uses, enters)
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
@@ -409,12 +416,20 @@ def _count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]
     for side, calls in (("torch", torch), ("paddle", paddle)):
         weights: dict[tuple[str, int], float] = {}
         for call in calls:
-            if call.places:
+            if side == "torch" and (module := matched.skipped(call.module)) is not None:
+                weights["", hash(module)] = 1.0  # one line calls it
+            elif call.places:
                 place = matched.of[side].places[call.places[0]]
                 weight = 0.6 if base(call.name) in LAYOUT else 1.0
                 weights[place.file, place.line] = max(weight, weights.get((place.file, place.line), 0.0))
         total += sum(weights.values()) + 0.05 * len(calls)
     return total
+
+
+def _is_module(matched: Matched, region: Sequence[Call]) -> bool:
+    """Whether some calls of torch's are all in one module that Paddle has and does not run."""
+    modules = {matched.skipped(call.module) for call in region}
+    return len(modules) == 1 and None not in modules
 
 
 def _results(call: Call) -> int:

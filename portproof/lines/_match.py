@@ -98,6 +98,7 @@ class Matched:
         self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
         self._makers: dict[str, dict[tuple[str, int], list[int]]] = defaultdict(lambda: defaultdict(list))
         self._users: dict[str, dict[int, list[Call]]] = {}
+        self._ran: set[str] | None = None
         self.canonical = functools.lru_cache(_HELD)(self._canonical)
         self._constants = {
             side: {_number(value) for value in self.of[other].values if is_constant(value.features)}
@@ -181,6 +182,17 @@ class Matched:
     def partner(self, module: str) -> str | None:
         """Return the path of Paddle's module that stands for torch's; None where none does."""
         return self._partners.get(module)
+
+    def skipped(self, module: str) -> str | None:
+        """Return the outermost of torch's modules around one that Paddle has and does not run; None where it does."""
+        if self._ran is None:
+            modules = {call.module for call in self.of["paddle"].calls}
+            self._ran = {path[:end] for path in modules for end in _ends(path)} | {""}
+        for end in _ends(module):
+            partner = self._partners.get(module[:end])
+            if partner is not None and partner not in self._ran:
+                return module[:end]
+        return None
 
     def call(self, side: str, index: int) -> Call | None:
         """Return the call of an index, None where it was looked through."""
@@ -326,6 +338,11 @@ class Matched:
         if is_constant(mine.features) or is_constant(theirs.features):
             return bool(np.allclose(mine.features[2:4], theirs.features[2:4], rtol=self._tolerance, atol=0.0))
         return self.kind("torch", one.value) == self.kind("paddle", other.value)
+
+
+def _ends(path: str) -> list[int]:
+    """Return where the paths of the modules around one end, the outermost first, its own last."""
+    return [place for place, letter in enumerate(path) if letter == "."] + [len(path)]
 
 
 def is_one_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
