@@ -263,7 +263,9 @@ class _Looked:
         own = torch.made if torch.part else torch.made[: _results(torch)]
         free = base(torch.name) == base(paddle.name)
         if count == len(own) > 0:
-            return tuple(own) if self._fits(own[0], paddle.made[0], free=free) else None
+            shapes = (self.m.of[side].values[v].shape for side, v in (("torch", own[0]), ("paddle", paddle.made[0])))
+            fits = self._fits(own[0], paddle.made[0], free=free or is_one_shape(*shapes))
+            return tuple(own) if fits else None
         if count == 0 or not own:
             return None
         slot = next((slot for slot in range(count) if self._fits(own[0], paddle.made[slot])), None)
@@ -274,9 +276,7 @@ class _Looked:
         one, other = self.m.of["torch"].values[torch], self.m.of["paddle"].values[paddle]
         if one.file == "":
             return False
-        if self.strict and (free or is_one_shape(one.shape, other.shape)):
-            return True
-        return _size(one.shape) == _size(other.shape) > 0
+        return (self.strict and free) or _size(one.shape) == _size(other.shape) > 0
 
     def _equal(self, torch: int, paddle: int) -> bool:
         """Whether nothing would change by carrying a value over."""

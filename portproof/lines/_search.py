@@ -24,6 +24,8 @@ from portproof.lines._values import SAME, outputs_agree
 
 #: Faults that are looked for; runs for one, for two at once, and recordings for one where several act together.
 _FAULTS, _RUNS, _PAIRS, _RECORDINGS = 6, 24, 24, 8
+#: What it speaks against a candidate that another was tried in the same place.
+_AGAIN = 0.3
 
 
 class Forwards(Protocol):
@@ -120,8 +122,7 @@ class Search:
             self.repairs += [Repair(candidate, matched) for candidate in some]
             carried += [one for candidate in some for one in candidate.carried(matched)]
             if agree:
-                self._look_behind(carried)
-                self._confirm()
+                self._confirm(self._look_behind(carried))
                 return self.repairs
             assert after is not None
             matched = after
@@ -139,7 +140,7 @@ class Search:
                 return [candidate], True, None
             if done:
                 tried.append(candidate)
-        tried = _by_place(matched, tried)
+        tried = _by_place(tried)
         for some in _pairs(matched, tried):
             if self._is_late():
                 break
@@ -169,31 +170,39 @@ class Search:
             if after is None or (behind and after.differing()):
                 continue
             gain = computed_alike(after, "torch") - before - len(own)
+            if behind:
+                _set_behind(after, [*self.repairs, Repair(candidate, matched)])
             left = after.frontier("paddle", Look(True))
             if {call.index for call in left} < {call.index for call in parting}:
                 gain = max(gain, len(after.lines("paddle", parting) - after.lines("paddle", left)))
-            if gain > 0 and (best is None or gain > best[0]):
-                best = (gain, candidate, after)
+            rank = (behind and not left, gain)
+            if gain > 0 and (best is None or rank > best[0]):
+                best = (rank, candidate, after)
         return None if best is None else best[1:]
 
-    def _look_behind(self, carried: list[Carried]) -> None:
+    def _look_behind(self, carried: list[Carried]) -> bool:
         """Find the faults that carried values hide: a line that runs in every block has torch's value in the last, too.
 
         What those are made of must agree but for the lines that are known.
+
+        Returns:
+            Whether it does in the end.
         """
-        if not any(_may_hide(repair) for repair in self.repairs) or self._is_late():
-            return
+        if not any(_may_hide(repair) for repair in self.repairs):
+            return True
         matched = self._again(carried)
         while matched is not None and len(self.repairs) < _FAULTS and not self._is_late():
             _set_behind(matched, self.repairs)
             if not matched.frontier("paddle", Look(True)):
-                return
-            found = self._gaining(matched, carried, candidates(matched)[:_RECORDINGS], behind=True)
+                return True
+            some = _by_place(candidates(matched))[:_RECORDINGS]
+            found = self._gaining(matched, carried, some, behind=True)
             if found is None:
-                return
+                break
             self.repairs.append(Repair(found[0], matched, behind=True))
             carried += found[0].carried(matched)
             matched = found[1]
+        return False
 
     def _try(self, carried: Sequence[Carried]) -> tuple[bool, bool]:
         """Run with something carried over; returns whether that was possible, and whether all outputs agree."""
@@ -218,8 +227,10 @@ class Search:
             return None
         return self._matched(recorded.recording)
 
-    def _confirm(self) -> None:
+    def _confirm(self, behind: bool) -> None:
         """With all repairs the outputs agree: leave those out without which they do, too; the rest is confirmed.
+
+        Those that were hidden are where ``behind`` them all agrees.
 
         One whose result is on the way to another's stays: torch's value there would hide whatever is wrong before it.
         """
@@ -232,7 +243,7 @@ class Search:
             done, agree = self._try([c for other in others for c in other.candidate.carried(other.matched)])
             if done and agree:
                 self.repairs.remove(repair)
-        self.repairs = [replace(repair, confirmed=True) for repair in self.repairs]
+        self.repairs = [replace(repair, confirmed=behind or not repair.behind) for repair in self.repairs]
 
     def _matched(self, paddle: Recording) -> Matched:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
@@ -278,13 +289,13 @@ def _is_before(repair: Repair, other: Repair) -> bool:
     return bool(wanted & seen)
 
 
-def _by_place(matched: Matched, found: Sequence[Candidate]) -> list[Candidate]:
-    """Order candidates so that each place where something is carried over comes once before any comes twice."""
+def _by_place(found: Sequence[Candidate]) -> list[Candidate]:
+    """Order candidates by their cost, and more of it for every one that exchanges the same before."""
     seen: Counter[object] = Counter()
     ranked = []
     for candidate in found:
         key = (candidate.given, *(call.index for call in candidate.targets))
-        ranked.append((seen[key], candidate))
+        ranked.append((candidate.cost + _AGAIN * seen[key], candidate))
         seen[key] += 1
     return [candidate for _, candidate in sorted(ranked, key=lambda entry: entry[0])]
 
