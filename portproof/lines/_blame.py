@@ -311,6 +311,9 @@ class _Blame:
 
     def _extra(self) -> Blamed:
         """A call that only Paddle makes: beside what torch's next call is given."""
+        parts = self._parts(self.c.torch, self.c.regions[1]) if self.c.torch is not None else None
+        if parts is not None:
+            return replace(self._pair(self.c.torch, parts), certain=False)
         head = self._heads("paddle", self.c.regions[1])[0]
         owner = self.c.owner
         torch = self.at.common("torch", [owner]) if owner is not None and owner.places else None

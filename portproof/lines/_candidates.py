@@ -366,8 +366,12 @@ class _Looked:
             yield Candidate(torch, paddle, tuple(some), True, tuple(values), self.strict, regions, cost, owner=owner)
 
     def _ends_line(self, torch: Call | None, region: Sequence[Call]) -> bool:
-        """Whether torch's calls are all on one line, and the last of them is the line's result."""
-        if torch is None or not region or len(self.m.lines("torch", region)) != 1:
+        """Whether torch's calls are all on one line, compute something, and the last of them is the line's result."""
+        if (
+            torch is None
+            or all(base(call.name) in LAYOUT for call in region)
+            or len(self.m.lines("torch", region)) != 1
+        ):
             return False
         return not any(
             self.m.lines("torch", [user]) == self.m.lines("torch", region) and user.frames[:1] == torch.frames[:1]

@@ -137,17 +137,34 @@ class Search:
                 break
             done, agree = self._try([*carried, *candidate.carried(matched)])
             if agree:
-                return [candidate], True, None
+                return self._two(matched, carried, tried, candidate) or [candidate], True, None
             if done:
                 tried.append(candidate)
+        two = self._two(matched, carried, tried)
+        if two is not None:
+            return two, True, None
         tried = _by_place(tried)
-        for some in _pairs(matched, tried):
-            if self._is_late():
-                break
-            if self._try([*carried, *(one for candidate in some for one in candidate.carried(matched))])[1]:
-                return list(some), True, None
         found = self._gaining(matched, carried, tried[:_RECORDINGS])
         return None if found is None else ([found[0]], False, found[1])
+
+    def _two(
+        self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], one: Candidate | None = None
+    ) -> list[Candidate] | None:
+        """Return two candidates with which the outputs agree, where Paddle parts from torch on several lines.
+
+        ``one`` is what they do with, too: after both, where their results meet, and explained by more.
+        """
+        parting = matched.frontier("paddle", Look(True))
+        if one is not None:
+            parting = [call for call in parting if call in one.regions[1]]
+        if len(matched.lines("paddle", parting)) < 2:
+            return None
+        for some in _pairs(matched, _by_place(tried)):
+            if self._is_late() or (one is not None and some[0].cost + some[1].cost > one.cost):
+                break
+            if self._try([*carried, *(own for candidate in some for own in candidate.carried(matched))])[1]:
+                return list(some)
+        return None
 
     def _gaining(
         self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], *, behind: bool = False
@@ -301,9 +318,7 @@ def _by_place(found: Sequence[Candidate]) -> list[Candidate]:
 
 
 def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate, Candidate]]:
-    """Return pairs of candidates that exchange something on different lines, where Paddle parts on several."""
-    if len(matched.lines("paddle", matched.frontier("paddle", Look(True)))) < 2:
-        return []
+    """Return pairs of candidates that exchange something on different lines."""
     pairs = [
         (one, other)
         for one, other in itertools.combinations(found[: _PAIRS // 2], 2)
