@@ -51,10 +51,67 @@ def blame(candidate: Candidate, matched: Matched) -> Blamed:
     return replace(blamed, modules=tuple(dict.fromkeys([*blamed.modules, *modules])), times=len(family))
 
 
-class _Blame:
+class _Gap:
+    """A call that only torch makes, and where Paddle's code goes without it."""
+
     def __init__(self, candidate: Candidate, matched: Matched, ways: Ways) -> None:
         self.c, self.m, self.at, self.ways = candidate, matched, Stacks(matched), ways
 
+    def _missing(
+        self, torch: Call, paddle: Call | None, users: Sequence[Call], region: Sequence[Call] | None = None
+    ) -> Blamed:
+        """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
+        region = self.c.regions[0] if region is None else region
+        read = self._read(torch, paddle, users)
+        while paddle is not None and (kept := self._kept(paddle)):
+            if base(paddle.name) == base(torch.name) and len(paddle.given) == 2:
+                return self._idle(torch, paddle, kept)
+            read, paddle = [(kept, paddle)], self.m.call("paddle", kept.maker)
+        while True:  # both arrange the value alike after what is missing
+            prior = self.m.call("torch", torch.given[0].maker) if torch.given else None
+            if paddle is None or prior is None or not _arrange(torch, paddle) or prior not in region:
+                break
+            read, torch, paddle = [(paddle.given[0], paddle)], prior, self.m.call("paddle", paddle.given[0].maker)
+        region = [call for call in region if call.index <= torch.index]
+        torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
+        found = missing(self.ways, torch, read, region)
+        if found is not None:
+            places = _each((found.place, *found.others))
+            return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
+        users = [user for user in users if user.name != RETURN]
+        around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
+        places = _each([place for place in around if place is not None])
+        return Blamed(places, torches, (torch, None), modules, certain=False)
+
+    def _kept(self, paddle: Call) -> Given | None:
+        """Return what a call hands on as it is (a mask that masks nothing, a sum with zeros); None if it does not."""
+        if len(paddle.made) != 1 or base(paddle.name) not in ("add", "sub", "mul", "div", "where"):
+            return None
+        kind = self.m.kind("paddle", paddle.made[0])
+        return next((given for given in paddle.given if self.m.kind("paddle", given.value) == kind), None)
+
+    def _idle(self, torch: Call, paddle: Call, kept: Given) -> Blamed:
+        """Paddle makes torch's call, and what it is given besides changes nothing: where that is taken for torch's."""
+        wrong = next(given for given in paddle.given if given is not kept)
+        stations = self.ways.way("paddle", wrong, paddle)
+        copies = [station for station in stations if station.copies and not station.returns]
+        places = [station.place for station in (copies or stations)[::-1]]
+        modules = ((paddle.module, torch.module),)
+        return Blamed(_each(places), self.at.places("torch", [torch]), (torch, paddle), modules, certain=False)
+
+    def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
+        """Return what Paddle's calls read in the place of torch's result."""
+        kinds = self.m.entering("torch", [torch, *self.c.regions[0]])
+        return [
+            (given, user)
+            for user in users
+            for given in user.given
+            if (paddle is not None and given.maker == paddle.index)
+            or (paddle is None and self.m.kind("paddle", given.value) in kinds)
+        ]
+
+
+class _Blame(_Gap):
     def blamed(self) -> Blamed:
         if self.c.regions[0] and self.c.regions[1]:
             return self._results()
@@ -255,59 +312,6 @@ class _Blame:
         }
         modules = (paddle.module if paddle else "", torch.module if torch else "")
         return Blamed(places["paddle"], places["torch"], (torch, paddle), (modules,))
-
-    def _missing(
-        self, torch: Call, paddle: Call | None, users: Sequence[Call], region: Sequence[Call] | None = None
-    ) -> Blamed:
-        """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
-        region = self.c.regions[0] if region is None else region
-        read = self._read(torch, paddle, users)
-        while paddle is not None and (kept := self._kept(paddle)):
-            if base(paddle.name) == base(torch.name) and len(paddle.given) == 2:
-                return self._idle(torch, paddle, kept)
-            read, paddle = [(kept, paddle)], self.m.call("paddle", kept.maker)
-        while True:  # both arrange the value alike after what is missing
-            prior = self.m.call("torch", torch.given[0].maker) if torch.given else None
-            if paddle is None or prior is None or not _arrange(torch, paddle) or prior not in region:
-                break
-            read, torch, paddle = [(paddle.given[0], paddle)], prior, self.m.call("paddle", paddle.given[0].maker)
-        region = [call for call in region if call.index <= torch.index]
-        torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
-        found = missing(self.ways, torch, read, region)
-        if found is not None:
-            places = _each((found.place, *found.others))
-            return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
-        users = [user for user in users if user.name != RETURN]
-        around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
-        places = _each([place for place in around if place is not None])
-        return Blamed(places, torches, (torch, None), modules, certain=False)
-
-    def _kept(self, paddle: Call) -> Given | None:
-        """Return what a call hands on as it is (a mask that masks nothing, a sum with zeros); None if it does not."""
-        if len(paddle.made) != 1 or base(paddle.name) not in ("add", "sub", "mul", "div", "where"):
-            return None
-        kind = self.m.kind("paddle", paddle.made[0])
-        return next((given for given in paddle.given if self.m.kind("paddle", given.value) == kind), None)
-
-    def _idle(self, torch: Call, paddle: Call, kept: Given) -> Blamed:
-        """Paddle makes torch's call, and what it is given besides changes nothing: where that is taken for torch's."""
-        wrong = next(given for given in paddle.given if given is not kept)
-        stations = self.ways.way("paddle", wrong, paddle)
-        copies = [station for station in stations if station.copies and not station.returns]
-        places = [station.place for station in (copies or stations)[::-1]]
-        modules = ((paddle.module, torch.module),)
-        return Blamed(_each(places), self.at.places("torch", [torch]), (torch, paddle), modules, certain=False)
-
-    def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
-        """Return what Paddle's calls read in the place of torch's result."""
-        kinds = self.m.entering("torch", [torch, *self.c.regions[0]])
-        return [
-            (given, user)
-            for user in users
-            for given in user.given
-            if (paddle is not None and given.maker == paddle.index)
-            or (paddle is None and self.m.kind("paddle", given.value) in kinds)
-        ]
 
     def _extra(self) -> Blamed:
         """A call that only Paddle makes: beside what torch's next call is given."""

@@ -131,11 +131,44 @@ def candidates(matched: Matched) -> list[Candidate]:
     return sorted(found.values(), key=lambda candidate: candidate.cost)
 
 
-class _Looked:
-    """One look at where two forwards part."""
+class _Fits:
+    """Which of torch's values may stand in the place of which of Paddle's."""
 
     def __init__(self, matched: Matched, look: Look) -> None:
         self.m, self.look, self.strict = matched, look, look.strict
+
+    def _fitting(self, torch: Call, paddle: Call, count: int) -> Values | None:
+        """Return torch's value for every result of a call of Paddle's; None where they do not fit."""
+        own = torch.made if torch.part else torch.made[: _results(torch)]
+        free = base(torch.name) == base(paddle.name)
+        if count == len(own) > 0:
+            shapes = (self.m.of[side].values[v].shape for side, v in (("torch", own[0]), ("paddle", paddle.made[0])))
+            fits = self._fits(own[0], paddle.made[0], free=free or is_one_shape(*shapes))
+            return tuple(own) if fits else None
+        if count == 0 or not own:
+            return None
+        slot = next((slot for slot in range(count) if self._fits(own[0], paddle.made[slot])), None)
+        return None if slot is None else tuple(own[0] if place == slot else None for place in range(count))
+
+    def _fits(self, torch: int, paddle: int, *, free: bool = False) -> bool:
+        """Whether a value may stand in another's place, ``free``: whatever its shape."""
+        one, other = self.m.of["torch"].values[torch], self.m.of["paddle"].values[paddle]
+        if one.file == "":
+            return False
+        return (self.strict and free) or _size(one.shape) == _size(other.shape) > 0
+
+    def _equal(self, torch: int, paddle: int) -> bool:
+        """Whether nothing would change by carrying a value over."""
+        if not self.m.same(Given(torch), Given(paddle)):
+            return False
+        return not self.strict or self.m.how["torch"].get(torch) == self.m.how["paddle"].get(paddle) == "same"
+
+
+class _Looked(_Fits):
+    """One look at where two forwards part."""
+
+    def __init__(self, matched: Matched, look: Look) -> None:
+        super().__init__(matched, look)
         self.first = {side: matched.frontier(side, look) for side in ("torch", "paddle")}
         self.way = {side: matched.slice(side, look) for side in ("torch", "paddle")}
         self.near = {
@@ -257,32 +290,6 @@ class _Looked:
             values = [*source.made]
             values[slot], values[mine.slot] = values[mine.slot], values[slot]
             yield Candidate(source, maker, (maker,), False, (tuple(values),), self.strict, ((), ()), 0.4, owner=owner)
-
-    def _fitting(self, torch: Call, paddle: Call, count: int) -> Values | None:
-        """Return torch's value for every result of a call of Paddle's; None where they do not fit."""
-        own = torch.made if torch.part else torch.made[: _results(torch)]
-        free = base(torch.name) == base(paddle.name)
-        if count == len(own) > 0:
-            shapes = (self.m.of[side].values[v].shape for side, v in (("torch", own[0]), ("paddle", paddle.made[0])))
-            fits = self._fits(own[0], paddle.made[0], free=free or is_one_shape(*shapes))
-            return tuple(own) if fits else None
-        if count == 0 or not own:
-            return None
-        slot = next((slot for slot in range(count) if self._fits(own[0], paddle.made[slot])), None)
-        return None if slot is None else tuple(own[0] if place == slot else None for place in range(count))
-
-    def _fits(self, torch: int, paddle: int, *, free: bool = False) -> bool:
-        """Whether a value may stand in another's place, ``free``: whatever its shape."""
-        one, other = self.m.of["torch"].values[torch], self.m.of["paddle"].values[paddle]
-        if one.file == "":
-            return False
-        return (self.strict and free) or _size(one.shape) == _size(other.shape) > 0
-
-    def _equal(self, torch: int, paddle: int) -> bool:
-        """Whether nothing would change by carrying a value over."""
-        if not self.m.same(Given(torch), Given(paddle)):
-            return False
-        return not self.strict or self.m.how["torch"].get(torch) == self.m.how["paddle"].get(paddle) == "same"
 
     def _reach(self, side: str, call: Call) -> list[Call]:
         if (side, call.index) not in self._reached:

@@ -67,7 +67,7 @@ class Look:
     counted: bool = False
 
 
-class Matched:
+class Partners:
     """Which values of two forwards are one.
 
     Args:
@@ -80,8 +80,6 @@ class Matched:
     Attributes:
         how: side to value to how it is matched best: "same", "flat" (another shape), "arranged" (another order of
             axes).
-        behind: side to what is looked at as the outputs are: what lies behind values that were carried over.
-        repaired: side to lines of code that are known to differ.
     """
 
     def __init__(
@@ -92,12 +90,7 @@ class Matched:
         self._known = {} if known is None else known
         self._partners = {"": "", **(partners or {})}
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
-        self.behind: dict[str, list[Given]] = {"torch": [], "paddle": []}
-        self.repaired: dict[str, set[tuple[str, int]]] = {"torch": set(), "paddle": set()}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
-        self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
-        self._makers: dict[str, dict[tuple[str, int], list[int]]] = defaultdict(lambda: defaultdict(list))
-        self._users: dict[str, dict[int, list[Call]]] = {}
         self._ran: set[str] | None = None
         self.canonical = functools.lru_cache(_HELD)(self._canonical)
         self._constants = {
@@ -193,6 +186,29 @@ class Matched:
             if partner is not None and partner not in self._ran:
                 return module[:end]
         return None
+
+
+class Matched(Partners):
+    """Two forwards whose values are matched, and the ways through them.
+
+    Args:
+        recordings, folders, tolerance, known, partners: see :class:`Partners`.
+
+    Attributes:
+        behind: side to what is looked at as the outputs are: what lies behind values that were carried over.
+        repaired: side to lines of code that are known to differ.
+    """
+
+    def __init__(
+        self, recordings: Mapping[str, Recording], folders: Mapping[str, Path], tolerance: float = SAME,
+        known: dict[tuple[Path, Path], str] | None = None, partners: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(recordings, folders, tolerance, known, partners)
+        self.behind: dict[str, list[Given]] = {"torch": [], "paddle": []}
+        self.repaired: dict[str, set[tuple[str, int]]] = {"torch": set(), "paddle": set()}
+        self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
+        self._makers: dict[str, dict[tuple[str, int], list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._users: dict[str, dict[int, list[Call]]] = {}
 
     def call(self, side: str, index: int) -> Call | None:
         """Return the call of an index, None where it was looked through."""
