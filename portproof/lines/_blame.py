@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from portproof._numbers import Array
 from portproof.lines._calls import RETURN, Call, Given, Place
 from portproof.lines._candidates import Candidate
 from portproof.lines._match import LAYOUT, Matched, base, one_function
@@ -47,10 +51,67 @@ def blame(candidate: Candidate, matched: Matched) -> Blamed:
     return replace(blamed, modules=tuple(dict.fromkeys([*blamed.modules, *modules])), times=len(family))
 
 
-class _Blame:
+class _Gap:
+    """A call that only torch makes, and where Paddle's code goes without it."""
+
     def __init__(self, candidate: Candidate, matched: Matched, ways: Ways) -> None:
         self.c, self.m, self.at, self.ways = candidate, matched, Stacks(matched), ways
 
+    def _missing(
+        self, torch: Call, paddle: Call | None, users: Sequence[Call], region: Sequence[Call] | None = None
+    ) -> Blamed:
+        """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
+        region = self.c.regions[0] if region is None else region
+        read = self._read(torch, paddle, users)
+        while paddle is not None and (kept := self._kept(paddle)):
+            if base(paddle.name) == base(torch.name) and len(paddle.given) == 2:
+                return self._idle(torch, paddle, kept)
+            read, paddle = [(kept, paddle)], self.m.call("paddle", kept.maker)
+        while True:  # both arrange the value alike after what is missing
+            prior = self.m.call("torch", torch.given[0].maker) if torch.given else None
+            if paddle is None or prior is None or not _arrange(torch, paddle) or prior not in region:
+                break
+            read, torch, paddle = [(paddle.given[0], paddle)], prior, self.m.call("paddle", paddle.given[0].maker)
+        region = [call for call in region if call.index <= torch.index]
+        torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
+        found = missing(self.ways, torch, read, region)
+        if found is not None:
+            places = _each((found.place, *found.others))
+            return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
+        users = [user for user in users if user.name != RETURN]
+        around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
+        places = _each([place for place in around if place is not None])
+        return Blamed(places, torches, (torch, None), modules, certain=False)
+
+    def _kept(self, paddle: Call) -> Given | None:
+        """Return what a call hands on as it is (a mask that masks nothing, a sum with zeros); None if it does not."""
+        if len(paddle.made) != 1 or base(paddle.name) not in ("add", "sub", "mul", "div", "where"):
+            return None
+        kind = self.m.kind("paddle", paddle.made[0])
+        return next((given for given in paddle.given if self.m.kind("paddle", given.value) == kind), None)
+
+    def _idle(self, torch: Call, paddle: Call, kept: Given) -> Blamed:
+        """Paddle makes torch's call, and what it is given besides changes nothing: where that is taken for torch's."""
+        wrong = next(given for given in paddle.given if given is not kept)
+        stations = self.ways.way("paddle", wrong, paddle)
+        copies = [station for station in stations if station.copies and not station.returns]
+        places = [station.place for station in (copies or stations)[::-1]]
+        modules = ((paddle.module, torch.module),)
+        return Blamed(_each(places), self.at.places("torch", [torch]), (torch, paddle), modules, certain=False)
+
+    def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
+        """Return what Paddle's calls read in the place of torch's result."""
+        kinds = self.m.entering("torch", [torch, *self.c.regions[0]])
+        return [
+            (given, user)
+            for user in users
+            for given in user.given
+            if (paddle is not None and given.maker == paddle.index)
+            or (paddle is None and self.m.kind("paddle", given.value) in kinds)
+        ]
+
+
+class _Blame(_Gap):
     def blamed(self) -> Blamed:
         if self.c.regions[0] and self.c.regions[1]:
             return self._results()
@@ -107,8 +168,11 @@ class _Blame:
                     found, beside = self._pair(last[0], head), self._same_line(head)
                     torches = _each((beside, *found.torch)) if beside is not None else found.torch
                     return replace(found, torch=torches, calls=(None, head), certain=self._is_one_line(theirs[:-1]))
+        parts = self._parts(mine[-1], theirs)
+        if parts is not None:
+            return replace(self._pair(mine[-1], parts), certain=False)
         torch, paddle = (
-            self._heads(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)
+            self._heads(side, calls) for side, calls in zip(("torch", "paddle"), (mine, theirs), strict=True)
         )
         first = [_firsts(calls) for calls in (torch, paddle)]
         if first[0] and first[1] and self.m.entering("torch", first[0]) & self.m.entering("paddle", first[1]):
@@ -125,6 +189,29 @@ class _Blame:
         kinds = [self.m.entering(side, calls) for side, calls in zip(("torch", "paddle"), self.c.regions, strict=True)]
         alike = (one and kinds[0] == kinds[1] != set()) or _is_given_alike(self.m, best[2], best[3])
         return replace(found, certain=found.certain and alike)
+
+    def _parts(self, torch: Call, region: Sequence[Call]) -> Call | None:
+        """Return the call that is wrong where Paddle joins parts: the first that makes what torch's value has not.
+
+        Else the one that joins them; None where Paddle joins nothing, or parts that are matched anyway.
+        """
+        joins = [call for call in region if base(call.name) in ("cat", "stack")]
+        joined = joins[-1] if joins and torch.made else None
+        if joined is None or any(base(call.name) not in LAYOUT for call in region if call.index > joined.index):
+            return None
+        right = self.m.array("torch", torch.made[0])
+        if right is None or any(self.m.agrees("paddle", given.value) for given in joined.given):
+            return None
+        left = Counter(_rounded(right))
+        for given in joined.given:
+            part, maker = self.m.array("paddle", given.value), self.m.call("paddle", given.maker)
+            if part is None or maker is None or part.dtype.kind != "f":
+                return None
+            own = Counter(_rounded(part))
+            if own - left:
+                return maker
+            left -= own
+        return joined
 
     def _is_one_line(self, calls: Sequence[Call]) -> bool:
         """Whether Paddle's calls are all on one line of one run of a function."""
@@ -226,41 +313,11 @@ class _Blame:
         modules = (paddle.module if paddle else "", torch.module if torch else "")
         return Blamed(places["paddle"], places["torch"], (torch, paddle), (modules,))
 
-    def _missing(
-        self, torch: Call, paddle: Call | None, users: Sequence[Call], region: Sequence[Call] | None = None
-    ) -> Blamed:
-        """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
-        region = self.c.regions[0] if region is None else region
-        read = self._read(torch, paddle, users)
-        while True:  # both arrange the value alike after what is missing
-            prior = self.m.call("torch", torch.given[0].maker) if torch.given else None
-            if paddle is None or prior is None or not _arrange(torch, paddle) or prior not in region:
-                break
-            read, torch, paddle = [(paddle.given[0], paddle)], prior, self.m.call("paddle", paddle.given[0].maker)
-        region = [call for call in region if call.index <= torch.index]
-        torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
-        found = missing(self.ways, torch, read, region)
-        if found is not None:
-            places = _each((found.place, *found.others))
-            return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
-        users = [user for user in users if user.name != RETURN]
-        around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
-        places = _each([place for place in around if place is not None])
-        return Blamed(places, torches, (torch, None), modules, certain=False)
-
-    def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
-        """Return what Paddle's calls read in the place of torch's result."""
-        kinds = self.m.entering("torch", [torch, *self.c.regions[0]])
-        return [
-            (given, user)
-            for user in users
-            for given in user.given
-            if (paddle is not None and given.maker == paddle.index)
-            or (paddle is None and self.m.kind("paddle", given.value) in kinds)
-        ]
-
     def _extra(self) -> Blamed:
         """A call that only Paddle makes: beside what torch's next call is given."""
+        parts = self._parts(self.c.torch, self.c.regions[1]) if self.c.torch is not None else None
+        if parts is not None:
+            return replace(self._pair(self.c.torch, parts), certain=False)
         head = self._heads("paddle", self.c.regions[1])[0]
         owner = self.c.owner
         torch = self.at.common("torch", [owner]) if owner is not None and owner.places else None
@@ -295,6 +352,11 @@ class _Blame:
                     if found is not None:
                         return found
         return None
+
+
+def _rounded(array: Array) -> list[float]:
+    """Return numbers that are the same on both sides where they are one."""
+    return [float(text) for text in np.char.mod("%.8g", array.ravel().astype(np.float64))]
 
 
 def _is_turned(candidate: Candidate, matched: Matched) -> bool:

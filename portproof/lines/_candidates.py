@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from portproof.lines._calls import RETURN, Call, Given
-from portproof.lines._match import LAYOUT, Look, Matched, base, one_function
+from portproof.lines._match import LAYOUT, Look, Matched, base, is_one_shape, one_function
 from portproof.lines._recorder import Carried
 from portproof.lines._steps import STEPS, STEPS_AS
 from portproof.lines._values import is_constant, likeness
@@ -117,9 +117,13 @@ def candidates(matched: Matched) -> list[Candidate]:
     found: dict[tuple[object, ...], Candidate] = {}
     for look in (Look(True), Look(True, True), Look(False)):
         own: dict[tuple[object, ...], Candidate] = {}
+        places: set[object] = set()
         for candidate in sorted(_Looked(matched, look).all(), key=lambda candidate: candidate.cost)[:_MOST]:
-            own.setdefault(candidate.key(matched), candidate)
-            if len(own) == _OF_ONE_LOOK:
+            place = (candidate.given, *(call.index for call in candidate.targets))
+            if len(own) < _OF_ONE_LOOK or place not in places:  # of several faults each is somewhere else
+                own.setdefault(candidate.key(matched), candidate)
+                places.add(place)
+            if len(own) == 2 * _OF_ONE_LOOK:
                 break
         for key, candidate in own.items():
             if key not in found or candidate.cost < found[key].cost:
@@ -127,11 +131,44 @@ def candidates(matched: Matched) -> list[Candidate]:
     return sorted(found.values(), key=lambda candidate: candidate.cost)
 
 
-class _Looked:
-    """One look at where two forwards part."""
+class _Fits:
+    """Which of torch's values may stand in the place of which of Paddle's."""
 
     def __init__(self, matched: Matched, look: Look) -> None:
         self.m, self.look, self.strict = matched, look, look.strict
+
+    def _fitting(self, torch: Call, paddle: Call, count: int) -> Values | None:
+        """Return torch's value for every result of a call of Paddle's; None where they do not fit."""
+        own = torch.made if torch.part else torch.made[: _results(torch)]
+        free = base(torch.name) == base(paddle.name)
+        if count == len(own) > 0:
+            shapes = (self.m.of[side].values[v].shape for side, v in (("torch", own[0]), ("paddle", paddle.made[0])))
+            fits = self._fits(own[0], paddle.made[0], free=free or is_one_shape(*shapes))
+            return tuple(own) if fits else None
+        if count == 0 or not own:
+            return None
+        slot = next((slot for slot in range(count) if self._fits(own[0], paddle.made[slot])), None)
+        return None if slot is None else tuple(own[0] if place == slot else None for place in range(count))
+
+    def _fits(self, torch: int, paddle: int, *, free: bool = False) -> bool:
+        """Whether a value may stand in another's place, ``free``: whatever its shape."""
+        one, other = self.m.of["torch"].values[torch], self.m.of["paddle"].values[paddle]
+        if one.file == "":
+            return False
+        return (self.strict and free) or _size(one.shape) == _size(other.shape) > 0
+
+    def _equal(self, torch: int, paddle: int) -> bool:
+        """Whether nothing would change by carrying a value over."""
+        if not self.m.same(Given(torch), Given(paddle)):
+            return False
+        return not self.strict or self.m.how["torch"].get(torch) == self.m.how["paddle"].get(paddle) == "same"
+
+
+class _Looked(_Fits):
+    """One look at where two forwards part."""
+
+    def __init__(self, matched: Matched, look: Look) -> None:
+        super().__init__(matched, look)
         self.first = {side: matched.frontier(side, look) for side in ("torch", "paddle")}
         self.way = {side: matched.slice(side, look) for side in ("torch", "paddle")}
         self.near = {
@@ -168,11 +205,18 @@ class _Looked:
                 continue
             region = self._reach("paddle", paddle)
             kinds = self.m.entering("paddle", region)
-            for user in self.first["torch"]:
+            for user in dict.fromkeys([*self.first["torch"], *self.near["torch"]]):
+                later = user not in self.first["torch"]
                 for given in user.given:
                     enters = self.m.kind("torch", given.value) in kinds
-                    if self._fits(given.value, paddle.made[0], free=enters):
-                        cost = 1.3 + _count_lines(self.m, [], region) - 0.9 * enters - 0.5 * (len(region) == 1)
+                    if self._fits(given.value, paddle.made[0], free=enters) and (enters or not later):
+                        cost = (
+                            0.3 * later
+                            + 1.3
+                            + _count_lines(self.m, [], region)
+                            - 0.9 * enters
+                            - 0.5 * (len(region) == 1)
+                        )
                         yield Candidate(
                             self.m.call("torch", given.maker), paddle, (paddle,), False, ((given.value,),), self.strict,
                             ((), tuple(region)), cost, owner=user,
@@ -247,30 +291,6 @@ class _Looked:
             values[slot], values[mine.slot] = values[mine.slot], values[slot]
             yield Candidate(source, maker, (maker,), False, (tuple(values),), self.strict, ((), ()), 0.4, owner=owner)
 
-    def _fitting(self, torch: Call, paddle: Call, count: int) -> Values | None:
-        """Return torch's value for every result of a call of Paddle's; None where they do not fit."""
-        own = torch.made if torch.part else torch.made[: _results(torch)]
-        free = base(torch.name) == base(paddle.name)
-        if count == len(own) > 0:
-            return tuple(own) if self._fits(own[0], paddle.made[0], free=free) else None
-        if count == 0 or not own:
-            return None
-        slot = next((slot for slot in range(count) if self._fits(own[0], paddle.made[slot])), None)
-        return None if slot is None else tuple(own[0] if place == slot else None for place in range(count))
-
-    def _fits(self, torch: int, paddle: int, *, free: bool = False) -> bool:
-        """Whether a value may stand in another's place, ``free``: whatever its shape."""
-        one, other = self.m.of["torch"].values[torch], self.m.of["paddle"].values[paddle]
-        if one.file == "":
-            return False
-        return (self.strict and free) or _size(one.shape) == _size(other.shape) > 0
-
-    def _equal(self, torch: int, paddle: int) -> bool:
-        """Whether nothing would change by carrying a value over."""
-        if not self.m.same(Given(torch), Given(paddle)):
-            return False
-        return not self.strict or self.m.how["torch"].get(torch) == self.m.how["paddle"].get(paddle) == "same"
-
     def _reach(self, side: str, call: Call) -> list[Call]:
         if (side, call.index) not in self._reached:
             self._reached[side, call.index] = self.m.reach(side, call, self.look)
@@ -298,9 +318,12 @@ class _Looked:
         """A step of one of torch's fused calls."""
         within = {self.m.kind("torch", step.made[0]) for step in self.m.steps("torch", source.index)}
         within |= self.m.entering("torch", [source])
-        enters = bool(within) and self.m.entering("paddle", regions[1]) <= within
+        entering = self.m.entering("paddle", regions[1])
+        enters = bool(entering) and entering <= within
         named = base(paddle.name) in STEPS_AS.get(source.name.partition(": ")[2], ())
-        cost = 0.8 + _count_lines(self.m, [], regions[1]) - 0.5 * named - 0.7 * enters + _LOOSE * (not self.strict)
+        before = [call for call in regions[0] if call.index != source.index]
+        cost = 0.8 + _count_lines(self.m, before, regions[1]) - 0.5 * named - 0.7 * enters
+        cost += _LOOSE * (not self.strict)
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions, cost)
 
     def _out_of_order(self, torch: Call | None, paddle: Call | None) -> float:
@@ -324,7 +347,7 @@ class _Looked:
             _count_lines(self.m, region, [])
             + 1.2
             - 0.2 * enters
-            - 0.5 * (len(region) == 1)
+            - 0.5 * (len(region) == 1 or self._ends_line(torch, region) or _is_module(self.m, region))
             - self._speaks(torch, paddle, owner, uses, enters)
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
@@ -348,6 +371,19 @@ class _Looked:
                 places = {place for one, place in uses if one is user}
                 values.append(tuple(carried if place in places else None for place in range(len(user.given))))
             yield Candidate(torch, paddle, tuple(some), True, tuple(values), self.strict, regions, cost, owner=owner)
+
+    def _ends_line(self, torch: Call | None, region: Sequence[Call]) -> bool:
+        """Whether torch's calls are all on one line, compute something, and the last of them is the line's result."""
+        if (
+            torch is None
+            or all(base(call.name) in LAYOUT for call in region)
+            or len(self.m.lines("torch", region)) != 1
+        ):
+            return False
+        return not any(
+            self.m.lines("torch", [user]) == self.m.lines("torch", region) and user.frames[:1] == torch.frames[:1]
+            for user in self.m.users("torch", torch.index)
+        )
 
     def _in_place_of(self, torch: Call | None, carried: int, uses: Sequence[tuple[Call, int]]) -> bool:
         """Whether torch's calls are given the value in the same place as Paddle's are."""
@@ -391,12 +427,20 @@ def _count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]
     for side, calls in (("torch", torch), ("paddle", paddle)):
         weights: dict[tuple[str, int], float] = {}
         for call in calls:
-            if call.places:
+            if side == "torch" and (module := matched.skipped(call.module)) is not None:
+                weights["", hash(module)] = 1.0  # one line calls it
+            elif call.places:
                 place = matched.of[side].places[call.places[0]]
                 weight = 0.6 if base(call.name) in LAYOUT else 1.0
                 weights[place.file, place.line] = max(weight, weights.get((place.file, place.line), 0.0))
         total += sum(weights.values()) + 0.05 * len(calls)
     return total
+
+
+def _is_module(matched: Matched, region: Sequence[Call]) -> bool:
+    """Whether some calls of torch's are all in one module that Paddle has and does not run."""
+    modules = {matched.skipped(call.module) for call in region}
+    return len(modules) == 1 and None not in modules
 
 
 def _results(call: Call) -> int:

@@ -67,7 +67,7 @@ class Look:
     counted: bool = False
 
 
-class Matched:
+class Partners:
     """Which values of two forwards are one.
 
     Args:
@@ -91,9 +91,7 @@ class Matched:
         self._partners = {"": "", **(partners or {})}
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
-        self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
-        self._makers: dict[str, dict[tuple[str, int], list[int]]] = defaultdict(lambda: defaultdict(list))
-        self._users: dict[str, dict[int, list[Call]]] = {}
+        self._ran: set[str] | None = None
         self.canonical = functools.lru_cache(_HELD)(self._canonical)
         self._constants = {
             side: {_number(value) for value in self.of[other].values if is_constant(value.features)}
@@ -136,7 +134,7 @@ class Matched:
                 self._known[key] = "same"  # most are, and this is the cheapest way to know
                 return "same"
             how = arranged(self.canonical("torch", mine), self.canonical("paddle", theirs), self._tolerance)
-            self._known[key] = "flat" if how == "same" and one.shape != other.shape else how
+            self._known[key] = "flat" if how == "same" and not is_one_shape(one.shape, other.shape) else how
         return self._known[key]
 
     def file(self, side: str, number: int) -> Path:
@@ -177,6 +175,40 @@ class Matched:
     def partner(self, module: str) -> str | None:
         """Return the path of Paddle's module that stands for torch's; None where none does."""
         return self._partners.get(module)
+
+    def skipped(self, module: str) -> str | None:
+        """Return the outermost of torch's modules around one that Paddle has and does not run; None where it does."""
+        if self._ran is None:
+            modules = {call.module for call in self.of["paddle"].calls}
+            self._ran = {path[:end] for path in modules for end in _ends(path)} | {""}
+        for end in _ends(module):
+            partner = self._partners.get(module[:end])
+            if partner is not None and partner not in self._ran:
+                return module[:end]
+        return None
+
+
+class Matched(Partners):
+    """Two forwards whose values are matched, and the ways through them.
+
+    Args:
+        recordings, folders, tolerance, known, partners: see :class:`Partners`.
+
+    Attributes:
+        behind: side to what is looked at as the outputs are: what lies behind values that were carried over.
+        repaired: side to lines of code that are known to differ.
+    """
+
+    def __init__(
+        self, recordings: Mapping[str, Recording], folders: Mapping[str, Path], tolerance: float = SAME,
+        known: dict[tuple[Path, Path], str] | None = None, partners: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(recordings, folders, tolerance, known, partners)
+        self.behind: dict[str, list[Given]] = {"torch": [], "paddle": []}
+        self.repaired: dict[str, set[tuple[str, int]]] = {"torch": set(), "paddle": set()}
+        self._calls = {side: {c.index: c for c in r.calls if not c.part} for side, r in recordings.items()}
+        self._makers: dict[str, dict[tuple[str, int], list[int]]] = defaultdict(lambda: defaultdict(list))
+        self._users: dict[str, dict[int, list[Call]]] = {}
 
     def call(self, side: str, index: int) -> Call | None:
         """Return the call of an index, None where it was looked through."""
@@ -231,6 +263,7 @@ class Matched:
         waiting = [given for given in differing if not self.is_fine(side, given, look)]
         if len(waiting) < len(differing):  # the value is one that the other side has: it puts out another
             found.append(last)
+        waiting += [given for given in self.behind[side] if not self.is_fine(side, given, look)]
         while waiting:
             given = waiting.pop()
             call = self._calls[side].get(given.maker)
@@ -239,9 +272,17 @@ class Matched:
             seen.add(call.index)
             unmatched = [g for g in call.given if not self.is_fine(side, g, look)]
             waiting += [g for g in unmatched if g.maker >= 0]
-            if not any(g.maker in self._calls[side] for g in unmatched):
+            if not any(g.maker in self._calls[side] for g in unmatched) and not self._is_repaired(side, call):
                 found.append(call)
         return seen, sorted(found, key=lambda call: call.index)
+
+    def _is_repaired(self, side: str, call: Call) -> bool:
+        return bool(self.lines(side, [call]) & self.repaired[side])
+
+    def lines(self, side: str, calls: Sequence[Call]) -> set[tuple[str, int]]:
+        """Return the files and lines, innermost, of calls."""
+        places = [self.of[side].places[place] for call in calls for place in call.places[:1]]
+        return {(place.file, place.line) for place in places}
 
     def reach(self, side: str, call: Call, look: Look) -> list[Call]:
         """Return the calls between values that agree and a call's result, which does not; none if it does."""
@@ -313,6 +354,20 @@ class Matched:
         if is_constant(mine.features) or is_constant(theirs.features):
             return bool(np.allclose(mine.features[2:4], theirs.features[2:4], rtol=self._tolerance, atol=0.0))
         return self.kind("torch", one.value) == self.kind("paddle", other.value)
+
+
+def _ends(path: str) -> list[int]:
+    """Return where the paths of the modules around one end, the outermost first, its own last."""
+    return [place for place, letter in enumerate(path) if letter == "."] + [len(path)]
+
+
+def is_one_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """Whether two shapes are one, or one is the other repeated as broadcasting does: ``[1, n]`` and ``[b, n]``."""
+    try:
+        both = np.broadcast_shapes(one, other)
+    except ValueError:
+        return False
+    return len(both) in {len(one), len(other)} and any(both == (1,) * (len(both) - len(s)) + s for s in (one, other))
 
 
 def _number(value: Value) -> tuple[int, str]:

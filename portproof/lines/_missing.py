@@ -158,14 +158,16 @@ class _Level:
         if self.joins and self.more:  # it is given one part too few
             return own[-1], False
         handed = [station for station in own if station.how == "handed"]
-        if handed and base(self.torch.name) == "add":  # a sum after a dropout
+        returns = [station for station in copies if station.returns]
+        if handed and base(self.torch.name) == "add":  # a sum after a dropout, unless it is returned as it is made
+            if self.returned and returns and returns[-1].at >= handed[-1].at:
+                return returns[-1], self.joins
             return handed[-1], self.joins
         bound = [station for station in copies if not station.returns]
         meant = [station for station in bound if self._is_meant(station)]
         if meant:
             return meant[-1], True
         above, below = self._beside()
-        returns = [station for station in copies if station.returns]
         if below:
             return own[-1], False
         if returns and self.returned and not above:

@@ -41,9 +41,12 @@ def other_tensor(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call
     m = ways.m
     kinds = m.kind("torch", right.value), m.kind("paddle", wrong.value)
     stations = ways.way("paddle", wrong, user)
-    named = _misnamed(ways, stations, *kinds)
+    named = _overwriting(ways, stations, kinds[0]) or _misnamed(ways, stations, *kinds)
     if named is not None:
-        return _found(ways, named, stations, owner, certain=False)
+        maker = (
+            m.call("torch", right.maker) if named.how == "silent" else None
+        )  # a name alone: it should make the value
+        return _found(ways, named, stations, maker or owner, certain=False)
     frames = list(dict.fromkeys(station.frame for station in reversed(stations)))
     for frame in frames:  # from the use outwards: where the right one is at hand, it could have been taken
         if ways.held("paddle", kinds[0], frame, user.index):
@@ -66,6 +69,21 @@ def _first(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call) -> t
         if m.kind("torch", mine.given[0].value) == m.kind("paddle", theirs.given[0].value):
             return right, owner, wrong, user
         right, owner, wrong, user = mine.given[0], mine, theirs.given[0], theirs
+
+
+def _overwriting(ways: Ways, stations: Sequence[Station], right: tuple[str, int]) -> Station | None:
+    """Return the last station that only copies the wrong tensor to a name that held the right one."""
+    m = ways.m
+    for station in reversed(stations):
+        if not station.copies or station.returns or station.how != "silent":
+            continue
+        for statement in m.of["paddle"].statements:
+            before = statement.frame == station.frame and statement.ended <= station.at
+            if before and any(
+                one.name in station.names and m.kind("paddle", one.value) == right for one in statement.bound
+            ):
+                return station
+    return None
 
 
 def _misnamed(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -14,17 +15,17 @@ from safetensors.numpy import load_file
 
 from portproof._errors import ModelRaised
 from portproof._numbers import Arrays
-from portproof.lines._calls import Recording
+from portproof.lines._calls import Call, Given, Recording
 from portproof.lines._candidates import Candidate, candidates
-from portproof.lines._match import Matched, computed_alike
+from portproof.lines._match import Look, Matched, computed_alike
 from portproof.lines._recorder import Carried
 from portproof.lines._tasks import Recorded, Rerun
 from portproof.lines._values import SAME, outputs_agree
 
-#: Faults that are looked for, runs for one, and recordings for one where several faults act together.
-_FAULTS, _RUNS, _RECORDINGS = 6, 20, 3
-#: Calls that must agree anew before a value counts as one of several repairs.
-_GAIN = 2
+#: Faults that are looked for; runs for one, for two at once, and recordings for one where several act together.
+_FAULTS, _RUNS, _PAIRS, _RECORDINGS = 6, 24, 24, 8
+#: What it speaks against a candidate that another was tried in the same place.
+_AGAIN = 0.3
 
 
 class Forwards(Protocol):
@@ -47,11 +48,14 @@ class Repair:
         candidate: what was carried.
         matched: the two forwards as they were before.
         confirmed: with it, and with those found beside it, every output agrees.
+        behind: it was found behind values that were carried over: outputs agree without it, what those are made of
+            does not.
     """
 
     candidate: Candidate
     matched: Matched
     confirmed: bool = False
+    behind: bool = False
 
 
 @dataclass
@@ -114,41 +118,110 @@ class Search:
             found = self._one(matched, carried)
             if found is None:
                 break
-            candidate, agree, after = found
-            self.repairs.append(Repair(candidate, matched))
-            carried += candidate.carried(matched)
+            some, agree, after = found
+            self.repairs += [Repair(candidate, matched) for candidate in some]
+            carried += [one for candidate in some for one in candidate.carried(matched)]
             if agree:
-                self._confirm()
+                self._confirm(self._look_behind(carried))
                 return self.repairs
             assert after is not None
             matched = after
         self.unexplained = matched
         return self.repairs
 
-    def _one(self, matched: Matched, carried: Sequence[Carried]) -> tuple[Candidate, bool, Matched | None] | None:
-        """Return the next fault's candidate, whether the outputs agree with it, and else the forwards after it."""
+    def _one(self, matched: Matched, carried: Sequence[Carried]) -> tuple[list[Candidate], bool, Matched | None] | None:
+        """Return the next faults' candidates, whether the outputs agree with them, and else the forwards after them."""
         tried: list[Candidate] = []
         for candidate in candidates(matched)[:_RUNS]:
             if self._is_late():
                 break
-            done, agree = self._try([*carried, *candidate.carried(matched)], candidate)
+            done, agree = self._try([*carried, *candidate.carried(matched)])
             if agree:
-                return candidate, True, None
+                return self._two(matched, carried, tried, candidate) or [candidate], True, None
             if done:
                 tried.append(candidate)
+        two = self._two(matched, carried, tried)
+        if two is not None:
+            return two, True, None
+        tried = _by_place(tried)
+        found = self._gaining(matched, carried, tried[:_RECORDINGS])
+        return None if found is None else ([found[0]], False, found[1])
+
+    def _two(
+        self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], one: Candidate | None = None
+    ) -> list[Candidate] | None:
+        """Return two candidates with which the outputs agree, where Paddle parts from torch on several lines.
+
+        ``one`` is what they do with, too: after both, where their results meet, and explained by more.
+        """
+        parting = matched.frontier("paddle", Look(True))
+        if one is not None:
+            parting = [call for call in parting if call in one.regions[1]]
+        if len(matched.lines("paddle", parting)) < 2:
+            return None
+        for some in _pairs(matched, _by_place(tried)):
+            if self._is_late() or (one is not None and some[0].cost + some[1].cost > one.cost):
+                break
+            if self._try([*carried, *(own for candidate in some for own in candidate.carried(matched))])[1]:
+                return list(some)
+        return None
+
+    def _gaining(
+        self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], *, behind: bool = False
+    ) -> tuple[Candidate, Matched] | None:
+        """Return the candidate with which most agrees anew, and the forwards then.
+
+        Calls count that it does not exchange; and lines of Paddle's that part from torch's no more, where none do anew:
+        of two faults whose results meet, neither makes another call agree.
+
+        Args:
+            behind: the outputs must go on agreeing.
+        """
         before, best = computed_alike(matched, "torch"), None
-        for candidate in tried[:_RECORDINGS]:
+        parting = matched.frontier("paddle", Look(True))
+        for candidate in tried:
             if self._is_late():
                 break
-            after = self._again([*carried, *candidate.carried(matched)])
-            if after is None:
+            own = candidate.carried(matched)
+            after = self._again([*carried, *own])
+            if after is None or (behind and after.differing()):
                 continue
-            gain = computed_alike(after, "torch") - before
-            if gain >= _GAIN and (best is None or gain > best[0]):
-                best = (gain, candidate, after)
-        return None if best is None else (best[1], False, best[2])
+            gain = computed_alike(after, "torch") - before - len(own)
+            if behind:
+                _set_behind(after, [*self.repairs, Repair(candidate, matched)])
+            left = after.frontier("paddle", Look(True))
+            if {call.index for call in left} < {call.index for call in parting}:
+                gain = max(gain, len(after.lines("paddle", parting) - after.lines("paddle", left)))
+            rank = (behind and not left, gain)
+            if gain > 0 and (best is None or rank > best[0]):
+                best = (rank, candidate, after)
+        return None if best is None else best[1:]
 
-    def _try(self, carried: Sequence[Carried], candidate: Candidate) -> tuple[bool, bool]:
+    def _look_behind(self, carried: list[Carried]) -> bool:
+        """Find the faults that carried values hide: a line that runs in every block has torch's value in the last, too.
+
+        What those are made of must agree but for the lines that are known.
+
+        Returns:
+            Whether it does in the end.
+        """
+        if not any(_may_hide(repair) for repair in self.repairs):
+            return True
+        matched = self._again(carried)
+        while matched is not None and len(self.repairs) < _FAULTS and not self._is_late():
+            _set_behind(matched, self.repairs)
+            if not matched.frontier("paddle", Look(True)):
+                return True
+            some = _by_place(candidates(matched))[:_RECORDINGS]
+            found = self._gaining(matched, carried, some, behind=True)
+            if found is None:
+                break
+            self.repairs.append(Repair(found[0], matched, behind=True))
+            carried += found[0].carried(matched)
+            matched = found[1]
+        return False
+
+    def _try(self, carried: Sequence[Carried]) -> tuple[bool, bool]:
         """Run with something carried over; returns whether that was possible, and whether all outputs agree."""
         name = f"try-{next(self._names)}"
         self.runs += 1
@@ -171,8 +244,10 @@ class Search:
             return None
         return self._matched(recorded.recording)
 
-    def _confirm(self) -> None:
+    def _confirm(self, behind: bool) -> None:
         """With all repairs the outputs agree: leave those out without which they do, too; the rest is confirmed.
+
+        Those that were hidden are where ``behind`` them all agrees.
 
         One whose result is on the way to another's stays: torch's value there would hide whatever is wrong before it.
         """
@@ -180,14 +255,12 @@ class Search:
             others = [other for other in self.repairs if other is not repair]
             if not others or self._is_late():
                 break
-            if any(_is_before(repair, other) for other in others):
+            if repair.behind or any(_is_before(repair, other) for other in others):
                 continue
-            done, agree = self._try(
-                [c for other in others for c in other.candidate.carried(other.matched)], repair.candidate
-            )
+            done, agree = self._try([c for other in others for c in other.candidate.carried(other.matched)])
             if done and agree:
                 self.repairs.remove(repair)
-        self.repairs = [Repair(repair.candidate, repair.matched, True) for repair in self.repairs]
+        self.repairs = [replace(repair, confirmed=behind or not repair.behind) for repair in self.repairs]
 
     def _matched(self, paddle: Recording) -> Matched:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
@@ -231,3 +304,62 @@ def _is_before(repair: Repair, other: Repair) -> bool:
         seen.add(index)
         waiting += [given.maker for given in call.given]
     return bool(wanted & seen)
+
+
+def _by_place(found: Sequence[Candidate]) -> list[Candidate]:
+    """Order candidates by their cost, and more of it for every one that exchanges the same before."""
+    seen: Counter[object] = Counter()
+    ranked = []
+    for candidate in found:
+        key = (candidate.given, *(call.index for call in candidate.targets))
+        ranked.append((candidate.cost + _AGAIN * seen[key], candidate))
+        seen[key] += 1
+    return [candidate for _, candidate in sorted(ranked, key=lambda entry: entry[0])]
+
+
+def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate, Candidate]]:
+    """Return pairs of candidates that exchange something on different lines."""
+    pairs = [
+        (one, other)
+        for one, other in itertools.combinations(found[: _PAIRS // 2], 2)
+        if not matched.lines("paddle", one.targets) & matched.lines("paddle", other.targets)
+    ]
+    return sorted(pairs, key=lambda pair: pair[0].cost + pair[1].cost)[:_PAIRS]
+
+
+def _may_hide(repair: Repair) -> bool:
+    """Whether something else may lie behind what was carried over."""
+    return len(repair.candidate.family(repair.matched)) > 1
+
+
+def _set_behind(matched: Matched, repairs: Sequence[Repair]) -> None:
+    """Have what was carried over looked behind."""
+    for repair in repairs:
+        candidate, m = repair.candidate, repair.matched
+        for source, targets in candidate.family(m):
+            torch = source or candidate.torch
+            if torch is not None:
+                matched.behind["torch"] += torch.given
+            for call, values in zip(targets, candidate.values, strict=True):
+                matched.behind["paddle"] += (
+                    _own(matched, call, values) if candidate.given else _now(matched, call).given
+                )
+        for side, calls in zip(("torch", "paddle"), candidate.regions, strict=True):
+            matched.repaired[side] |= m.lines(side, calls)
+        matched.repaired["torch"] |= m.lines("torch", [candidate.torch] if candidate.torch is not None else [])
+        matched.repaired["paddle"] |= m.lines("paddle", candidate.targets)
+
+
+def _now(matched: Matched, call: Call) -> Call:
+    """Return a call of an earlier run as it is in this one."""
+    return matched.call("paddle", call.index) or call
+
+
+def _own(matched: Matched, call: Call, values: Sequence[int | None]) -> list[Given]:
+    """Return what a call would be given, were it not exchanged."""
+    found = []
+    for given, value in zip(call.given, values, strict=True):
+        maker = matched.call("paddle", given.maker)
+        if value is not None and maker is not None:
+            found.append(Given(maker.made[given.slot], maker.index, given.slot))
+    return found

@@ -149,7 +149,7 @@ def _list_argument(names: tuple[str, ...], change: Callable[[list[ast.expr]], li
 
 def _swapped(first: int, second: int) -> Callable[[list[ast.expr]], list[ast.expr] | None]:
     def change(items: list[ast.expr]) -> list[ast.expr] | None:
-        if len(items) < 2 or ast.dump(items[first]) == ast.dump(items[second]):
+        if len(items) < 2 or len(items) <= max(first, second) or ast.dump(items[first]) == ast.dump(items[second]):
             return None
         items[first], items[second] = items[second], items[first]
         return items
