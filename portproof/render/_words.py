@@ -185,6 +185,8 @@ def _each(module: str) -> str:
 def shortened(file: str) -> str:
     """Return a path as people would say it: from where they are, or from where packages are installed."""
     path = Path(file)
+    if path.parent.name.startswith("ipykernel_"):  # a name for a notebook's cell, and no file
+        return "cell"
     if path.is_relative_to(Path.cwd()):
         return str(path.relative_to(Path.cwd()))
     for marker in ("site-packages", "dist-packages"):
