@@ -313,10 +313,11 @@ class Preparing:
                 save_arrays(inputs, batch.arrays)
                 calibration = calibration_file(self.port, batch.arrays, sessions.folder)
                 export = self.store.fetch(exported, sessions.folder / "export.onnx") if exported else None
+                sides = Sides(sessions)
                 if export is None:
                     state = self.store.fetch(weights[info.side], sessions.folder / "weights.safetensors")
-                    sessions.open(info.side).call(Tasks.load, weights=state)
-                out = lowered(Sides(sessions), export, info, calibration, inputs)
+                    sides.open[info.side].call(Tasks.load, weights=state)
+                out = lowered(sides, export, info, calibration, inputs)
                 self.watch("preparing", None)
                 return list(self._keep_files(out))
 
