@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from portproof._errors import BadInput
 from portproof.agree._cluster import chosen_workers
@@ -220,6 +221,18 @@ def test_labels_by_folder_and_what_a_runner_costs(agree, tmp_path: Path) -> None
     agree("--labels", "folders", images=tmp_path / "classes")[0].refused(2, "9 folders, the output 10 classes")
     (tmp_path / "classes/loose.jpg").write_bytes(jpeg(0))
     agree("--labels", "folders", images=tmp_path / "classes")[0].refused(2, "'loose.jpg' lies in no folder")
+
+
+def test_what_is_quantised_has_the_weights_that_were_given(agree, tmp_path: Path) -> None:
+    from tests.small_ports import torch_pictures
+
+    state = {name: tensor.numpy() for name, tensor in torch_pictures().state_dict().items()}
+    state["classes.bias"][3] = 100.0  # every image is of the fourth class
+    save_file(state, tmp_path / "weights.safetensors")
+    names = ("torch-int8-compile", "onnxruntime-int8-torch", "onnxruntime-float16-weights-torch")
+    answer, document, _ = agree("--weights", tmp_path / "weights.safetensors", "--count", 8, runners=",".join(names))
+    found = json.loads(document)["runners"]
+    assert {one["name"]: one["changed"]["lost"] for one in found} == dict.fromkeys(names, 0), answer
 
 
 def test_images_are_drawn_by_seed_from_all_over_the_folder(agree, folder: Path) -> None:
