@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -123,8 +124,11 @@ def states(**changes: object) -> dict[str, str]:
 
 
 def test_each_claim_is_held_to_what_was_found() -> None:
+    many = replace(ASKED, scenario="offline")
     assert set(states().values()) == {"verified", "unverified"}  # the instruction set is not said
     assert states(threads_ran=3, threads_busy=3)["threads"] == "refuted"
+    handed_out = {ran: prove(many, ANSWER | {"threads_ran": ran, "threads_busy": ran}, 2.0)[1] for ran in (3, 4)}
+    assert [claim.state for claim in handed_out.values()] == ["unverified", "refuted"]
     assert states(threads_busy=3)["threads"] == "unverified"  # the third waited, on a machine that others use
     assert states(threads_busy=1)["threads"] == "refuted"
     assert states(threads_busy=1, samples_ms=[0.1])["threads"] == "unverified"
