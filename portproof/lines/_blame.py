@@ -15,6 +15,7 @@ from portproof.lines._match import LAYOUT, Matched, base, one_function
 from portproof.lines._missing import missing
 from portproof.lines._other import OtherTensor, other_tensor
 from portproof.lines._stacks import Stacks, on_line
+from portproof.lines._values import is_constant
 from portproof.lines._ways import Ways
 
 
@@ -42,7 +43,7 @@ class Blamed:
 def blame(candidate: Candidate, matched: Matched) -> Blamed:
     """Return the lines of a repair."""
     blamed = _Blame(candidate, matched, Ways(matched)).blamed()
-    if not candidate.strict and _is_turned(candidate, matched):
+    if _rests_on_a_number(candidate, matched) or (not candidate.strict and _is_turned(candidate, matched)):
         blamed = replace(blamed, certain=False)
     family = candidate.family(matched)
     if len(family) < 2:
@@ -62,19 +63,23 @@ class _Gap:
     ) -> Blamed:
         """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
         region = self.c.regions[0] if region is None else region
-        read = self._read(torch, paddle, users)
+        read, after = self._read(torch, paddle, users), []
         while paddle is not None and (kept := self._kept(paddle)):
             if base(paddle.name) == base(torch.name) and len(paddle.given) == 2:
                 return self._idle(torch, paddle, kept)
+            after.append(read)
             read, paddle = [(kept, paddle)], self.m.call("paddle", kept.maker)
         while True:  # both arrange the value alike after what is missing
             prior = self.m.call("torch", torch.given[0].maker) if torch.given else None
             if paddle is None or prior is None or not _arrange(torch, paddle) or prior not in region:
                 break
             read, torch, paddle = [(paddle.given[0], paddle)], prior, self.m.call("paddle", paddle.given[0].maker)
+        while paddle is not None and self._is_arranged_after(torch, paddle):
+            after.append(read)
+            read, paddle = [(paddle.given[0], paddle)], self.m.call("paddle", paddle.given[0].maker)
         region = [call for call in region if call.index <= torch.index]
         torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
-        found = missing(self.ways, torch, read, region)
+        found = missing(self.ways, torch, read, region, after)
         if found is not None:
             places = _each((found.place, *found.others))
             return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
@@ -82,6 +87,11 @@ class _Gap:
         around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
         places = _each([place for place in around if place is not None])
         return Blamed(places, torches, (torch, None), modules, certain=False)
+
+    def _is_arranged_after(self, torch: Call, paddle: Call) -> bool:
+        """Whether torch's result is arranged as Paddle's call arranges what it is given without it."""
+        users = self.m.users("torch", torch.index) if base(torch.name) not in LAYOUT else []
+        return any(_arrange(user, paddle) for user in users)
 
     def _kept(self, paddle: Call) -> Given | None:
         """Return what a call hands on as it is (a mask that masks nothing, a sum with zeros); None if it does not."""
@@ -271,6 +281,31 @@ class _Blame(_Gap):
             certain=found.certain,
         )  # fmt: skip
 
+    def _makers(self, right: Given, wrong: Given) -> Blamed | None:
+        """Return the calls that make two tensors, but for their layout, where these make something else of the same."""
+        mine, theirs = self._computed("torch", right), self._computed("paddle", wrong)
+        if mine is None or theirs is None or not theirs.made or self._is_right(theirs):
+            return None
+        entering = self.m.entering("torch", [mine]), self.m.entering("paddle", [theirs])
+        if entering[0] != entering[1] or not (entering[0] or base(mine.name) == base(theirs.name)):
+            return None
+        return replace(self._pair(mine, theirs), certain=_is_given_alike(self.m, mine, theirs))
+
+    def _computed(self, side: str, given: Given) -> Call | None:
+        """Return the call that computes a value, whatever arranges it after that."""
+        call = self.m.call(side, given.maker)
+        while call is not None and base(call.name) in LAYOUT and call.given:
+            call = self.m.call(side, call.given[0].maker)
+        return call
+
+    def _is_right(self, paddle: Call) -> bool:
+        """Whether torch makes what a call makes; of a number alone, by the same function."""
+        value = paddle.made[0]
+        if not self.m.agrees("paddle", value) or not is_constant(self.m.of["paddle"].values[value].features):
+            return self.m.agrees("paddle", value)
+        others = (call for call in self.m.of["torch"].calls if base(call.name) == base(paddle.name) and call.made)
+        return any(self.m.same(Given(other.made[0]), Given(value)) for other in others)
+
     def _passed(self, torch: Call | None, paddle: Call) -> Blamed | None:
         """Return where two calls of one function come to be given two tensors, all else being alike."""
         if torch is None or base(torch.name) != base(paddle.name):
@@ -279,8 +314,13 @@ class _Blame(_Gap):
         right = [g for g in torch.given if self.m.kind("torch", g.value) not in kinds and not g.leaf]
         own = {self.m.kind("torch", given.value) for given in torch.given}
         wrong = [g for g in paddle.given if self.m.kind("paddle", g.value) not in own and not g.leaf]
+        if not right and len(torch.given) == len(paddle.given):  # the same twice, say: place by place
+            right = [g for g, h in zip(torch.given, paddle.given, strict=True) if h in wrong]
         if len(right) != 1 or len(wrong) != 1:
             return None
+        makers = self._makers(right[0], wrong[0])
+        if makers is not None:
+            return makers
         found = other_tensor(self.ways, right[0], torch, wrong[0], paddle)
         return None if found is None else self._other(found, torch, paddle)
 
@@ -319,6 +359,9 @@ class _Blame(_Gap):
         if parts is not None:
             return replace(self._pair(self.c.torch, parts), certain=False)
         head = self._heads("paddle", self.c.regions[1])[0]
+        twin = self._twin(head) if len(self.c.regions[1]) > 1 else None
+        if twin is not None:
+            return self._passed(twin, head) or replace(self._pair(twin, head), certain=False)
         owner = self.c.owner
         torch = self.at.common("torch", [owner]) if owner is not None and owner.places else None
         if torch is None:
@@ -332,8 +375,15 @@ class _Blame(_Gap):
             level = self.at.level(mine, self.at.all("paddle", inputs[0]))
             torch = self.at.at_level("torch", self.c.torch, level) or torch
         paddle = self.at.places("paddle", [head, *self.c.regions[1]])
-        one = self._is_one_line(self.c.regions[1])
+        one = self._is_one_line(self.c.regions[1]) and self._twin(head) is None
         return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),), certain=one)
+
+    def _twin(self, head: Call) -> Call | None:
+        """Return torch's call that stands for one of Paddle's, where both sides make as many of its function."""
+        of = self.m.ordinal("paddle", head)
+        calls = [c for c in self.m.of["torch"].calls if not c.part and base(c.name) == base(head.name)]
+        twin = calls[of[0]] if len(calls) == of[1] and base(head.name) not in LAYOUT else None
+        return twin if twin is None or not self.m.entering("torch", [twin]) & self.m.entering("paddle", [head]) else None
 
     def _same_line(self, head: Call) -> Place | None:
         """Return torch's line for what the line of a call of Paddle's makes before it."""
@@ -367,6 +417,12 @@ def _is_turned(candidate: Candidate, matched: Matched) -> bool:
         for call in calls
         for given in call.given
     )
+
+
+def _rests_on_a_number(candidate: Candidate, matched: Matched) -> bool:
+    """Whether Paddle's calls are given a number that was computed: it may be wrong before them."""
+    calls = candidate.regions[1] or candidate.targets
+    return any(given.maker >= 0 and matched.is_lone("paddle", given.value) for call in calls for given in call.given)
 
 
 def _arrange(torch: Call, paddle: Call) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._match import LAYOUT, Look, Matched, base, is_one_shape, one_function
 from portproof.lines._recorder import Carried
-from portproof.lines._steps import STEPS, STEPS_AS
+from portproof.lines._steps import GIVEN_TO, STEPS, STEPS_AS
 from portproof.lines._values import is_constant, likeness
 
 #: Lines that a fused function counts for, and what Paddle computes in its place, at most.
@@ -84,7 +84,7 @@ class Candidate:
         mine = torch.index(self.torch)
         if any(len(calls) != len(torch) for calls in paddle) or len(torch) < 2:
             return alone
-        if any(calls.index(call) != mine for calls, call in zip(paddle, self.targets, strict=True)):
+        if any(call not in calls or calls.index(call) != mine for calls, call in zip(paddle, self.targets, strict=True)):
             return alone
         rows = zip(torch, *paddle, strict=True)
         return [(None if row[0] is self.torch else row[0], tuple(row[1:])) for row in rows]
@@ -224,10 +224,11 @@ class _Looked(_Fits):
 
     def arguments(self) -> Iterator[Candidate]:
         """Other values for what Paddle's first calls are given, which agrees with something of torch's."""
+        both = {base(call.name) for call in self.near["paddle"]}  # what Paddle fuses, too, it does not step by step
         sources: list[tuple[Call | None, int, Call | None]] = [
             (one, made, None)
             for torch in self.near["torch"][:_NEXT]
-            for one in (torch, *self.m.steps("torch", torch.index))
+            for one in (torch, *([] if base(torch.name) in both else self.m.steps("torch", torch.index)))
             for made in one.made[: max(1, _results(one))]
             if not (one.part or len(one.made) > 1) or not self.m.agrees("torch", made)
         ]
@@ -352,6 +353,9 @@ class _Looked(_Fits):
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
         cost += 0.1 * len({user.index for user, _ in uses}) - 0.1 * self._in_place_of(torch, carried, uses)
+        if torch is not None and torch.part:  # given to what takes it, it is what Paddle has not computed yet
+            takes = GIVEN_TO.get(torch.name.partition(": ")[2], ())
+            cost -= 1.3 * (len(region) == 1 and any(base(user.name) in takes for user, _ in uses))
         if len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
             cost += 0.5 * any(base(user.name) == base(torch.name) for user, _ in uses)
         cost += (self._out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.strict)
@@ -371,6 +375,10 @@ class _Looked(_Fits):
                 places = {place for one, place in uses if one is user}
                 values.append(tuple(carried if place in places else None for place in range(len(user.given))))
             yield Candidate(torch, paddle, tuple(some), True, tuple(values), self.strict, regions, cost, owner=owner)
+        twice = next((user for user in users if [one for one, _ in uses].count(user) > 1), None)
+        if len(users) == 1 and twice is not None and alike:  # ``x + x``, where torch's call is given one that is x
+            slots = (tuple(carried if place == uses[-1][1] else None for place in range(len(twice.given))),)
+            yield Candidate(torch, paddle, (twice,), True, slots, self.strict, regions, cost - 0.1, owner=owner)
 
     def _ends_line(self, torch: Call | None, region: Sequence[Call]) -> bool:
         """Whether torch's calls are all on one line, compute something, and the last of them is the line's result."""

@@ -168,9 +168,14 @@ class Partners:
         """
         value = self.of[side].values[number]
         if is_constant(value.features):
-            return _count(value) <= 1 or _number(value) in self._constants[side]
+            return self.is_lone(side, number) or _number(value) in self._constants[side]
         how = self.how[side].get(number)
         return how == "same" if strict else how is not None
+
+    def is_lone(self, side: str, number: int) -> bool:
+        """Whether a value is one finite number: whether it is right cannot be told."""
+        value = self.of[side].values[number]
+        return is_constant(value.features) and _count(value) <= 1 and value.features[1] == 0
 
     def partner(self, module: str) -> str | None:
         """Return the path of Paddle's module that stands for torch's; None where none does."""
@@ -371,8 +376,9 @@ def is_one_shape(one: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def _number(value: Value) -> tuple[int, str]:
-    """Return how many a constant has, and of which number."""
-    return _count(value), f"{value.features[2] * value.features[3]:.9g}"
+    """Return how many a constant has, and of which number: of infinities and NaN, that it is none."""
+    odd = value.features[1] > 0
+    return _count(value), "none" if odd else f"{value.features[2] * value.features[3]:.9g}"
 
 
 def _count(value: Value) -> int:

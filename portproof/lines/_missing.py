@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portproof.lines._calls import Call, Given, Place
-from portproof.lines._match import base
+from portproof.lines._match import LAYOUT, Matched, base, one_function
 from portproof.lines._stacks import on_line
 from portproof.lines._values import is_constant
 from portproof.lines._ways import Station, Ways
@@ -29,7 +29,10 @@ class Missing:
     certain: bool
 
 
-def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region: Sequence[Call]) -> Missing | None:
+def missing(
+    ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region: Sequence[Call],
+    after: Sequence[Sequence[tuple[Given, Call]]] = (),
+) -> Missing | None:  # fmt: skip
     """Return the line that misses a call of torch's; None where the ways of values tell nothing.
 
     Args:
@@ -37,8 +40,12 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
         torch: the call, the first that is missing.
         read: what Paddle's calls are given without it.
         region: torch's calls that are missing.
+        after: what is read where calls of Paddle's hand it on as it is, the last first.
     """
-    stations = _common([ways.way("paddle", given, user) for given, user in read[:6]])
+    stations = [
+        station for some in (read, *reversed(after))
+        for station in _common([ways.way("paddle", given, user) for given, user in some[:6]])
+    ]  # fmt: skip
     given = _Given(ways, torch, [user for _, user in read])
     stations = given.late(stations)
     if given.count > 1:
@@ -49,6 +56,10 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
                 (i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == last[0].place.module), 0
             )
             return _Level(ways, torch, level, last, region, given).chosen()
+    if base(torch.name) in LAYOUT and (frame := _frame_of_next(ways.m, torch, [user for _, user in read])) is not None:
+        own = [station for station in stations if station.frame == frame]
+        if own:
+            return _Level(ways, torch, 0, own, region, given).chosen()
     for module in dict.fromkeys([torch.module, *(_module(ways, number) for number in torch.places)]):
         path = ways.m.partner(module)
         while path is not None:  # where Paddle does not run it, whatever is around it
@@ -60,6 +71,13 @@ def missing(ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]], region:
     if stations and torch.places:  # Paddle's module is none of torch's
         return _Level(ways, torch, 0, stations, region, given).chosen()
     return None
+
+
+def _frame_of_next(m: Matched, torch: Call, users: Sequence[Call]) -> int | None:
+    """Return the frame of Paddle's call that stands for torch's next one in the frame of a call; None where none does."""
+    near = [one for one in m.users("torch", torch.index) if one.frames[:1] == torch.frames[:1]]
+    alike = [user for user in users if user.frames and any(one_function(one.name, user.name) for one in near)]
+    return alike[0].frames[0] if alike else None
 
 
 def _module(ways: Ways, number: int) -> str:
@@ -159,6 +177,9 @@ class _Level:
             return own[-1], False
         handed = [station for station in own if station.how == "handed"]
         returns = [station for station in copies if station.returns]
+        itself = [station for station in copies if not station.returns and set(station.names) == set(station.place.reads)]
+        if itself:  # ``h = h``, which nobody means
+            return itself[-1], True
         if handed and base(self.torch.name) == "add":  # a sum after a dropout, unless it is returned as it is made
             if self.returned and returns and returns[-1].at >= handed[-1].at:
                 return returns[-1], self.joins
@@ -182,8 +203,8 @@ class _Level:
         return ((bound or before or own)[-1], False)
 
     def _is_meant(self, station: Station) -> bool:
-        """Whether a line that copies a name is the one: to itself, which nobody means; or to torch's for the result."""
-        if self.joins or set(station.names) == set(station.place.reads):
+        """Whether a line that copies a name is the one: of several parts, or to torch's name for the result."""
+        if self.joins:
             return True
         kinds = [self.m.kind("torch", value) for value in self.torch.made]
         return any(set(station.names) & self.ways.names("torch", kind) for kind in kinds)

@@ -51,7 +51,8 @@ def other_tensor(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call
     for frame in frames:  # from the use outwards: where the right one is at hand, it could have been taken
         if ways.held("paddle", kinds[0], frame, user.index):
             own = [station for station in stations if station.frame == frame]
-            copies = [station for station in own if station.copies and not station.returns]
+            meant = ways.names("torch", kinds[1])  # which torch gives the same tensor, too
+            copies = [s for s in own if s.copies and not s.returns and not set(s.names) <= meant]
             chosen = copies[-1] if copies else own[-1]
             return _found(ways, chosen, own, owner, certain=chosen.how in ("used", "passed") and _is_plain(own))
     return None

@@ -89,3 +89,5 @@ STEPS_AS = {
     "product": ("matmul",), "scaled": ("mul", "div"), "scaled query": ("mul", "div"), "masked": ("add", "where"),
     "weights": ("softmax",), "heads": ("matmul",), "mean": ("mean",), "centred": ("sub",), "variance": ("mean",),
 }  # fmt: skip
+#: Step to the functions that are given it where it is no step.
+GIVEN_TO = {"product": ("mul", "div"), "scaled": ("softmax", "add", "where"), "masked": ("softmax",), "weights": ("matmul",)}

@@ -84,23 +84,28 @@ class Ways:
         common = next((frame for frame in up if frame in down), -1)  # none where a framework's own code is around them
         inner = down[: down.index(common)] if common in down else down
         outer = [*up[: up.index(common)], common] if common in up else up
-        found = [station for frame in outer for station in self._in(side, frame, given, user)]
+        way = [*outer, *inner]
+        found = [station for frame in outer for station in self._in(side, frame, given, user, way)]
         for frame in reversed(inner):
             parent = frames[frame].parent
             if parent in where:
                 key = (given.maker, given.slot, given.leaf)
                 names = tuple(b.name for b in frames[frame].given if (b.maker, b.slot, b.leaf) == key)
                 found.append(Station(where[parent], parent, "passed", names, user.index))
-            found += self._in(side, frame, given, user)
+            found += self._in(side, frame, given, user, way)
         if where:
             frame = next(iter(where))
             found.append(Station(where[frame], frame, "used", (), user.index))
         return self._read(side, found)
 
-    def _in(self, side: str, frame: int, given: Given, user: Call) -> list[Station]:
+    def _in(self, side: str, frame: int, given: Given, user: Call, way: Sequence[int] = ()) -> list[Station]:
+        """Return the stations in a frame, and in those of functions that are called there and hand the value on.
+
+        ``way`` has the frames that are looked at by themselves.
+        """
         found: dict[int, Station] = {}
         for statement, one in self.bound(side, given):
-            if statement.frame != frame or statement.ended > user.index:
+            if statement.ended > user.index or not self._is_within(side, statement.frame, frame, way):
                 continue
             how = "silent" if statement.begun == statement.ended else "handed"
             if statement.begun <= given.maker < statement.ended:
@@ -108,8 +113,12 @@ class Ways:
             known = found.get(id(statement))
             names = (*known.names, one.name) if known is not None else (one.name,)
             place = self.m.of[side].places[statement.place]
-            found[id(statement)] = Station(place, frame, how, names, statement.ended, statement.copies)
+            found[id(statement)] = Station(place, statement.frame, how, names, statement.ended, statement.copies)
         return list(found.values())
+
+    def _is_within(self, side: str, inner: int, frame: int, way: Sequence[int]) -> bool:
+        around = self.around(side, inner)
+        return inner == frame or (frame in around and not set(around[: around.index(frame)]) & set(way))
 
     def _read(self, side: str, stations: Sequence[Station]) -> list[Station]:
         """Leave out what was bound to a name that nothing after it reads."""
