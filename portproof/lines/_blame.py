@@ -383,7 +383,9 @@ class _Blame(_Gap):
         of = self.m.ordinal("paddle", head)
         calls = [c for c in self.m.of["torch"].calls if not c.part and base(c.name) == base(head.name)]
         twin = calls[of[0]] if len(calls) == of[1] and base(head.name) not in LAYOUT else None
-        return twin if twin is None or not self.m.entering("torch", [twin]) & self.m.entering("paddle", [head]) else None
+        return (
+            twin if twin is None or not self.m.entering("torch", [twin]) & self.m.entering("paddle", [head]) else None
+        )
 
     def _same_line(self, head: Call) -> Place | None:
         """Return torch's line for what the line of a call of Paddle's makes before it."""

@@ -84,7 +84,9 @@ class Candidate:
         mine = torch.index(self.torch)
         if any(len(calls) != len(torch) for calls in paddle) or len(torch) < 2:
             return alone
-        if any(call not in calls or calls.index(call) != mine for calls, call in zip(paddle, self.targets, strict=True)):
+        if any(
+            call not in calls or calls.index(call) != mine for calls, call in zip(paddle, self.targets, strict=True)
+        ):
             return alone
         rows = zip(torch, *paddle, strict=True)
         return [(None if row[0] is self.torch else row[0], tuple(row[1:])) for row in rows]

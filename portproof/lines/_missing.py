@@ -74,7 +74,7 @@ def missing(
 
 
 def _frame_of_next(m: Matched, torch: Call, users: Sequence[Call]) -> int | None:
-    """Return the frame of Paddle's call that stands for torch's next one in the frame of a call; None where none does."""
+    """Return the frame of Paddle's call that stands for the one after torch's, in its frame; None where none does."""
     near = [one for one in m.users("torch", torch.index) if one.frames[:1] == torch.frames[:1]]
     alike = [user for user in users if user.frames and any(one_function(one.name, user.name) for one in near)]
     return alike[0].frames[0] if alike else None
@@ -177,7 +177,9 @@ class _Level:
             return own[-1], False
         handed = [station for station in own if station.how == "handed"]
         returns = [station for station in copies if station.returns]
-        itself = [station for station in copies if not station.returns and set(station.names) == set(station.place.reads)]
+        itself = [
+            station for station in copies if not station.returns and set(station.names) == set(station.place.reads)
+        ]
         if itself:  # ``h = h``, which nobody means
             return itself[-1], True
         if handed and base(self.torch.name) == "add":  # a sum after a dropout, unless it is returned as it is made

@@ -90,4 +90,9 @@ STEPS_AS = {
     "weights": ("softmax",), "heads": ("matmul",), "mean": ("mean",), "centred": ("sub",), "variance": ("mean",),
 }  # fmt: skip
 #: Step to the functions that are given it where it is no step.
-GIVEN_TO = {"product": ("mul", "div"), "scaled": ("softmax", "add", "where"), "masked": ("softmax",), "weights": ("matmul",)}
+GIVEN_TO = {
+    "product": ("mul", "div"),
+    "scaled": ("softmax", "add", "where"),
+    "masked": ("softmax",),
+    "weights": ("matmul",),
+}

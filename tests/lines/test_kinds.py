@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from portproof import Input, Port, verify
@@ -235,3 +236,167 @@ def test_shapes_are_one_where_broadcasting_only_repeats() -> None:
     assert is_one_shape((5,), (1, 5))
     assert not is_one_shape((5, 1), (1, 5))
     assert not is_one_shape((2,), (2, 1))
+
+
+def doubled_torch(self: Any, x: Any) -> Any:
+    import torch
+
+    r = self.a(x).tanh()
+    h = self.drop(self.b(r))
+    h = torch.nn.functional.layer_norm(r + h, [8], eps=1e-12)  # torch: doubled
+    return self.c(h)
+
+
+def doubled_paddle(self: Any, x: Any) -> Any:
+    import paddle
+
+    r = self.a(x).tanh()
+    h = self.b(r)
+    h = h + self.drop(h)  # paddle: doubled
+    return self.c(paddle.nn.functional.layer_norm(h, [8], epsilon=1e-12))
+
+
+def test_a_residual_that_is_the_result_itself_is_named_where_a_norm_hides_the_factor() -> None:
+    assert named(port(doubled_torch, doubled_paddle)) == {(line_of("paddle: doubled"), line_of("torch: doubled"))}
+
+
+def test_what_is_no_number_agrees_with_no_zero() -> None:
+    from portproof.lines._calls import Value
+    from portproof.lines._match import _number
+    from portproof.lines._values import features
+
+    none, zero = (Value((2, 3), "float64", features(np.full((2, 3), of)), "") for of in (np.nan, 0.0))
+    assert _number(none) != _number(zero)
+
+
+def least_torch(self: Any, x: Any) -> Any:
+    import torch
+
+    steps = torch.arange(6, device=x.device)
+    far = steps + 4
+    few = torch.minimum(far, torch.full_like(far, 9))  # torch: the least
+    bucket = steps * 0
+    bucket += torch.where(steps > 1, few, steps)
+    return self.b(x + torch.nn.functional.embedding(bucket // 2, self.a.weight))
+
+
+def least_paddle(self: Any, x: Any) -> Any:
+    import paddle
+
+    steps = paddle.arange(6)
+    far = steps + 4
+    few = paddle.maximum(far, paddle.full_like(far, 9))  # paddle: the least
+    bucket = steps * 0
+    bucket += paddle.where(steps > 1, few, steps)
+    return self.b(x + paddle.nn.functional.embedding(bucket // 2, self.a.weight.t()))
+
+
+def test_what_makes_a_number_alone_is_named_before_what_is_given_it() -> None:
+    (pair,) = pairs(port(least_torch, least_paddle))
+    assert pair.paddle[0].line == line_of("paddle: the least")
+
+
+def added_torch(self: Any, x: Any, residual: Any) -> Any:
+    x = self.drop(x)
+    x = residual + x  # torch: in a helper
+    return x
+
+
+def added_paddle(self: Any, x: Any, residual: Any) -> Any:
+    x = self.drop(x)
+    x = x  # paddle: in a helper
+    return x
+
+
+def helped_torch(self: Any, x: Any) -> Any:
+    h = self.a(x)
+    h = added_torch(self, h, x)
+    g = self.b(h)
+    g = added_torch(self, g, h)
+    return self.c(g)
+
+
+def helped_paddle(self: Any, x: Any) -> Any:
+    h = self.a(x)
+    h = added_paddle(self, h, x)
+    g = self.b(h)
+    g = added_paddle(self, g, h)
+    return self.c(g)
+
+
+def test_a_line_in_a_helper_that_hands_the_value_on_is_named() -> None:
+    assert named(port(helped_torch, helped_paddle)) == {(line_of("paddle: in a helper"), line_of("torch: in a helper"))}
+
+
+def norm_torch(h: Any) -> Any:
+    import torch
+
+    h = h.permute(0, 2, 1)
+    h = torch.nn.functional.layer_norm(h, [8])
+    return h.permute(0, 2, 1)
+
+
+def norm_paddle(h: Any) -> Any:
+    import paddle
+
+    h = h.transpose([0, 2, 1])
+    h = paddle.nn.functional.layer_norm(h, [8])
+    return h.transpose([0, 2, 1])
+
+
+def turned_torch(self: Any, x: Any) -> Any:
+    r = x.permute(0, 2, 1)
+    h = self.drop(self.a(x).permute(0, 2, 1))
+    h = h + r  # torch: before it is turned
+    h = norm_torch(h)
+    return self.c(h.permute(0, 2, 1))
+
+
+def turned_paddle(self: Any, x: Any) -> Any:
+    h = self.drop(self.a(x).transpose([0, 2, 1]))
+    h = h  # paddle: before it is turned
+    h = norm_paddle(h)
+    return self.c(h.transpose([0, 2, 1]))
+
+
+def test_what_is_missing_before_both_sides_turn_the_value_is_named_there() -> None:
+    assert named(port(turned_torch, turned_paddle)) == {
+        (line_of("paddle: before it is turned"), line_of("torch: before it is turned"))
+    }
+
+
+def masked_torch(self: Any, x: Any) -> Any:
+    scores = self.a(x) * 0.5
+    scores = scores + (x - x)
+    weights = scores.softmax(-1)  # torch: after the mask
+    return self.c(weights)
+
+
+def masked_paddle(self: Any, x: Any) -> Any:
+    scores = self.a(x) * 0.5
+    scores = scores + (x - x)
+    weights = scores  # paddle: after the mask
+    return self.c(weights)
+
+
+def test_what_is_missing_after_a_mask_that_masks_nothing_is_named_there() -> None:
+    assert named(port(masked_torch, masked_paddle)) == {
+        (line_of("paddle: after the mask"), line_of("torch: after the mask"))
+    }
+
+
+def counted_torch(self: Any, x: Any) -> Any:
+    import torch
+
+    return self.a(x) * torch.arange(x.shape[1], device=x.device).reshape(-1, 1)
+
+
+def counted_paddle(self: Any, x: Any) -> Any:
+    import paddle
+
+    steps = paddle.arange(1)  # a length that is read from somewhere else
+    return self.a(x) * (steps + 2).astype(x.dtype)
+
+
+def test_a_number_that_was_computed_confirms_nothing() -> None:
+    assert not any(pair.confirmed for pair in pairs(port(counted_torch, counted_paddle)))
