@@ -48,6 +48,10 @@ def missing(
     ]  # fmt: skip
     given = _Given(ways, torch, [user for _, user in read])
     stations = given.late(stations)
+    if given.more and given.count > 1:
+        idle = _idle_copy(ways, [user for _, user in read])
+        if idle is not None:
+            return _Level(ways, torch, 0, [idle], region, given).chosen()
     if given.count > 1:
         stations = given.at_hand(stations)
         last = [station for station in stations if station.names and not station.returns][-1:]
@@ -71,6 +75,23 @@ def missing(
     if stations and torch.places:  # Paddle's module is none of torch's
         return _Level(ways, torch, 0, stations, region, given).chosen()
     return None
+
+
+def _idle_copy(ways: Ways, users: Sequence[Call]) -> Station | None:
+    """Return the line that gives a part of a sum another name, which torch has not for it; None where none or more do."""
+    found: dict[tuple[str, int, int], Station] = {}
+    for user in users:
+        for given in user.given:
+            known = ways.names("torch", ways.m.kind("paddle", given.value))
+            for station in ways.way("paddle", given, user):
+                if (
+                    station.how == "silent"
+                    and station.copies
+                    and not station.returns
+                    and not set(station.names) & known
+                ):
+                    found[station.line] = station
+    return next(iter(found.values())) if len(found) == 1 else None
 
 
 def _frame_of_next(m: Matched, torch: Call, users: Sequence[Call]) -> int | None:

@@ -400,3 +400,21 @@ def counted_paddle(self: Any, x: Any) -> Any:
 
 def test_a_number_that_was_computed_confirms_nothing() -> None:
     assert not any(pair.confirmed for pair in pairs(port(counted_torch, counted_paddle)))
+
+
+def summed_torch(self: Any, x: Any) -> Any:
+    h, g, k = self.a(x), self.b(x), self.c(x)
+    s = h + g
+    s = s + k  # torch: the sum
+    return self.block(s)
+
+
+def summed_paddle(self: Any, x: Any) -> Any:
+    h, g, k = self.a(x), self.b(x), self.c(x)
+    s = k  # paddle: the part
+    s = s + g
+    return self.block(s)
+
+
+def test_a_part_that_a_sum_in_another_order_misses_is_named_where_another_is_only_renamed() -> None:
+    assert named(port(summed_torch, summed_paddle)) == {(line_of("paddle: the part"), line_of("torch: the sum"))}
