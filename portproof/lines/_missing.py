@@ -78,7 +78,7 @@ def missing(
 
 
 def _idle_copy(ways: Ways, users: Sequence[Call]) -> Station | None:
-    """Return the line that gives a part of a sum another name, which torch has not for it; None where none or more do."""
+    """Return the one line that gives a part of a sum another name, which torch has not for it."""
     found: dict[tuple[str, int, int], Station] = {}
     for user in users:
         for given in user.given:
