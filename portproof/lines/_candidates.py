@@ -359,7 +359,8 @@ class _Looked(_Fits):
             takes = GIVEN_TO.get(torch.name.partition(": ")[2], ())
             cost -= 1.3 * (len(region) == 1 and any(base(user.name) in takes for user, _ in uses))
         if len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
-            cost += 0.5 * any(base(user.name) == base(torch.name) for user, _ in uses)
+            nexts = [user for user, _ in uses] + [one for user, _ in uses for one in self.m.users("paddle", user.index)]
+            cost += 0.5 * any(base(user.name) == base(torch.name) for user in nexts)
         cost += (self._out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.strict)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))

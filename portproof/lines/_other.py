@@ -44,8 +44,8 @@ def other_tensor(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call
     named = _overwriting(ways, stations, kinds[0]) or _misnamed(ways, stations, *kinds)
     if named is not None:
         maker = (
-            m.call("torch", right.maker) if named.how == "silent" else None
-        )  # a name alone: it should make the value
+            m.call("torch", right.maker) if named.how in ("silent", "made") else None
+        )  # a name alone, or another's: it should make the value
         return _found(ways, named, stations, maker or owner, certain=False)
     frames = list(dict.fromkeys(station.frame for station in reversed(stations)))
     for frame in frames:  # from the use outwards: where the right one is at hand, it could have been taken
