@@ -2,6 +2,7 @@
 
     python -m parity_tests.evidence.lines                      the written ports and those of the wild suite
     python -m parity_tests.evidence.lines written-unet bert    these alone
+    python -m parity_tests.evidence.lines googlenet bert-base  what the search costs on larger ones
 
 Variables: ``HALF=held`` plants those faults that were held back while the ranking was made, ``HALF=first`` the others,
 neither all; ``FAULTS`` a port (8); ``KINDS=…,…`` these kinds alone; ``TOGETHER=2`` plants so many at once;
@@ -26,14 +27,14 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from safetensors.numpy import load_file
 
 from parity_tests.evidence.lines.planting import Planted, plantable
-from portproof import Port
+from portproof import Input, Port
 from portproof._errors import ModelRaised, PortproofError
 from portproof.judge._report import LinePair
 from portproof.lines._calls import Place
@@ -43,7 +44,7 @@ from portproof.lines._values import outputs_agree
 from portproof.parity._mapped import with_map
 from portproof.parity._rows import Rows
 from portproof.ports._inputs import make_batch
-from portproof.ports._locate import Located, Project
+from portproof.ports._locate import Located, Project, find_port
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
 from portproof.sides._weights import load_weights, sensitised
@@ -304,16 +305,33 @@ def main() -> int:
 
 
 def ports(asked: Sequence[str]) -> list[Port]:
-    """Return the written ports, and those of the wild suite where its packages are installed."""
+    """Return the written ports, and those of the wild suite where its packages are installed; or what is asked for.
+
+    That may be a port of the zoo, or ``bert-base``, for what the search costs.
+    """
     found = written_ports()
-    if asked and all(name.startswith("written-") for name in asked):
-        return found
-    try:
-        from parity_tests.wild.__main__ import DIFFERENT, MODULES
-        from parity_tests.wild.__main__ import ports as wild
-    except ImportError:
-        return found
-    return found + [port for module in MODULES for port in wild(module).values() if port.name not in DIFFERENT]
+    if not asked or not all(name.startswith("written-") for name in asked):
+        with suppress(ImportError):
+            from parity_tests.wild.__main__ import DIFFERENT, MODULES
+            from parity_tests.wild.__main__ import ports as wild
+
+            found += [port for module in MODULES for port in wild(module).values() if port.name not in DIFFERENT]
+            found += [bert_base()] if "bert-base" in asked else []
+    known = {port.name for port in found}
+    return found + [find_port(name).port for name in asked if name not in known]
+
+
+def bert_base() -> Port:
+    """Return the wild suite's BERT in the size of BERT-base, but for its vocabulary."""
+    from parity_tests.wild.language import BERT, SIZES, _paddle, _torch
+
+    sizes = SIZES | {
+        "vocab_size": 3000, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+        "intermediate_size": 3072, "max_position_embeddings": 512,
+    }  # fmt: skip
+    tokens = Input(("batch", 64), "int64", range=(4, 2999))
+    sides = _paddle("Bert", **sizes, type_vocab_size=2), _torch("Bert", **sizes)
+    return Port("bert-base", *sides, {"input_ids": tokens}, BERT.outputs)
 
 
 def written_ports() -> list[Port]:
