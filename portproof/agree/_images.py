@@ -21,6 +21,8 @@ _LISTS, _SHARD = {".txt", ".lst"}, ".tar"
 #: A tar header says how long it is. One that says more is not read: names are short.
 _LONGEST_HEADER = 2**20
 _LONGEST_LABEL = 32
+#: Images that a quantiser reads ranges from.
+_CALIBRATING = 32
 #: Bytes of a picture in a shard; a raw one of a hundred million pixels has as many.
 _LONGEST_IMAGE = 300 << 20
 
@@ -55,16 +57,19 @@ class Images:
             with the path of an image or of a shard in each line. Folders are searched to the bottom.
         count: images to draw; None, or more than there are, for all.
         seed: of the draw.
+        calibrates: set some images apart to calibrate on, at most a tenth of all: of those that are not drawn, if there
+            are enough.
 
     Attributes:
         total: bytes of all images, for the progress bar.
         drawn_from: images that there are, where not all are taken; else None.
+        apart: those that are set apart, and not yielded.
 
     Raises:
         BadInput: nothing is there.
     """
 
-    def __init__(self, where: str, count: int | None = None, seed: int = 0) -> None:
+    def __init__(self, where: str, count: int | None = None, seed: int = 0, *, calibrates: bool = False) -> None:
         self.where = where
         try:
             self._system, root = system_of(where)
@@ -73,13 +78,26 @@ class Images:
             raise BadInput(f"--images: '{where}' cannot be read ({one_line(error, 120)}).") from error
         self.total = sum(self._files.values())
         self.drawn_from: int | None = None
+        self.apart: tuple[DataImage, ...] = ()
         self._drawn: frozenset[int] | None = None
-        if count is not None:
-            weights = [picture.weight for picture in self._all()]
-            if len(weights) > count:
-                drawn = np.random.default_rng(seed).choice(len(weights), count, replace=False)
-                self._drawn, self.drawn_from = frozenset(drawn.tolist()), len(weights)
-                self.total = sum(weights[number] for number in self._drawn)
+        if count is not None or calibrates:
+            self._draw(count, seed, calibrates)
+
+    def _draw(self, count: int | None, seed: int, calibrates: bool) -> None:
+        pictures = list(self._all())
+        numbers = np.arange(len(pictures))
+        drawn = numbers
+        if count is not None and count < len(numbers):
+            drawn = np.random.default_rng(seed).choice(len(numbers), count, replace=False)
+        if calibrates:
+            order = np.random.default_rng([seed, 1]).permutation(len(numbers))
+            order = np.concatenate([order[~np.isin(order, drawn)], order[np.isin(order, drawn)]])
+            apart = order[: min(_CALIBRATING, len(order) // 10)]
+            drawn = drawn[~np.isin(drawn, apart)]
+            self.apart = tuple(pictures[number] for number in sorted(apart.tolist()))
+        if len(drawn) < len(pictures):
+            self._drawn, self.drawn_from = frozenset(drawn.tolist()), len(pictures)
+            self.total = sum(pictures[number].weight for number in self._drawn)
 
     def names(self) -> list[str]:
         """Return the names of all files, whether they are drawn or not."""

@@ -22,7 +22,7 @@ from portproof.agree._judge import Yardstick
 from portproof.agree._ship import pack
 from portproof.agree._store import Store
 from portproof.agree._work import PACKAGES, Contender, Job
-from portproof.graphs._lowered import calibration_file, lowered
+from portproof.graphs._lowered import CALIBRATION, QUANTISED, calibration_file, lowered
 from portproof.judge._floor import is_blind
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, artefact_path
@@ -62,6 +62,7 @@ class AgreeOptions:
         limit_s: seconds that a runner may take over one unit.
         measure: what the scheduler costs, too, for ``portproof plan``; takes some seconds.
         at_most: rate of disagreement that must not be exceeded, None to ask for none.
+        calibrates: set images apart to calibrate on even where no runner is quantised.
         kwargs: for both factories, over the port's own.
     """
 
@@ -82,6 +83,7 @@ class AgreeOptions:
     limit_s: float = 1800.0
     measure: bool = False
     at_most: float | None = None
+    calibrates: bool = False
     kwargs: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
@@ -118,6 +120,34 @@ def chosen(port: Port, options: AgreeOptions) -> list[Choice]:
         if names.count(name) > 1:
             raise BadInput(f"--runners names '{name}' twice.")
     return choices
+
+
+def images_of(port: Port, options: AgreeOptions) -> Images:
+    """Return the images that are judged, and those that are set apart where a runner is calibrated.
+
+    Raises:
+        BadInput: no image is there, or a runner does not exist.
+        Unavailable: a runner does not run on the device.
+    """
+    quantised = any(choice.info.precisions[-1] in QUANTISED for choice in chosen(port, options))
+    return Images(options.images, options.count, options.seed, calibrates=options.calibrates or quantised)
+
+
+def write_calibration(port: Port, images: Images, folder: Path) -> None:
+    """Write the rows of the images that are set apart to where a quantiser reads its ranges from.
+
+    Raises:
+        BadInput: there are some, and none can be read.
+    """
+    path = folder / CALIBRATION
+    if not images.apart or path.is_file():
+        return
+    unreadable = Pictures(port).decode(0, images.apart, path).unreadable
+    if not path.is_file():
+        raise BadInput(
+            f"--images: of the {len(images.apart)} that are set apart to calibrate on, none can be read as an image: "
+            f"{unreadable[0]}."
+        )
 
 
 @dataclass(frozen=True)
@@ -298,11 +328,15 @@ class Preparing:
         return tuple((name, key) for name, key in found)
 
     def _lowered(self, info: RunnerInfo, weights: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-        """Return name and hash of what is made in lower precision, calibrated on no image of the data set."""
+        """Return name and hash of what is made in lower precision, calibrated on no image that is judged."""
         exported = ""
         if info.source != "model":
             ((_, exported),) = self._artefact(replace(info, artefact=info.source), weights)
-        made_from = {**self.common, "export": exported, "weights": weights[info.side], "kind": info.artefact}
+        pictures = Pictures(self.port).read(0, self.images.apart).hashes
+        made_from = {
+            **self.common, "export": exported, "weights": weights[info.side], "kind": info.artefact,
+            "calibration": pictures,
+        }  # fmt: skip
 
         def make() -> list[tuple[str, str]]:
             self.watch("preparing", f"the {info.precisions[-1]} graph")
@@ -311,6 +345,7 @@ class Preparing:
                 batch = make_batch(self.port)
                 inputs = sessions.folder / "inputs.safetensors"
                 save_arrays(inputs, batch.arrays)
+                write_calibration(self.port, self.images, sessions.folder)
                 calibration = calibration_file(self.port, batch.arrays, sessions.folder)
                 export = self.store.fetch(exported, sessions.folder / "export.onnx") if exported else None
                 sides = Sides(sessions)

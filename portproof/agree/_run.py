@@ -14,7 +14,7 @@ from portproof._errors import BadInput, PortproofError, Unavailable, require_pac
 from portproof._machine import processor, thread_budget
 from portproof.agree._images import DataImage, Images, Labelled, labels_of
 from portproof.agree._judge import Far, Tally, Yardstick, bounds
-from portproof.agree._prepare import AgreeOptions, PreparedJob, Preparing, chosen
+from portproof.agree._prepare import AgreeOptions, PreparedJob, Preparing, chosen, images_of
 from portproof.agree._result import Agreement, Cost, Looked, Rate, RunnerAgreement, Unreadable, whole_verdict
 from portproof.agree._store import Store, default_store
 from portproof.agree._work import Contender, Job, UnitOutcome, close_bench, work
@@ -93,7 +93,7 @@ def agree(
     require_packages("agree", *packages_of(located, options))
     from portproof.agree._cluster import connected, gathered
 
-    images = Images(options.images, options.count, options.seed)
+    images = images_of(located.port, options)
     labels = labels_of(options.labels, images)
     store = Store(options.store or default_store())
     preparing = Preparing(located, options, choices, images, store, watch or (lambda *_: None))
@@ -114,7 +114,7 @@ def agree(
             if options.scheduler is not None:
                 with contextlib.suppress(Exception):  # workers may be gone; what they hold goes with them
                     client.run(close_bench, prepared.job)
-    return _agreement(located.port.name, options, prepared, total, images.drawn_from), progress
+    return _agreement(located.port.name, options, prepared, total, images), progress
 
 
 def packages_of(located: Located, options: AgreeOptions) -> list[str]:
@@ -210,9 +210,7 @@ def _run(
     return total
 
 
-def _agreement(
-    port: str, options: AgreeOptions, prepared: PreparedJob, total: _Total, drawn_from: int | None
-) -> Agreement:
+def _agreement(port: str, options: AgreeOptions, prepared: PreparedJob, total: _Total, images: Images) -> Agreement:
     job = prepared.job
     own = total.tallies.get(job.oracle.name, Tally())
     runners = tuple(_runner(runner, total.tallies.get(runner.name, Tally()), prepared) for runner in job.runners)
@@ -225,6 +223,8 @@ def _agreement(
     if quantised:
         whose = quantised[0] if len(quantised) == 1 else f"{len(quantised)} runners of {'/'.join(QUANTISED)}"
         notes.append(f"what quantising costs is measured, and not judged ({whose})")
+        ranges = f"{len(images.apart)} images, which are not judged" if images.apart else "the port's own rows"
+        notes.append(f"ranges are read from {ranges}")
     if own.labelled and own.labelled < total.images:
         notes.append(f"{total.images - own.labelled} images have no label")
     return Agreement(
@@ -237,7 +237,7 @@ def _agreement(
             "processor": processor(), "instruction_sets": list(job.sets), "versions": dict(job.versions),
             "batch": job.batch, "threads": options.threads, "device": job.device,
         },
-        drawn_from,
+        images.drawn_from,
     )  # fmt: skip
 
 

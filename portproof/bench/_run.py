@@ -131,8 +131,13 @@ class Stage:
 
     @classmethod
     @contextlib.contextmanager
-    def of(cls, located: Located, suite: Suite, watch: Watch) -> Iterator[Stage]:
-        """Prepare for a suite and for every other that names no more runners; see :func:`run_suite`."""
+    def of(
+        cls, located: Located, suite: Suite, watch: Watch, calibrate: Callable[[Path], None] | None = None
+    ) -> Iterator[Stage]:
+        """Prepare for a suite and for every other that names no more runners; see :func:`run_suite`.
+
+        ``calibrate`` writes rows to calibrate on into a folder, where there are better ones than the port's own.
+        """
         if located.locator is None:
             raise BadInput(
                 "a benchmark runs each runner in a process of its own; name the port as module:NAME or file.py:NAME."
@@ -149,6 +154,8 @@ class Stage:
             watch("preparing", "weights, oracle and exports")
             with Sessions(located, suite.kwargs, suite.device, threads) as preparing:
                 weights = None if suite.weights is None else Path(suite.weights)
+                if calibrate is not None:
+                    calibrate(sessions.folder)
                 prepared = prepare(preparing, sessions.folder, [choice.info for choice in choices], weights)
             watch("preparing", None)
             yield cls(located, sessions, prepared, time.perf_counter() - begun, watch)
@@ -399,7 +406,7 @@ def _quiet_session(sessions: Sessions) -> WorkerSession:
 
 
 def _process(number: int, answer: Mapping[str, Any], claims: tuple[Claim, ...]) -> Process:
-    taken = {key: value for key, value in answer.items() if key not in ("late_share", "counted", "threads_ran")}
+    taken = {key: value for key, value in answer.items() if key not in ("late_share", "counted", "threads_at_once")}
     taken |= {"samples_ms": tuple(answer["samples_ms"]), "event_ms": tuple(answer["event_ms"])}
     return Process(round=number, claims=claims, **taken)
 

@@ -79,7 +79,13 @@ def time_runner(
         call = _slowed(call, slowdown) if slowdown else call
 
         def between() -> None:
-            marks.update(threads=thread_times(), switches=involuntary_switches(), gpu=gpu_state(), foreign=_foreign())
+            marks.update(
+                at=time.perf_counter(),
+                threads=thread_times(),
+                switches=involuntary_switches(),
+                gpu=gpu_state(),
+                foreign=_foreign(),
+            )
 
         if scenario == "offline" and hasattr(runner, "stream"):
             timed = _clock.offline(lambda s: runner.stream(rows, s), seconds, size, between)
@@ -88,11 +94,12 @@ def time_runner(
         else:
             timed = _clock.single(call, seconds, size, between)
         after = thread_times()
-        ran, busy = busy_threads(marks["threads"], after, timed.wall_s)
+        # Between the two readings, not the timed calls alone: threads that spin go on in between.
+        busy, at_once = busy_threads(marks["threads"], after, time.perf_counter() - marks["at"])
         foreign = _foreign()
         answer: dict[str, Any] = {
             "import_s": import_s, "cached": cached, "build_s": build_s, "first_call_ms": first_call_ms, **asdict(timed),
-            "threads_ran": ran, "threads_busy": busy, "counted": bool(after),
+            "threads_at_once": at_once, "threads_busy": busy, "counted": bool(after),
             "switches": involuntary_switches() - marks["switches"],
             "late_share": _late(runner, call) if boundary == "device" else None,
             "foreign_share": _share(marks["foreign"], foreign), "evidence": runner.evidence(),

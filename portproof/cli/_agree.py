@@ -135,7 +135,7 @@ def agree(
 
         print_agreement(found, progress, console())
     write_json(json_file, found.to_json())
-    _write_beside(found, progress, options, costs, report)
+    _write_beside(located, found, progress, options, costs, report)
     raise typer.Exit(found.exit_code)
 
 
@@ -157,7 +157,12 @@ def _require_packages(located: Any, options: AgreeOptions, report: Path | None) 
 
 
 def _write_beside(
-    found: Agreement, progress: AgreeProgress, options: AgreeOptions, costs: Path | None, report: Path | None
+    located: Any,
+    found: Agreement,
+    progress: AgreeProgress,
+    options: AgreeOptions,
+    costs: Path | None,
+    report: Path | None,
 ) -> None:
     """Write what it took, and the page, where they were asked for."""
     from portproof._disk import write_text
@@ -167,10 +172,10 @@ def _write_beside(
 
         write_text(costs, json.dumps(costs_of(found, progress, options), indent=1) + "\n")
     if report is not None:
-        from portproof.agree._images import Images
         from portproof.agree._page import page
+        from portproof.agree._prepare import images_of
 
-        write_text(report, page(found, Images(options.images, options.count, options.seed)))
+        write_text(report, page(found, images_of(located.port, options)))
 
 
 def plan(

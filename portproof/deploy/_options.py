@@ -79,11 +79,12 @@ class DeployOptions:
             _PLAIN_COUNT if self.at_most_loss is None else max(_PLAIN_COUNT, _ROOM * images_needed(self.at_most_loss))
         )
 
-    def agreement(self, names: tuple[str, ...]) -> AgreeOptions:
-        """Return what ``agree`` is asked for."""
+    def agreement(self, names: tuple[str, ...], *, calibrates: bool = False) -> AgreeOptions:
+        """Return what ``agree`` is asked for; ``calibrates``: others of the candidates are calibrated."""
         return AgreeOptions(
             images=self.images, runners=names, count=self.images_drawn, labels=self.labels, weights=self.weights,
             output=self.output, store=self.store, device=self.device, seed=self.seed, kwargs=self.kwargs,
+            calibrates=calibrates,
         )  # fmt: skip
 
     def suite(self, port: str, names: tuple[str, ...], **more: Any) -> Suite:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from portproof._errors import BadInput, PortproofError
@@ -13,6 +14,7 @@ from portproof._machine import thread_budget
 from portproof.agree._decode import image_input
 from portproof.agree._images import Images, labels_of
 from portproof.agree._judge import bounds
+from portproof.agree._prepare import AgreeOptions, images_of, write_calibration
 from portproof.agree._prepare import chosen as agreeing
 from portproof.agree._result import Agreement, RunnerAgreement
 from portproof.agree._run import AgreeProgress, agree, packages_of
@@ -109,9 +111,10 @@ def require_enough(images: Images, options: DeployOptions) -> None:
         raise BadInput(
             f"--images has one image, '{next(iter(images)).name}': of one nothing can be seen to move; give more."
         )
+    apart = f" beside the {len(images.apart)} that int8 is calibrated on" if images.apart else ""
     raise BadInput(
-        f"--at-most-loss {limit:.2%} takes {need:,} images of which none is lost, there are {there:,}; give more, or "
-        f"allow --at-most-loss {math.ceil(1e4 * bounds(0, there)[1]) / 100:.2f}%."
+        f"--at-most-loss {limit:.2%} takes {need:,} images of which none is lost, there are {there:,}{apart}; "
+        f"give more, or allow --at-most-loss {math.ceil(1e4 * bounds(0, there)[1]) / 100:.2f}%."
     )
 
 
@@ -123,7 +126,7 @@ class _Deploying:
         required(located, options)
         image_input(located.port)
         self.names = candidates(located.port, options)
-        images = Images(options.images, options.images_drawn, options.seed)
+        images = images_of(located.port, options.agreement(self.names))
         self.images, self.labels = images, labels_of(options.labels, images)
         require_enough(images, options)
         self.begun = time.monotonic()
@@ -139,7 +142,7 @@ class _Deploying:
         suite = options.suite(
             port, self.names, processes=1, seconds=_SECONDS, threads=thread_budget(), budget_s=options.budget_s
         )
-        with Stage.of(self.located, suite, self.watch) as stage:
+        with Stage.of(self.located, suite, self.watch, self._calibrate) as stage:
             self.seconds["prepare"] = time.monotonic() - self.begun
             self._require_labels(stage)
             heat = self._timed("rounds", lambda: stage.run(suite))
@@ -163,6 +166,10 @@ class _Deploying:
                 held = self._timed("again", lambda: self._again(stage, choice, recommended, result))
         self.seconds["wall"] = time.monotonic() - self.begun
         return self._deployment(choice, held, losses), self.parts
+
+    def _calibrate(self, folder: Path) -> None:
+        """Have the runners that are timed calibrated on the images that those are whose losses are counted."""
+        write_calibration(self.located.port, self.images, folder)
 
     def _require_labels(self, stage: Stage) -> None:
         """See that the labels are of the output's classes, now that these are known."""
@@ -217,7 +224,7 @@ class _Deploying:
             self.watch("agreement", f"{len(names)} runners, {progress.images:,} images")
 
         try:
-            return agree(self.located, self.options.agreement(names), self.watch, seen)
+            return agree(self.located, self._agreement(names), self.watch, seen)
         except PortproofError as error:
             # What fails is named in the error, which begins with it; a mistake in what was asked names none.
             failed = next((name for name in names if str(error).startswith(f"'{name}' ")), None)
@@ -228,6 +235,10 @@ class _Deploying:
             return self._asked(rest, out) if rest else None
         finally:
             self.watch("agreement", None)
+
+    def _agreement(self, names: tuple[str, ...]) -> AgreeOptions:
+        """Return what ``agree`` is asked of some candidates: on the same images, whoever is among them."""
+        return self.options.agreement(names, calibrates=bool(self.images.apart))
 
     def _again(self, stage: Stage, choice: Chosen, runner: str, before: BenchResult) -> Held:
         """Measure the recommended one and its neighbours next to each other."""

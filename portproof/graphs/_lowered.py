@@ -21,9 +21,13 @@ from portproof.sides._tasks import Tasks
 QUANTISED = ("int8",)
 
 
+#: The file that ranges are read from; whoever has better rows than the port itself puts them there beforehand.
+CALIBRATION = "calibration.safetensors"
+
+
 def calibration_file(port: Port, judged: Arrays, folder: Path) -> Path:
     """Write the rows that ranges are read from, none of them one that is judged, and return the file."""
-    path = folder / "calibration.safetensors"
+    path = folder / CALIBRATION
     if not path.is_file():
         save_arrays(path, calibration_rows(port, judged))
     return path

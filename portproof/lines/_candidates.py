@@ -78,6 +78,9 @@ class Candidate:
         torch = matched.alike("torch", self.torch)
         paddle = [matched.alike("paddle", call) for call in self.targets]
         if len(paddle) == 1 and len(paddle[0]) != len(torch):
+            rows = self._after_partners(matched, paddle[0])
+            if rows:
+                return rows
             torch, paddle[0] = _in_partners(matched, torch, paddle[0])
             if self.torch not in torch:
                 return alone
@@ -90,6 +93,36 @@ class Candidate:
             return alone
         rows = zip(torch, *paddle, strict=True)
         return [(None if row[0] is self.torch else row[0], tuple(row[1:])) for row in rows]
+
+    def _after_partners(self, matched: Matched, alike: Sequence[Call]) -> list[tuple[Call | None, tuple[Call, ...]]]:
+        """Return torch's calls that Paddle makes nowhere, each after the module that stands for the one before it.
+
+        Paddle's line is in a helper that many modules share, torch's are written out. Empty where that is not so.
+        """
+        missing, regions = self.torch, self.regions
+        if missing is None or not missing.given or [len(region) for region in regions] != [1, 0]:
+            return []
+        source = matched.call("torch", missing.given[0].maker)
+        if source is None or matched.partner(source.module) is None:
+            return []
+        rows: list[tuple[Call | None, tuple[Call, ...]]] = []
+        for call in alike:
+            before = self._replaced(matched, call)
+            if before is None:
+                continue
+            for one in matched.made_in(before.module, source.name):
+                users = [user for user in matched.users("torch", one.index) if base(user.name) == base(missing.name)]
+                if len(users) == 1:
+                    rows.append((None if users[0] is missing else users[0], (call,)))
+        return rows if (None, self.targets) in rows and len(rows) > 1 else []
+
+    def _replaced(self, matched: Matched, call: Call) -> Call | None:
+        """Return the call whose result is exchanged: a target, or what makes its argument."""
+        if not self.given:
+            return call
+        place = next((place for place, value in enumerate(self.values[0]) if value is not None), None)
+        fits = place is not None and place < len(call.given)
+        return matched.call("paddle", call.given[place].maker) if fits and place is not None else None
 
     def _of(self, source: Call, values: Values) -> Values:
         """Return another call's values in the places of this one's."""

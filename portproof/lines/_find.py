@@ -72,6 +72,7 @@ class SideForwards:
 
     def close(self) -> None:
         """Give the room back."""
+        self._sides.sessions.settle()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

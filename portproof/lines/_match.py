@@ -181,6 +181,13 @@ class Partners:
         """Return the path of Paddle's module that stands for torch's; None where none does."""
         return self._partners.get(module)
 
+    def made_in(self, partner: str, name: str) -> list[Call]:
+        """Return torch's calls of a function in the modules that one of Paddle's stands for."""
+        return [
+            call for call in self.of["torch"].calls
+            if not call.part and base(call.name) == base(name) and self._partners.get(call.module) == partner
+        ]  # fmt: skip
+
     def skipped(self, module: str) -> str | None:
         """Return the outermost of torch's modules around one that Paddle has and does not run; None where it does."""
         if self._ran is None:

@@ -46,52 +46,53 @@ def missing(
         station for some in (read, *reversed(after))
         for station in _common([ways.way("paddle", given, user) for given, user in some[:6]])
     ]  # fmt: skip
-    given = _Given(ways, torch, [user for _, user in read])
-    stations = given.late(stations)
+    users = [user for _, user in read]
+    given = _Given(ways, torch, users)
+    level, own = _where(ways, torch, given.late(stations), given, users)
+    return _Level(ways, torch, level, own, region, given).chosen() if own else None
+
+
+def _where(
+    ways: Ways, torch: Call, stations: list[Station], given: _Given, users: Sequence[Call]
+) -> tuple[int, list[Station]]:
+    """Return which of the frames around torch's call Paddle's line stands for, and the stations that it may be."""
     if given.more and given.count > 1:
-        idle = _idle_copy(ways, [user for _, user in read])
-        if idle is not None:
-            return _Level(ways, torch, 0, [idle], region, given).chosen()
+        idle = _renamed(ways, users)
+        if len(idle) == 1:
+            return 0, idle
     if given.count > 1:
         stations = given.at_hand(stations)
         last = [station for station in stations if station.names and not station.returns][-1:]
         if last and last[0].copies and not given.more:
-            level = next(
-                (i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == last[0].place.module), 0
-            )
-            return _Level(ways, torch, level, last, region, given).chosen()
-    if base(torch.name) in LAYOUT and (frame := _frame_of_next(ways.m, torch, [user for _, user in read])) is not None:
-        own = [station for station in stations if station.frame == frame]
-        if own:
-            return _Level(ways, torch, 0, own, region, given).chosen()
+            return _level(ways, torch, last[0].place.module), last
+    frame = _frame_of_next(ways.m, torch, users) if base(torch.name) in LAYOUT else None
+    own = [station for station in stations if station.frame == frame]
+    if own:
+        return 0, own
     for module in dict.fromkeys([torch.module, *(_module(ways, number) for number in torch.places)]):
         path = ways.m.partner(module)
         while path is not None:  # where Paddle does not run it, whatever is around it
             own = [station for station in stations if station.place.module == path]
             if own:
-                level = next((i for i, n in enumerate(torch.places) if ways.m.partner(_module(ways, n)) == path), 0)
-                return _Level(ways, torch, level, own, region, given).chosen()
+                return _level(ways, torch, path), own
             path = path.rpartition(".")[0] if path else None
-    if stations and torch.places:  # Paddle's module is none of torch's
-        return _Level(ways, torch, 0, stations, region, given).chosen()
-    return None
+    return 0, stations if torch.places else []  # Paddle's module is none of torch's
 
 
-def _idle_copy(ways: Ways, users: Sequence[Call]) -> Station | None:
-    """Return the one line that gives a part of a sum another name, which torch has not for it."""
+def _level(ways: Ways, torch: Call, path: str) -> int:
+    """Return which of the frames around torch's call is in the module that stands for a path of Paddle's, else 0."""
+    return next((i for i, number in enumerate(torch.places) if ways.m.partner(_module(ways, number)) == path), 0)
+
+
+def _renamed(ways: Ways, users: Sequence[Call]) -> list[Station]:
+    """Return the lines that only give a part of a sum another name, which torch has not for it."""
     found: dict[tuple[str, int, int], Station] = {}
     for user in users:
         for given in user.given:
             known = ways.names("torch", ways.m.kind("paddle", given.value))
-            for station in ways.way("paddle", given, user):
-                if (
-                    station.how == "silent"
-                    and station.copies
-                    and not station.returns
-                    and not set(station.names) & known
-                ):
-                    found[station.line] = station
-    return next(iter(found.values())) if len(found) == 1 else None
+            idle = (station for station in ways.way("paddle", given, user) if station.is_idle)
+            found |= {station.line: station for station in idle if not set(station.names) & known}
+    return list(found.values())
 
 
 def _frame_of_next(m: Matched, torch: Call, users: Sequence[Call]) -> int | None:
@@ -198,16 +199,14 @@ class _Level:
             return own[-1], False
         handed = [station for station in own if station.how == "handed"]
         returns = [station for station in copies if station.returns]
-        itself = [
-            station for station in copies if not station.returns and set(station.names) == set(station.place.reads)
-        ]
+        bound = [station for station in copies if not station.returns]
+        itself = [station for station in bound if set(station.names) == set(station.place.reads)]
         if itself:  # ``h = h``, which nobody means
             return itself[-1], True
         if handed and base(self.torch.name) == "add":  # a sum after a dropout, unless it is returned as it is made
             if self.returned and returns and returns[-1].at >= handed[-1].at:
                 return returns[-1], self.joins
             return handed[-1], self.joins
-        bound = [station for station in copies if not station.returns]
         meant = [station for station in bound if self._is_meant(station)]
         if meant:
             return meant[-1], True

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from portproof.lines._calls import RETURNED, Bound, Call, Given, Place, Statement
 from portproof.lines._match import Matched
+
+#: The call of a decorator's wrapper.
+_WRAPPER = re.compile(r"[\w.]+\(\*\w+, \*\*\w+\)")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,11 @@ class Station:
     @property
     def returns(self) -> bool:
         return RETURNED in self.names
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the line does nothing but give the value another name."""
+        return self.how == "silent" and self.copies and not self.returns
 
     @property
     def line(self) -> tuple[str, int, int]:
@@ -147,13 +156,16 @@ class Ways:
         return place, False
 
     def level(self, call: Call, module: str, frame: int) -> Place | None:
-        """Return torch's place of a call in the module that stands for one of Paddle's, as deep in it as a frame is."""
+        """Return torch's place of a call in the module that stands for one of Paddle's, about as deep in it as a frame.
+
+        A decorator's own line, which hands on all that it is given, is none.
+        """
         depth = self.depth("paddle", frame) if frame >= 0 else 0
         found = []
         for number, other in zip(call.places, call.frames, strict=False):
             place = self.m.of["torch"].places[number]
-            if self.m.partner(place.module) == module:
-                found.append((other < 0 or self.depth("torch", other) != depth, place))
+            if self.m.partner(place.module) == module and not _WRAPPER.fullmatch(place.text):
+                found.append((abs(self.depth("torch", other) - depth) if other >= 0 else 1, place))
         return min(found, key=lambda entry: entry[0])[1] if found else None
 
     def names(self, side: str, kind: tuple[str, int]) -> set[str]:

@@ -77,6 +77,7 @@ def with_backward_lines(
         said = traceback.format_exception_only(error)[-1].strip().splitlines()[-1]
         return list(culprits), [f"no lines of the backward pass: the search failed, which is worth a report: {said}"]
     finally:
+        sides.sessions.settle()
         shutil.rmtree(room, ignore_errors=True)
 
 

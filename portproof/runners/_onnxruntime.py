@@ -122,6 +122,15 @@ def _stored(path: str) -> str | None:
     return onnx.helper.tensor_dtype_to_np_dtype(sizes.most_common(1)[0][0]).name if sizes else None
 
 
+def _left_in_float(path: str) -> int:
+    """Count the products of a graph that are given no levels."""
+    import onnx
+
+    graph = onnx.load(path, load_external_data=False).graph
+    levels = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
+    return sum(node.op_type in _MULTIPLYING and not levels & set(node.input[:2]) for node in graph.node)
+
+
 class OnnxRuntime:
     """An inference session whose provider is the one that was asked for, or an error."""
 
@@ -199,10 +208,16 @@ class OnnxRuntime:
         return {name: count for name, count in operators.items() if name in _COUNTING or name in _MULTIPLYING}
 
     def _arithmetic(self) -> str | None:
-        """Say what the products are computed in; on a CPU a float16 graph is computed in float32."""
+        """Say what the products are computed in; on a CPU a float16 graph is computed in float32.
+
+        Those that a quantised graph leaves in float, of two activations say, may be.
+        """
         if not self._products:
             return None
-        return "float32" if not self._products.keys() <= _COUNTING else "int8"
+        floats = sum(count for name, count in self._products.items() if name in _MULTIPLYING)
+        if floats == sum(self._products.values()) or floats > _left_in_float(str(self.job.artefact)):
+            return "float32"
+        return "int8"
 
     def _on_the_cpu(self) -> Mapping[str, int]:
         """Count the nodes on the CPU that compute shapes, by operator.

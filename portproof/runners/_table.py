@@ -145,7 +145,7 @@ _LOWER = (
     ),
     *_exports(
         "onnxruntime-float16-{side}", "ONNX Runtime float16", _ORT, ("onnxruntime", "onnx"),
-        artefact="onnx-float16", precisions=("float16",),
+        artefact="onnx-float16", precisions=("float16",), claims={"stored": "float16"},
     ),
     *_exports(
         "onnxruntime-tensorrt-float16-{side}", "ONNX Runtime TensorRT float16", _ORT, ("onnxruntime", "onnx"),

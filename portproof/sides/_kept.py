@@ -237,7 +237,7 @@ class KeptSession(Session):
         key = digest_of(json.dumps([self._place, [change.identity for change in self._changes], identity]))
         targets = {name: Path(arguments[name]) for name in role.writes if arguments.get(name) is not None}
         if key in self._keys or any(True for path in targets.values() for _ in under(path)):
-            self._settle()  # the answer, or what is written over now, may be on its way into the store
+            self.settle()  # the answer, or what is written over now, may be on its way into the store
         found = self._store.find(key, self._digests.hold)
         if found is not None and self._store.lay_out(found, targets):
             for name, pieces in found.files.items():
@@ -265,7 +265,7 @@ class KeptSession(Session):
             self._kept.append(self._keeping.submit(self._keep, *given))
         return answer["result"]
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Wait until the store has what is to be kept."""
         while self._kept:
             self._kept.pop(0).result()
@@ -329,7 +329,7 @@ class KeptSession(Session):
         if self._worker is not None:
             self._worker.close()
         self._queue.shutdown(wait=True, cancel_futures=True)
-        self._settle()
+        self.settle()
         self._keeping.shutdown(wait=True)
         if self._worker is not None:
             self._worker.close()

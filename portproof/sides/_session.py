@@ -132,6 +132,11 @@ class Sessions:
             return self.folder / name
         return Path(self._stack.enter_context(scratch_folder(None))) / name
 
+    def settle(self) -> None:
+        """Wait until the store has what is to be kept of the answers so far; their files may be removed then."""
+        for session in self.kept:
+            session.settle()
+
     def narrow(self, part: Part) -> Located:
         """Make one module the whole of the port for the sessions opened from now on."""
         self.located = replace(self.located, port=part.of(self.located.port))
