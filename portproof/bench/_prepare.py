@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput, PortproofError, Unavailable
 from portproof._numbers import Arrays
 from portproof.bench._tasks import BenchTasks
-from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, lowered
+from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, claimed_of, lowered
 from portproof.judge._floor import Floor
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Hop
@@ -44,6 +45,7 @@ class PreparedPort:
         work_gflop: of one row; None where it cannot be counted.
         label: of the weights.
         claims: by kind and side, what a quantised graph computes: its runtimes are judged by that.
+        claimed_alone: by kind and side, what it computes of one request, None where that is the same.
     """
 
     folder: Path
@@ -56,6 +58,8 @@ class PreparedPort:
     work_gflop: float | None
     label: str = "sensitised"
     claims: Mapping[tuple[str, str], Oracle] = field(default_factory=dict)
+    claimed_alone: Mapping[tuple[str, str], Callable[[Arrays], Oracle | None]] = field(default_factory=dict)
+    _known: dict[tuple[str, str, int, int], Oracle | None] = field(default_factory=dict)
 
     def request(self, size: int, number: int) -> Path:
         """Write one request of some rows, others for each number, and return its file."""
@@ -90,16 +94,30 @@ class PreparedPort:
 
     def judge(self, title: str, info: RunnerInfo, size: int, number: int) -> list[Hop]:
         """Judge what a process put out for a request, before and after it was timed."""
-        chosen = self._chosen(size, number)
-        oracle = self.claims.get((info.artefact, info.side)) or Oracle("oracle", dict(self.oracle), self.floors)
+        chosen, key = self._chosen(size, number), (info.artefact, info.side)
+        oracle = self.claims.get(key) or Oracle("oracle", dict(self.oracle), self.floors)
         expected = {name: array[chosen] if self.batched else array for name, array in oracle.outputs.items()}
+        floors, alone = oracle.floors, self._alone(key, size, number)
+        if alone is not None:
+            expected = alone.outputs
+            floors = {
+                name: Floor(max(floor.rms, alone.floors[name].rms), tail=max(floor.tail, alone.floors[name].tail))
+                for name, floor in floors.items()
+            }
         return [
             judge_outputs(
                 "numerics", oracle.source, f"{title}, {when}", info.precisions[-1], self.label,
-                load_file(f"{self.out}-{when}.safetensors"), expected, oracle.floors,
+                load_file(f"{self.out}-{when}.safetensors"), expected, floors,
             )
             for when in ("before", "after")
         ]  # fmt: skip
+
+    def _alone(self, key: tuple[str, str], size: int, number: int) -> Oracle | None:
+        """Return what a quantised graph computes of one request, where that depends on its rows together."""
+        place = (*key, size, number % len(next(iter(self.oracle.values()))))
+        if key in self.claimed_alone and place not in self._known:
+            self._known[place] = self.claimed_alone[key](load_file(self.request(size, number)))
+        return self._known.get(place)
 
 
 def prepare(
@@ -151,6 +169,7 @@ def prepare(
         except PortproofError as error:
             finished[key] = Unavailable(f"it needs the {'export' if key[0] == 'onnx' else 'saved program'}: {error}")
     claims: dict[tuple[str, str], Oracle] = {}
+    alone: dict[tuple[str, str], Callable[[Arrays], Oracle | None]] = {}
     for info in runners:
         key, made = (info.artefact, info.side), finished.get((info.source, info.side))
         if info.artefact == info.source or key in finished:
@@ -161,11 +180,12 @@ def prepare(
             finished[key] = path = lowered(sides, made, info, calibration_file(port, batch.arrays, folder), inputs)
             if info.precisions[-1] in QUANTISED:
                 claims[key] = claimed(sides, path, inputs)
+                alone[key] = functools.partial(claimed_of, port, path)
         except PortproofError as error:
             finished[key] = error
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
     return PreparedPort(
         folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None, label,
-        claims,
+        claims, alone,
     )  # fmt: skip

@@ -81,3 +81,21 @@ def claimed(sides: Sides, path: Path, inputs: Path) -> Oracle:
     ).result()
     floors = {name: Floor(rms, tail=tail) for name, (rms, tail) in found.items()}
     return Oracle("its quantised graph, interpreted in float64", load_file(out), floors)
+
+
+def claimed_of(port: Port, path: Path, rows: Arrays) -> Oracle | None:
+    """Interpret a quantised graph on one request, here; None where a row is the same whatever is beside it.
+
+    Args:
+        port: whose the graph is.
+        path: of the graph.
+        rows: of the request.
+    """
+    from portproof.graphs._interpret import load_graph
+    from portproof.graphs._quantised import depends_on_the_batch, meaning_of
+
+    proto = load_graph(graph_of(path))
+    if not depends_on_the_batch(proto):
+        return None
+    found = meaning_of(proto, rows)
+    return Oracle("its quantised graph, interpreted in float64", port.rows_first(found.outputs), found.floors)

@@ -41,6 +41,11 @@ def is_quantised(proto: onnx.ModelProto) -> bool:
     return any(node.op_type in ROUNDING for node in proto.graph.node)
 
 
+def depends_on_the_batch(proto: onnx.ModelProto) -> bool:
+    """Whether a graph looks for its ranges as it runs: over all rows of a request, so that one alone has others."""
+    return any(node.op_type == "DynamicQuantizeLinear" for node in proto.graph.node)
+
+
 def meaning_of(proto: onnx.ModelProto, inputs: Mapping[str, Array]) -> Meaning:
     """Interpret a quantised graph and draw the floors of its outputs."""
     rounded = {node.input[0] for node in proto.graph.node if node.op_type in ROUNDING}

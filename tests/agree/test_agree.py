@@ -235,6 +235,22 @@ def test_what_is_quantised_has_the_weights_that_were_given(agree, tmp_path: Path
     assert {one["name"]: one["changed"]["lost"] for one in found} == dict.fromkeys(names, 0), answer
 
 
+def test_ranges_are_read_from_images_that_are_set_apart(agree, folder: Path) -> None:
+    whole = [image.name for image in Images(str(folder))]
+    some = Images(str(folder), calibrates=True)
+    apart = [image.name for image in some.apart]
+    assert len(apart) == len(whole) // 10
+    assert sorted([*apart, *(image.name for image in some)]) == sorted(whole)
+    drawn = Images(str(folder), 10, calibrates=True)  # of those that are not drawn: what is judged stays
+    assert [image.name for image in drawn] == [image.name for image in Images(str(folder), 10)]
+    assert not {image.name for image in drawn} & {image.name for image in drawn.apart}
+    answer, document, _ = agree(runners="onnxruntime-int8-torch")
+    assert json.loads(document)["images"] == len(whole) - len(apart)
+    assert f"ranges are read from {len(apart)} images, which are not judged" in " ".join(answer.out.split())
+    few, _, _ = agree("--count", len(whole), runners="torch-eager")
+    assert "ranges are read" not in few.out
+
+
 def test_images_are_drawn_by_seed_from_all_over_the_folder(agree, folder: Path) -> None:
     drawn = [[image.name for image in Images(str(folder), 10, seed)] for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]

@@ -140,6 +140,63 @@ def test_what_a_number_rests_on_is_read_from_the_kernels_that_ran(tmp_path: Path
     assert "int8" not in [found[name, "mlp"] for name in ("OnnxRuntime", "OpenVino")]
 
 
+def test_products_that_a_quantised_graph_leaves_in_float_are_no_fault_of_its_runtime(tmp_path: Path) -> None:
+    import onnx
+    from onnx import helper
+
+    from portproof.graphs._lower import lower
+    from portproof.runners._onnxruntime import OnnxRuntime
+
+    plain = tmp_path / "mlp.onnx"
+    export(small_ports.MLP, "torch", plain)
+    proto = onnx.load(plain)
+    last = proto.graph.output[0].name
+    for node in proto.graph.node:  # a product of activations, as attention has
+        node.output[:] = ["before" if name == last else name for name in node.output]
+    proto.graph.node.extend(
+        [
+            helper.make_node("Transpose", ["before"], ["turned"], perm=[1, 0]),
+            helper.make_node("MatMul", ["before", "turned"], ["square"]),
+            helper.make_node("MatMul", ["square", "before"], [last]),
+        ]
+    )
+    onnx.save(proto, plain)
+    lower(plain, "onnx-dynamic-int8", tmp_path / "none", tmp_path / "int8.onnx")
+    for path, arithmetic in ((tmp_path / "int8.onnx", "int8"), (plain, "float32")):
+        with OnnxRuntime(RunnerJob(small_ports.MLP, "torch", precision="int8", artefact=path)) as runner:
+            assert runner.evidence()["arithmetic"] == arithmetic, runner.evidence()["products"]
+
+
+def test_a_graph_that_looks_for_its_ranges_as_it_runs_is_held_to_the_request_that_it_was_given(tmp_path: Path) -> None:
+    from portproof.graphs._lower import lower
+    from portproof.graphs._lowered import claimed_of
+    from portproof.runners._onnxruntime import OnnxRuntime
+
+    plain, dynamic = tmp_path / "mlp.onnx", tmp_path / "int8.onnx"
+    export(small_ports.MLP, "torch", plain)
+    lower(plain, "onnx-dynamic-int8", tmp_path / "none", dynamic)
+    rows = np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)
+    rows[1] *= 50  # a row that the range of all is made for
+    one, name = {"x": rows[:1]}, small_ports.MLP.outputs[0]
+    alone = claimed_of(small_ports.MLP, dynamic, one)
+    assert alone is not None
+    with OnnxRuntime(RunnerJob(small_ports.MLP, "torch", precision="int8", artefact=dynamic)) as runner:
+        found = runner.run(one)[name]
+    beside = meaning_of(load_graph(dynamic), {"x": rows})
+    verdicts = [
+        verdict_of(compare(found, expected, "int8"), floor, "int8")
+        for expected, floor in (
+            (alone.outputs[name], alone.floors[name]), (beside.outputs[name][:1], beside.floors[name])
+        )
+    ]  # fmt: skip
+    assert verdicts == ["equivalent", "divergent"]
+    save_file({"x": rows}, tmp_path / "rows.safetensors")
+    lower(plain, "onnx-int8", tmp_path / "rows.safetensors", tmp_path / "static.onnx")
+    assert (
+        claimed_of(small_ports.MLP, tmp_path / "static.onnx", one) is None
+    )  # the same for a row, whatever is beside it
+
+
 @pytest.mark.filterwarnings("ignore:To copy construct from a tensor")  # of torch's own lowering
 def test_int8_of_torchs_own_is_held_to_the_graph_that_its_program_claims_to_be(tmp_path: Path) -> None:
     from portproof.frameworks._torch_int8 import load_program
