@@ -29,6 +29,9 @@ from portproof.sides._sides import Sides
 from portproof.sides._tasks import Tasks
 from portproof.sides._weights import given, given_label, load_weights
 
+#: The file of rows that requests are made of; whoever has better ones than the port itself puts them there beforehand.
+REQUESTS = "requests.safetensors"
+
 
 @dataclass(frozen=True)
 class PreparedPort:
@@ -139,8 +142,10 @@ def prepare(
     if not sides.live:
         raise BadInput(f"port '{port.name}' is made of files; what is timed is judged by a side that is a model.")
     batch = make_batch(port)
-    inputs = folder / "inputs.safetensors"
+    inputs, judged = folder / "inputs.safetensors", folder / REQUESTS
     save_arrays(inputs, batch.arrays)
+    rows = load_file(judged) if judged.is_file() else batch.arrays
+    judged = judged if judged.is_file() else inputs
     sides.require_match()
     label, state = "sensitised", None
     if checkpoint is not None:
@@ -148,7 +153,7 @@ def prepare(
     state = state or sides.spread(*sides.sensitise(inputs, seed=0))
     weights = {side: Path(shutil.copyfile(file, folder / file.name)) for side, file in state.items()}
     load_weights(sides, weights)
-    measuring = Measuring(sides, inputs, folder)
+    measuring = Measuring(sides, judged, folder)
     wanted = {(info.source, info.side) for info in runners}
     artefacts: dict[tuple[str, str], tuple[Path, Future[Any]]] = {}
     for side in sides.live:
@@ -179,13 +184,13 @@ def prepare(
                 raise made
             finished[key] = path = lowered(sides, made, info, calibration_file(port, batch.arrays, folder), inputs)
             if info.precisions[-1] in QUANTISED:
-                claims[key] = claimed(sides, path, inputs)
+                claims[key] = claimed(sides, path, judged)
                 alone[key] = functools.partial(claimed_of, port, path)
         except PortproofError as error:
             finished[key] = error
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
     return PreparedPort(
-        folder, weights, finished, batch.arrays, oracle.outputs, oracle.floors, batched, counted or None, label,
+        folder, weights, finished, rows, oracle.outputs, oracle.floors, batched, counted or None, label,
         claims, alone,
     )  # fmt: skip

@@ -132,11 +132,11 @@ class Stage:
     @classmethod
     @contextlib.contextmanager
     def of(
-        cls, located: Located, suite: Suite, watch: Watch, calibrate: Callable[[Path], None] | None = None
+        cls, located: Located, suite: Suite, watch: Watch, put_rows: Callable[[Path], None] | None = None
     ) -> Iterator[Stage]:
         """Prepare for a suite and for every other that names no more runners; see :func:`run_suite`.
 
-        ``calibrate`` writes rows to calibrate on into a folder, where there are better ones than the port's own.
+        ``put_rows`` writes rows to time and to calibrate on into a folder, where there are better than the port's own.
         """
         if located.locator is None:
             raise BadInput(
@@ -154,8 +154,8 @@ class Stage:
             watch("preparing", "weights, oracle and exports")
             with Sessions(located, suite.kwargs, suite.device, threads) as preparing:
                 weights = None if suite.weights is None else Path(suite.weights)
-                if calibrate is not None:
-                    calibrate(sessions.folder)
+                if put_rows is not None:
+                    put_rows(sessions.folder)
                 prepared = prepare(preparing, sessions.folder, [choice.info for choice in choices], weights)
             watch("preparing", None)
             yield cls(located, sessions, prepared, time.perf_counter() - begun, watch)

@@ -6,18 +6,20 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from portproof._errors import BadInput, PortproofError
 from portproof._machine import thread_budget
-from portproof.agree._decode import image_input
+from portproof.agree._decode import Pictures, image_input
 from portproof.agree._images import Images, labels_of
 from portproof.agree._judge import bounds
 from portproof.agree._prepare import AgreeOptions, images_of, write_calibration
 from portproof.agree._prepare import chosen as agreeing
 from portproof.agree._result import Agreement, RunnerAgreement
 from portproof.agree._run import AgreeProgress, agree, packages_of
+from portproof.bench._prepare import REQUESTS
 from portproof.bench._recommend import Slo
 from portproof.bench._result import BenchResult, TimedRow, quantiles
 from portproof.bench._run import LEAST_ROUNDS, Stage, Watch
@@ -35,6 +37,8 @@ from portproof.runners._choice import parse
 _ROUNDS, _AGAIN = 5, 6
 #: Timed seconds of a process: as a rule, and at most, where a percentile needs many samples.
 _SECONDS, _MOST_S = 0.5, 4.0
+#: Images that requests are made of.
+_TIMED = 16
 #: Of the budget: what the losses may take, and what is kept for measuring again.
 _FOR_AGREEMENT, _FOR_AGAIN = 0.5, 0.12
 
@@ -142,7 +146,7 @@ class _Deploying:
         suite = options.suite(
             port, self.names, processes=1, seconds=_SECONDS, threads=thread_budget(), budget_s=options.budget_s
         )
-        with Stage.of(self.located, suite, self.watch, self._calibrate) as stage:
+        with Stage.of(self.located, suite, self.watch, self._put_rows) as stage:
             self.seconds["prepare"] = time.monotonic() - self.begun
             self._require_labels(stage)
             heat = self._timed("rounds", lambda: stage.run(suite))
@@ -167,9 +171,10 @@ class _Deploying:
         self.seconds["wall"] = time.monotonic() - self.begun
         return self._deployment(choice, held, losses), self.parts
 
-    def _calibrate(self, folder: Path) -> None:
-        """Have the runners that are timed calibrated on the images that those are whose losses are counted."""
+    def _put_rows(self, folder: Path) -> None:
+        """Have images timed that are judged, and the runners calibrated on those that are set apart."""
         write_calibration(self.located.port, self.images, folder)
+        Pictures(self.located.port).decode(0, list(islice(self.images, _TIMED)), folder / REQUESTS)
 
     def _require_labels(self, stage: Stage) -> None:
         """See that the labels are of the output's classes, now that these are known."""
