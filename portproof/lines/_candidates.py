@@ -78,9 +78,9 @@ class Candidate:
         torch = matched.alike("torch", self.torch)
         paddle = [matched.alike("paddle", call) for call in self.targets]
         if len(paddle) == 1 and len(paddle[0]) != len(torch):
-            rows = self._after_partners(matched, paddle[0])
-            if rows:
-                return rows
+            apart = self._after_partners(matched, paddle[0])
+            if apart:
+                return apart
             torch, paddle[0] = _in_partners(matched, torch, paddle[0])
             if self.torch not in torch:
                 return alone
