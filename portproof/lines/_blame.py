@@ -43,7 +43,8 @@ class Blamed:
 def blame(candidate: Candidate, matched: Matched) -> Blamed:
     """Return the lines of a repair."""
     blamed = _Blame(candidate, matched, Ways(matched)).blamed()
-    if _rests_on_a_number(candidate, matched) or (not candidate.strict and _is_turned(candidate, matched)):
+    unsure = _rests_on_a_number(candidate, matched) or _is_negated(candidate, matched)
+    if unsure or (not candidate.strict and _is_turned(candidate, matched)):
         blamed = replace(blamed, certain=False)
     family = candidate.family(matched)
     if len(family) < 2:
@@ -425,6 +426,20 @@ def _rests_on_a_number(candidate: Candidate, matched: Matched) -> bool:
     """Whether Paddle's calls are given a number that was computed: it may be wrong before them."""
     calls = candidate.regions[1] or candidate.targets
     return any(given.maker >= 0 and matched.is_lone("paddle", given.value) for call in calls for given in call.given)
+
+
+def _is_negated(candidate: Candidate, matched: Matched) -> bool:
+    """Whether a mask of torch's stands in the place of its own negation: what reads it may be turned round instead."""
+    if candidate.given or candidate.torch is None:
+        return False
+    for call, values in zip(candidate.targets, candidate.values, strict=True):
+        for value, own in zip(values, call.made, strict=False):
+            if value is None or matched.of["torch"].values[value].dtype != "bool":
+                continue
+            mine, theirs = matched.canonical("torch", value), matched.canonical("paddle", own)
+            if mine.size == theirs.size > 1 and np.array_equal(mine.ravel() == 0, theirs.ravel() != 0):
+                return True
+    return False
 
 
 def _arrange(torch: Call, paddle: Call) -> bool:

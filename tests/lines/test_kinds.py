@@ -418,3 +418,24 @@ def summed_paddle(self: Any, x: Any) -> Any:
 
 def test_a_part_that_a_sum_in_another_order_misses_is_named_where_another_is_only_renamed() -> None:
     assert named(port(summed_torch, summed_paddle)) == {(line_of("paddle: one part"), line_of("torch: the sum"))}
+
+
+def seen_torch(self: Any, x: Any) -> Any:
+    import torch
+
+    steps = torch.arange(6, device=x.device)
+    later = steps.reshape(1, -1) > steps.reshape(-1, 1)
+    return self.a(x) + (torch.where(later, -1.0, 0.0).to(x.dtype) @ self.b(x))
+
+
+def seen_paddle(self: Any, x: Any) -> Any:
+    import paddle
+
+    steps = paddle.arange(6)
+    later = steps.reshape([1, -1]) <= steps.reshape([-1, 1])
+    least, none = paddle.full([6, 6], -1.0, x.dtype), paddle.zeros([6, 6], x.dtype)
+    return self.a(x) + (paddle.where(later, least, none) @ self.b(x))
+
+
+def test_a_mask_that_is_the_other_s_negation_is_not_confirmed() -> None:
+    assert not any(pair.confirmed for pair in pairs(port(seen_torch, seen_paddle)))
