@@ -6,7 +6,7 @@
 
 Variables: ``HALF=held`` plants those faults that were held back while the ranking was made, ``HALF=first`` the others,
 neither all; ``FAULTS`` a port (8); ``KINDS=…,…`` these kinds alone; ``TOGETHER=2`` plants so many at once;
-``RESULTS=FILE`` keeps every row as JSON. Which half a fault is of depends on ``SALT`` (3): each settled ranking has its
+``RESULTS=FILE`` keeps every row as JSON. Which half a fault is of depends on ``SALT`` (4): each settled ranking has its
 own, since what was run once is known. ``EXCEPT`` names a file of what was printed before: what stands in it is left
 out. ``HEALTHY=1`` plants nothing: the search must name nothing.
 
@@ -50,7 +50,7 @@ from portproof.sides._sides import Sides
 from portproof.sides._weights import load_weights, sensitised
 
 _NEAR = 3
-_SALT = os.environ.get("SALT", "3")
+_SALT = os.environ.get("SALT", "4")
 
 
 @dataclass(frozen=True)
