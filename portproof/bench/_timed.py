@@ -79,13 +79,8 @@ def time_runner(
         call = _slowed(call, slowdown) if slowdown else call
 
         def between() -> None:
-            marks.update(
-                at=time.perf_counter(),
-                threads=thread_times(),
-                switches=involuntary_switches(),
-                gpu=gpu_state(),
-                foreign=_foreign(),
-            )
+            marks.update(at=time.perf_counter(), threads=thread_times(), switches=involuntary_switches())
+            marks.update(gpu=gpu_state(), foreign=_foreign())
 
         if scenario == "offline" and hasattr(runner, "stream"):
             timed = _clock.offline(lambda s: runner.stream(rows, s), seconds, size, between)

@@ -121,8 +121,117 @@ class _Gap:
             or (paddle is None and self.m.kind("paddle", given.value) in kinds)
         ]
 
+    def _pair(self, torch: Call | None, paddle: Call | None) -> Blamed:
+        regions = {"torch": self.c.regions[0], "paddle": self.c.regions[1]}
+        places = {
+            side: self.at.places(side, [*([call] if call else []), *regions[side]])
+            for side, call in (("torch", torch), ("paddle", paddle))
+        }
+        modules = (paddle.module if paddle else "", torch.module if torch else "")
+        return Blamed(places["paddle"], places["torch"], (torch, paddle), (modules,))
 
-class _Blame(_Gap):
+
+class _Elsewhere(_Gap):
+    """A call that is given something else than torch's, and where that comes from."""
+
+    def _read_elsewhere(self) -> Blamed | None:
+        """What Paddle's call makes is right, and given to one that should be given something else."""
+        owner, paddle = self.c.owner, self.c.paddle
+        if owner is None or paddle is None or self.c.torch is None:
+            return None
+        right = next((given for given in owner.given if given.value in self.c.torch.made), None)
+        for user in self.m.users("paddle", paddle.index):
+            wrong = next((given for given in user.given if given.maker == paddle.index), None)
+            lone = not any(self.m.agrees("paddle", value) for value in user.made)
+            if right is not None and wrong is not None and lone and base(user.name) == base(owner.name):
+                found = other_tensor(self.ways, right, owner, wrong, user)
+                return None if found is None else self._other(found, owner, user)
+        return None
+
+    def _other_tensor(self, torch: Call | None, paddle: Call) -> OtherTensor | None:
+        """Return where Paddle's call comes to another tensor than torch's."""
+        for values, user in zip(self.c.values, self.c.targets, strict=True):
+            for value, given in zip(values, user.given, strict=True):
+                if value is not None and torch is not None:
+                    mine = next((one for one in torch.given if one.value == value), None)
+                    if mine is not None:
+                        return other_tensor(self.ways, mine, torch, given, user)
+        return None
+
+    def _other(self, found: OtherTensor, torch: Call | None, paddle: Call) -> Blamed:
+        places = self.at.places("torch", [torch] if torch else [])
+        beside = (found.torch,) if found.torch is not None else ()
+        modules = (paddle.module, torch.module if torch else "")
+        return Blamed(
+            _each((found.place, *found.others)), _each((*beside, *places)), (torch, paddle), (modules,),
+            certain=found.certain,
+        )  # fmt: skip
+
+    def _makers(self, right: Given, wrong: Given) -> Blamed | None:
+        """Return the calls that make two tensors, but for their layout, where these make something else of the same."""
+        mine, theirs = self._computed("torch", right), self._computed("paddle", wrong)
+        if mine is None or theirs is None or not theirs.made or self._is_right(theirs):
+            return None
+        entering = self.m.entering("torch", [mine]), self.m.entering("paddle", [theirs])
+        if entering[0] != entering[1] or not (entering[0] or base(mine.name) == base(theirs.name)):
+            return None
+        return replace(self._pair(mine, theirs), certain=_is_given_alike(self.m, mine, theirs))
+
+    def _computed(self, side: str, given: Given) -> Call | None:
+        """Return the call that computes a value, whatever arranges it after that."""
+        call = self.m.call(side, given.maker)
+        while call is not None and base(call.name) in LAYOUT and call.given:
+            call = self.m.call(side, call.given[0].maker)
+        return call
+
+    def _is_right(self, paddle: Call) -> bool:
+        """Whether torch makes what a call makes; of a number alone, by the same function."""
+        value = paddle.made[0]
+        if not self.m.agrees("paddle", value) or not is_constant(self.m.of["paddle"].values[value].features):
+            return self.m.agrees("paddle", value)
+        others = (call for call in self.m.of["torch"].calls if base(call.name) == base(paddle.name) and call.made)
+        return any(self.m.same(Given(other.made[0]), Given(value)) for other in others)
+
+    def _passed(self, torch: Call | None, paddle: Call) -> Blamed | None:
+        """Return where two calls of one function come to be given two tensors, all else being alike."""
+        if torch is None or base(torch.name) != base(paddle.name):
+            return None
+        kinds = {self.m.kind("paddle", given.value) for given in paddle.given}
+        right = [g for g in torch.given if self.m.kind("torch", g.value) not in kinds and not g.leaf]
+        own = {self.m.kind("torch", given.value) for given in torch.given}
+        wrong = [g for g in paddle.given if self.m.kind("paddle", g.value) not in own and not g.leaf]
+        if not right and len(torch.given) == len(paddle.given):  # the same twice, say: place by place
+            right = [g for g, h in zip(torch.given, paddle.given, strict=True) if h in wrong]
+        if len(right) != 1 or len(wrong) != 1:
+            return None
+        makers = self._makers(right[0], wrong[0])
+        if makers is not None:
+            return makers
+        found = other_tensor(self.ways, right[0], torch, wrong[0], paddle)
+        return None if found is None else self._other(found, torch, paddle)
+
+    def _right_maker(self) -> Call | None:
+        """Return Paddle's call that makes what should have been given."""
+        value = next((v for values in self.c.values for v in values if v is not None), None)
+        return None if value is None else self.at.maker(self.m.kind("torch", value))
+
+    def _writer(self, torch: Call | None, paddle: Call) -> tuple[Call, Call] | None:
+        """Return the call that wrote over what Paddle's is given, and torch's equal of it, which did not write."""
+        kinds = {self.m.kind("torch", given.value) for given in torch.given} if torch is not None else set()
+        for given in paddle.given:
+            maker = self.m.call("paddle", given.maker)
+            if maker is None or self.m.kind("paddle", given.value) in kinds or not _writes(maker, given):
+                continue
+            kind = self.m.kind("paddle", given.value)
+            equal = next(
+                (c for c in self.m.of["torch"].calls if any(self.m.kind("torch", v) == kind for v in c.made)), None
+            )
+            if equal is not None and not equal.part and not _writes(equal, Given(equal.made[0], equal.index)):
+                return maker, equal
+        return None
+
+
+class _Blame(_Elsewhere):
     def blamed(self) -> Blamed:
         if self.c.regions[0] and self.c.regions[1]:
             return self._results()
@@ -141,20 +250,6 @@ class _Blame(_Gap):
         if self.c.given:
             return self._given(self.c.owner, self.c.targets[0])
         return self._read_elsewhere() or replace(self._pair(self.c.torch, self.c.paddle), certain=False)
-
-    def _read_elsewhere(self) -> Blamed | None:
-        """What Paddle's call makes is right, and given to one that should be given something else."""
-        owner, paddle = self.c.owner, self.c.paddle
-        if owner is None or paddle is None or self.c.torch is None:
-            return None
-        right = next((given for given in owner.given if given.value in self.c.torch.made), None)
-        for user in self.m.users("paddle", paddle.index):
-            wrong = next((given for given in user.given if given.maker == paddle.index), None)
-            lone = not any(self.m.agrees("paddle", value) for value in user.made)
-            if right is not None and wrong is not None and lone and base(user.name) == base(owner.name):
-                found = other_tensor(self.ways, right, owner, wrong, user)
-                return None if found is None else self._other(found, owner, user)
-        return None
 
     def _results(self) -> Blamed:
         """Two calls return something else: the first of each region, those of one name before others.
@@ -262,97 +357,6 @@ class _Blame(_Gap):
             (here,) if here else (), self.at.places("torch", [torch] if torch else []), (torch, paddle),
             ((paddle.module, torch.module if torch else ""),), certain=False,
         )  # fmt: skip
-
-    def _other_tensor(self, torch: Call | None, paddle: Call) -> OtherTensor | None:
-        """Return where Paddle's call comes to another tensor than torch's."""
-        for values, user in zip(self.c.values, self.c.targets, strict=True):
-            for value, given in zip(values, user.given, strict=True):
-                if value is not None and torch is not None:
-                    mine = next((one for one in torch.given if one.value == value), None)
-                    if mine is not None:
-                        return other_tensor(self.ways, mine, torch, given, user)
-        return None
-
-    def _other(self, found: OtherTensor, torch: Call | None, paddle: Call) -> Blamed:
-        places = self.at.places("torch", [torch] if torch else [])
-        beside = (found.torch,) if found.torch is not None else ()
-        modules = (paddle.module, torch.module if torch else "")
-        return Blamed(
-            _each((found.place, *found.others)), _each((*beside, *places)), (torch, paddle), (modules,),
-            certain=found.certain,
-        )  # fmt: skip
-
-    def _makers(self, right: Given, wrong: Given) -> Blamed | None:
-        """Return the calls that make two tensors, but for their layout, where these make something else of the same."""
-        mine, theirs = self._computed("torch", right), self._computed("paddle", wrong)
-        if mine is None or theirs is None or not theirs.made or self._is_right(theirs):
-            return None
-        entering = self.m.entering("torch", [mine]), self.m.entering("paddle", [theirs])
-        if entering[0] != entering[1] or not (entering[0] or base(mine.name) == base(theirs.name)):
-            return None
-        return replace(self._pair(mine, theirs), certain=_is_given_alike(self.m, mine, theirs))
-
-    def _computed(self, side: str, given: Given) -> Call | None:
-        """Return the call that computes a value, whatever arranges it after that."""
-        call = self.m.call(side, given.maker)
-        while call is not None and base(call.name) in LAYOUT and call.given:
-            call = self.m.call(side, call.given[0].maker)
-        return call
-
-    def _is_right(self, paddle: Call) -> bool:
-        """Whether torch makes what a call makes; of a number alone, by the same function."""
-        value = paddle.made[0]
-        if not self.m.agrees("paddle", value) or not is_constant(self.m.of["paddle"].values[value].features):
-            return self.m.agrees("paddle", value)
-        others = (call for call in self.m.of["torch"].calls if base(call.name) == base(paddle.name) and call.made)
-        return any(self.m.same(Given(other.made[0]), Given(value)) for other in others)
-
-    def _passed(self, torch: Call | None, paddle: Call) -> Blamed | None:
-        """Return where two calls of one function come to be given two tensors, all else being alike."""
-        if torch is None or base(torch.name) != base(paddle.name):
-            return None
-        kinds = {self.m.kind("paddle", given.value) for given in paddle.given}
-        right = [g for g in torch.given if self.m.kind("torch", g.value) not in kinds and not g.leaf]
-        own = {self.m.kind("torch", given.value) for given in torch.given}
-        wrong = [g for g in paddle.given if self.m.kind("paddle", g.value) not in own and not g.leaf]
-        if not right and len(torch.given) == len(paddle.given):  # the same twice, say: place by place
-            right = [g for g, h in zip(torch.given, paddle.given, strict=True) if h in wrong]
-        if len(right) != 1 or len(wrong) != 1:
-            return None
-        makers = self._makers(right[0], wrong[0])
-        if makers is not None:
-            return makers
-        found = other_tensor(self.ways, right[0], torch, wrong[0], paddle)
-        return None if found is None else self._other(found, torch, paddle)
-
-    def _right_maker(self) -> Call | None:
-        """Return Paddle's call that makes what should have been given."""
-        value = next((v for values in self.c.values for v in values if v is not None), None)
-        return None if value is None else self.at.maker(self.m.kind("torch", value))
-
-    def _writer(self, torch: Call | None, paddle: Call) -> tuple[Call, Call] | None:
-        """Return the call that wrote over what Paddle's is given, and torch's equal of it, which did not write."""
-        kinds = {self.m.kind("torch", given.value) for given in torch.given} if torch is not None else set()
-        for given in paddle.given:
-            maker = self.m.call("paddle", given.maker)
-            if maker is None or self.m.kind("paddle", given.value) in kinds or not _writes(maker, given):
-                continue
-            kind = self.m.kind("paddle", given.value)
-            equal = next(
-                (c for c in self.m.of["torch"].calls if any(self.m.kind("torch", v) == kind for v in c.made)), None
-            )
-            if equal is not None and not equal.part and not _writes(equal, Given(equal.made[0], equal.index)):
-                return maker, equal
-        return None
-
-    def _pair(self, torch: Call | None, paddle: Call | None) -> Blamed:
-        regions = {"torch": self.c.regions[0], "paddle": self.c.regions[1]}
-        places = {
-            side: self.at.places(side, [*([call] if call else []), *regions[side]])
-            for side, call in (("torch", torch), ("paddle", paddle))
-        }
-        modules = (paddle.module if paddle else "", torch.module if torch else "")
-        return Blamed(places["paddle"], places["torch"], (torch, paddle), (modules,))
 
     def _extra(self) -> Blamed:
         """A call that only Paddle makes: beside what torch's next call is given."""

@@ -198,6 +198,37 @@ class _Fits:
             return False
         return not self.strict or self.m.how["torch"].get(torch) == self.m.how["paddle"].get(paddle) == "same"
 
+    def _out_of_order(self, torch: Call | None, paddle: Call | None) -> float:
+        """Return what speaks against two calls that are not the same ones of a function that both run as often."""
+        if torch is None or paddle is None or torch.part or base(torch.name) != base(paddle.name):
+            return 0.0
+        (mine, all_mine), (theirs, all_theirs) = self.m.ordinal("torch", torch), self.m.ordinal("paddle", paddle)
+        return 0.2 * min(2, abs(mine - theirs)) if all_mine == all_theirs else 0.0
+
+    def _ends_line(self, torch: Call | None, region: Sequence[Call]) -> bool:
+        """Whether torch's calls are all on one line, compute something, and the last of them is the line's result."""
+        if (
+            torch is None
+            or all(base(call.name) in LAYOUT for call in region)
+            or len(self.m.lines("torch", region)) != 1
+        ):
+            return False
+        return not any(
+            self.m.lines("torch", [user]) == self.m.lines("torch", region) and user.frames[:1] == torch.frames[:1]
+            for user in self.m.users("torch", torch.index)
+        )
+
+    def _in_place_of(self, torch: Call | None, carried: int, uses: Sequence[tuple[Call, int]]) -> bool:
+        """Whether torch's calls are given the value in the same place as Paddle's are."""
+        if torch is None:
+            return False
+        mine = {
+            (base(user.name), place)
+            for user in self.m.users("torch", torch.index)
+            for place, given in enumerate(user.given) if given.value == carried
+        }  # fmt: skip
+        return bool(mine & {(base(user.name), place) for user, place in uses})
+
 
 class _Looked(_Fits):
     """One look at where two forwards part."""
@@ -362,13 +393,6 @@ class _Looked(_Fits):
         cost += _LOOSE * (not self.strict)
         return Candidate(source, paddle, (paddle,), False, (values,), self.strict, regions, cost)
 
-    def _out_of_order(self, torch: Call | None, paddle: Call | None) -> float:
-        """Return what speaks against two calls that are not the same ones of a function that both run as often."""
-        if torch is None or paddle is None or torch.part or base(torch.name) != base(paddle.name):
-            return 0.0
-        (mine, all_mine), (theirs, all_theirs) = self.m.ordinal("torch", torch), self.m.ordinal("paddle", paddle)
-        return 0.2 * min(2, abs(mine - theirs)) if all_mine == all_theirs else 0.0
-
     def _argument(
         self, torch: Call | None, carried: int, owner: Call | None, paddle: Call | None, slot: int, value: int,
         uses: Sequence[tuple[Call, int]],
@@ -415,30 +439,6 @@ class _Looked(_Fits):
         if len(users) == 1 and twice is not None and alike:  # ``x + x``, where torch's call is given one that is x
             slots = (tuple(carried if place == uses[-1][1] else None for place in range(len(twice.given))),)
             yield Candidate(torch, paddle, (twice,), True, slots, self.strict, regions, cost - 0.1, owner=owner)
-
-    def _ends_line(self, torch: Call | None, region: Sequence[Call]) -> bool:
-        """Whether torch's calls are all on one line, compute something, and the last of them is the line's result."""
-        if (
-            torch is None
-            or all(base(call.name) in LAYOUT for call in region)
-            or len(self.m.lines("torch", region)) != 1
-        ):
-            return False
-        return not any(
-            self.m.lines("torch", [user]) == self.m.lines("torch", region) and user.frames[:1] == torch.frames[:1]
-            for user in self.m.users("torch", torch.index)
-        )
-
-    def _in_place_of(self, torch: Call | None, carried: int, uses: Sequence[tuple[Call, int]]) -> bool:
-        """Whether torch's calls are given the value in the same place as Paddle's are."""
-        if torch is None:
-            return False
-        mine = {
-            (base(user.name), place)
-            for user in self.m.users("torch", torch.index)
-            for place, given in enumerate(user.given) if given.value == carried
-        }  # fmt: skip
-        return bool(mine & {(base(user.name), place) for user, place in uses})
 
     def _speaks(
         self, torch: Call | None, paddle: Call | None, owner: Call | None, uses: Sequence[tuple[Call, int]],
