@@ -56,6 +56,9 @@ def _where(
     ways: Ways, torch: Call, stations: list[Station], given: _Given, users: Sequence[Call]
 ) -> tuple[int, list[Station]]:
     """Return which of the frames around torch's call Paddle's line stands for, and the stations that it may be."""
+    itself = [station for station in stations if station.is_idle and set(station.names) == set(station.place.reads)]
+    if itself:
+        return 0, itself
     if given.more and given.count > 1:
         idle = _renamed(ways, users)
         if len(idle) == 1:

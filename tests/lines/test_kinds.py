@@ -439,3 +439,58 @@ def seen_paddle(self: Any, x: Any) -> Any:
 
 def test_a_mask_that_is_the_other_s_negation_is_not_confirmed() -> None:
     assert not any(pair.confirmed for pair in pairs(port(seen_torch, seen_paddle)))
+
+
+def torch_written_out() -> Any:
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            for number in range(8):
+                self.add_module(f"unit{number}", nn.Linear(8, 8))
+
+        def forward(self, x: Any) -> Any:
+            x = self.unit0(x).relu()
+            x = self.unit1(x).relu()
+            x = self.unit2(x).relu()
+            x = self.unit3(x).relu()
+            x = self.unit4(x).relu()
+            x = self.unit5(x).relu()
+            x = self.unit6(x).relu()
+            return self.unit7(x)
+
+    return Net()
+
+
+def paddle_helper() -> Any:
+    from paddle import nn
+
+    class Unit(nn.Layer):
+        def __init__(self, act: bool) -> None:
+            super().__init__()
+            self.linear, self.act = nn.Linear(8, 8), act
+
+        def forward(self, x: Any) -> Any:
+            x = self.linear(x)
+            if self.act:
+                x = x  # paddle: in every unit
+            return x
+
+    class Net(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            for number in range(8):
+                self.add_sublayer(f"unit{number}", Unit(number < 7))
+
+        def forward(self, x: Any) -> Any:
+            for unit in self.children():
+                x = unit(x)
+            return x
+
+    return Net()
+
+
+def test_a_line_of_a_module_that_all_share_is_named_where_the_other_side_is_written_out() -> None:
+    (pair,) = pairs(Port("shared", paddle_helper, torch_written_out, {"x": Input(("batch", 8))}))
+    assert (pair.paddle[0].line, pair.confirmed) == (line_of("paddle: in every unit"), True)
