@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -139,9 +140,9 @@ def write_calibration(port: Port, images: Images, folder: Path) -> None:
     Raises:
         BadInput: there are some, and none can be read.
     """
-    path = folder / CALIBRATION
-    if not images.apart or path.is_file():
+    if not images.apart:
         return
+    path = folder / CALIBRATION
     unreadable = Pictures(port).decode(0, images.apart, path).unreadable
     if not path.is_file():
         raise BadInput(
@@ -327,15 +328,19 @@ class Preparing:
         found = self.store.remembered(made_from, make, lambda found: [key for _, key in found])
         return tuple((name, key) for name, key in found)
 
+    @functools.cached_property
+    def _calibrated_on(self) -> tuple[str, ...]:
+        """The hashes of the images that all quantised runners are calibrated on."""
+        return Pictures(self.port).read(0, self.images.apart).hashes
+
     def _lowered(self, info: RunnerInfo, weights: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
         """Return name and hash of what is made in lower precision, calibrated on no image that is judged."""
         exported = ""
         if info.source != "model":
             ((_, exported),) = self._artefact(replace(info, artefact=info.source), weights)
-        pictures = Pictures(self.port).read(0, self.images.apart).hashes
         made_from = {
             **self.common, "export": exported, "weights": weights[info.side], "kind": info.artefact,
-            "calibration": pictures,
+            "calibration": self._calibrated_on,
         }  # fmt: skip
 
         def make() -> list[tuple[str, str]]:

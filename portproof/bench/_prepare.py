@@ -16,7 +16,7 @@ from portproof._disk import save_arrays
 from portproof._errors import BadInput, PortproofError, Unavailable
 from portproof._numbers import Arrays
 from portproof.bench._tasks import BenchTasks
-from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, claimed_of, lowered
+from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, claimed_of, is_dynamic, lowered
 from portproof.judge._floor import Floor
 from portproof.judge._hops import judge_outputs
 from portproof.judge._report import Hop
@@ -48,7 +48,7 @@ class PreparedPort:
         work_gflop: of one row; None where it cannot be counted.
         label: of the weights.
         claims: by kind and side, what a quantised graph computes: its runtimes are judged by that.
-        claimed_alone: by kind and side, what it computes of one request, None where that is the same.
+        claimed_alone: by kind and side, of those whose rows depend on each other, what they compute of one request.
     """
 
     folder: Path
@@ -144,7 +144,6 @@ def prepare(
     batch = make_batch(port)
     inputs, judged = folder / "inputs.safetensors", folder / REQUESTS
     save_arrays(inputs, batch.arrays)
-    rows = load_file(judged) if judged.is_file() else batch.arrays
     judged = judged if judged.is_file() else inputs
     sides.require_match()
     label, state = "sensitised", None
@@ -185,12 +184,13 @@ def prepare(
             finished[key] = path = lowered(sides, made, info, calibration_file(port, batch.arrays, folder), inputs)
             if info.precisions[-1] in QUANTISED:
                 claims[key] = claimed(sides, path, judged)
-                alone[key] = functools.partial(claimed_of, port, path)
+                if is_dynamic(path):
+                    alone[key] = functools.partial(claimed_of, port, path)
         except PortproofError as error:
             finished[key] = error
     batched = frozenset(name for name, declared in port.inputs.items() if declared.has_rows)
     counted = work.result()
     return PreparedPort(
-        folder, weights, finished, rows, oracle.outputs, oracle.floors, batched, counted or None, label,
+        folder, weights, finished, load_file(judged), oracle.outputs, oracle.floors, batched, counted or None, label,
         claims, alone,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from portproof.sides._tasks import Tasks
 
 #: Precisions whose runners are judged by the graph that they run, and not by the model that it was made from.
 QUANTISED = ("int8",)
-
+_CLAIM = "its quantised graph, interpreted in float64"
 
 #: The file that ranges are read from; whoever has better rows than the port itself puts them there beforehand.
 CALIBRATION = "calibration.safetensors"
@@ -80,7 +80,15 @@ def claimed(sides: Sides, path: Path, inputs: Path) -> Oracle:
         "runtime", f"interpreting {path.name}", GraphTasks.quantised, artefact=path, inputs=inputs, out=out
     ).result()
     floors = {name: Floor(rms, tail=tail) for name, (rms, tail) in found.items()}
-    return Oracle("its quantised graph, interpreted in float64", load_file(out), floors)
+    return Oracle(_CLAIM, load_file(out), floors)
+
+
+def is_dynamic(path: Path) -> bool:
+    """Whether a quantised graph computes something else of a row that has others beside it."""
+    from portproof.graphs._interpret import load_graph
+    from portproof.graphs._quantised import depends_on_the_batch
+
+    return depends_on_the_batch(load_graph(graph_of(path)))
 
 
 def claimed_of(port: Port, path: Path, rows: Arrays) -> Oracle | None:
@@ -98,4 +106,4 @@ def claimed_of(port: Port, path: Path, rows: Arrays) -> Oracle | None:
     if not depends_on_the_batch(proto):
         return None
     found = meaning_of(proto, rows)
-    return Oracle("its quantised graph, interpreted in float64", port.rows_first(found.outputs), found.floors)
+    return Oracle(_CLAIM, port.rows_first(found.outputs), found.floors)

@@ -187,8 +187,9 @@ class _Elsewhere(_Gap):
     def _is_right(self, paddle: Call) -> bool:
         """Whether torch makes what a call makes; of a number alone, by the same function."""
         value = paddle.made[0]
-        if not self.m.agrees("paddle", value) or not is_constant(self.m.of["paddle"].values[value].features):
-            return self.m.agrees("paddle", value)
+        agrees = self.m.agrees("paddle", value)
+        if not agrees or not is_constant(self.m.of["paddle"].values[value].features):
+            return agrees
         others = (call for call in self.m.of["torch"].calls if base(call.name) == base(paddle.name) and call.made)
         return any(self.m.same(Given(other.made[0]), Given(value)) for other in others)
 

@@ -56,7 +56,7 @@ def _where(
     ways: Ways, torch: Call, stations: list[Station], given: _Given, users: Sequence[Call]
 ) -> tuple[int, list[Station]]:
     """Return which of the frames around torch's call Paddle's line stands for, and the stations that it may be."""
-    itself = [station for station in stations if station.is_idle and set(station.names) == set(station.place.reads)]
+    itself = [station for station in stations if station.is_itself]
     if itself:
         return 0, itself
     if given.more and given.count > 1:
@@ -203,8 +203,8 @@ class _Level:
         handed = [station for station in own if station.how == "handed"]
         returns = [station for station in copies if station.returns]
         bound = [station for station in copies if not station.returns]
-        itself = [station for station in bound if set(station.names) == set(station.place.reads)]
-        if itself:  # ``h = h``, which nobody means
+        itself = [station for station in own if station.is_itself]
+        if itself:
             return itself[-1], True
         if handed and base(self.torch.name) == "add":  # a sum after a dropout, unless it is returned as it is made
             if self.returned and returns and returns[-1].at >= handed[-1].at:

@@ -44,6 +44,11 @@ class Station:
         return self.how == "silent" and self.copies and not self.returns
 
     @property
+    def is_itself(self) -> bool:
+        """Whether the line gives the value the name that it has: ``h = h``, which nobody means."""
+        return self.is_idle and set(self.names) == set(self.place.reads)
+
+    @property
     def line(self) -> tuple[str, int, int]:
         return self.place.file, self.place.line, self.frame
 
@@ -107,7 +112,7 @@ class Ways:
             found.append(Station(where[frame], frame, "used", (), user.index))
         return self._read(side, found)
 
-    def _in(self, side: str, frame: int, given: Given, user: Call, way: Sequence[int] = ()) -> list[Station]:
+    def _in(self, side: str, frame: int, given: Given, user: Call, way: Sequence[int]) -> list[Station]:
         """Return the stations in a frame, and in those of functions that are called there and hand the value on.
 
         ``way`` has the frames that are looked at by themselves.
