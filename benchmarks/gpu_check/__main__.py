@@ -82,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("bundle")
     run.add_argument("--device", choices=("cuda", "cpu"), default="cuda", help="cpu rehearses what is not CUDA's own")
     run.add_argument("-o", "--out", default="build/gpu-check")
-    run.add_argument("--budget", type=float, default=420.0, metavar="SECONDS")
+    run.add_argument("--budget", type=float, default=540.0, metavar="SECONDS")
     run.add_argument("--steps", help="names joined by +; all by default")
     run.set_defaults(command=_run)
     cut = commands.add_parser("cut", help="cut a wheel into pieces")

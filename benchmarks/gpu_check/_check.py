@@ -32,7 +32,7 @@ Watch = Callable[[str], None]
 LIMITS = {
     "doctor": 40.0, "parity, torch": 90.0, "parity, compiled": 130.0, "parity, other ports": 110.0,
     "parity, ONNX Runtime": 110.0, "misconfigured, provider": 30.0, "misconfigured": 60.0, "against itself": 75.0,
-    "latency": 300.0, "latency, lower precision": 150.0,
+    "latency": 300.0, "latency, lower precision": 200.0,
 }  # fmt: skip
 #: Steps that time nothing run side by side.
 _SIDE_BY_SIDE = tuple(name for name in STEPS if name.startswith("parity"))
