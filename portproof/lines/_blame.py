@@ -11,7 +11,7 @@ import numpy as np
 from portproof._numbers import Array
 from portproof.lines._calls import RETURN, Call, Given, Place
 from portproof.lines._candidates import Candidate
-from portproof.lines._match import LAYOUT, Matched, base, one_function
+from portproof.lines._match import LAYOUT, Matched, base, is_one_shape, one_function
 from portproof.lines._missing import missing
 from portproof.lines._other import OtherTensor, other_tensor
 from portproof.lines._stacks import Stacks, on_line
@@ -82,12 +82,23 @@ class _Gap:
         torches, modules = self.at.places("torch", [torch, *self.c.regions[0]]), ((None, torch.module),)
         found = missing(self.ways, torch, read, region, after)
         if found is not None:
-            places = _each((found.place, *found.others))
+            places = _each((found.place, *self._past_arranging(torch, users), *found.others))
             return Blamed(places, _each((found.torch, *torches)), (torch, None), modules, certain=found.certain)
         users = [user for user in users if user.name != RETURN]
         around = self.at.beside(torch, paddle), self.at.handing(paddle, users) if users else None
         places = _each([place for place in around if place is not None])
         return Blamed(places, torches, (torch, None), modules, certain=False)
+
+    def _past_arranging(self, torch: Call, users: Sequence[Call]) -> tuple[Place, ...]:
+        """Return Paddle's next line that does not only arrange the value: to scale it may be left to that one, too."""
+        computed = [given for given in torch.given if given.maker >= 0 and not self.m.is_lone("torch", given.value)]
+        if base(torch.name) not in ("mul", "div") or len(computed) != 1:
+            return ()
+        nexts = [user for user in users if user.name != RETURN]
+        first = nexts[:1]
+        while len(nexts) == 1 and base(nexts[0].name) in LAYOUT:
+            nexts = self.m.users("paddle", nexts[0].index)
+        return self.at.places("paddle", nexts) if len(nexts) == 1 and nexts != first else ()
 
     def _is_arranged_after(self, torch: Call, paddle: Call) -> bool:
         """Whether torch's result is arranged as Paddle's call arranges what it is given without it."""
@@ -177,6 +188,16 @@ class _Elsewhere(_Gap):
             return None
         return replace(self._pair(mine, theirs), certain=_is_given_alike(self.m, mine, theirs))
 
+    def _arrangers(self, right: Given, wrong: Given) -> Blamed | None:
+        """Return the calls that arrange one value, if Paddle does it otherwise and makes torch's result nowhere."""
+        mine, theirs = self.m.call("torch", right.maker), self.m.call("paddle", wrong.maker)
+        if mine is None or theirs is None or base(theirs.name) not in LAYOUT or not mine.given or not theirs.given:
+            return None
+        here = one_function(mine.name, theirs.name) and self.m.same(mine.given[0], theirs.given[0])
+        if not here or self.at.maker(self.m.kind("torch", right.value)) is not None:
+            return None
+        return self._pair(mine, theirs)
+
     def _computed(self, side: str, given: Given) -> Call | None:
         """Return the call that computes a value, whatever arranges it after that."""
         call = self.m.call(side, given.maker)
@@ -205,11 +226,30 @@ class _Elsewhere(_Gap):
             right = [g for g, h in zip(torch.given, paddle.given, strict=True) if h in wrong]
         if len(right) != 1 or len(wrong) != 1:
             return None
-        makers = self._makers(right[0], wrong[0])
+        makers = self._arrangers(right[0], wrong[0]) or self._makers(right[0], wrong[0])
         if makers is not None:
             return makers
         found = other_tensor(self.ways, right[0], torch, wrong[0], paddle)
         return None if found is None else self._other(found, torch, paddle)
+
+    def _spread(self, torch: Call | None, paddle: Call) -> Blamed | None:
+        """Return the calls that arrange a value with its axis of one element elsewhere: it is broadcast otherwise."""
+        if torch is None or base(torch.name) != base(paddle.name) or len(torch.given) != len(paddle.given):
+            return None
+        shapes = [self.m.of[side].values[call.made[0]].shape for side, call in (("torch", torch), ("paddle", paddle))]
+        if np.prod(shapes[0]) == np.prod(shapes[1]):
+            return None
+        apart = []
+        for mine, theirs in zip(torch.given, paddle.given, strict=True):
+            one, other = self.m.of["torch"].values[mine.value], self.m.of["paddle"].values[theirs.value]
+            if not self.m.same(mine, theirs):
+                return None
+            if not is_one_shape(one.shape, other.shape):
+                apart.append((self.m.call("torch", mine.maker), self.m.call("paddle", theirs.maker)))
+        if len(apart) != 1 or None in apart[0]:
+            return None
+        makers = apart[0]
+        return self._pair(*makers) if makers[1] is not None and base(makers[1].name) in LAYOUT else None
 
     def _right_maker(self) -> Call | None:
         """Return Paddle's call that makes what should have been given."""
@@ -349,7 +389,7 @@ class _Blame(_Elsewhere):
             found = self._pair(other, own)
             return replace(found, paddle=(*found.paddle, *self.at.places("paddle", [paddle])), calls=(torch, paddle))
         if not self.c.given:
-            return self._passed(torch, paddle) or self._pair(torch, paddle)
+            return self._spread(torch, paddle) or self._passed(torch, paddle) or self._pair(torch, paddle)
         elsewhere = self._other_tensor(torch, paddle)
         if elsewhere is not None:
             return self._other(elsewhere, torch, paddle)

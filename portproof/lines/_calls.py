@@ -123,12 +123,14 @@ class Frame:
         module: path of the module that was running.
         begun: calls that were made before.
         given: its parameters that hold tensors.
+        function: its name.
     """
 
     parent: int
     module: str
     begun: int
     given: tuple[Bound, ...]
+    function: str = ""
 
 
 @dataclass(frozen=True)

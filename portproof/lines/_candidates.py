@@ -20,6 +20,8 @@ from portproof.lines._values import is_constant, likeness
 _FUSED = 2.2
 #: What speaks against a value in another order of axes: the one that is in order lies before it.
 _LOOSE = 0.6
+#: What speaks against a value that is arranged where what follows agrees.
+_UNARRANGED = 1.7
 #: Calls after the first that differ which are looked at; candidates of one look that are, and that are worth a run.
 _NEXT, _MOST, _OF_ONE_LOOK = 10, 80, 8
 
@@ -78,7 +80,7 @@ class Candidate:
         torch = matched.alike("torch", self.torch)
         paddle = [matched.alike("paddle", call) for call in self.targets]
         if len(paddle) == 1 and len(paddle[0]) != len(torch):
-            apart = self._after_partners(matched, paddle[0])
+            apart = self._after_partners(matched, paddle[0]) or self._of_the_same(matched, paddle[0])
             if apart:
                 return apart
             torch, paddle[0] = _in_partners(matched, torch, paddle[0])
@@ -114,6 +116,24 @@ class Candidate:
                 users = [user for user in matched.users("torch", one.index) if base(user.name) == base(missing.name)]
                 if len(users) == 1:
                     rows.append((None if users[0] is missing else users[0], (call,)))
+        return rows if (None, self.targets) in rows and len(rows) > 1 else []
+
+    def _of_the_same(self, matched: Matched, alike: Sequence[Call]) -> list[tuple[Call | None, tuple[Call, ...]]]:
+        """Return torch's calls that make of the same, with the same arguments, what this candidate's own makes of its.
+
+        Paddle's line is in a helper, torch has it written out for each value. Empty where that is not so.
+        """
+        own, rows = self.torch, list[tuple[Call | None, tuple[Call, ...]]]()
+        if own is None or self.given or not own.given:
+            return []
+        for call in alike:
+            sources = [
+                one for one in matched.of["torch"].calls
+                if one.name == own.name and one.arguments == own.arguments
+                and call.given and one.given and matched.same(one.given[0], call.given[0])
+            ]  # fmt: skip
+            if sources:
+                rows.append((None if own in sources else sources[0], (call,)))
         return rows if (None, self.targets) in rows and len(rows) > 1 else []
 
     def _replaced(self, matched: Matched, call: Call) -> Call | None:
@@ -251,6 +271,7 @@ class _Looked(_Fits):
         yield from self.extra()
         yield from self.arguments()
         yield from self.reordered()
+        yield from self.unarranged()
 
     def results(self) -> Iterator[Candidate]:
         """Results that differ, each of torch's beside each of Paddle's."""
@@ -346,6 +367,26 @@ class _Looked(_Fits):
                         source, maker, (maker, twin), False, values, self.strict, ((), ()), cost, owner=owner
                     )  # fmt: skip
 
+    def unarranged(self) -> Iterator[Candidate]:
+        """What torch's first calls only arrange, in the place of what they are given, wherever Paddle makes that.
+
+        Without it what follows may agree by chance: a cut undoes a concatenation that should have been shuffled.
+        """
+        for torch in self.first["torch"]:
+            if base(torch.name) not in LAYOUT or len(torch.given) != 1 or len(torch.made) != 1 or not self.strict:
+                continue
+            kind, arranged = self.m.kind("torch", torch.given[0].value), self.m.of["torch"].values[torch.given[0].value]
+            for paddle in self.m.of["paddle"].calls:
+                made = self.m.of["paddle"].values[paddle.made[0]] if _results(paddle) == 1 and not paddle.part else None
+                if made is None or self.m.kind("paddle", paddle.made[0]) != kind or made.shape != arranged.shape:
+                    continue
+                nexts = {base(user.name) for user in self.m.users("paddle", paddle.index)}
+                alike = bool(nexts & {base(user.name) for user in self.m.users("torch", torch.index)})
+                cost = _UNARRANGED - 0.3 * alike - 0.3 * (self.m.partner(torch.module) == paddle.module)
+                yield Candidate(
+                    torch, paddle, (paddle,), False, ((torch.made[0],),), self.strict, ((torch,), ()), cost
+                )  # fmt: skip
+
     def _slots(self, source: Call, maker: Call, slot: int, mine: Given, owner: Call) -> Iterator[Candidate]:
         """All results of torch's call in its order; and Paddle's with two of them exchanged."""
         if not all(self._equal(one, other) for one, other in zip(source.made, maker.made, strict=True)):
@@ -424,6 +465,10 @@ class _Looked(_Fits):
         if paddle is not None and slot < _results(paddle):
             more = {user.index for user in self.m.users("paddle", paddle.index)} - {user.index for user in users}
             if more or len(self.m.alike("paddle", paddle)) > 1 or any(user.name == RETURN for user in users):
+                whole = torch is not None and owner is None and one_function(torch.name, paddle.name)
+                if torch is not None and whole and len(torch.made) == len(paddle.made) > 1:  # all parts of another one
+                    parts = (tuple(torch.made),)
+                    yield Candidate(torch, paddle, (paddle,), False, parts, self.strict, regions, cost + 0.04)
                 slots = (_only(paddle, slot, carried),)
                 yield Candidate(torch, paddle, (paddle,), False, slots, self.strict, regions, cost + 0.05, owner=owner)
         if any(user.name == RETURN for user in users):

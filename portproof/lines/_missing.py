@@ -160,10 +160,13 @@ class _Level:
     def __init__(
         self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call], given: _Given
     ) -> None:
-        self.ways, self.m, self.torch, self.level, self.joins = ways, ways.m, torch, level, given.count > 1
-        self.more = given.more
+        self.ways, self.m, self.torch, self.joins, self.more = ways, ways.m, torch, given.count > 1, given.more
         self.region = {call.index for call in region} | {torch.index}
-        self.mine, self.returned = ways.statement("torch", torch, level)
+        for self.level in range(level, -1, -1):  # a line that makes, computes and uses it says nothing
+            self.mine, self.returned = ways.statement("torch", torch, self.level)
+            if not all(self._beside()):
+                break
+        level, stations = self.level, ways.in_functions(torch, stations)
         depth = ways.depth("torch", torch.frames[level]) if torch.frames[level] >= 0 else 0
         same = [station for station in stations if ways.depth("paddle", station.frame) == depth]
         self.own = same or list(stations)
@@ -176,13 +179,15 @@ class _Level:
         others = [place for line, place in lines.items() if line != station.line]
         near = sorted(others, key=lambda place: abs(place.line - station.place.line))
         sure = self.sure or (station.copies and not station.returns)
-        return Missing(station.place, tuple(near), self._beside_it(), sure and (certain or not others))
+        return Missing(station.place, tuple(near), self._beside_it(station), sure and (certain or not others))
 
-    def _beside_it(self) -> Place:
+    def _beside_it(self, station: Station) -> Place:
         """Return torch's line: innermost, or where it calls a module that Paddle has, too, and does not run here."""
         places = [self.m.of["torch"].places[number] for number in self.torch.places]
         skipped = any(self.m.partner(place.module) is not None for place in places[: self.level])
-        if self.more:  # the sum of all of it
+        kinds = [self.m.kind("torch", given.value) for given in self.torch.given]
+        own = station.is_idle and set(station.place.reads) & set().union(*(self.ways.names("paddle", k) for k in kinds))
+        if self.more and not own:  # the sum of all of it
             last = self._last()
             return self.m.of["torch"].places[last.places[0]]
         return places[self.level] if skipped else places[0]
@@ -206,9 +211,12 @@ class _Level:
         itself = [station for station in own if station.is_itself]
         if itself:
             return itself[-1], True
-        if handed and base(self.torch.name) == "add":  # a sum after a dropout, unless it is returned as it is made
+        sooner = any(index == self.torch.index for index, _ in self.m.of["torch"].handed)  # torch's dropout comes after
+        if handed and base(self.torch.name) == "add" and not sooner:  # unless it is returned as it is made
             if self.returned and returns and returns[-1].at >= handed[-1].at:
                 return returns[-1], self.joins
+            if self._is_summed_below(handed[-1]):
+                return own[-1], False
             return handed[-1], self.joins
         meant = [station for station in bound if self._is_meant(station)]
         if meant:
@@ -223,7 +231,7 @@ class _Level:
         if self.joins and self._is_nearer_below():
             return own[-1], False
         before = [s for s in own if s.how not in ("used", "passed") and (self.returned or not s.returns)]
-        if handed and before and any(index == self.torch.index for index, _ in self.m.of["torch"].handed):
+        if handed and before and sooner:
             before = before[: before.index(handed[0])] or before
         return ((bound or before or own)[-1], False)
 
@@ -233,6 +241,17 @@ class _Level:
             return True
         kinds = [self.m.kind("torch", value) for value in self.torch.made]
         return any(set(station.names) & self.ways.names("torch", kind) for kind in kinds)
+
+    def _is_summed_below(self, handed: Station) -> bool:
+        """Whether torch sums where it uses the result, and what a dropout's line makes is called a part of the sum.
+
+        It has the name that torch has for one, or says that it is a dropout's.
+        """
+        result = [self.m.kind("torch", value) for value in self.torch.made]
+        names = set(handed.names) - set().union(*(self.ways.names("torch", kind) for kind in result))
+        parts = [self.m.kind("torch", given.value) for given in self.torch.given]
+        named = any(names & self.ways.names("torch", kind) for kind in parts) or any("drop" in name for name in names)
+        return self._beside()[1] and named
 
     def _beside(self) -> tuple[bool, bool]:
         """Whether torch's statement makes what its call is given, too, and whether it uses the result."""

@@ -1,7 +1,8 @@
 """Paddle's calls. It has no mode: functions are replaced wherever a module holds them, and methods of tensors.
 
 All is undone when the block ends. What was hidden from the replacement (a function that a closure or an instance
-holds) calls the operators of ``paddle._C_ops``, which are replaced too, so that at least these are seen.
+holds) calls the operators of ``paddle._C_ops`` or their older twins, which are replaced too, so that at least these are
+seen.
 """
 
 from __future__ import annotations
@@ -80,9 +81,10 @@ def _functions() -> Iterator[tuple[str, Any]]:
             taken = isinstance(function, _PLAIN) and not name.startswith("_") and name not in _ASKING
             if taken and not inspect.isgeneratorfunction(function):
                 yield name, function
-    for name, function in list(vars(paddle._C_ops).items()):
-        if callable(function) and not name.startswith("__"):
-            yield name, function
+    for operators in (paddle._C_ops, paddle._legacy_C_ops):
+        for name, function in list(vars(operators).items()):
+            if callable(function) and not name.startswith("__"):
+                yield name, function
 
 
 def _replace_methods(around: Callable[..., Any], undo: list[Callable[[], None]]) -> None:

@@ -78,7 +78,8 @@ class Statements:
             parent, outer = self.number(outer), outer.f_back
         number = len(self.frames)
         self._running[id(frame)] = number
-        self.frames.append(Frame(parent, self._module(), self._count(), self._bound(frame, _parameters(code))))
+        given = self._bound(frame, _parameters(code))
+        self.frames.append(Frame(parent, self._module(), self._count(), given, code.co_name))
         return _One(self, frame, number).trace
 
     def left(self, frame: types.FrameType) -> None:

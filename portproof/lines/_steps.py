@@ -39,6 +39,15 @@ def _linear(call: Fused) -> Steps:
     return [("product", call.array(call.result) - call.array(call.tensors[2]))]
 
 
+def _added_product(call: Fused) -> Steps:
+    """The product of ``baddbmm`` and ``addmm``, and what it is multiplied with."""
+    if len(call.tensors) != 3:
+        return []
+    product = call.array(call.tensors[1]) @ call.array(call.tensors[2])
+    factor = call.kwargs.get("alpha", 1)
+    return [("product", product), *([("scaled", product * factor)] if factor != 1 else [])]
+
+
 def _attention(call: Fused) -> Steps:
     """Scores, masked scores and weights of ``scaled_dot_product_attention``; Paddle has heads behind positions."""
     side, args, kwargs = call.side, call.args, call.kwargs
@@ -82,7 +91,8 @@ def _layer_norm(call: Fused) -> Steps:
 
 #: Function to what it computes on its way.
 STEPS: dict[str, Callable[[Fused], Steps]] = {
-    "linear": _linear, "scaled_dot_product_attention": _attention, "layer_norm": _layer_norm,
+    "linear": _linear, "addmm": _added_product, "baddbmm": _added_product, "scaled_dot_product_attention": _attention,
+    "layer_norm": _layer_norm,
 }  # fmt: skip
 #: Step to the functions that compute it where it is no step.
 STEPS_AS = {

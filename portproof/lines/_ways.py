@@ -173,6 +173,18 @@ class Ways:
                 found.append((abs(self.depth("torch", other) - depth) if other >= 0 else 1, place))
         return min(found, key=lambda entry: entry[0])[1] if found else None
 
+    def in_functions(self, torch: Call, stations: Sequence[Station]) -> Sequence[Station]:
+        """Leave out stations in functions of a module that torch has by that name, too, and does not make a call in."""
+        frames = {side: self.m.of[side].frames for side in ("torch", "paddle")}
+        around = {frames["torch"][frame].function for frame in torch.frames if frame >= 0}
+        others = {(self.m.partner(one.module), one.function) for one in frames["torch"] if one.function not in around}
+        kept = []
+        for station in stations:
+            own = frames["paddle"][station.frame] if station.frame >= 0 else None
+            if own is None or (own.module, own.function) not in others:
+                kept.append(station)
+        return kept or stations
+
     def names(self, side: str, kind: tuple[str, int]) -> set[str]:
         """Return the names of variables and parameters that a kind of value has on a side."""
         recording = self.m.of[side]

@@ -60,13 +60,18 @@ def plantable(places: Sequence[Place]) -> list[Planted]:
             owner = qualname.rpartition(".")[0]
             for fault in faults(node):
                 if executed & set(range(fault.first, fault.last + 1)):
-                    span = range(node.lineno, (node.end_lineno or 0) + 1)
-                    above = max((n for n in executed if n in span and n < fault.first), default=fault.first)
-                    below = min((n for n in executed if n in span and n > fault.last), default=fault.last)
-                    planted = Planted(file, owner, function, fault, (above, below))
+                    planted = Planted(file, owner, function, fault, _beside(node, fault))
                     if _fits(planted):
                         found.append(planted)
     return found
+
+
+def _beside(function: ast.FunctionDef, fault: Fault) -> tuple[int, int]:
+    """Return the first line of the statement before a fault's and of the one after it; its own where there is none."""
+    statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt) and node is not function]
+    above = max((node.lineno for node in statements if (node.end_lineno or 0) < fault.first), default=fault.first)
+    below = min((node.lineno for node in statements if node.lineno > fault.last), default=fault.last)
+    return above, below
 
 
 def _functions(tree: ast.AST, prefix: str) -> Iterator[tuple[str, ast.FunctionDef]]:
