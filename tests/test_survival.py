@@ -6,7 +6,7 @@ import pytest
 
 from portproof._errors import BadInput, OutOfMemory, Unavailable, environmental, require_memory
 from portproof._machine import bound_memory, cgroup_memory
-from portproof.sides._process import PATIENCE_VARIABLE, patience_s
+from portproof.sides._patience import PATIENCE_VARIABLE, patience_s
 from tests.survival import COMMANDS, FAULTS, Harness
 
 ROOT = Path(__file__).parents[1]

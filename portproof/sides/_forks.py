@@ -176,7 +176,7 @@ def parent_of(run: Callable[[Any], None]) -> Parent:
     if child == 0:
         _serve_here(control, theirs, run)
     theirs.close()
-    return Parent(control, lambda: os.waitpid(child, 0))
+    return Parent(child, control, lambda: os.waitpid(child, 0))
 
 
 def _serve_here(control: socket.socket, theirs: socket.socket, run: Callable[[Any], None]) -> NoReturn:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import select
 import sys
 import tempfile
 from abc import ABC, abstractmethod
@@ -15,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from portproof._errors import BadInput, OutOfMemory, Unavailable, WorkerDied, WorkerHung
+from portproof._errors import OutOfMemory, Unavailable, WorkerDied, WorkerHung
 from portproof.ports._locate import Project
 from portproof.ports._port import Part
+from portproof.sides._patience import PATIENCE_VARIABLE, patience_s, says_something
 from portproof.sides._warm import THREAD_VARIABLES, Kept, kept_now, start_side
 from portproof.sides._wire import P, R, Task, name_of, pack, pack_arguments, revive, spoken, unpack_result
-
-#: Seconds that a process may owe an answer without computing anything, before it counts as hung.
-PATIENCE_VARIABLE, _PATIENCE_S, _LOOK_S = "PORTPROOF_PATIENCE", 120.0, 1.0
 
 
 class Session(ABC):
@@ -163,24 +159,15 @@ class WorkerSession(Session):
         return answer
 
     def _wait(self, told: str) -> None:
-        """Wait until an answer begins, or the process ends; end it where it has stopped computing.
-
-        Looks are counted, not the clock: a machine that sleeps or a stopped terminal makes nobody late.
-        """
+        """Wait until an answer begins, or the process ends; end it where it has stopped computing."""
         assert self._process.stdout is not None
-        patience, idle, last = patience_s(), 0.0, None
-        while not select.select([self._process.stdout], [], [], min(_LOOK_S, patience))[0]:
-            used = processor_time(self._process.pid)
-            idle = idle + min(_LOOK_S, patience) if used is not None and used == last else 0.0
-            last = used
-            if idle >= patience:
-                self._process.kill()
-                self._process.wait()
-                self._died = WorkerHung(
-                    f"the {self._side} process has computed nothing for {patience:.0f} s during '{told}': "
-                    f"it hangs, and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
-                )
-                return
+        if not says_something(self._process.stdout.fileno(), self._process.pid):
+            self._process.kill()
+            self._process.wait()
+            self._died = WorkerHung(
+                f"the {self._side} process has computed nothing for {patience_s():.0f} s during '{told}': "
+                f"it hangs, and was ended; {PATIENCE_VARIABLE}=SECONDS waits longer"
+            )
 
     def _obituary(self, told: str) -> str:
         code = self._process.wait()
@@ -201,33 +188,6 @@ class WorkerSession(Session):
             if stream is not None:
                 with contextlib.suppress(OSError):
                     stream.close()
-
-
-def patience_s() -> float:
-    """Return the seconds after which a process that computes nothing counts as hung.
-
-    Raises:
-        BadInput: the variable holds no number of seconds.
-    """
-    text = os.environ.get(PATIENCE_VARIABLE, str(_PATIENCE_S))
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds < float("inf"):
-        raise BadInput(f"{PATIENCE_VARIABLE} takes a number of seconds, found '{text}'.")
-    return seconds
-
-
-def processor_time(process: int) -> int | None:
-    """Return the clock ticks that a process and all below it have used; None where the system does not say."""
-    try:
-        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
-        below = [Path(f"/proc/{process}/task/{task.name}/children").read_text().split()
-                 for task in Path(f"/proc/{process}/task").iterdir()]  # fmt: skip
-    except OSError:
-        return None
-    return sum(map(int, fields[11:15])) + sum(processor_time(int(child)) or 0 for each in below for child in each)
 
 
 def last_said(log: IO[str]) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import IO, Any, Protocol, Self
 
 from portproof.ports._port import SIDES
+from portproof.sides._patience import says_something
 
 #: Seconds that a parent has to end its children and itself, once nobody asks it any more.
 _ENDING_S = 5.0
@@ -57,9 +58,17 @@ class Process(Protocol):
 
 
 class Forked:
-    """A process that a warm parent forks, with pipes to its standard input and from its output."""
+    """A process that a warm parent forks, with pipes to its standard input and from its output.
 
-    def __init__(self, control: socket.socket, told: Any, errors: int) -> None:
+    Args:
+        parent: the parent's number.
+        control: where it is asked.
+        told: what the child is told.
+        errors: the handle that its standard error goes to.
+    """
+
+    def __init__(self, parent: int, control: socket.socket, told: Any, errors: int) -> None:
+        self._parent = parent
         theirs_in, mine_in = os.pipe()
         mine_out, theirs_out = os.pipe()
         self._status, theirs_status = os.pipe()
@@ -81,13 +90,16 @@ class Forked:
                 os.close(handle)
 
     def _hear(self, place: int) -> int:
-        """Return what the parent says of it, waiting for that; where the parent is gone, as if it had been killed."""
+        """Return what the parent says of it, as if it had been killed where that is gone or hangs."""
         if len(self._told) > place:
             return self._told[place]
         with self._lock:
             while len(self._told) <= place:
                 line = b""
-                while not line.endswith(b"\n") and (letter := os.read(self._status, 1)):
+                while not line.endswith(b"\n") and says_something(self._status, self._parent):
+                    letter = os.read(self._status, 1)
+                    if not letter:
+                        break
                     line += letter
                 self._told.append(int(line or (-signal.SIGKILL if self._told else 0)))
                 if len(self._told) == _ALL_TOLD:
@@ -132,12 +144,13 @@ class Parent:
     """A process that forks others.
 
     Args:
+        pid: its number.
         control: where it is asked.
         ended: waits for it.
     """
 
-    def __init__(self, control: socket.socket, ended: Callable[[], object]) -> None:
-        self._control, self._ended = control, ended
+    def __init__(self, pid: int, control: socket.socket, ended: Callable[[], object]) -> None:
+        self.pid, self._control, self._ended = pid, control, ended
         self._one_at_a_time = threading.Lock()
 
     def fork(self, told: Any, errors: int) -> Forked:
@@ -146,7 +159,7 @@ class Parent:
         ``errors``: the handle that its standard error goes to.
         """
         with self._one_at_a_time:
-            return Forked(self._control, told, errors)
+            return Forked(self.pid, self._control, told, errors)
 
     def is_there(self) -> bool:
         """Say whether it can be asked still."""
@@ -190,7 +203,7 @@ def parent_of_side(side: str, python: str, environment: Mapping[str, str], notes
             process.kill()
             process.wait()
 
-    return Parent(control, ended)
+    return Parent(process.pid, control, ended)
 
 
 def forks_ahead(device: str) -> bool:
@@ -234,6 +247,12 @@ class Kept:
         for side in SIDES:
             with suppress(OSError):  # the session that asks for it says so
                 self.parent(side, pythons.get(side, sys.executable), waiting(), device)
+
+    def give_up(self, parent: Parent) -> None:
+        """End one that forks no more; who asks next starts another."""
+        with self._one_at_a_time:
+            self._parents = {key: other for key, other in self._parents.items() if other is not parent}
+        parent.close()
 
     def are_there(self) -> bool:
         """Say whether all can be asked still."""
@@ -295,11 +314,12 @@ def start_side(
     environment = side_environment(variables, device)
     with suppress(OSError):  # it has ended
         parent = None if kept is None else kept.parent(side, python, variables, device)
-        if parent is not None:
+        if kept is not None and parent is not None:
             forked = parent.fork(environment, errors.fileno())
             if forked.pid:
                 return forked
-            forked.close()  # it ended before: by itself, the process will say why
+            forked.close()  # it ended before, or hangs: by itself, the process will say why
+            kept.give_up(parent)
     return subprocess.Popen(
         [python, "-P", "-m", "portproof.sides._worker"],  # nothing of the working directory is imported
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, encoding="utf-8", env=environment,

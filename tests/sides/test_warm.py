@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 from portproof._errors import BadInput, WorkerDied
 from portproof._machine import process_status
 from portproof.ports._locate import find_project
+from portproof.sides._patience import PATIENCE_VARIABLE
 from portproof.sides._process import Place, WorkerSession
 from portproof.sides._tasks import Tasks
 from portproof.sides._warm import Kept, forking_from
@@ -74,6 +75,25 @@ def test_a_changed_module_is_imported_anew_and_errors_are_told(project: Path, pl
             with pytest.raises(BadInput, match=told):
                 session.call(Tasks.hello)
             session.close()
+
+
+def test_a_parent_that_is_stopped_by_itself_is_given_up_and_another_started(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(PATIENCE_VARIABLE, "1")
+    with Kept() as kept, forking_from(kept):
+        session = WorkerSession(place, "torch", "", "cpu", 1)
+        assert session.call(Tasks.hello)["torch"]
+        stopped = process_status("PPid", session._process.pid)
+        assert stopped is not None
+        os.kill(stopped, signal.SIGSTOP)
+        session.close()  # its end is not told any more
+        for forked in (False, True):
+            session = WorkerSession(place, "torch", "", "cpu", 1)
+            assert session.call(Tasks.hello)["torch"]
+            assert (process_status("PPid", session._process.pid) not in (stopped, os.getpid())) == forked
+            session.close()
+        assert process_status("PPid", stopped) is None
 
 
 def test_one_that_is_killed_is_said_and_the_next_is_there(place: Place) -> None:
