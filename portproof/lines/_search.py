@@ -252,18 +252,26 @@ class Search:
 
         Those that were hidden are where ``behind`` them all agrees.
 
-        One whose result is on the way to another's stays: torch's value there would hide whatever is wrong before it.
+        One whose result is on the way to another's stays, since torch's value there hides whatever is wrong before it;
+        where the others do without it and it is what Paddle alone computes, which may be another way to the same, it is
+        likely and no more.
         """
+        likely = []
         for repair in list(self.repairs):
             others = [other for other in self.repairs if other is not repair]
             if not others or self._is_late():
                 break
-            if repair.behind or any(_is_before(repair, other) for other in others):
+            before, alone = any(_is_before(repair, other) for other in others), not repair.candidate.regions[0]
+            if repair.behind or (before and not alone):
                 continue
             done, agree = self._try([c for other in others for c in other.candidate.carried(other.matched)])
-            if done and agree:
+            if done and agree and before:
+                likely.append(repair)
+            elif done and agree:
                 self.repairs.remove(repair)
-        self.repairs = [replace(repair, confirmed=behind or not repair.behind) for repair in self.repairs]
+        self.repairs = [
+            replace(repair, confirmed=repair not in likely and (behind or not repair.behind)) for repair in self.repairs
+        ]
 
     def _matched(self, paddle: Recording) -> Matched:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
