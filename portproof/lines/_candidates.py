@@ -86,6 +86,9 @@ class Candidate:
             torch, paddle[0] = _in_partners(matched, torch, paddle[0])
             if self.torch not in torch:
                 return alone
+        elif len(paddle) == 1:  # two sides need not run their modules in one order
+            ones, others = _in_partners(matched, torch, paddle[0])
+            torch, paddle[0] = (ones, others) if len(ones) == len(torch) else (torch, paddle[0])
         mine = torch.index(self.torch)
         if any(len(calls) != len(torch) for calls in paddle) or len(torch) < 2:
             return alone
@@ -93,8 +96,19 @@ class Candidate:
             call not in calls or calls.index(call) != mine for calls, call in zip(paddle, self.targets, strict=True)
         ):
             return alone
-        rows = zip(torch, *paddle, strict=True)
+        rows = [
+            row for row in zip(torch, *paddle, strict=True) if self.regions[0] or self._is_made_alike(matched, row[1:])
+        ]
         return [(None if row[0] is self.torch else row[0], tuple(row[1:])) for row in rows]
+
+    def _is_made_alike(self, matched: Matched, targets: Sequence[Call]) -> bool:
+        """Whether some calls are given what functions of the same names make as for this candidate's own."""
+        own, other = (
+            [base(maker.name) if (maker := matched.call("paddle", call.given[0].maker)) is not None else ""
+             for call in calls if call.given]
+            for calls in (self.targets, targets)
+        )  # fmt: skip
+        return own == other
 
     def _after_partners(self, matched: Matched, alike: Sequence[Call]) -> list[tuple[Call | None, tuple[Call, ...]]]:
         """Return torch's calls that Paddle makes nowhere, each after the module that stands for the one before it.
@@ -502,10 +516,17 @@ class _Looked(_Fits):
 
 
 def _in_partners(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> tuple[list[Call], list[Call]]:
-    """Pair calls, one a module, by the modules in which they run; those that have no equal are left out."""
-    theirs = {call.module: call for call in paddle}
-    pairs = [(call, theirs[path]) for call in torch if (path := matched.partner(call.module)) in theirs]
-    if len({call.module for call, _ in pairs}) < len(pairs) or len(theirs) < len(paddle):
+    """Pair calls, one a module, by the modules in which they run, or those around Paddle's; the others are left out."""
+    theirs, pairs = {call.module: call for call in paddle}, []
+    for call in torch:
+        path = matched.partner(call.module)
+        while path and path not in theirs:
+            path = path.rpartition(".")[0]
+        if path is not None and path in theirs:
+            pairs.append((call, theirs[path]))
+    ones, others = ({call.index for call in calls} for calls in zip(*pairs, strict=True)) if pairs else (set(), set())
+    modules = {call.module for call, _ in pairs}
+    if not len(modules) == len(ones) == len(others) == len(pairs) or len(theirs) < len(paddle):
         return [], []
     return [call for call, _ in pairs], [call for _, call in pairs]
 
