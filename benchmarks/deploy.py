@@ -94,7 +94,7 @@ def bert(folder: Path) -> list[int]:
     if out.is_file():
         return []
     batches, precisions = ",".join(map(str, BATCHES)), ",".join(BERT)
-    timed = ("--batch", batches, "--precision", precisions, "--budget", "10m")
+    timed = ("--batch", batches, "--precision", precisions, "--budget", "20m")
     return [run("bench", "run", "bert", *BASE, *timed, "-o", out)]
 
 

@@ -32,6 +32,8 @@ from portproof.sides._tasks import Tasks
 
 #: Rounds below which there is nothing to compare; a row that does not fit a budget that often is left out.
 LEAST_ROUNDS = 3
+#: How many times as fast another is, for a row that is left out before what may be the fastest.
+_BEHIND = 1.25
 #: A process that takes longer than this share of the budget is ended, and its runner left out.
 _LONGEST_SHARE = 0.25
 _PROBE_S = 0.05
@@ -56,6 +58,12 @@ class _Entry:
     def out(self) -> bool:
         return self.failure is not None or self.refused is not None
 
+    @property
+    def rows_a_second(self) -> float:
+        """How many it had in its last process; none before its first."""
+        last = self.processes[-1] if self.processes else None
+        return last.rows / last.wall_s if last is not None and last.wall_s else 0.0
+
     def row(self) -> TimedRow:
         info = self.choice.info
         about = (self.choice.name, self.choice.title, info.side, info.precisions[-1], self.batch)
@@ -67,6 +75,19 @@ class _Entry:
         if self.refused is not None:
             return TimedRow(*about, "refuted", ratio, f"{self.refused.what}: {self.refused.text}")
         return TimedRow(*about, verdict, ratio, None, tuple(self.processes))
+
+
+def first_to_go(running: Sequence[_Entry]) -> _Entry:
+    """Return the row that is left out where there is no time for all: the costliest of those that are far behind.
+
+    What may be the fastest of its batch and precision stays, whatever a process of it costs, until no other is left.
+    """
+    most: dict[tuple[int, str], float] = {}
+    for entry in running:
+        key = entry.batch, entry.choice.info.precisions[-1]
+        most[key] = max(most.get(key, 0.0), entry.rows_a_second)
+    behind = [e for e in running if _BEHIND * e.rows_a_second < most[e.batch, e.choice.info.precisions[-1]]]
+    return max(behind or running, key=lambda entry: entry.cost_s)
 
 
 def run_suite(
@@ -293,7 +314,7 @@ class _Rounds:
             self.seen(self.result(complete=False))
 
     def _fits(self, number: int) -> bool:
-        """Whether another round fits the budget; leaves out the costliest rows where three rounds would not."""
+        """Whether another round fits the budget; leaves rows out where three rounds would not."""
         assert self.suite.budget_s is not None
         left = self.suite.budget_s - self.seconds["wall"]
         if number == 0:
@@ -304,7 +325,7 @@ class _Rounds:
             total = sum(entry.cost_s for entry in running) * wanted
             if total <= left or len(running) < 2:
                 break
-            dearest = max(running, key=lambda entry: entry.cost_s)
+            dearest = first_to_go(running)
             need = 1.1 * (self.seconds["wall"] + total)
             dearest.failure = (
                 f"one process of it takes {dearest.cost_s:.0f} s, too long for {LEAST_ROUNDS} rounds in a budget of "

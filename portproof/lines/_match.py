@@ -392,11 +392,11 @@ def _count(value: Value) -> int:
     return int(np.prod(value.shape))
 
 
-def computed_alike(matched: Matched, side: str) -> int:
-    """Count the calls that compute something and whose result the other side has."""
+def computed_alike(matched: Matched, side: str) -> set[int]:
+    """Return the calls that compute something and whose result the other side has."""
     values = matched.of[side].values
-    return sum(
-        base(call.name) not in LAYOUT and call.name != RETURN and not call.part and bool(call.made)
+    return {
+        call.index for call in matched.of[side].calls
+        if base(call.name) not in LAYOUT and call.name != RETURN and not call.part and call.made
         and all(matched.agrees(side, made) and not is_constant(values[made].features) for made in call.made)
-        for call in matched.of[side].calls
-    )  # fmt: skip
+    }  # fmt: skip

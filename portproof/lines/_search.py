@@ -188,7 +188,8 @@ class Search:
             after = self._again([*carried, *own])
             if after is None or (behind and after.differing()):
                 continue
-            gain = computed_alike(after, "torch") - before - len(own)
+            known = _makers(matched, own)
+            gain = len(computed_alike(after, "torch") - known) - len(before - known)
             if behind:
                 _set_behind(after, [*self.repairs, Repair(candidate, matched)])
             left = after.frontier("paddle", Look(True))
@@ -315,6 +316,12 @@ def _is_before(repair: Repair, other: Repair) -> bool:
         seen.add(index)
         waiting += [given.maker for given in call.given]
     return bool(wanted & seen)
+
+
+def _makers(matched: Matched, carried: Sequence[Carried]) -> set[int]:
+    """Return torch's calls that make what is carried over: that Paddle has it then says nothing."""
+    torch, files = matched.of["torch"], {path.name for one in carried for path in one.files if path is not None}
+    return {call.index for call in torch.calls if any(torch.values[value].file in files for value in call.made)}
 
 
 def _by_place(found: Sequence[Candidate]) -> list[Candidate]:

@@ -20,16 +20,14 @@ import onnxruntime
 from portproof._errors import BadInput, Unavailable, one_line, require_memory
 from portproof._numbers import Array
 from portproof.runners import RunnerJob
+from portproof.runners._left import MULTIPLYING, may_be_float
 from portproof.runners._placement import on_the_cpu
 
-#: Kernels that multiply levels, and those that multiply floats.
+#: Kernels that multiply levels.
 _COUNTING = frozenset((
     "QLinearConv", "QLinearMatMul", "QGemm", "ConvInteger", "MatMulInteger", "MatMulIntegerToFloat",
     "DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention",
 ))  # fmt: skip
-_MULTIPLYING = frozenset(
-    ("Conv", "FusedConv", "ConvTranspose", "MatMul", "FusedMatMul", "Gemm", "FusedGemm", "Attention")
-)
 _PROVIDERS = {
     "cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider",
 }  # fmt: skip
@@ -122,15 +120,6 @@ def _stored(path: str) -> str | None:
     return onnx.helper.tensor_dtype_to_np_dtype(sizes.most_common(1)[0][0]).name if sizes else None
 
 
-def _left_in_float(path: str) -> int:
-    """Count the products of a graph that are given no levels."""
-    import onnx
-
-    graph = onnx.load(path, load_external_data=False).graph
-    levels = {name for node in graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    return sum(node.op_type in _MULTIPLYING and not levels & set(node.input[:2]) for node in graph.node)
-
-
 class OnnxRuntime:
     """An inference session whose provider is the one that was asked for, or an error."""
 
@@ -205,17 +194,17 @@ class OnnxRuntime:
             onnxruntime.InferenceSession(str(self.job.artefact), options, providers=[_PROVIDERS["cpu"]])
             optimised = onnx.load(options.optimized_model_filepath, load_external_data=False)
         operators = Counter(node.op_type for node in optimised.graph.node)
-        return {name: count for name, count in operators.items() if name in _COUNTING or name in _MULTIPLYING}
+        return {name: count for name, count in operators.items() if name in _COUNTING or name in MULTIPLYING}
 
     def _arithmetic(self) -> str | None:
         """Say what the products are computed in; on a CPU a float16 graph is computed in float32.
 
-        Those that a quantised graph leaves in float, of two activations say, may be.
+        Those that a quantised graph leaves in float may be, and those of two activations.
         """
         if not self._products:
             return None
-        floats = sum(count for name, count in self._products.items() if name in _MULTIPLYING)
-        if floats == sum(self._products.values()) or floats > _left_in_float(str(self.job.artefact)):
+        floats = sum(count for name, count in self._products.items() if name in MULTIPLYING)
+        if floats == sum(self._products.values()) or floats > may_be_float(str(self.job.artefact)):
             return "float32"
         return "int8"
 

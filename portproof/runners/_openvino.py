@@ -13,6 +13,7 @@ import openvino
 from portproof._errors import BadInput, PortproofError, Unavailable, one_line, require_memory
 from portproof._numbers import Array
 from portproof.runners import RunnerJob
+from portproof.runners._left import may_be_float
 
 #: Layers that take the time, and how their kernels' names end.
 _PRODUCTS = ("Convolution", "Deconvolution", "FullyConnected", "MatMul")
@@ -120,6 +121,12 @@ class OpenVino:
             about = node.get_rt_info()
             if about["layerType"].astype(str) in _PRODUCTS:
                 kinds[about["primitiveType"].astype(str)] += 1
-        endings = {kernel.rpartition("_")[2].lower() for kernel in kinds}
-        found = next(iter(endings)) if len(endings) == 1 else "mixed" if endings else ""
+        endings: Counter[str] = Counter()
+        for kernel, count in kinds.items():
+            endings[kernel.rpartition("_")[2].lower()] += count
+        assert self.job.artefact is not None
+        if "i8" in endings and endings.total() - endings["i8"] <= may_be_float(self.job.artefact):
+            found = "i8"
+        else:
+            found = next(iter(endings)) if len(endings) == 1 else "mixed" if endings else ""
         return {"products": dict(kinds), "arithmetic": _ENDINGS.get(found, found or None)}

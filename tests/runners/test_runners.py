@@ -146,6 +146,7 @@ def test_products_that_a_quantised_graph_leaves_in_float_are_no_fault_of_its_run
 
     from portproof.graphs._lower import lower
     from portproof.runners._onnxruntime import OnnxRuntime
+    from portproof.runners._openvino import OpenVino
 
     plain = tmp_path / "mlp.onnx"
     export(small_ports.MLP, "torch", plain)
@@ -165,6 +166,12 @@ def test_products_that_a_quantised_graph_leaves_in_float_are_no_fault_of_its_run
     for path, arithmetic in ((tmp_path / "int8.onnx", "int8"), (plain, "float32")):
         with OnnxRuntime(RunnerJob(small_ports.MLP, "torch", precision="int8", artefact=path)) as runner:
             assert runner.evidence()["arithmetic"] == arithmetic, runner.evidence()["products"]
+    save_file({"x": np.random.default_rng(0).standard_normal((8, 8)).astype(np.float32)}, tmp_path / "rows.safetensors")
+    lower(plain, "onnx-int8", tmp_path / "rows.safetensors", tmp_path / "static.onnx")
+    with OpenVino(RunnerJob(small_ports.MLP, "torch", precision="int8", artefact=tmp_path / "static.onnx")) as runner:
+        evidence = runner.evidence()  # it has no kernel for levels of two activations
+    assert evidence["arithmetic"] == "int8"
+    assert any(kernel.endswith("f32") for kernel in evidence["products"])
 
 
 def test_a_graph_that_looks_for_its_ranges_as_it_runs_is_held_to_the_request_that_it_was_given(tmp_path: Path) -> None:
