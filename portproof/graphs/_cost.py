@@ -62,10 +62,10 @@ def told(plain: onnx.ModelProto, quantised: onnx.ModelProto, inputs: Mapping[str
     costs = cost_of(plain, quantised, inputs)
     outputs = {value.name for value in plain.graph.output}
     said = [
-        f"{cost.whole_db:.0f} dB of signal over noise at '{cost.tensor}'" for cost in costs if cost.tensor in outputs
+        f"{cost.whole_db:z.0f} dB of signal over noise at '{cost.tensor}'" for cost in costs if cost.tensor in outputs
     ]
     dear = [
-        f"{cost.node} ({cost.own_db:.0f} dB{f', {cost.beyond:.1%} beyond its range' if cost.beyond else ''})"
+        f"{cost.node} ({cost.own_db:z.0f} dB{f', {cost.beyond:.1%} beyond its range' if cost.beyond else ''})"
         for cost in costs[:_DEAR]
     ]
     return (f"quantising leaves {', '.join(said)}; it loses most at {', '.join(dear)}: leave those in float first",)
