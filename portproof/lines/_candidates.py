@@ -140,12 +140,9 @@ class Candidate:
         own, rows = self.torch, list[tuple[Call | None, tuple[Call, ...]]]()
         if own is None or self.given or not own.given:
             return []
+        calls = [one for one in matched.of["torch"].calls if (one.name, one.arguments) == (own.name, own.arguments)]
         for call in alike:
-            sources = [
-                one for one in matched.of["torch"].calls
-                if one.name == own.name and one.arguments == own.arguments
-                and call.given and one.given and matched.same(one.given[0], call.given[0])
-            ]  # fmt: skip
+            sources = [c for c in calls if call.given and c.given and matched.same(c.given[0], call.given[0])]
             if sources:
                 rows.append((None if own in sources else sources[0], (call,)))
         return rows if (None, self.targets) in rows and len(rows) > 1 else []
@@ -479,10 +476,10 @@ class _Looked(_Fits):
         if paddle is not None and slot < _results(paddle):
             more = {user.index for user in self.m.users("paddle", paddle.index)} - {user.index for user in users}
             if more or len(self.m.alike("paddle", paddle)) > 1 or any(user.name == RETURN for user in users):
-                whole = torch is not None and owner is None and one_function(torch.name, paddle.name)
-                if torch is not None and whole and len(torch.made) == len(paddle.made) > 1:  # all parts of another one
-                    parts = (tuple(torch.made),)
-                    yield Candidate(torch, paddle, (paddle,), False, parts, self.strict, regions, cost + 0.04)
+                cut = torch if owner is None and torch is not None and one_function(torch.name, paddle.name) else None
+                if cut is not None and len(cut.made) == len(paddle.made) > 1:  # all parts of another value
+                    parts = (tuple(cut.made),)
+                    yield Candidate(cut, paddle, (paddle,), False, parts, self.strict, regions, cost + 0.04)
                 slots = (_only(paddle, slot, carried),)
                 yield Candidate(torch, paddle, (paddle,), False, slots, self.strict, regions, cost + 0.05, owner=owner)
         if any(user.name == RETURN for user in users):

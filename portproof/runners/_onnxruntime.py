@@ -204,7 +204,7 @@ class OnnxRuntime:
         if not self._products:
             return None
         floats = sum(count for name, count in self._products.items() if name in MULTIPLYING)
-        if floats == sum(self._products.values()) or floats > may_be_float(str(self.job.artefact)):
+        if floats == sum(self._products.values()) or (floats and floats > may_be_float(str(self.job.artefact))):
             return "float32"
         return "int8"
 

@@ -125,7 +125,8 @@ class OpenVino:
         for kernel, count in kinds.items():
             endings[kernel.rpartition("_")[2].lower()] += count
         assert self.job.artefact is not None
-        if "i8" in endings and endings.total() - endings["i8"] <= may_be_float(self.job.artefact):
+        floats = endings.total() - endings["i8"]
+        if 0 < floats < endings.total() and floats <= may_be_float(self.job.artefact):
             found = "i8"
         else:
             found = next(iter(endings)) if len(endings) == 1 else "mixed" if endings else ""

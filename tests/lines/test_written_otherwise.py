@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from portproof import Input, Port
+from tests.lines import test_kinds as kinds
 from tests.lines.test_kinds import named, pairs, port
 
-HERE = Path(__file__)
-
-
-def line_of(text: str) -> int:
-    """Return the line of this file that ends in a mark."""
-    return next(n for n, line in enumerate(HERE.read_text().splitlines(), 1) if line.endswith(f"# {text}"))
+line_of = partial(kinds.line_of, file=Path(__file__))
 
 
 def embedded_torch(self: Any, x: Any) -> Any:
