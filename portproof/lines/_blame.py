@@ -10,8 +10,8 @@ import numpy as np
 
 from portproof._numbers import Array
 from portproof.lines._calls import RETURN, Call, Given, Place
-from portproof.lines._candidates import Candidate
-from portproof.lines._match import LAYOUT, Matched, base, is_one_shape, one_function
+from portproof.lines._candidate import Candidate
+from portproof.lines._match import LAYOUT, PRODUCTS, Matched, base, is_one_shape, one_function
 from portproof.lines._missing import missing
 from portproof.lines._other import OtherTensor, other_tensor
 from portproof.lines._stacks import Stacks, on_line
@@ -145,19 +145,40 @@ class _Gap:
 class _Elsewhere(_Gap):
     """A call that is given something else than torch's, and where that comes from."""
 
-    def _read_elsewhere(self) -> Blamed | None:
-        """What Paddle's call makes is right, and given to one that should be given something else."""
-        owner, paddle = self.c.owner, self.c.paddle
-        if owner is None or paddle is None or self.c.torch is None:
+    def _read_elsewhere(self, *, named: bool = False) -> Blamed | None:
+        """What Paddle's call makes is right, and given to one that should be given something else.
+
+        Args:
+            named: only where a name tells.
+        """
+        owner, paddle, source = self.c.owner, self.c.paddle, self.c.torch
+        if owner is None or paddle is None or source is None:
             return None
-        right = next((given for given in owner.given if given.value in self.c.torch.made), None)
-        for user in self.m.users("paddle", paddle.index):
-            wrong = next((given for given in user.given if given.maker == paddle.index), None)
-            lone = not any(self.m.agrees("paddle", value) for value in user.made)
-            if right is not None and wrong is not None and lone and base(user.name) == base(owner.name):
-                found = other_tensor(self.ways, right, owner, wrong, user)
-                return None if found is None else self._other(found, owner, user)
+        kinds = {self.m.kind("torch", value) for value in source.made}
+        right = next((given for given in owner.given if given.value in source.made), None)
+        right = right or next((given for given in owner.given if self.m.kind("torch", given.value) in kinds), None)
+        for user in self.m.users("paddle", paddle.index) if right is not None else []:
+            links = self._to_its_taker(paddle, user)
+            last = links[-1][1]
+            lone = not any(self.m.agrees("paddle", value, strict=len(links) > 1) for value in last.made)
+            if right is None or not lone or not _is_one_product(last, owner):
+                continue
+            for wrong, taker in links:
+                found = other_tensor(self.ways, right, owner, wrong, taker, named=named or len(links) > 1)
+                if found is not None:
+                    return self._other(found, owner, user)
         return None
+
+    def _to_its_taker(self, maker: Call, user: Call) -> list[tuple[Given, Call]]:
+        """Return who is given a call's result, and what is made of it by calls that arrange it or scale it."""
+        links = [(next(given for given in user.given if given.maker == maker.index), user)]
+        while base(user.name) in LAYOUT or base(user.name) in ("mul", "div"):
+            nexts = [one for one in self.m.users("paddle", user.index) if one.name != RETURN]
+            if len(nexts) != 1:
+                break
+            links.append((next(given for given in nexts[0].given if given.maker == user.index), nexts[0]))
+            user = nexts[0]
+        return links
 
     def _other_tensor(self, torch: Call | None, paddle: Call) -> OtherTensor | None:
         """Return where Paddle's call comes to another tensor than torch's."""
@@ -278,6 +299,9 @@ class _Blame(_Elsewhere):
             return self._results()
         if self.c.regions[1]:
             return self._extra()
+        crossed = self._read_elsewhere(named=True) if not (self.c.given or self.c.regions[0]) else None
+        if crossed is not None:
+            return crossed
         if self._is_other_maker():
             assert self.c.torch is not None
             assert self.c.paddle is not None
@@ -450,6 +474,11 @@ class _Blame(_Elsewhere):
                     if found is not None:
                         return found
         return None
+
+
+def _is_one_product(one: Call, other: Call) -> bool:
+    """Whether two calls are of one function, or both multiply matrices."""
+    return base(one.name) == base(other.name) or {base(one.name), base(other.name)} <= PRODUCTS.keys()
 
 
 def _rounded(array: Array) -> list[float]:

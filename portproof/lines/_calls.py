@@ -169,6 +169,7 @@ class Recording:
         frames: runs of functions.
         statements: that bound or returned a tensor, in the order in which they ended.
         unwritten: values that were too much to write, large parameters apart; they are known by their features.
+        idle: paths of modules that never ran inside ones that did, and their classes.
     """
 
     side: str
@@ -182,3 +183,4 @@ class Recording:
     frames: tuple[Frame, ...] = ()
     statements: tuple[Statement, ...] = ()
     unwritten: int = 0
+    idle: tuple[tuple[str, str], ...] = ()

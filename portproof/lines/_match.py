@@ -39,6 +39,8 @@ LAYOUT = {
 }  # fmt: skip
 
 
+#: What multiplies matrices, to the place of the first.
+PRODUCTS = {"matmul": 0, "baddbmm": 1, "scaled_dot_product_attention": 0}
 #: What cuts a tensor into parts, or takes one.
 PARTS = {"split", "getitem", "gather"}
 
@@ -92,6 +94,7 @@ class Partners:
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
         self._ran: set[str] | None = None
+        self._stand: dict[int, Call] | None = None
         self.canonical = functools.lru_cache(_HELD)(self._canonical)
         self._constants = {
             side: {_number(value) for value in self.of[other].values if is_constant(value.features)}
@@ -187,6 +190,43 @@ class Partners:
             call for call in self.of["torch"].calls
             if not call.part and base(call.name) == base(name) and self._partners.get(call.module) == partner
         ]  # fmt: skip
+
+    def standing_for(self, paddle: Call) -> Call | None:
+        """Return torch's call that stands for one of Paddle's: with its weights, or in the module that its module has.
+
+        None where the two sides make not as many such calls.
+        """
+        if self._stand is None:
+            self._stand = self._standing()
+        return self._stand.get(paddle.index)
+
+    def is_run_by_both(self, torch: Call) -> bool:
+        """Whether a call of torch's with weights stands for one that Paddle makes."""
+        if self._stand is None:
+            self._stand = self._standing()
+        return bool(self._weights("torch", torch)) and any(torch is call for call in self._stand.values())
+
+    def _standing(self) -> dict[int, Call]:
+        groups: dict[tuple[object, ...], tuple[list[Call], list[Call]]] = defaultdict(lambda: ([], []))
+        for place, side in enumerate(("torch", "paddle")):
+            for call in self.of[side].calls:
+                module = call.module if side == "paddle" else self._partners.get(call.module)
+                weights = self._weights(side, call)
+                if not call.part and (weights or module is not None):
+                    groups[base(call.name), weights or module][place].append(call)
+        return {
+            theirs.index: mine
+            for torch, paddle in groups.values() if len(torch) == len(paddle)
+            for mine, theirs in zip(torch, paddle, strict=True)
+        }  # fmt: skip
+
+    def _weights(self, side: str, call: Call) -> frozenset[tuple[str, int]]:
+        """Return the kinds of parameters and tables that a call is given, numbers alone apart."""
+        values = self.of[side].values
+        return frozenset(
+            self.kind(side, given.value) for given in call.given
+            if given.leaf and not given.leaf.startswith("input ") and not is_constant(values[given.value].features)
+        )  # fmt: skip
 
     def skipped(self, module: str) -> str | None:
         """Return the outermost of torch's modules around one that Paddle has and does not run; None where it does."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
-from portproof.lines._calls import Call, Given, Place
+from portproof.lines._calls import RETURNED, Call, Given, Place
 from portproof.lines._match import LAYOUT, Matched, base, one_function
 from portproof.lines._stacks import on_line
 from portproof.lines._values import is_constant
@@ -46,10 +47,44 @@ def missing(
         station for some in (read, *reversed(after))
         for station in _common([ways.way("paddle", given, user) for given, user in some[:6]])
     ]  # fmt: skip
+    twin = _twin(ways, torch, {station.frame for station in stations})
+    if twin is not None:
+        beside = ways.m.of["torch"].places[torch.places[0]]
+        return Missing(twin, tuple(station.place for station in stations), beside, certain=False)
     users = [user for _, user in read]
     given = _Given(ways, torch, users)
     level, own = _where(ways, torch, given.late(stations), given, users)
     return _Level(ways, torch, level, own, region, given).chosen() if own else None
+
+
+def _twin(ways: Ways, torch: Call, frames: Set[int]) -> Place | None:
+    """Return Paddle's line that does to one value what torch's code does to several beside each other.
+
+    The line does only that; what it is given has been made before. The nearest before torch's call, else after it.
+    """
+    m, found = ways.m, list[tuple[bool, int, Place]]()
+    alike = [
+        one for one in m.of["torch"].calls
+        if one is not torch and not one.part and one.made
+        and (one.name, one.arguments, one.frames[:1]) == (torch.name, torch.arguments, torch.frames[:1])
+    ]  # fmt: skip
+    kinds = {m.kind("torch", one.made[0]): one for one in alike if torch.frames}
+    for call in m.of["paddle"].calls:
+        other = kinds.get(m.kind("paddle", call.made[0])) if call.made and not call.part else None
+        if other is None or not set(call.frames[:1]) & frames or not one_function(call.name, other.name):
+            continue
+        if not _makes_its_own(m, call):
+            place = m.of["paddle"].places[call.places[0]]
+            found.append((other.index > torch.index, abs(other.index - torch.index), place))
+    return min(found, key=lambda entry: entry[:2])[2] if found else None
+
+
+def _makes_its_own(m: Matched, call: Call) -> bool:
+    """Whether the line of a call makes what the call is given, too."""
+    places = m.of["paddle"].places
+    makers = [maker for given in call.given if (maker := m.call("paddle", given.maker)) is not None]
+    above = [n for maker in makers for n, f in zip(maker.places, maker.frames, strict=False) if f in call.frames[:1]]
+    return any(on_line(places[call.places[0]], places[n]) for n in above)
 
 
 def _where(
@@ -59,6 +94,9 @@ def _where(
     itself = [station for station in stations if station.is_itself]
     if itself:
         return 0, itself
+    own = _around_idle(ways, torch, stations)
+    if own:
+        return _level(ways, torch, own[0].place.module), own
     if given.more and given.count > 1:
         idle = _renamed(ways, users)
         if len(idle) == 1:
@@ -80,6 +118,20 @@ def _where(
                 return _level(ways, torch, path), own
             path = path.rpartition(".")[0] if path else None
     return 0, stations if torch.places else []  # Paddle's module is none of torch's
+
+
+def _around_idle(ways: Ways, torch: Call, stations: Sequence[Station]) -> list[Station]:
+    """Return the lines in modules of Paddle's that have one for torch's function and never run it."""
+    around = {
+        path.rpartition(".")[0] for path, kind in ways.m.of["paddle"].idle if _plain(kind) == _plain(base(torch.name))
+    }
+    own = [station for station in stations if station.place.module in around]
+    return [station for station in own if station.place.module == own[0].place.module]
+
+
+def _plain(name: str) -> str:
+    """Return what the name of a function and that of its module have in common: ``batch_norm``, ``BatchNorm2D``."""
+    return re.sub(r"\dd$", "", name.replace("_", "").lower())
 
 
 def _level(ways: Ways, torch: Call, path: str) -> int:
@@ -232,8 +284,35 @@ class _Level:
             return own[-1], False
         before = [s for s in own if s.how not in ("used", "passed") and (self.returned or not s.returns)]
         if handed and before and sooner:
+            if self._is_nearer_to_dropout():
+                return handed[0], False
             before = before[: before.index(handed[0])] or before
+        if not bound and own[-1].how in ("used", "passed") and self._is_after_a_copy():
+            return own[-1], False
         return ((bound or before or own)[-1], False)
+
+    def _is_after_a_copy(self) -> bool:
+        """Whether each side gives what the call is given another name (``residual = h``), torch before the call."""
+        region = [call for call in self.m.of["torch"].calls if call.index in self.region]
+        kinds = self.m.entering("torch", region)
+        frames = {"torch": {self.torch.frames[self.level]}, "paddle": {self.own[-1].frame}}
+        until = {"torch": region[0].index, "paddle": self.own[-1].at}
+        return all(
+            any(
+                one.copies and one.frame in frames[side] and one.begun == one.ended <= until[side]
+                and any(b.name != RETURNED and self.m.kind(side, b.value) in kinds for b in one.bound)
+                for one in self.m.of[side].statements
+            )
+            for side in frames
+        )  # fmt: skip
+
+    def _is_nearer_to_dropout(self) -> bool:
+        """Whether torch's line is nearer to the dropout that is handed its result than to what makes its argument."""
+        places = [self.m.of["torch"].places[n] for index, own in self.m.of["torch"].handed if index == self.torch.index
+                  for n in own]  # fmt: skip
+        below = [p.line - self.mine.end for p in places if p.file == self.mine.file and p.line > self.mine.end]
+        above = [self.mine.line - p.end for p in self._above() if p.end < self.mine.line]
+        return bool(below and above) and min(below) < min(above)
 
     def _is_meant(self, station: Station) -> bool:
         """Whether a line that copies a name is the one: of several parts, or to torch's name for the result."""

@@ -27,7 +27,9 @@ class OtherTensor:
     certain: bool
 
 
-def other_tensor(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call) -> OtherTensor | None:
+def other_tensor(
+    ways: Ways, right: Given, owner: Call, wrong: Given, user: Call, *, named: bool = False
+) -> OtherTensor | None:
     """Return the line where a wrong tensor comes in; None where the ways of values tell nothing.
 
     Args:
@@ -36,26 +38,47 @@ def other_tensor(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call
         owner: torch's call.
         wrong: what Paddle's call is given in its place.
         user: Paddle's call.
+        named: only where a name tells.
     """
     right, owner, wrong, user = _first(ways, right, owner, wrong, user)
     m = ways.m
-    kinds = m.kind("torch", right.value), m.kind("paddle", wrong.value)
+    kinds = _as_made(ways, right), m.kind("paddle", wrong.value)
     stations = ways.way("paddle", wrong, user)
-    named = _overwriting(ways, stations, kinds[0]) or _misnamed(ways, stations, *kinds)
-    if named is not None:
+    named_kinds = m.kind("torch", right.value), kinds[1]
+    station = _overwriting(ways, stations, kinds[0]) or _misnamed(ways, stations, *named_kinds)
+    if station is not None:
         maker = (
-            m.call("torch", right.maker) if named.how in ("silent", "made") else None
+            m.call("torch", right.maker) if station.how in ("silent", "made") else None
         )  # a name alone, or another's: it should make the value
-        return _found(ways, named, stations, maker or owner, certain=False)
+        return _found(ways, station, stations, maker or owner, certain=False)
+    if named:
+        return None
     frames = list(dict.fromkeys(station.frame for station in reversed(stations)))
     for frame in frames:  # from the use outwards: where the right one is at hand, it could have been taken
         if ways.held("paddle", kinds[0], frame, user.index):
             own = [station for station in stations if station.frame == frame]
             meant = ways.names("torch", kinds[1])  # which torch gives the same tensor, too
             copies = [s for s in own if s.copies and not s.returns and not set(s.names) <= meant]
-            chosen = copies[-1] if copies else own[-1]
+            chosen = copies[-1] if copies and not _reads_it_twice(own, wrong, user) else own[-1]
             return _found(ways, chosen, own, owner, certain=chosen.how in ("used", "passed") and _is_plain(own))
     return None
+
+
+def _reads_it_twice(stations: Sequence[Station], wrong: Given, user: Call) -> bool:
+    """Whether the line of use has one name for two arguments: ``h + h``."""
+    names = {name for station in stations for name in station.names} & set(stations[-1].place.reads)
+    return user.given.count(wrong) > 1 and len(names) == 1
+
+
+def _as_made(ways: Ways, right: Given) -> tuple[str, int]:
+    """Return the kind of a value of torch's; where Paddle makes another in its place, that one's."""
+    m = ways.m
+    kind, maker = m.kind("torch", right.value), m.call("torch", right.maker)
+    if maker is None or any(m.kind("paddle", value) == kind for call in m.of["paddle"].calls for value in call.made):
+        return kind
+    others = (call for call in m.of["paddle"].calls if base(call.name) == base(maker.name) and not call.part)
+    standing = next((call for call in others if m.standing_for(call) is maker), None)
+    return m.kind("paddle", standing.made[right.slot]) if standing and right.slot < len(standing.made) else kind
 
 
 def _first(ways: Ways, right: Given, owner: Call, wrong: Given, user: Call) -> tuple[Given, Call, Given, Call]:

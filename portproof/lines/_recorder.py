@@ -76,6 +76,7 @@ class Carrying:
         self._fed = {one.call: one for one in carried if one.given}
         self._count = self._depth = 0
         self._running: list[str] = []
+        self._ran: set[str] = set()
 
     @contextmanager
     def following(self, modules: list[tuple[str, Any]]) -> Iterator[None]:
@@ -84,6 +85,7 @@ class Carrying:
         def follow(path: str, forward: Callable[..., Any]) -> Callable[..., Any]:
             def followed(*args: Any, **kwargs: Any) -> Any:
                 self._running.append(path)
+                self._ran.add(path)
                 try:
                     return forward(*args, **kwargs)
                 finally:
@@ -200,7 +202,8 @@ class Recorder(Carrying):
             lambda: self._running[-1] if self._running else "",
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
-        for path, module in self.framework.modules(model.root):
+        self._modules = list(self.framework.modules(model.root))
+        for path, module in self._modules:
             plain = {name: value for name, value in vars(module).items() if self.framework.is_tensor(value)}
             for name, tensor in (self.framework.own_tensors(module) | plain).items():
                 self._leaf(tensor, f"{path}.{name}" if path else name)
@@ -234,7 +237,14 @@ class Recorder(Carrying):
         places = tuple(key if isinstance(key, Place) else placed(*key) for key in kept.places)
         return Recording(
             self._side, tuple(kept.calls), tuple(kept.table), places, tuple(outputs), tuple(kept.orphans), kept.unread,
-            tuple(kept.handed), tuple(self.statements.frames), statements, kept.unwritten,
+            tuple(kept.handed), tuple(self.statements.frames), statements, kept.unwritten, self._idle(),
+        )  # fmt: skip
+
+    def _idle(self) -> tuple[tuple[str, str], ...]:
+        """Return the paths and classes of modules that never ran, inside ones that did."""
+        return tuple(
+            (path, type(module).__name__) for path, module in self._modules
+            if path not in self._ran and path.rpartition(".")[0] in self._ran
         )  # fmt: skip
 
     def _bound(self, name: str, tensor: Any) -> Bound | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,7 +17,8 @@ from safetensors.numpy import load_file
 from portproof._errors import ModelRaised
 from portproof._numbers import Arrays
 from portproof.lines._calls import Call, Given, Recording
-from portproof.lines._candidates import Candidate, candidates
+from portproof.lines._candidate import Candidate
+from portproof.lines._candidates import candidates
 from portproof.lines._match import Look, Matched, computed_alike
 from portproof.lines._recorder import Carried
 from portproof.lines._tasks import Recorded, Rerun
@@ -28,6 +30,8 @@ _FAULTS, _RUNS, _PAIRS, _RECORDINGS = 6, 24, 24, 8
 _LARGE = 2**22
 #: What it speaks against a candidate that another was tried in the same place.
 _AGAIN = 0.3
+#: What it speaks for a candidate that twice as many calls agree with it.
+_GAINS = 0.4
 
 
 class Forwards(Protocol):
@@ -171,10 +175,11 @@ class Search:
     def _gaining(
         self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], *, behind: bool = False
     ) -> tuple[Candidate, Matched] | None:
-        """Return the candidate with which most agrees anew, and the forwards then.
+        """Return the likeliest candidate with which more agrees than before, and the forwards then.
 
         Calls count that it does not exchange; and lines of Paddle's that part from torch's no more, where none do anew:
-        of two faults whose results meet, neither makes another call agree.
+        of two faults whose results meet, neither makes another call agree. How much agrees speaks for it, but not
+        alone: a value further on hides whatever is wrong before it.
 
         Args:
             behind: the outputs must go on agreeing.
@@ -195,7 +200,7 @@ class Search:
             left = after.frontier("paddle", Look(True))
             if {call.index for call in left} < {call.index for call in parting}:
                 gain = max(gain, len(after.lines("paddle", parting) - after.lines("paddle", left)))
-            rank = (behind and not left, gain)
+            rank = (behind and not left, _GAINS * math.log2(1 + gain) - candidate.cost if gain > 0 else 0.0)
             if gain > 0 and (best is None or rank > best[0]):
                 best = (rank, candidate, after)
         return None if best is None else best[1:]
@@ -262,7 +267,8 @@ class Search:
             others = [other for other in self.repairs if other is not repair]
             if not others or self._is_late():
                 break
-            before, alone = any(_is_before(repair, other) for other in others), not repair.candidate.regions[0]
+            torch, paddle = repair.candidate.regions
+            before, alone = any(_is_before(repair, other) for other in others), bool(paddle and not torch)
             if repair.behind or (before and not alone):
                 continue
             done, agree = self._try([c for other in others for c in other.candidate.carried(other.matched)])
@@ -304,13 +310,20 @@ class Search:
 
 
 def _is_before(repair: Repair, other: Repair) -> bool:
-    """Whether what one repair exchanges is on the way to what another does."""
-    wanted = {call.index for call in repair.candidate.targets}
-    seen: set[int] = set()
-    waiting = [given.maker for call in other.candidate.targets for given in call.given]
+    """Whether what one repair exchanges is on the way to what another does, where the same lines run together."""
+    mine, theirs = ([targets for _, targets in one.candidate.family(one.matched)] for one in (repair, other))
+    if len(mine) != len(theirs):
+        mine, theirs = [repair.candidate.targets], [other.candidate.targets]
+    return any(_leads(other.matched, *pair) for pair in zip(mine, theirs, strict=True))
+
+
+def _leads(matched: Matched, some: Sequence[Call], others: Sequence[Call]) -> bool:
+    """Whether some of Paddle's calls are on the way to others."""
+    wanted, seen = {call.index for call in some}, set[int]()
+    waiting = [given.maker for call in others for given in call.given]
     while waiting:
         index = waiting.pop()
-        call = other.matched.call("paddle", index)
+        call = matched.call("paddle", index)
         if index in seen or call is None:
             continue
         seen.add(index)
@@ -354,7 +367,7 @@ def _set_behind(matched: Matched, repairs: Sequence[Repair]) -> None:
     """Have what was carried over looked behind."""
     for repair in repairs:
         candidate, m = repair.candidate, repair.matched
-        for source, targets in candidate.family(m):
+        for source, targets in candidate.family(m) if not _is_made_otherwise(repair) else []:
             torch = source or candidate.torch
             if torch is not None:
                 matched.behind["torch"] += torch.given
@@ -366,6 +379,16 @@ def _set_behind(matched: Matched, repairs: Sequence[Repair]) -> None:
             matched.repaired[side] |= m.lines(side, calls)
         matched.repaired["torch"] |= m.lines("torch", [candidate.torch] if candidate.torch is not None else [])
         matched.repaired["paddle"] |= m.lines("paddle", candidate.targets)
+
+
+def _is_made_otherwise(repair: Repair) -> bool:
+    """Whether what was exchanged was right before, and is made of other values than torch's: another order of a sum."""
+    candidate, m = repair.candidate, repair.matched
+    return not candidate.given and any(
+        all(m.agrees("paddle", value) for value in call.made)
+        and not all(m.is_fine("paddle", given, Look(False)) for given in call.given)
+        for call in candidate.targets
+    )
 
 
 def _now(matched: Matched, call: Call) -> Call:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from portproof.lines._calls import Call, Given
-from portproof.lines._candidates import Candidate
+from portproof.lines._candidate import Candidate
 from portproof.lines._match import Matched, base
 from portproof.lines._values import is_constant
 
