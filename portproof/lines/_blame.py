@@ -314,7 +314,17 @@ class _Blame(_Elsewhere):
             return self._missing(self.c.torch, paddle, users)
         if self.c.given:
             return self._given(self.c.owner, self.c.targets[0])
-        return self._read_elsewhere() or replace(self._pair(self.c.torch, self.c.paddle), certain=False)
+        torch, paddle = self.c.torch, self.c.paddle
+        if torch is not None and paddle is not None and self._is_left_out(torch, paddle):
+            return self._missing(torch, paddle, self.m.users("paddle", paddle.index), [torch])
+        return self._read_elsewhere() or replace(self._pair(torch, paddle), certain=False)
+
+    def _is_left_out(self, torch: Call, paddle: Call) -> bool:
+        """Whether torch makes of Paddle's value what stands in its place, by another function."""
+        kinds = {self.m.kind("paddle", value) for value in paddle.made}
+        return (
+            not torch.part and base(torch.name) != base(paddle.name) and bool(kinds & self.m.entering("torch", [torch]))
+        )
 
     def _results(self) -> Blamed:
         """Two calls return something else: the first of each region, those of one name before others.

@@ -41,12 +41,16 @@ class Candidate:
     def carried(self, matched: Matched) -> list[Carried]:
         """Return what a run is told to exchange: here, and wherever the same lines run again.
 
-        A line of a block is in all blocks of its class; where they are right, nothing changes.
+        A line of a block is in all blocks of its class; where they are right, nothing changes. Where another fault
+        has made a block's values larger or smaller than torch's, nothing is exchanged.
         """
         found: dict[int, Carried] = {}
+        fits = self._in_shape(matched, self.targets, self.values)
         for source, targets in self.family(matched):
             for call, values in zip(targets, self.values, strict=True):
                 own = values if source is None else self._of(matched, source, values)
+                if fits and not self._in_shape(matched, (call,), (own,)):
+                    continue
                 if any(value is not None and not matched.of["torch"].values[value].file for value in own):
                     continue  # too large to be carried
                 files = tuple(None if value is None else matched.file("torch", value) for value in own)
@@ -193,11 +197,12 @@ class Candidate:
     def key(self, matched: Matched) -> tuple[object, ...]:
         """Return what is the same for candidates that a run cannot tell apart."""
         at = tuple((one.call, one.files) for one in self.carried(matched))
-        return (at, self.given, self.strict and not self._in_shape(matched))
+        in_shape = self._in_shape(matched, self.targets, self.values)
+        return (at, self.given, self.strict and not in_shape)
 
-    def _in_shape(self, matched: Matched) -> bool:
+    def _in_shape(self, matched: Matched, targets: Sequence[Call], exchanged: Sequence[Values]) -> bool:
         """Whether every value has the shape of what it replaces."""
-        for call, values in zip(self.targets, self.values, strict=True):
+        for call, values in zip(targets, exchanged, strict=True):
             own = [given.value for given in call.given] if self.given else list(call.made)
             for one, other in zip(values, own, strict=False):
                 if one is not None:

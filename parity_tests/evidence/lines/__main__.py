@@ -36,6 +36,7 @@ from safetensors.numpy import load_file
 from parity_tests.evidence.lines.planting import Planted, plantable
 from portproof import Input, Port
 from portproof._errors import ModelRaised, PortproofError
+from portproof._numbers import Arrays
 from portproof.judge._report import LinePair
 from portproof.lines._calls import Place
 from portproof.lines._find import SideForwards, find_lines, partners
@@ -112,13 +113,28 @@ class Bench:
         numbers = dict.fromkeys(number for call in recording.calls for number in call.places)
         return plantable([recording.places[number] for number in numbers])
 
-    def acts(self) -> bool:
-        """Whether the planted model still runs and puts out something else."""
-        try:
-            self.forwards.carry("effect", [])
-        except ModelRaised:
+    def acts(self, faults: Sequence[Planted]) -> bool:
+        """Whether the planted model still runs, and puts out something else without each of its faults."""
+        whole = self._outputs(faults)
+        if whole is None:
             return False
-        return not outputs_agree(self.expected, load_file(self.forwards.folder / "effect.safetensors"), 1e-7)
+        for fault in faults:
+            others = [other for other in faults if other is not fault]
+            without = self._outputs(others) if others else self.expected
+            if without is None or outputs_agree(without, whole, 1e-7):
+                return False
+        return True
+
+    def _outputs(self, faults: Sequence[Planted]) -> Arrays | None:
+        """Return what the model puts out with some faults; None where it raises."""
+        with ExitStack() as planted:
+            for fault in faults:
+                planted.enter_context(fault.in_place())
+            try:
+                self.forwards.carry("effect", [])
+            except ModelRaised:
+                return None
+            return load_file(self.forwards.folder / "effect.safetensors")
 
     def counterparts(self, planted: Planted) -> list[Place]:
         """Return the places in torch's code that make what the planted statement made when it was right.
@@ -264,7 +280,7 @@ def silent(port: Port) -> bool:
 
 
 def _next(bench: Bench, waiting: list[Planted], together: int) -> list[Planted]:
-    """Take the next faults that act, each by itself and in functions of their own."""
+    """Take the next faults that act, each beside the others, in functions of their own."""
     taken: list[Planted] = []
     tries = 40
     while waiting and len(taken) < together and tries:
@@ -272,10 +288,8 @@ def _next(bench: Bench, waiting: list[Planted], together: int) -> list[Planted]:
         fault = waiting.pop(0)
         if any(fault.function is other.function for other in taken):
             continue  # one rewritten function would take the other's place
-        with fault.in_place():
-            if not bench.acts():
-                continue
-        taken.append(fault)
+        if bench.acts([*taken, fault]):
+            taken.append(fault)
     return taken if len(taken) == together else []
 
 
