@@ -64,6 +64,8 @@ class _Gap:
     ) -> Blamed:
         """A call that only torch makes: on one of the lines that Paddle's value goes through without it."""
         region = self.c.regions[0] if region is None else region
+        wrong = [one for one in users if not one.made or not all(self.m.agrees("paddle", made) for made in one.made)]
+        users = wrong or users
         read, after = self._read(torch, paddle, users), []
         while paddle is not None and (kept := self._kept(paddle)):
             if base(paddle.name) == base(torch.name) and len(paddle.given) == 2:
@@ -299,9 +301,9 @@ class _Blame(_Elsewhere):
             return self._results()
         if self.c.regions[1]:
             return self._extra()
-        crossed = self._read_elsewhere(named=True) if not (self.c.given or self.c.regions[0]) else None
-        if crossed is not None:
-            return crossed
+        elsewhere = self._handed_elsewhere() if not (self.c.given or self.c.regions[0]) else None
+        if elsewhere is not None:
+            return elsewhere
         if self._is_other_maker():
             assert self.c.torch is not None
             assert self.c.paddle is not None
@@ -314,10 +316,14 @@ class _Blame(_Elsewhere):
             return self._missing(self.c.torch, paddle, users)
         if self.c.given:
             return self._given(self.c.owner, self.c.targets[0])
+        return self._read_elsewhere() or replace(self._pair(self.c.torch, self.c.paddle), certain=False)
+
+    def _handed_elsewhere(self) -> Blamed | None:
+        """Another result that agrees with something: of a call that torch makes of it, or that has another name."""
         torch, paddle = self.c.torch, self.c.paddle
         if torch is not None and paddle is not None and self._is_left_out(torch, paddle):
             return self._missing(torch, paddle, self.m.users("paddle", paddle.index), [torch])
-        return self._read_elsewhere() or replace(self._pair(torch, paddle), certain=False)
+        return self._read_elsewhere(named=True)
 
     def _is_left_out(self, torch: Call, paddle: Call) -> bool:
         """Whether torch makes of Paddle's value what stands in its place, by another function."""

@@ -216,6 +216,8 @@ class _Looked:
                 )
         if any(user.name == RETURN for user in users):
             return
+        if owner is not None and paddle is not None and self._stands(owner, users[0]):
+            yield from self._handed_together(torch, carried, owner, paddle, slot, users, cost - 0.05)
         once = list({(user.name, user.places[:1]): user for user in reversed(users)}.values())[::-1]
         for some in [users] if len(once) == len(users) else [users, once]:
             values = []
@@ -228,6 +230,26 @@ class _Looked:
             slots = (tuple(carried if place == uses[-1][1] else None for place in range(len(twice.given))),)
             yield Candidate(torch, paddle, (twice,), True, slots, self.p.strict, regions, cost - 0.1, owner=owner)
 
+    def _handed_together(
+        self, torch: Call | None, carried: int, owner: Call, paddle: Call, slot: int, users: Sequence[Call], cost: float
+    ) -> Iterator[Candidate]:
+        """Another tensor for all that is given a value inside a module around some calls, which is handed it."""
+        known, everyone = len(users), self.m.users("paddle", paddle.index)
+        path = users[0].module
+        while path:
+            path = path.rpartition(".")[0]
+            inside = [one for one in everyone if one.name != RETURN and f"{one.module}.".startswith(f"{path}.")]
+            if known < len(inside) < len(everyone) and path:
+                known = len(inside)
+                values = tuple(
+                    tuple(carried if (g.maker, g.slot) == (paddle.index, slot) else None for g in one.given)
+                    for one in inside
+                )
+                yield Candidate(torch, paddle, tuple(inside), True, values, self.p.strict, ((), ()), cost, owner=owner)
+
+    def _stands(self, owner: Call, user: Call) -> bool:
+        return owner not in self.p.first["torch"] and self.m.standing_for(user) is owner
+
     def _speaks(
         self, torch: Call | None, paddle: Call | None, owner: Call | None, uses: Sequence[tuple[Call, int]],
         enters: bool,
@@ -239,7 +261,7 @@ class _Looked:
             found = max(found, 0.9 * shared)
         elif torch is None and paddle is None:
             found = max(found, 0.5)
-        if owner is not None and owner not in self.p.first["torch"] and self.m.standing_for(uses[0][0]) is owner:
+        if owner is not None and self._stands(owner, uses[0][0]):
             found = max(found, _STANDS)
         elif owner is not None:  # the value agrees: where it is given to a call alike, that is the other tensor
             found = max(found, 0.5 * (base(owner.name) in {base(user.name) for user, _ in uses}))

@@ -200,11 +200,16 @@ class Partners:
             self._stand = self._standing()
         return self._stand.get(paddle.index)
 
-    def is_run_by_both(self, torch: Call) -> bool:
-        """Whether a call of torch's with weights stands for one that Paddle makes."""
+    def counterpart(self, torch: Call) -> Call | None:
+        """Return Paddle's call for which one of torch's stands."""
         if self._stand is None:
             self._stand = self._standing()
-        return bool(self._weights("torch", torch)) and any(torch is call for call in self._stand.values())
+        index = next((index for index, call in self._stand.items() if call is torch), None)
+        return next((call for call in self.of["paddle"].calls if call.index == index and not call.part), None)
+
+    def is_run_by_both(self, torch: Call) -> bool:
+        """Whether a call of torch's with weights stands for one that Paddle makes."""
+        return bool(self._weights("torch", torch)) and self.counterpart(torch) is not None
 
     def _standing(self) -> dict[int, Call]:
         groups: dict[tuple[object, ...], tuple[list[Call], list[Call]]] = defaultdict(lambda: ([], []))

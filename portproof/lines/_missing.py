@@ -101,7 +101,7 @@ def _where(
         idle = _renamed(ways, users)
         if len(idle) == 1:
             return 0, idle
-    if given.count > 1:
+    if given.count > 1 and given.is_made:
         stations = given.at_hand(stations)
         last = [station for station in stations if station.names and not station.returns][-1:]
         if last and last[0].copies and not given.more:
@@ -167,6 +167,7 @@ class _Given:
     Attributes:
         count: of tensors that are computed.
         more: Paddle makes a call of the same function next.
+        is_made: Paddle makes all of it.
     """
 
     def __init__(self, ways: Ways, torch: Call, users: Sequence[Call]) -> None:
@@ -181,6 +182,7 @@ class _Given:
         computed = [g for g in computed if not is_constant(m.of["torch"].values[g.value].features)]
         self._kinds = list(dict.fromkeys(m.kind("torch", given.value) for given in computed))
         self.count = len(computed)
+        self.is_made = all(kind in made for kind in self._kinds)
         self._since = max((made.get(kind, -1) for kind in self._kinds), default=-1)
 
     def late(self, stations: list[Station]) -> list[Station]:

@@ -76,8 +76,7 @@ def _as_made(ways: Ways, right: Given) -> tuple[str, int]:
     kind, maker = m.kind("torch", right.value), m.call("torch", right.maker)
     if maker is None or any(m.kind("paddle", value) == kind for call in m.of["paddle"].calls for value in call.made):
         return kind
-    others = (call for call in m.of["paddle"].calls if base(call.name) == base(maker.name) and not call.part)
-    standing = next((call for call in others if m.standing_for(call) is maker), None)
+    standing = m.counterpart(maker)
     return m.kind("paddle", standing.made[right.slot]) if standing and right.slot < len(standing.made) else kind
 
 

@@ -48,27 +48,89 @@ _PROPERTIES = ("T", "mT")
 @contextmanager
 def seeing_calls(around: Callable[..., Any]) -> Iterator[None]:
     """Let ``around`` make every call of Paddle's, for the time of the block."""
-    undo: list[Callable[[], None]] = []
+    replaced, undo = _replaced(), list[Callable[[], None]]()
+    replaced.around.append(around)
     try:
-        _replace_functions(around, undo)
-        _replace_methods(around, undo)
+        for inside, name, function, new in replaced.functions():
+            inside[name] = new
+            undo.append(functools.partial(inside.__setitem__, name, function))
+        for name, method, new in replaced.methods():
+            setattr(paddle.Tensor, name, new)
+            undo.append(functools.partial(setattr, paddle.Tensor, name, method))
         yield
     finally:
         for back in reversed(undo):
             back()
+        replaced.around.pop()
 
 
-def _replace_functions(around: Callable[..., Any], undo: list[Callable[[], None]]) -> None:
-    held = {id(f): (name, f) for name, f in _functions()}
-    new = {number: _wrapped(name, function, around) for number, (name, function) in held.items()}
-    for module in list(sys.modules.values()):
-        inside = getattr(module, "__dict__", None)
-        if not isinstance(inside, dict) or getattr(module, "__name__", "").startswith("portproof"):
-            continue
-        for name, value in list(inside.items()):
-            if id(value) in new and held[id(value)][1] is value:
-                inside[name] = new[id(value)]
-                undo.append(functools.partial(inside.__setitem__, name, value))
+@functools.cache
+def _replaced() -> _Replaced:
+    return _Replaced()
+
+
+class _Replaced:
+    """What stands for Paddle's functions and methods while calls are seen, and where modules hold them.
+
+    A process keeps it: a search runs a small model some hundred times, and to look for it all takes longer than to run.
+    What is in a place now counts, since others replace functions, too (the float64 model's operators).
+
+    Attributes:
+        around: what makes the calls, the last one now.
+    """
+
+    def __init__(self) -> None:
+        self.around: list[Callable[..., Any]] = []
+        self._new: dict[int, tuple[Any, Any]] = {}
+        self._of_tensors: dict[str, tuple[Any, Any]] = {}
+        self._held: dict[str, tuple[dict[str, Any], int, list[str]]] = {}
+
+    def functions(self) -> Iterator[tuple[dict[str, Any], str, Any, Any]]:
+        """Return the names by which modules hold functions: namespace, name, function, and what stands for it.
+
+        A module is looked at again when names have come or gone.
+        """
+        known = self._new
+        self._new = {id(f): known.get(id(f)) or (f, self._wrapped(name, f)) for name, f in _functions()}
+        for path, module in list(sys.modules.items()):
+            inside = getattr(module, "__dict__", None)
+            if not isinstance(inside, dict) or getattr(module, "__name__", "").startswith("portproof"):
+                continue
+            held = self._held.get(path)
+            if held is None or held[0] is not inside or held[1] != len(inside):
+                names = [name for name, value in list(inside.items()) if self._stands_for(value) is not None]
+                held = self._held[path] = (inside, len(inside), names)
+            for name in held[2]:
+                value = inside.get(name)
+                new = self._stands_for(value)
+                if new is not None:
+                    yield inside, name, value, new
+
+    def methods(self) -> Iterator[tuple[str, Any, Any]]:
+        """Return tensors' methods: name, method, and what stands for it."""
+        for name, method in _methods():
+            if name not in self._of_tensors or self._of_tensors[name][0] is not method:
+                called: Any = method.fget if isinstance(method, property) else method
+                new: Any = self._wrapped(name, called)
+                self._of_tensors[name] = (method, property(new) if isinstance(method, property) else new)
+            yield name, *self._of_tensors[name]
+
+    def _stands_for(self, value: Any) -> Any:
+        function, new = self._new.get(id(value), (None, None))
+        return new if function is value else None
+
+    def _wrapped(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not self.around:  # a module that was imported meanwhile has kept it
+                return function(*args, **kwargs)
+            return self.around[-1](name, function, args, kwargs)
+
+        # Some of Paddle asks a function for its signature.
+        try:
+            functools.update_wrapper(call, function)
+        except (AttributeError, TypeError):
+            call.__name__ = name
+        return call
 
 
 def _functions() -> Iterator[tuple[str, Any]]:
@@ -87,27 +149,12 @@ def _functions() -> Iterator[tuple[str, Any]]:
                 yield name, function
 
 
-def _replace_methods(around: Callable[..., Any], undo: list[Callable[[], None]]) -> None:
-    kind = paddle.Tensor
-    for name, method in list(vars(kind).items()):
-        if name in _PROPERTIES and isinstance(method, property) and method.fget is not None:
-            setattr(kind, name, property(_wrapped(name, method.fget, around)))
-        elif callable(method) and not isinstance(method, (type, staticmethod, classmethod)):
-            if (name.startswith("_") and name not in _OPERATORS) or name in _OF_TENSORS:
-                continue
-            setattr(kind, name, _wrapped(name, method, around))
-        else:
+def _methods() -> Iterator[tuple[str, Any]]:
+    for name, method in list(vars(paddle.Tensor).items()):
+        if isinstance(method, property):
+            if name in _PROPERTIES and method.fget is not None:
+                yield name, method
             continue
-        undo.append(functools.partial(setattr, kind, name, method))
-
-
-def _wrapped(name: str, function: Callable[..., Any], around: Callable[..., Any]) -> Callable[..., Any]:
-    def call(*args: Any, **kwargs: Any) -> Any:
-        return around(name, function, args, kwargs)
-
-    # Some of Paddle asks a function for its signature.
-    try:
-        functools.update_wrapper(call, function)
-    except (AttributeError, TypeError):
-        call.__name__ = name
-    return call
+        taken = (not name.startswith("_") or name in _OPERATORS) and name not in _OF_TENSORS
+        if taken and callable(method) and not isinstance(method, (type, staticmethod, classmethod)):
+            yield name, method

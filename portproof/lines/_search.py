@@ -19,7 +19,7 @@ from portproof._numbers import Arrays
 from portproof.lines._calls import Call, Given, Recording
 from portproof.lines._candidate import Candidate
 from portproof.lines._candidates import candidates
-from portproof.lines._match import Look, Matched, computed_alike
+from portproof.lines._match import Look, Matched, base, computed_alike
 from portproof.lines._recorder import Carried
 from portproof.lines._tasks import Recorded, Rerun
 from portproof.lines._values import SAME, outputs_agree
@@ -32,6 +32,8 @@ _LARGE = 2**22
 _AGAIN = 0.3
 #: What it speaks for a candidate that twice as many calls agree with it.
 _GAINS = 0.4
+#: Calls that a candidate counts for where nothing agrees with it but for another fault's result beside its own.
+_MEETS = 0.5
 
 
 class Forwards(Protocol):
@@ -184,8 +186,10 @@ class Search:
         Args:
             behind: the outputs must go on agreeing.
         """
-        before, best = computed_alike(matched, "torch"), None
+        best: tuple[tuple[bool, float], Candidate, Matched] | None = None
+        before = computed_alike(matched, "torch")
         parting = matched.frontier("paddle", Look(True))
+        old = {call.index for call in parting}
         for candidate in tried:
             if self._is_late():
                 break
@@ -194,13 +198,16 @@ class Search:
             if after is None or (behind and after.differing()):
                 continue
             known = _makers(matched, own)
-            gain = len(computed_alike(after, "torch") - known) - len(before - known)
+            gain: float = len(computed_alike(after, "torch") - known) - len(before - known)
             if behind:
                 _set_behind(after, [*self.repairs, Repair(candidate, matched)])
             left = after.frontier("paddle", Look(True))
             if {call.index for call in left} < {call.index for call in parting}:
                 gain = max(gain, len(after.lines("paddle", parting) - after.lines("paddle", left)))
-            rank = (behind and not left, _GAINS * math.log2(1 + gain) - candidate.cost if gain > 0 else 0.0)
+            elif gain <= 0 and any(_meets_another(after, call) for call in left if call.index not in old):
+                gain = _MEETS
+            once = gain / len(candidate.family(matched))
+            rank = (behind and not left, _GAINS * math.log2(1 + once) - candidate.cost if gain > 0 else 0.0)
             if gain > 0 and (best is None or rank > best[0]):
                 best = (rank, candidate, after)
         return None if best is None else best[1:]
@@ -331,6 +338,18 @@ def _leads(matched: Matched, some: Sequence[Call], others: Sequence[Call]) -> bo
     return bool(wanted & seen)
 
 
+def _meets_another(matched: Matched, paddle: Call) -> bool:
+    """Whether torch gives a call of the same function one of these values in the same place, and one Paddle has not."""
+    for call in matched.of["torch"].calls:
+        if call.part or base(call.name) != base(paddle.name) or len(call.given) != len(paddle.given):
+            continue
+        pairs = list(zip(call.given, paddle.given, strict=True))
+        alike = [mine for mine, theirs in pairs if not mine.leaf and matched.same(mine, theirs)]
+        if alike and any(not matched.agrees("torch", mine.value) for mine, _ in pairs):
+            return True
+    return False
+
+
 def _makers(matched: Matched, carried: Sequence[Carried]) -> set[int]:
     """Return torch's calls that make what is carried over: that Paddle has it then says nothing."""
     torch, files = matched.of["torch"], {path.name for one in carried for path in one.files if path is not None}
@@ -360,13 +379,27 @@ def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate
 
 def _may_hide(repair: Repair) -> bool:
     """Whether something else may lie behind what was carried over."""
-    return len(repair.candidate.family(repair.matched)) > 1
+    return len(repair.candidate.family(repair.matched)) > 1 or _twins(repair) is not None
+
+
+def _twins(repair: Repair) -> tuple[Call, Call] | None:
+    """Return the calls that make what should have been given on both sides, where Paddle's makes something else."""
+    candidate, m = repair.candidate, repair.matched
+    if not candidate.given or candidate.owner is None or candidate.torch is None:
+        return None
+    paddle = m.counterpart(candidate.torch)
+    return None if paddle is None or all(m.agrees("paddle", v) for v in paddle.made) else (candidate.torch, paddle)
 
 
 def _set_behind(matched: Matched, repairs: Sequence[Repair]) -> None:
     """Have what was carried over looked behind."""
     for repair in repairs:
         candidate, m = repair.candidate, repair.matched
+        twins = _twins(repair)
+        if twins is not None:
+            matched.behind["torch"] += twins[0].given
+            matched.behind["paddle"] += _now(matched, twins[1]).given
+            continue  # it is right where it was exchanged, and no line of its own is wrong
         for source, targets in candidate.family(m) if not _is_made_otherwise(repair) else []:
             torch = source or candidate.torch
             if torch is not None:

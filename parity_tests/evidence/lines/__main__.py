@@ -114,9 +114,9 @@ class Bench:
         return plantable([recording.places[number] for number in numbers])
 
     def acts(self, faults: Sequence[Planted]) -> bool:
-        """Whether the planted model still runs, and puts out something else without each of its faults."""
-        whole = self._outputs(faults)
-        if whole is None:
+        """Whether the planted model still runs, and each of its faults makes a difference, alone and to the others."""
+        whole, alone = self._outputs(faults), self._outputs(faults[-1:])
+        if whole is None or alone is None or outputs_agree(self.expected, alone, 1e-7):
             return False
         for fault in faults:
             others = [other for other in faults if other is not fault]
