@@ -163,7 +163,8 @@ class _Elsewhere(_Gap):
             links = self._to_its_taker(paddle, user)
             last = links[-1][1]
             lone = not any(self.m.agrees("paddle", value, strict=len(links) > 1) for value in last.made)
-            if right is None or not lone or not _is_one_product(last, owner):
+            crossed = len(self.c.targets) > 1 and base(owner.name) in PRODUCTS
+            if right is None or not (crossed or (lone and _is_one_product(last, owner))):
                 continue
             for wrong, taker in links:
                 found = other_tensor(self.ways, right, owner, wrong, taker, named=named or len(links) > 1)

@@ -24,6 +24,8 @@ _FUSED = 2.2
 _LOOSE = 0.6
 #: What speaks for the argument of the call that stands for Paddle's by its weights.
 _STANDS = 1.1
+#: Lines that count where the value goes into a call that both sides make, given the same besides: ``x + mlp(x)``.
+_BESIDE = 1.0
 #: Candidates of one look that are looked at, and that are worth a run.
 _MOST, _OF_ONE_LOOK = 80, 8
 
@@ -154,7 +156,7 @@ class _Looked:
         alike = likeness(self.m.canonical("torch", value), self.m.canonical("paddle", own), turned=not self.p.strict)
         named = base(source.name) == base(paddle.name)
         lines = _count_lines(self.m, *regions)
-        if source.name in STEPS and shared == 1.0:  # the other side may compute it on many lines
+        if source.name in STEPS and shared == 1.0 and not named:  # the other side may compute it on many lines
             lines = min(lines, _FUSED)
         cost = lines - 0.5 * alike - 0.4 * named - 0.7 * shared - 0.1 * (torch.module == paddle.module)
         cost += 0.02 * apart + self.p.out_of_order(torch, paddle) + _LOOSE * (not self.p.strict)
@@ -185,8 +187,12 @@ class _Looked:
         alike = owner is not None and base(owner.name) in {base(user.name) for user, _ in uses}
         if not self.p.fits(carried, value, free=enters or alike):
             return
+        lines = _count_lines(self.m, region, [])
+        beside = len(region) > 1 and torch is not None and not torch.part and self._is_beside(torch, uses)
+        if beside:
+            lines = min(lines, _BESIDE)
         cost = (
-            _count_lines(self.m, region, [])
+            lines
             + 1.2
             - 0.2 * enters
             - 0.5 * (len(region) == 1 or self.p.ends_line(torch, region) or _is_module(self.m, region))
@@ -200,6 +206,8 @@ class _Looked:
         if len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
             nexts = [user for user, _ in uses] + [one for user, _ in uses for one in self.m.users("paddle", user.index)]
             cost += 0.5 * any(base(user.name) == base(torch.name) for user in nexts)
+        elif {base(call.name) for call in region[:-1]} & {base(user.name) for user, _ in uses}:
+            cost += 0.5
         cost += (self.p.out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.p.strict)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))
@@ -226,9 +234,22 @@ class _Looked:
                 values.append(tuple(carried if place in places else None for place in range(len(user.given))))
             yield Candidate(torch, paddle, tuple(some), True, tuple(values), self.p.strict, regions, cost, owner=owner)
         twice = next((user for user in users if [one for one, _ in uses].count(user) > 1), None)
-        if len(users) == 1 and twice is not None and alike:  # ``x + x``, where torch's call is given one that is x
+        if len(users) == 1 and twice is not None and (alike or beside):  # ``x + x``, torch's one that is x
             slots = (tuple(carried if place == uses[-1][1] else None for place in range(len(twice.given))),)
             yield Candidate(torch, paddle, (twice,), True, slots, self.p.strict, regions, cost - 0.1, owner=owner)
+
+    def _is_beside(self, torch: Call, uses: Sequence[tuple[Call, int]]) -> bool:
+        """Whether torch's value goes into a call as one of Paddle's that is given the same besides."""
+        for one in self.m.users("torch", torch.index):
+            for user, place in uses:
+                if base(one.name) != base(user.name) or len(one.given) != len(user.given):
+                    continue
+                others = [pair for i, pair in enumerate(zip(one.given, user.given, strict=True)) if i != place]
+                computed = [mine for mine, _ in others if mine.maker >= 0 and not self.m.is_lone("torch", mine.value)]
+                here = one.given[place].maker == torch.index
+                if here and computed and all(self.m.same(mine, theirs) for mine, theirs in others):
+                    return True
+        return False
 
     def _handed_together(
         self, torch: Call | None, carried: int, owner: Call, paddle: Call, slot: int, users: Sequence[Call], cost: float

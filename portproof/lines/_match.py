@@ -371,7 +371,8 @@ class Matched(Partners):
         for call in self.of[side].calls:
             if len(found) >= most:
                 break
-            if call.index in within and call.index not in reached and any(g.maker in reached for g in call.given):
+            depends = not call.part and any(given.maker in reached for given in call.given)
+            if depends and call.index in within and call.index not in reached:
                 reached.add(call.index)
                 found.append(call)
         return found

@@ -289,7 +289,7 @@ class _Level:
             if self._is_nearer_to_dropout():
                 return handed[0], False
             before = before[: before.index(handed[0])] or before
-        if not bound and own[-1].how in ("used", "passed") and self._is_after_a_copy():
+        if own[-1].how in ("used", "passed") and self._is_after_a_copy():
             return own[-1], False
         return ((bound or before or own)[-1], False)
 

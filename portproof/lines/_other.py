@@ -40,8 +40,9 @@ def other_tensor(
         user: Paddle's call.
         named: only where a name tells.
     """
-    right, owner, wrong, user = _first(ways, right, owner, wrong, user)
     m = ways.m
+    if not named:
+        right, owner, wrong, user = _first(ways, right, owner, wrong, user)
     kinds = _as_made(ways, right), m.kind("paddle", wrong.value)
     stations = ways.way("paddle", wrong, user)
     named_kinds = m.kind("torch", right.value), kinds[1]
