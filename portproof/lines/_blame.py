@@ -43,7 +43,7 @@ class Blamed:
 def blame(candidate: Candidate, matched: Matched) -> Blamed:
     """Return the lines of a repair."""
     blamed = _Blame(candidate, matched, Ways(matched)).blamed()
-    unsure = _rests_on_a_number(candidate, matched) or _is_negated(candidate, matched)
+    unsure = any(found(candidate, matched) for found in (_rests_on_a_number, _is_negated, _is_mirrored))
     if unsure or (not candidate.strict and _is_turned(candidate, matched)):
         blamed = replace(blamed, certain=False)
     family = candidate.family(matched)
@@ -156,8 +156,8 @@ class _Elsewhere(_Gap):
         owner, paddle, source = self.c.owner, self.c.paddle, self.c.torch
         if owner is None or paddle is None or source is None:
             return None
-        kinds = {self.m.kind("torch", value) for value in source.made}
-        right = next((given for given in owner.given if given.value in source.made), None)
+        kinds = {self.m.kind("torch", value) for value in self.c.values[0] if value is not None}
+        right = next((given for given in owner.given if given.value in self.c.values[0]), None)
         right = right or next((given for given in owner.given if self.m.kind("torch", given.value) in kinds), None)
         for user in self.m.users("paddle", paddle.index) if right is not None else []:
             links = self._to_its_taker(paddle, user)
@@ -517,6 +517,16 @@ def _rests_on_a_number(candidate: Candidate, matched: Matched) -> bool:
     """Whether Paddle's calls are given a number that was computed: it may be wrong before them."""
     calls = candidate.regions[1] or candidate.targets
     return any(given.maker >= 0 and matched.is_lone("paddle", given.value) for call in calls for given in call.given)
+
+
+def _is_mirrored(candidate: Candidate, matched: Matched) -> bool:
+    """Whether Paddle's calls are given what torch's are in another order of axes, which its shape does not tell."""
+    return any(
+        matched.is_mirrored(*pair)
+        for torch in candidate.regions[0] for paddle in candidate.regions[1]
+        if base(torch.name) == base(paddle.name) and len(torch.given) == len(paddle.given)
+        for pair in zip(torch.given, paddle.given, strict=True)
+    )  # fmt: skip
 
 
 def _is_negated(candidate: Candidate, matched: Matched) -> bool:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from portproof.lines._calls import RETURN, Call
+from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._candidate import Candidate, Values
 from portproof.lines._match import LAYOUT, Look, Matched, base, one_function
 from portproof.lines._orders import Orders
@@ -24,6 +24,8 @@ _FUSED = 2.2
 _LOOSE = 0.6
 #: What speaks for the argument of the call that stands for Paddle's by its weights.
 _STANDS = 1.1
+#: What speaks for the value that a tensor had before Paddle wrote into it.
+_WRITTEN = 0.4
 #: Lines that count where the value goes into a call that both sides make, given the same besides: ``x + mlp(x)``.
 _BESIDE = 1.0
 #: Candidates of one look that are looked at, and that are worth a run.
@@ -156,7 +158,9 @@ class _Looked:
         alike = likeness(self.m.canonical("torch", value), self.m.canonical("paddle", own), turned=not self.p.strict)
         named = base(source.name) == base(paddle.name)
         lines = _count_lines(self.m, *regions)
-        if source.name in STEPS and shared == 1.0 and not named:  # the other side may compute it on many lines
+        if (
+            source.name in STEPS and shared == len(regions[0]) == 1 and not named
+        ):  # the other side may compute it on many lines
             lines = min(lines, _FUSED)
         cost = lines - 0.5 * alike - 0.4 * named - 0.7 * shared - 0.1 * (torch.module == paddle.module)
         cost += 0.02 * apart + self.p.out_of_order(torch, paddle) + _LOOSE * (not self.p.strict)
@@ -209,6 +213,8 @@ class _Looked:
         elif {base(call.name) for call in region[:-1]} & {base(user.name) for user, _ in uses}:
             cost += 0.5
         cost += (self.p.out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.p.strict)
+        if paddle is not None and paddle.name.endswith("_") and not paddle.name.endswith("__"):  # it was written over
+            cost -= _WRITTEN * any(self.m.same(Given(carried), given) for given in paddle.given)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))
         if paddle is not None and slot < results(paddle):

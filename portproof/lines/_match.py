@@ -406,6 +406,12 @@ class Matched(Partners):
         """Return what a fused call computes on its way."""
         return [call for call in self.of[side].calls if call.part and call.index == index]
 
+    def is_mirrored(self, one: Given, other: Given) -> bool:
+        """Whether torch's argument is Paddle's in another order of axes, and of the same shape."""
+        values = self.of["torch"].values[one.value], self.of["paddle"].values[other.value]
+        alike = self.kind("torch", one.value) == self.kind("paddle", other.value)
+        return alike and values[0].shape == values[1].shape and self._arranged(one.value, other.value) != "same"
+
     def same(self, one: Given, other: Given) -> bool:
         """Whether torch's argument is Paddle's, constants by their number."""
         mine, theirs = self.of["torch"].values[one.value], self.of["paddle"].values[other.value]

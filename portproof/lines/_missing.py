@@ -58,7 +58,7 @@ def missing(
 
 
 def _twin(ways: Ways, torch: Call, frames: Set[int]) -> Place | None:
-    """Return Paddle's line that does to one value what torch's code does to several beside each other.
+    """Return Paddle's line that arranges one value as torch's code does several beside each other.
 
     The line does only that; what it is given has been made before. The nearest before torch's call, else after it.
     """
@@ -68,7 +68,7 @@ def _twin(ways: Ways, torch: Call, frames: Set[int]) -> Place | None:
         if one is not torch and not one.part and one.made
         and (one.name, one.arguments, one.frames[:1]) == (torch.name, torch.arguments, torch.frames[:1])
     ]  # fmt: skip
-    kinds = {m.kind("torch", one.made[0]): one for one in alike if torch.frames}
+    kinds = {m.kind("torch", one.made[0]): one for one in alike if torch.frames and base(torch.name) in LAYOUT}
     for call in m.of["paddle"].calls:
         other = kinds.get(m.kind("paddle", call.made[0])) if call.made and not call.part else None
         if other is None or not set(call.frames[:1]) & frames or not one_function(call.name, other.name):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from portproof.lines._calls import Call, Given
+from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._candidate import Candidate
 from portproof.lines._match import LAYOUT, PARTS, PRODUCTS, base
 from portproof.lines._parting import Parting, only, results
@@ -14,6 +14,8 @@ from portproof.lines._parting import Parting, only, results
 _UNARRANGED = 1.7
 #: What two values in each other's places cost.
 _CROSSED = 0.9
+#: Calls from the product of attention to that of its weights, at most: scale, mask, softmax and what arranges them.
+_TO_WEIGHTS = 8
 
 
 class Orders:
@@ -33,31 +35,50 @@ class Orders:
         yield from self.unarranged()
 
     def crossed(self) -> Iterator[Candidate]:
-        """Two values that reach the operands of one call in each other's places, through layouts and factors."""
+        """Two values that reach the operands of products in each other's places, through layouts and factors."""
         for torch, paddle in itertools.product(self.p.near["torch"], self.p.near["paddle"]):
+            if not self.p.strict:
+                return
             mine, theirs = self._operands("torch", torch), self._operands("paddle", paddle)
-            wanted = [self.m.kind("torch", given.value) for given in mine]
-            found = [self.m.kind("paddle", given.value) for given in theirs]
-            if not self.p.strict or not mine or wanted != found[::-1] or wanted[0] == wanted[1]:
-                continue
-            first, second = (self.m.call("paddle", given.maker) for given in theirs)
-            values = [self._in_shape(*pair) for pair in zip(wanted, theirs, strict=True)]
-            if first is None or second is None or None in values:
-                continue
-            source = next(call for call in self.m.of["torch"].calls if values[0] in call.made)
-            places = {(given.maker, given.slot): value for given, value in zip(theirs, values, strict=True)}
-            targets = tuple(dict.fromkeys([first, second]))
-            exchanged = tuple(
-                tuple(places.get((target.index, slot)) for slot in range(results(target))) for target in targets
-            )
-            yield Candidate(source, first, targets, False, exchanged, True, ((), ()), _CROSSED, owner=torch)
+            kinds = {
+                role: (self.m.kind("torch", mine[role].value), self.m.kind("paddle", theirs[role].value))
+                for role in mine.keys() & theirs.keys()
+            }
+            for one, other in itertools.combinations(sorted(kinds), 2):
+                if kinds[one] == kinds[other][::-1] and kinds[one][0] != kinds[one][1]:
+                    yield from self._exchanged(torch, [(kinds[role][0], theirs[role]) for role in (one, other)])
 
-    def _operands(self, side: str, call: Call) -> list[Given]:
-        """Return what a product multiplies, before it is arranged and scaled; nothing of other calls."""
+    def _exchanged(self, torch: Call, places: Sequence[tuple[tuple[str, int], Given]]) -> Iterator[Candidate]:
+        """The values of two kinds, each in the place of what Paddle's calls are given for it."""
+        first, second = (self.m.call("paddle", given.maker) for _, given in places)
+        values = [self._in_shape(*place) for place in places]
+        if first is None or second is None or None in values:
+            return
+        source = next(call for call in self.m.of["torch"].calls if values[0] in call.made)
+        slots = {(given.maker, given.slot): value for (_, given), value in zip(places, values, strict=True)}
+        targets = tuple(dict.fromkeys([first, second]))
+        exchanged = tuple(
+            tuple(slots.get((target.index, slot)) for slot in range(results(target))) for target in targets
+        )
+        yield Candidate(source, first, targets, False, exchanged, True, ((), ()), _CROSSED, owner=torch)
+
+    def _operands(self, side: str, call: Call) -> dict[str, Given]:
+        """Return what a product multiplies, and what the weights made of it, before it is arranged and scaled."""
         first = PRODUCTS.get(base(call.name))
         if first is None or len(call.given) < first + 2:
-            return []
-        return [self._before(side, given) for given in call.given[first : first + 2]]
+            return {}
+        found = {"query": call.given[first], "key": call.given[first + 1]}
+        if base(call.name) == "scaled_dot_product_attention":
+            return {role: self._before(side, given) for role, given in (found | {"value": call.given[2]}).items()}
+        for _ in range(_TO_WEIGHTS):
+            nexts = [user for user in self.m.users(side, call.index) if user.name != RETURN]
+            if not nexts:
+                break
+            if base(nexts[0].name) == "matmul" and nexts[0].given[0].maker == call.index:
+                found["value"] = nexts[0].given[1]
+                break
+            call = nexts[0]
+        return {role: self._before(side, given) for role, given in found.items()}
 
     def _before(self, side: str, given: Given) -> Given:
         """Return what a value is made of by calls that only arrange it, or multiply it with a number."""

@@ -116,8 +116,8 @@ class Search:
                 return []
         self._torch = torch.recording
         self._expected = load_file(self.forwards.folder / "torch.safetensors")
-        self._tolerance = self._fine(load_file(self.forwards.folder / "paddle.safetensors"))
-        self._said_missing((torch.recording, paddle.recording))
+        self._tolerance = _tolerance(self._expected, load_file(self.forwards.folder / "paddle.safetensors"))
+        self.notes += _unseen((torch.recording, paddle.recording))
         matched = self._matched(paddle.recording)
         carried: list[Carried] = []
         if not matched.differing():
@@ -145,7 +145,10 @@ class Search:
                 break
             done, agree = self._try([*carried, *candidate.carried(matched)])
             if agree:
-                return self._two(matched, carried, tried, candidate) or [candidate], True, None
+                two = self._two(matched, carried, tried, candidate)
+                if two is not None:
+                    return two, True, None
+                return self._in_steps(matched, carried, tried, candidate) or ([candidate], True, None)
             if done:
                 tried.append(candidate)
         two = self._two(matched, carried, tried)
@@ -172,6 +175,21 @@ class Search:
                 break
             if self._try([*carried, *(own for candidate in some for own in candidate.carried(matched))])[1]:
                 return list(some)
+        return None
+
+    def _in_steps(
+        self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], one: Candidate
+    ) -> tuple[list[Candidate], bool, Matched | None] | None:
+        """Return the first of two faults, one behind the other, that take less to explain than ``one``, after both."""
+        found = self._gaining(matched, carried, [c for c in _by_place(tried) if c.cost < one.cost][:_RECORDINGS])
+        if found is None:
+            return None
+        first, after = found
+        for candidate in candidates(after)[:_RECORDINGS]:
+            if self._is_late() or first.cost + candidate.cost >= one.cost:
+                break
+            if self._try([*carried, *first.carried(matched), *candidate.carried(after)])[1]:
+                return [first], False, after
         return None
 
     def _gaining(
@@ -291,29 +309,34 @@ class Search:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
         return Matched({"torch": self._torch, "paddle": paddle}, folders, self._tolerance, self._known, self.partners)
 
-    def _fine(self, outputs: Arrays) -> float:
-        """Return how near two values are one: finer where what differs is little."""
-        for tolerance in (SAME, SAME / 10, SAME / 100):
-            if not outputs_agree(self._expected, outputs, 100 * tolerance):
-                return tolerance
-        return SAME / 100
-
-    def _said_missing(self, recordings: Sequence[Recording]) -> None:
-        for recording in recordings:
-            if recording.orphans:
-                more = f" and {len(recording.orphans) - 1} more" if len(recording.orphans) > 1 else ""
-                self.notes.append(f"lines: not every call of {recording.side} was seen: {recording.orphans[0]}{more}")
-            if recording.unread:
-                self.notes.append(f"lines: {recording.unread} calls of {recording.side} hold no values (vmap)")
-            if recording.unwritten:
-                self.notes.append(
-                    f"lines: {recording.unwritten} values of {recording.side} were too much to write, and are matched "
-                    "by their moments alone"
-                )
-
     def _is_late(self) -> bool:
         self.late = self.late or time.monotonic() > self._until
         return self.late
+
+
+def _tolerance(expected: Arrays, outputs: Arrays) -> float:
+    """Return how near two values are one: finer where what differs is little."""
+    for tolerance in (SAME, SAME / 10, SAME / 100):
+        if not outputs_agree(expected, outputs, 100 * tolerance):
+            return tolerance
+    return SAME / 100
+
+
+def _unseen(recordings: Sequence[Recording]) -> list[str]:
+    """Say what of two forwards was not seen."""
+    notes = []
+    for recording in recordings:
+        if recording.orphans:
+            more = f" and {len(recording.orphans) - 1} more" if len(recording.orphans) > 1 else ""
+            notes.append(f"lines: not every call of {recording.side} was seen: {recording.orphans[0]}{more}")
+        if recording.unread:
+            notes.append(f"lines: {recording.unread} calls of {recording.side} hold no values (vmap)")
+        if recording.unwritten:
+            notes.append(
+                f"lines: {recording.unwritten} values of {recording.side} were too much to write, and are matched by "
+                "their moments alone"
+            )
+    return notes
 
 
 def _is_before(repair: Repair, other: Repair) -> bool:
