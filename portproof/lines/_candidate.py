@@ -140,7 +140,9 @@ class Candidate:
         rows: list[tuple[Call | None, tuple[Call, ...]]] = []
         for call in alike:
             before = self._replaced(matched, call)
-            if before is None:
+            if before is None or base(missing.name) in {
+                base(user.name) for user in matched.users("paddle", before.index)
+            }:
                 continue
             for one in matched.made_in(before.module, source.name):
                 users = [user for user in matched.users("torch", one.index) if base(user.name) == base(missing.name)]

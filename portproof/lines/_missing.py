@@ -54,7 +54,9 @@ def missing(
     users = [user for _, user in read]
     given = _Given(ways, torch, users)
     level, own = _where(ways, torch, given.late(stations), given, users)
-    return _Level(ways, torch, level, own, region, given).chosen() if own else None
+    found = _Level(ways, torch, level, own, region, given)
+    found.twice = any(user.given.count(one) > 1 for one, user in read)
+    return found.chosen() if own else None
 
 
 def _twin(ways: Ways, torch: Call, frames: Set[int]) -> Place | None:
@@ -209,12 +211,17 @@ def _common(ways: Sequence[list[Station]]) -> list[Station]:
 
 
 class _Level:
-    """The stations of a way in the module whose forward has torch's call."""
+    """The stations of a way in the module whose forward has torch's call.
+
+    Attributes:
+        twice: Paddle's call is given the value twice, ``h + h``: what is missing of one comes after ``r = h``.
+    """
 
     def __init__(
         self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call], given: _Given
     ) -> None:
         self.ways, self.m, self.torch, self.joins, self.more = ways, ways.m, torch, given.count > 1, given.more
+        self.twice = False
         self.region = {call.index for call in region} | {torch.index}
         for self.level in range(level, -1, -1):  # a line that makes, computes and uses it says nothing
             self.mine, self.returned = ways.statement("torch", torch, self.level)
@@ -289,7 +296,7 @@ class _Level:
             if self._is_nearer_to_dropout():
                 return handed[0], False
             before = before[: before.index(handed[0])] or before
-        if own[-1].how in ("used", "passed") and self._is_after_a_copy():
+        if own[-1].how in ("used", "passed") and (self.twice or self._is_after_a_copy()):
             return own[-1], False
         return ((bound or before or own)[-1], False)
 

@@ -60,6 +60,7 @@ def other_tensor(
             own = [station for station in stations if station.frame == frame]
             meant = ways.names("torch", kinds[1])  # which torch gives the same tensor, too
             copies = [s for s in own if s.copies and not s.returns and not set(s.names) <= meant]
+            copies = [s for s in copies if not _is_read_rightly(ways, s, wrong, user)]
             chosen = copies[-1] if copies and not _reads_it_twice(own, wrong, user) else own[-1]
             return _found(ways, chosen, own, owner, certain=chosen.how in ("used", "passed") and _is_plain(own))
     return None
@@ -69,6 +70,24 @@ def _reads_it_twice(stations: Sequence[Station], wrong: Given, user: Call) -> bo
     """Whether the line of use has one name for two arguments: ``h + h``."""
     names = {name for station in stations for name in station.names} & set(stations[-1].place.reads)
     return user.given.count(wrong) > 1 and len(names) == 1
+
+
+def _is_read_rightly(ways: Ways, copy: Station, wrong: Given, user: Call) -> bool:
+    """Whether another call on a line that reads the copy's name is given the same tensor, as one of torch's is."""
+    m = ways.m
+    kind = m.kind("paddle", wrong.value)
+    takers = {
+        (base(call.name), place)
+        for call in m.of["torch"].calls for place, given in enumerate(call.given)
+        if m.kind("torch", given.value) == kind
+    }  # fmt: skip
+    for other in m.users("paddle", wrong.maker):
+        here = [n for n, f in zip(other.places, other.frames, strict=False) if f == copy.frame]
+        reads = {name for n in here for name in m.of["paddle"].places[n].reads}
+        mine = {(base(other.name), place) for place, g in enumerate(other.given) if g.maker == wrong.maker}
+        if other.index != user.index and mine & takers and reads & set(copy.names):
+            return True
+    return False
 
 
 def _as_made(ways: Ways, right: Given) -> tuple[str, int]:

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from portproof import Input, Port
 from tests.lines import test_kinds as kinds
 from tests.lines.test_kinds import named, pairs, port
 
@@ -34,6 +35,30 @@ def test_two_values_in_each_other_s_places_are_named_where_they_get_their_names(
     assert pair.paddle[0].line == line_of("paddle: crossed")
 
 
+def far(x: Any) -> Any:
+    for _ in range(6):
+        x = x.sin() + x
+    return x
+
+
+def elsewhere_torch(self: Any, x: Any) -> Any:
+    h = self.a(x).tanh()
+    g = far(self.block(h))
+    return self.c(g)
+
+
+def elsewhere_paddle(self: Any, x: Any) -> Any:
+    h = self.a(x)  # paddle: behind
+    _ = far(self.block(h))
+    return self.c(h)  # paddle: elsewhere
+
+
+def test_what_is_wrong_behind_a_value_that_was_not_handed_on_is_found_too() -> None:
+    assert {first for first, _ in named(port(elsewhere_torch, elsewhere_paddle))} == {
+        line_of("paddle: behind"), line_of("paddle: elsewhere"),
+    }  # fmt: skip
+
+
 def meeting_torch(self: Any, x: Any) -> Any:
     weights = (self.a(x) @ self.b(x).transpose(1, 2)).softmax(-1)  # torch: weights
     return weights @ self.c(x)  # torch: values
@@ -53,16 +78,20 @@ def test_of_two_operands_that_are_wrong_both_are_named() -> None:
 def summed_torch(self: Any, x: Any) -> Any:
     import torch
 
-    h = self.a(x) + x
-    h = h + self.b(x)
-    h = torch.nn.functional.layer_norm(h, [8])  # torch: normed
-    return self.block(self.block(h))
+    def summed(h: Any) -> Any:
+        s = self.a(h) + x
+        s = s + self.b(h)
+        return torch.nn.functional.layer_norm(s, [8])  # torch: normed
+
+    return self.block(summed(self.c(summed(x))))
 
 
 def summed_paddle(self: Any, x: Any) -> Any:
-    h = self.a(x) + self.b(x)
-    h = h + x  # paddle: normed
-    return self.block(self.block(h).abs())  # paddle: too many
+    def summed(h: Any) -> Any:
+        s = self.a(h) + self.b(h)
+        return s + x  # paddle: normed
+
+    return self.block(summed(self.c(summed(x)))).abs()  # paddle: too many
 
 
 def test_a_sum_in_another_order_is_not_confirmed_behind_what_is_missing_after_it() -> None:
@@ -92,14 +121,105 @@ def test_what_torch_makes_after_a_name_was_copied_is_missing_after_that() -> Non
 
 def doubled_torch(self: Any, x: Any) -> Any:
     h = self.a(x)
-    return h + self.block(h)
+    h = h + self.block(h)
+    return self.c(h)
 
 
 def doubled_paddle(self: Any, x: Any) -> Any:
     h = self.a(x)
-    return h + self.drop(h)  # paddle: whole
+    h = h + self.drop(h)  # paddle: whole
+    return self.c(h).abs()  # paddle: beside the whole
 
 
 def test_what_goes_into_a_sum_beside_the_same_is_missing_there_whatever_it_takes_to_make_it() -> None:
-    (pair,) = pairs(port(doubled_torch, doubled_paddle))
-    assert line_of("paddle: whole") in {line.line for line in pair.paddle}
+    found = pairs(port(doubled_torch, doubled_paddle))
+    assert {line_of("paddle: whole"), line_of("paddle: beside the whole")} <= {p.paddle[0].line for p in found}
+
+
+def mirrored_torch(self: Any, x: Any) -> Any:
+    h = self.a(x)[..., :6]
+    d = -(h - h.transpose(1, 2))
+    return (d < 0).to(x.dtype) @ self.block(x)  # torch: mirrored
+
+
+def mirrored_paddle(self: Any, x: Any) -> Any:
+    h = self.a(x)[..., :6]
+    d = -(h.transpose([0, 2, 1]) - h)
+    return (d < 0).astype(x.dtype) @ self.block(x)  # paddle: mirrored
+
+
+def test_a_call_that_is_given_the_mirror_image_of_torch_s_is_not_confirmed() -> None:
+    found = pairs(port(mirrored_torch, mirrored_paddle))
+    assert not any(pair.confirmed and pair.paddle[0].line == line_of("paddle: mirrored") for pair in found)
+    assert found
+
+
+def split_torch(self: Any, x: Any) -> Any:
+    def heads(x: Any) -> Any:
+        q, k, v = self.a(x).reshape(-1, 6, 2, 4), self.b(x).reshape(-1, 6, 2, 4), self.c(x).reshape(-1, 6, 2, 4)
+        return q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+
+    q, k, v = heads(x)
+    return (q @ k.transpose(2, 3)).softmax(-1) @ v
+
+
+def split_paddle(self: Any, x: Any) -> Any:
+    import paddle
+
+    def parts(x: Any) -> Any:
+        return self.a(x).reshape([-1, 6, 2, 4]), self.b(x).reshape([-1, 6, 2, 4]), self.c(x).reshape([-1, 6, 2, 4])
+
+    q, k, v = parts(x)
+    q = q.transpose([0, 2, 1, 3])
+    k = k.transpose([0, 2, 1, 3])  # paddle: split
+    v = v.reshape([-1, 2, 6, 4])
+    return paddle.nn.functional.softmax(q @ k.transpose([0, 1, 3, 2]), -1) @ v
+
+
+def test_a_part_that_is_not_turned_is_named_beside_those_that_are() -> None:
+    (pair,) = pairs(port(split_torch, split_paddle))
+    assert line_of("paddle: split") in {line.line for line in pair.paddle}
+
+
+def activated_torch() -> Any:
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unit, self.c = nn.Sequential(nn.Linear(8, 8), nn.Tanh()), nn.Linear(8, 8)
+
+        def forward(self, x: Any) -> Any:
+            h = self.unit(x)
+            return self.c(h)
+
+    return Net()
+
+
+def activated_paddle() -> Any:
+    from paddle import nn
+
+    class Unit(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.act = nn.Linear(8, 8), nn.Tanh()
+
+        def forward(self, x: Any) -> Any:
+            h = self.linear(x)  # paddle: made
+            return h  # paddle: idle
+
+    class Net(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.unit, self.c = Unit(), nn.Linear(8, 8)
+
+        def forward(self, x: Any) -> Any:
+            h = self.unit(x)
+            return self.c(h)
+
+    return Net()
+
+
+def test_a_function_is_missed_where_its_module_stands_and_does_not_run() -> None:
+    (pair,) = pairs(Port("idle", activated_paddle, activated_torch, {"x": Input(("batch", 8))}))
+    assert pair.paddle[0].line in {line_of("paddle: made"), line_of("paddle: idle")}
