@@ -132,7 +132,7 @@ class _Looked:
     def _of_partners(self, uses: Sequence[tuple[Call, int]]) -> list[tuple[Call | None, int, Call | None]]:
         """Return what is given, in the same places, to torch's calls that stand for Paddle's.
 
-        Only what is made by a call with weights that Paddle runs, too: else it is missing, not elsewhere.
+        Only what is made by a call with weights that Paddle has made by then, too: else it is missing, not elsewhere.
         """
         found: list[tuple[Call | None, int, Call | None]] = []
         for user, place in uses:
@@ -140,7 +140,7 @@ class _Looked:
             if owner is None or owner.name == RETURN or owner in self.p.first["torch"] or place >= len(owner.given):
                 continue
             maker = self.m.call("torch", owner.given[place].maker)
-            if maker is not None and any(self.m.is_run_by_both(call) for call in self._reach("torch", maker)):
+            if maker is not None and self.m.is_made_before(self._reach("torch", maker), user):
                 found.append((maker, owner.given[place].value, owner))
         return found
 

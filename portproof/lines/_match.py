@@ -207,9 +207,10 @@ class Partners:
         index = next((index for index, call in self._stand.items() if call is torch), None)
         return next((call for call in self.of["paddle"].calls if call.index == index and not call.part), None)
 
-    def is_run_by_both(self, torch: Call) -> bool:
-        """Whether a call of torch's with weights stands for one that Paddle makes."""
-        return bool(self._weights("torch", torch)) and self.counterpart(torch) is not None
+    def is_made_before(self, torch: Sequence[Call], paddle: Call) -> bool:
+        """Whether Paddle makes one of torch's calls that have weights before another call."""
+        twins = [self.counterpart(call) for call in torch if self._weights("torch", call)]
+        return any(twin is not None and twin.index < paddle.index for twin in twins)
 
     def _standing(self) -> dict[int, Call]:
         groups: dict[tuple[object, ...], tuple[list[Call], list[Call]]] = defaultdict(lambda: ([], []))

@@ -46,7 +46,8 @@ def other_tensor(
     kinds = _as_made(ways, right), m.kind("paddle", wrong.value)
     stations = ways.way("paddle", wrong, user)
     named_kinds = m.kind("torch", right.value), kinds[1]
-    station = _overwriting(ways, stations, kinds[0]) or _misnamed(ways, stations, *named_kinds)
+    twice = _reads_it_twice(stations, wrong, user)
+    station = None if twice else _overwriting(ways, stations, kinds[0]) or _misnamed(ways, stations, *named_kinds)
     if station is not None:
         maker = (
             m.call("torch", right.maker) if station.how in ("silent", "made") else None
@@ -61,7 +62,7 @@ def other_tensor(
             meant = ways.names("torch", kinds[1])  # which torch gives the same tensor, too
             copies = [s for s in own if s.copies and not s.returns and not set(s.names) <= meant]
             copies = [s for s in copies if not _is_read_rightly(ways, s, wrong, user)]
-            chosen = copies[-1] if copies and not _reads_it_twice(own, wrong, user) else own[-1]
+            chosen = copies[-1] if copies and not twice else own[-1]
             return _found(ways, chosen, own, owner, certain=chosen.how in ("used", "passed") and _is_plain(own))
     return None
 

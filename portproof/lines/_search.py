@@ -224,8 +224,9 @@ class Search:
                 gain = max(gain, len(after.lines("paddle", parting) - after.lines("paddle", left)))
             elif gain <= 0 and any(_meets_another(after, call) for call in left if call.index not in old):
                 gain = _MEETS
-            once = gain / len(candidate.family(matched))
-            rank = (behind and not left, _GAINS * math.log2(1 + once) - candidate.cost if gain > 0 else 0.0)
+            if len(matched.lines("paddle", candidate.regions[1])) > 1:  # in every block it hides as much
+                gain = gain / len(candidate.family(matched))
+            rank = (behind and not left, _GAINS * math.log2(1 + gain) - candidate.cost if gain > 0 else 0.0)
             if gain > 0 and (best is None or rank > best[0]):
                 best = (rank, candidate, after)
         return None if best is None else best[1:]
