@@ -324,11 +324,14 @@ class _Level:
         return bool(below and above) and min(below) < min(above)
 
     def _is_meant(self, station: Station) -> bool:
-        """Whether a line that copies a name is the one: of several parts, or to torch's name for the result."""
+        """Whether a line that copies a name is the one: of several parts, or to torch's name for the result alone."""
         if self.joins:
             return True
-        kinds = [self.m.kind("torch", value) for value in self.torch.made]
-        return any(set(station.names) & self.ways.names("torch", kind) for kind in kinds)
+        made, given = (
+            set().union(*(self.ways.names("torch", self.m.kind("torch", value)) for value in values))
+            for values in (self.torch.made, [given.value for given in self.torch.given])
+        )
+        return bool(set(station.names) & (made - given))
 
     def _is_summed_below(self, handed: Station) -> bool:
         """Whether torch sums where it uses the result, and what a dropout's line makes is called a part of the sum.

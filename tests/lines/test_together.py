@@ -99,6 +99,35 @@ def test_a_sum_in_another_order_is_not_confirmed_behind_what_is_missing_after_it
     assert {pair.paddle[0].line for pair in found} == {line_of("paddle: normed"), line_of("paddle: too many")}
 
 
+def looped_torch(self: Any, x: Any) -> Any:
+    import torch
+
+    h = x
+    for layer in (self.a, self.b):
+        out = layer(h)
+        h = out
+    h = torch.nn.functional.layer_norm(h, [8])
+    return self.c(h)
+
+
+def looped_paddle(self: Any, x: Any) -> Any:
+    h = x
+    for layer in (self.a, self.b):
+        out = layer(h)
+        if isinstance(out, tuple):
+            h = out[0]
+        else:
+            h = out
+        assert h.ndim == 3
+    return self.c(h)
+
+
+def test_a_name_that_torch_has_before_a_call_and_after_it_confirms_no_line() -> None:
+    found = pairs(port(looped_torch, looped_paddle))
+    assert found
+    assert not any(pair.confirmed for pair in found)
+
+
 def copied_torch(self: Any, x: Any) -> Any:
     import torch
 
