@@ -140,7 +140,7 @@ class Search:
     def _one(self, matched: Matched, carried: Sequence[Carried]) -> tuple[list[Candidate], bool, Matched | None] | None:
         """Return the next faults' candidates, whether the outputs agree with them, and else the forwards after them."""
         tried: list[Candidate] = []
-        for candidate in candidates(matched)[:_RUNS]:
+        for candidate in candidates(matched)[: _RUNS // 2 if carried else _RUNS]:  # of several, one alone is rarely all
             if self._is_late():
                 break
             done, agree = self._try([*carried, *candidate.carried(matched)])
