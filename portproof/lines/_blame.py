@@ -521,10 +521,11 @@ def _rests_on_a_number(candidate: Candidate, matched: Matched) -> bool:
 
 def _is_mirrored(candidate: Candidate, matched: Matched) -> bool:
     """Whether Paddle's calls are given what torch's are in another order of axes, which its shape does not tell."""
+    alone = [len(region) for region in candidate.regions] == [1, 1]
     return any(
         matched.is_mirrored(*pair)
         for torch in candidate.regions[0] for paddle in candidate.regions[1]
-        if base(torch.name) == base(paddle.name) and len(torch.given) == len(paddle.given)
+        if (base(torch.name) == base(paddle.name) or alone) and len(torch.given) == len(paddle.given)
         for pair in zip(torch.given, paddle.given, strict=True)
     )  # fmt: skip
 
