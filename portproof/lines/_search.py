@@ -303,7 +303,8 @@ class Search:
             elif done and agree:
                 self.repairs.remove(repair)
         self.repairs = [
-            replace(repair, confirmed=repair not in likely and (behind or not repair.behind)) for repair in self.repairs
+            replace(repair, confirmed=repair not in likely and (not repair.behind or (behind and _is_sure(repair))))
+            for repair in self.repairs
         ]
 
     def _matched(self, paddle: Recording) -> Matched:
@@ -404,6 +405,11 @@ def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate
 def _may_hide(repair: Repair) -> bool:
     """Whether something else may lie behind what was carried over."""
     return len(repair.candidate.family(repair.matched)) > 1 or _twins(repair) is not None
+
+
+def _is_sure(repair: Repair) -> bool:
+    """Whether what was found behind others computes something else: another argument may come of what they hide."""
+    return repair.candidate.owner is None
 
 
 def _twins(repair: Repair) -> tuple[Call, Call] | None:
