@@ -114,10 +114,7 @@ def looped_paddle(self: Any, x: Any) -> Any:
     h = x
     for layer in (self.a, self.b):
         out = layer(h)
-        if isinstance(out, tuple):
-            h = out[0]
-        else:
-            h = out
+        h = out
         assert h.ndim == 3
     return self.c(h)
 
