@@ -11,7 +11,7 @@ import numpy as np
 from portproof._numbers import Array
 from portproof.lines._calls import RETURN, Call, Given, Place
 from portproof.lines._candidate import Candidate
-from portproof.lines._match import LAYOUT, PRODUCTS, Matched, base, is_one_shape, one_function
+from portproof.lines._match import LAYOUT, PRODUCTS, Matched, base, is_in_place, is_one_shape, one_function
 from portproof.lines._missing import missing
 from portproof.lines._other import OtherTensor, other_tensor
 from portproof.lines._stacks import Stacks, on_line
@@ -571,5 +571,6 @@ def _each(places: Sequence[Place]) -> tuple[Place, ...]:
 
 def _writes(call: Call, given: Given) -> bool:
     """Whether a call wrote what is given in place."""
-    named = call.name.endswith("_") and not call.name.endswith("__")
-    return bool(named or given.slot >= len(call.made) - call.written or call.arguments.get("inplace") == "True")
+    return bool(
+        is_in_place(call) or given.slot >= len(call.made) - call.written or call.arguments.get("inplace") == "True"
+    )

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._candidate import Candidate, Values
-from portproof.lines._match import LAYOUT, Look, Matched, base, one_function
+from portproof.lines._match import LAYOUT, Look, Matched, base, is_in_place, one_function
 from portproof.lines._orders import Orders
 from portproof.lines._parting import NEXT, Parting, only, results
 from portproof.lines._steps import GIVEN_TO, STEPS, STEPS_AS
@@ -158,9 +158,8 @@ class _Looked:
         alike = likeness(self.m.canonical("torch", value), self.m.canonical("paddle", own), turned=not self.p.strict)
         named = base(source.name) == base(paddle.name)
         lines = _count_lines(self.m, *regions)
-        if (
-            source.name in STEPS and shared == len(regions[0]) == 1 and not named
-        ):  # the other side may compute it on many lines
+        if source.name in STEPS and shared == len(regions[0]) == 1 and not named:
+            # The other side may compute it on many lines.
             lines = min(lines, _FUSED)
         cost = lines - 0.5 * alike - 0.4 * named - 0.7 * shared - 0.1 * (torch.module == paddle.module)
         cost += 0.02 * apart + self.p.out_of_order(torch, paddle) + _LOOSE * (not self.p.strict)
@@ -213,7 +212,7 @@ class _Looked:
         elif {base(call.name) for call in region[:-1]} & {base(user.name) for user, _ in uses}:
             cost += 0.5
         cost += (self.p.out_of_order(torch, paddle) if owner is None else 0.0) + _LOOSE * (not self.p.strict)
-        if paddle is not None and paddle.name.endswith("_") and not paddle.name.endswith("__"):  # it was written over
+        if paddle is not None and is_in_place(paddle):  # it was written over
             cost -= _WRITTEN * any(self.m.same(Given(carried), given) for given in paddle.given)
         regions: tuple[tuple[Call, ...], tuple[Call, ...]] = (tuple(region), ())
         users = list(dict.fromkeys(user for user, _ in uses))

@@ -94,7 +94,6 @@ class Partners:
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
         self._ran: set[str] | None = None
-        self._stand: dict[int, Call] | None = None
         self.canonical = functools.lru_cache(_HELD)(self._canonical)
         self._constants = {
             side: {_number(value) for value in self.of[other].values if is_constant(value.features)}
@@ -196,23 +195,20 @@ class Partners:
 
         None where the two sides make not as many such calls.
         """
-        if self._stand is None:
-            self._stand = self._standing()
-        return self._stand.get(paddle.index)
+        return self._standing[0].get(paddle.index)
 
     def counterpart(self, torch: Call) -> Call | None:
         """Return Paddle's call for which one of torch's stands."""
-        if self._stand is None:
-            self._stand = self._standing()
-        index = next((index for index, call in self._stand.items() if call is torch), None)
-        return next((call for call in self.of["paddle"].calls if call.index == index and not call.part), None)
+        return None if torch.part else self._standing[1].get(torch.index)
 
     def is_made_before(self, torch: Sequence[Call], paddle: Call) -> bool:
         """Whether Paddle makes one of torch's calls that have weights before another call."""
         twins = [self.counterpart(call) for call in torch if self._weights("torch", call)]
         return any(twin is not None and twin.index < paddle.index for twin in twins)
 
-    def _standing(self) -> dict[int, Call]:
+    @functools.cached_property
+    def _standing(self) -> tuple[dict[int, Call], dict[int, Call]]:
+        """Indices of Paddle's calls to torch's that stand for them, and the other way round."""
         groups: dict[tuple[object, ...], tuple[list[Call], list[Call]]] = defaultdict(lambda: ([], []))
         for place, side in enumerate(("torch", "paddle")):
             for call in self.of[side].calls:
@@ -220,11 +216,11 @@ class Partners:
                 weights = self._weights(side, call)
                 if not call.part and (weights or module is not None):
                     groups[base(call.name), weights or module][place].append(call)
-        return {
-            theirs.index: mine
-            for torch, paddle in groups.values() if len(torch) == len(paddle)
-            for mine, theirs in zip(torch, paddle, strict=True)
-        }  # fmt: skip
+        pairs = [
+            pair for torch, paddle in groups.values() if len(torch) == len(paddle)
+            for pair in zip(torch, paddle, strict=True)
+        ]  # fmt: skip
+        return {theirs.index: mine for mine, theirs in pairs}, {mine.index: theirs for mine, theirs in pairs}
 
     def _weights(self, side: str, call: Call) -> frozenset[tuple[str, int]]:
         """Return the kinds of parameters and tables that a call is given, numbers alone apart."""
@@ -419,6 +415,11 @@ class Matched(Partners):
         if is_constant(mine.features) or is_constant(theirs.features):
             return bool(np.allclose(mine.features[2:4], theirs.features[2:4], rtol=self._tolerance, atol=0.0))
         return self.kind("torch", one.value) == self.kind("paddle", other.value)
+
+
+def is_in_place(call: Call) -> bool:
+    """Whether a call's name says that it writes into what it is given."""
+    return call.name.endswith("_") and not call.name.endswith("__")
 
 
 def _ends(path: str) -> list[int]:

@@ -52,11 +52,9 @@ def missing(
         beside = ways.m.of["torch"].places[torch.places[0]]
         return Missing(twin, tuple(station.place for station in stations), beside, certain=False)
     users = [user for _, user in read]
-    given = _Given(ways, torch, users)
+    given = _Given(ways, torch, read)
     level, own = _where(ways, torch, given.late(stations), given, users)
-    found = _Level(ways, torch, level, own, region, given)
-    found.twice = any(user.given.count(one) > 1 for one, user in read)
-    return found.chosen() if own else None
+    return _Level(ways, torch, level, own, region, given).chosen() if own else None
 
 
 def _twin(ways: Ways, torch: Call, frames: Set[int]) -> Place | None:
@@ -170,10 +168,12 @@ class _Given:
         count: of tensors that are computed.
         more: Paddle makes a call of the same function next.
         is_made: Paddle makes all of it.
+        twice: Paddle's call is given the value twice, ``h + h``: what is missing of one comes after ``r = h``.
     """
 
-    def __init__(self, ways: Ways, torch: Call, users: Sequence[Call]) -> None:
-        self.more = bool(users) and all(base(user.name) == base(torch.name) for user in users)
+    def __init__(self, ways: Ways, torch: Call, read: Sequence[tuple[Given, Call]]) -> None:
+        self.more = bool(read) and all(base(user.name) == base(torch.name) for _, user in read)
+        self.twice = any(user.given.count(given) > 1 for given, user in read)
         self._ways, m = ways, ways.m
         made: dict[tuple[str, int], int] = {}
         self._kinds = []
@@ -211,17 +211,13 @@ def _common(ways: Sequence[list[Station]]) -> list[Station]:
 
 
 class _Level:
-    """The stations of a way in the module whose forward has torch's call.
-
-    Attributes:
-        twice: Paddle's call is given the value twice, ``h + h``: what is missing of one comes after ``r = h``.
-    """
+    """The stations of a way in the module whose forward has torch's call."""
 
     def __init__(
         self, ways: Ways, torch: Call, level: int, stations: Sequence[Station], region: Sequence[Call], given: _Given
     ) -> None:
         self.ways, self.m, self.torch, self.joins, self.more = ways, ways.m, torch, given.count > 1, given.more
-        self.twice = False
+        self.twice = given.twice
         self.region = {call.index for call in region} | {torch.index}
         for self.level in range(level, -1, -1):  # a line that makes, computes and uses it says nothing
             self.mine, self.returned = ways.statement("torch", torch, self.level)
@@ -319,8 +315,7 @@ class _Level:
         """Whether torch's line is nearer to the dropout that is handed its result than to what makes its argument."""
         places = [self.m.of["torch"].places[n] for index, own in self.m.of["torch"].handed if index == self.torch.index
                   for n in own]  # fmt: skip
-        below = [p.line - self.mine.end for p in places if p.file == self.mine.file and p.line > self.mine.end]
-        above = [self.mine.line - p.end for p in self._above() if p.end < self.mine.line]
+        above, below = self._gaps([place for place in places if place.file == self.mine.file])
         return bool(below and above) and min(below) < min(above)
 
     def _is_meant(self, station: Station) -> bool:
@@ -365,6 +360,12 @@ class _Level:
         ]  # fmt: skip
 
     def _is_nearer_below(self) -> bool:
-        ends = [self.mine.line - p.end for p in self._above() if p.end < self.mine.line]
-        begins = [p.line - self.mine.end for p in self._below() if p.line > self.mine.end]
-        return bool(begins) and (not ends or min(begins) < min(ends))
+        above, below = self._gaps(self._below())
+        return bool(below) and (not above or min(below) < min(above))
+
+    def _gaps(self, below: Sequence[Place]) -> tuple[list[int], list[int]]:
+        """Return how many lines torch's is below what makes its argument, and above some places."""
+        return (
+            [self.mine.line - place.end for place in self._above() if place.end < self.mine.line],
+            [place.line - self.mine.end for place in below if place.line > self.mine.end],
+        )

@@ -36,10 +36,13 @@ class Orders:
 
     def crossed(self) -> Iterator[Candidate]:
         """Two values that reach the operands of products in each other's places, through layouts and factors."""
-        for torch, paddle in itertools.product(self.p.near["torch"], self.p.near["paddle"]):
-            if not self.p.strict:
-                return
-            mine, theirs = self._operands("torch", torch), self._operands("paddle", paddle)
+        if not self.p.strict:
+            return
+        operands = {
+            side: [(call, found) for call in calls if (found := self._operands(side, call))]
+            for side, calls in self.p.near.items()
+        }
+        for (torch, mine), (_, theirs) in itertools.product(operands["torch"], operands["paddle"]):
             kinds = {
                 role: (self.m.kind("torch", mine[role].value), self.m.kind("paddle", theirs[role].value))
                 for role in mine.keys() & theirs.keys()
@@ -125,7 +128,7 @@ class Orders:
                 if crossed and there < results(twin) and slot < results(maker):
                     values = only(maker, slot, mine.value), only(twin, there, theirs.value)
                     alone = users[index, slot] == users[other, there]  # then its own operands may be turned round
-                    cost = 0.9 + 0.9 * alone
+                    cost = _CROSSED * (1 + alone)
                     yield Candidate(
                         source, maker, (maker, twin), False, values, self.p.strict, ((), ()), cost, owner=owner
                     )  # fmt: skip
