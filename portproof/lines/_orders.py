@@ -57,7 +57,7 @@ class Orders:
         values = [self._in_shape(*place) for place in places]
         if first is None or second is None or None in values:
             return
-        source = next(call for call in self.m.of["torch"].calls if values[0] in call.made)
+        source = next(call for call in self.m.of["torch"].calls if values[0] in call.made and not call.part)
         slots = {(given.maker, given.slot): value for (_, given), value in zip(places, values, strict=True)}
         targets = tuple(dict.fromkeys([first, second]))
         exchanged = tuple(

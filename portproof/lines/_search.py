@@ -181,6 +181,8 @@ class Search:
         self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], one: Candidate
     ) -> tuple[list[Candidate], bool, Matched | None] | None:
         """Return the first of two faults, one behind the other, that take less to explain than ``one``, after both."""
+        if not tried or _is_one_line(matched, one):
+            return None
         found = self._gaining(matched, carried, [c for c in _by_place(tried) if c.cost < one.cost][:_RECORDINGS])
         if found is None:
             return None
@@ -400,6 +402,12 @@ def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate
         if not matched.lines("paddle", one.targets) & matched.lines("paddle", other.targets)
     ]
     return sorted(pairs, key=lambda pair: pair[0].cost + pair[1].cost)[:_PAIRS]
+
+
+def _is_one_line(matched: Matched, candidate: Candidate) -> bool:
+    """Whether a candidate replaces at most one line on each side: then there is no other fault behind it."""
+    sides = zip(("torch", "paddle"), candidate.regions, strict=True)
+    return all(len(matched.lines(side, calls)) < 2 for side, calls in sides)
 
 
 def _may_hide(repair: Repair) -> bool:
