@@ -24,6 +24,14 @@ _FUSED = 2.2
 _LOOSE = 0.6
 #: What speaks for the argument of the call that stands for Paddle's by its weights.
 _STANDS = 1.1
+#: What speaks against a value that a module that never runs makes on its way.
+_INSIDE = 1.0
+#: What speaks for what such a module makes in the end, where torch's call that stands for Paddle's is given it.
+_FEEDS = 0.5
+#: What speaks against a step of a fused function where the whole of it may be missing.
+_STEP = 0.3
+#: What speaks against a call too many where torch's next call is not known.
+_NOBODY = 0.2
 #: What speaks for the value that a tensor had before Paddle wrote into it.
 _WRITTEN = 0.4
 #: Lines that count where the value goes into a call that both sides make, given the same besides: ``x + mlp(x)``.
@@ -40,7 +48,7 @@ def candidates(matched: Matched) -> list[Candidate]:
         places: set[object] = set()
         for candidate in sorted(_all(Parting(matched, look)), key=lambda candidate: candidate.cost)[:_MOST]:
             stands = candidate.owner is not None and matched.standing_for(candidate.targets[0]) is candidate.owner
-            place = (candidate.given, stands, *(call.index for call in candidate.targets))
+            place = (candidate.given, stands, all(candidate.regions), *(call.index for call in candidate.targets))
             if len(own) < _OF_ONE_LOOK or place not in places:  # of several faults each is somewhere else
                 own.setdefault(candidate.key(matched), candidate)
                 places.add(place)
@@ -104,13 +112,26 @@ class _Looked:
                             self.m.call("torch", given.maker), paddle, (paddle,), False, ((given.value,),),
                             self.p.strict, ((), tuple(region)), cost, owner=user,
                         )  # fmt: skip
+            yield from self._left_out(paddle, region)
+
+    def _left_out(self, paddle: Call, region: Sequence[Call]) -> Iterator[Candidate]:
+        """A call of Paddle's without which its value is what it is given, whoever is given that of torch's."""
+        shape = self.m.of["paddle"].values[paddle.made[0]].shape
+        for given in paddle.given if len(region) == 1 else ():
+            value = self.m.in_shape(self.m.kind("paddle", given.value), shape)
+            source = self.m.maker("torch", value) if value is not None else None
+            if value is not None and source is not None and self.p.fits(value, paddle.made[0]):
+                cost = 1.3 + _count_lines(self.m, [], region) - 0.9 - 0.5 + _NOBODY
+                yield Candidate(
+                    source, paddle, (paddle,), False, ((value,),), self.p.strict, ((), tuple(region)), cost
+                )  # fmt: skip
 
     def arguments(self) -> Iterator[Candidate]:
         """Other values for what Paddle's first calls are given, which agrees with something of torch's."""
         both = {base(call.name) for call in self.p.near["paddle"]}  # what Paddle fuses, too, it does not step by step
         sources: list[tuple[Call | None, int, Call | None]] = [
             (one, made, None)
-            for torch in self.p.near["torch"][:NEXT]
+            for torch in self._beside_first()[:NEXT]
             for one in (torch, *([] if base(torch.name) in both else self.m.steps("torch", torch.index)))
             for made in one.made[: max(1, results(one))]
             if not (one.part or len(one.made) > 1) or not self.m.agrees("torch", made)
@@ -129,19 +150,28 @@ class _Looked:
                 if not self.p.equal(carried, value):
                     yield from self._argument(torch, carried, owner, self.m.call("paddle", maker), slot, value, uses)
 
+    def _beside_first(self) -> list[Call]:
+        """Return torch's first calls and the next, those before others that are given what Paddle's first ones are."""
+        kinds = self.m.entering("paddle", self.p.first["paddle"])
+        return sorted(self.p.near["torch"], key=lambda call: not self.m.entering("torch", [call]) & kinds)
+
     def _of_partners(self, uses: Sequence[tuple[Call, int]]) -> list[tuple[Call | None, int, Call | None]]:
         """Return what is given, in the same places, to torch's calls that stand for Paddle's.
 
-        Only what is made by a call with weights that Paddle has made by then, too: else it is missing, not elsewhere.
+        Only what is made by a call with weights that Paddle has made by then, too: else it is missing, not elsewhere; or
+        by a module that Paddle has and does not run, however much that computes.
         """
         found: list[tuple[Call | None, int, Call | None]] = []
         for user, place in uses:
             owner = self.m.standing_for(user)
-            if owner is None or owner.name == RETURN or owner in self.p.first["torch"] or place >= len(owner.given):
+            if owner is None or owner in self.p.first["torch"] or place >= len(owner.given):
                 continue
             maker = self.m.call("torch", owner.given[place].maker)
-            if maker is not None and self.m.is_made_before(self._reach("torch", maker), user):
+            region = self._reach("torch", maker) if maker is not None else []
+            if maker is not None and owner.name != RETURN and self.m.is_made_before(region, user):
                 found.append((maker, owner.given[place].value, owner))
+            elif _is_module(self.m, region):
+                found.append((maker, owner.given[place].value, None))
         return found
 
     def _reach(self, side: str, call: Call) -> list[Call]:
@@ -192,6 +222,7 @@ class _Looked:
             return
         lines = _count_lines(self.m, region, [])
         beside = len(region) > 1 and torch is not None and not torch.part and self._is_beside(torch, uses)
+        beside = beside or self._is_branch(region, value)
         if beside:
             lines = min(lines, _BESIDE)
         cost = (
@@ -205,8 +236,14 @@ class _Looked:
         cost += 0.1 * len({user.index for user, _ in uses}) - 0.1 * self.p.in_place_of(torch, carried, uses)
         if torch is not None and torch.part:  # given to what takes it, it is what Paddle has not computed yet
             takes = GIVEN_TO.get(torch.name.partition(": ")[2], ())
-            cost -= 1.3 * (len(region) == 1 and any(base(user.name) in takes for user, _ in uses))
-        if len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
+            given_to = len(region) == 1 and any(base(user.name) in takes for user, _ in uses)
+            cost += -1.3 if given_to else _STEP
+        if torch is not None and _is_module(self.m, region):  # nobody else is given what is made inside of it
+            inside, users = self.m.skipped(torch.module), self.m.users("torch", torch.index)
+            twins = [twin for user, _ in uses if (twin := self.m.standing_for(user)) is not None]
+            cost += _INSIDE * all(self.m.skipped(user.module) == inside for user in users)
+            cost -= _FEEDS * any(given.value == carried for twin in twins for given in twin.given)
+        elif len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
             nexts = [user for user, _ in uses] + [one for user, _ in uses for one in self.m.users("paddle", user.index)]
             cost += 0.5 * any(base(user.name) == base(torch.name) for user in nexts)
         elif {base(call.name) for call in region[:-1]} & {base(user.name) for user, _ in uses}:
@@ -224,9 +261,12 @@ class _Looked:
                     parts = (tuple(cut.made),)
                     yield Candidate(cut, paddle, (paddle,), False, parts, self.p.strict, regions, cost + 0.04)
                 slots = (only(paddle, slot, carried),)
+                runs = [len(self.m.alike("paddle", call)) for call in (paddle, users[0])]
+                wider = owner is None and runs[0] > runs[1]  # what is missing is so after every run of the line
                 yield Candidate(
-                    torch, paddle, (paddle,), False, slots, self.p.strict, regions, cost + 0.05, owner=owner
-                )
+                    torch, paddle, (paddle,), False, slots, self.p.strict, regions,
+                    cost + (-0.05 if wider else 0.05), owner=owner,
+                )  # fmt: skip
         if any(user.name == RETURN for user in users):
             return
         if owner is not None and paddle is not None and self._stands(owner, users[0]):
@@ -255,6 +295,11 @@ class _Looked:
                 if here and computed and all(self.m.same(mine, theirs) for mine, theirs in others):
                     return True
         return False
+
+    def _is_branch(self, region: Sequence[Call], value: int) -> bool:
+        """Whether torch's calls are a module that Paddle has and does not run, and one that joins its result to this."""
+        joined = len(region) > 1 and _is_module(self.m, region[:-1]) and len(region[-1].given) > 1
+        return joined and self.m.kind("paddle", value) in {self.m.kind("torch", g.value) for g in region[-1].given}
 
     def _handed_together(
         self, torch: Call | None, carried: int, owner: Call, paddle: Call, slot: int, users: Sequence[Call], cost: float

@@ -163,6 +163,16 @@ class Partners:
         """Return what is the same for values that are one, on either side."""
         return self._find((side, number))
 
+    def in_shape(self, kind: tuple[str, int], shape: tuple[int, ...]) -> int | None:
+        """Return a value of some kind and shape that a call of torch's makes; None where none does."""
+        values = self.of["torch"].values
+        made = (value for call in self.of["torch"].calls if not call.part for value in call.made)
+        return next((value for value in made if values[value].shape == shape and self.kind("torch", value) == kind), None)
+
+    def maker(self, side: str, value: int) -> Call | None:
+        """Return the first call that makes a value; None where none does."""
+        return next((call for call in self.of[side].calls if value in call.made and not call.part), None)
+
     def agrees(self, side: str, number: int, *, strict: bool = False) -> bool:
         """Whether a value is one that the other side has too, ``strict``: in the same shape and order.
 
@@ -189,6 +199,11 @@ class Partners:
             call for call in self.of["torch"].calls
             if not call.part and base(call.name) == base(name) and self._partners.get(call.module) == partner
         ]  # fmt: skip
+
+    def last_in(self, module: str) -> Call | None:
+        """Return the last of torch's calls inside a module; None where there is none."""
+        calls = (call for call in self.of["torch"].calls[::-1] if not call.part)
+        return next((call for call in calls if f"{call.module}.".startswith(f"{module}.")), None)
 
     def standing_for(self, paddle: Call) -> Call | None:
         """Return torch's call that stands for one of Paddle's: with its weights, or in the module that its module has.

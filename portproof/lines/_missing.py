@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import linecache
 import re
 from collections.abc import Sequence, Set
 from dataclasses import dataclass
@@ -201,6 +202,12 @@ class _Given:
         return [station for station in stations if frames[station.frame]] or stations
 
 
+def _indent(place: Place) -> int:
+    """Return by how much the first line of an expression is indented."""
+    line = linecache.getline(place.file, place.line)
+    return len(line) - len(line.lstrip())
+
+
 def _common(ways: Sequence[list[Station]]) -> list[Station]:
     """Return the stations that all ways have in common, the first's where there are none."""
     if not ways:
@@ -232,6 +239,7 @@ class _Level:
 
     def chosen(self) -> Missing:
         station, certain = self._chosen()
+        station = self._outside(station)
         lines = {other.line: other.place for other in self.own}
         others = [place for line, place in lines.items() if line != station.line]
         near = sorted(others, key=lambda place: abs(place.line - station.place.line))
@@ -257,6 +265,17 @@ class _Level:
             if len(users) != 1 or base(users[0].name) != base(call.name) or not users[0].places:
                 return call
             call = users[0]
+
+    def _outside(self, station: Station) -> Station:
+        """Return the last line before one that is in a block of its own (``if``), where there is one: there it is missing."""
+        if station.how not in ("used", "passed"):
+            return station
+        before = [
+            one for one in self.own
+            if one.frame == station.frame and one.at <= station.at and one.how in ("made", "silent") and not one.returns
+        ]
+        nested = bool(before) and _indent(station.place) > _indent(before[-1].place)
+        return before[-1] if nested else station
 
     def _chosen(self) -> tuple[Station, bool]:
         own, copies = self.own, [station for station in self.own if station.copies]

@@ -54,10 +54,10 @@ class Orders:
     def _exchanged(self, torch: Call, places: Sequence[tuple[tuple[str, int], Given]]) -> Iterator[Candidate]:
         """The values of two kinds, each in the place of what Paddle's calls are given for it."""
         first, second = (self.m.call("paddle", given.maker) for _, given in places)
-        values = [self._in_shape(*place) for place in places]
-        if first is None or second is None or None in values:
+        values = [self.m.in_shape(kind, self.m.of["paddle"].values[given.value].shape) for kind, given in places]
+        source = self.m.maker("torch", values[0]) if values[0] is not None else None
+        if first is None or second is None or source is None or None in values:
             return
-        source = next(call for call in self.m.of["torch"].calls if values[0] in call.made and not call.part)
         slots = {(given.maker, given.slot): value for (_, given), value in zip(places, values, strict=True)}
         targets = tuple(dict.fromkeys([first, second]))
         exchanged = tuple(
@@ -92,12 +92,6 @@ class Orders:
                 break
             given = wide[0]
         return given
-
-    def _in_shape(self, kind: tuple[str, int], given: Given) -> int | None:
-        """Return a value of torch's of some kind that has the shape of Paddle's."""
-        values, shape = self.m.of["torch"].values, self.m.of["paddle"].values[given.value].shape
-        made = (value for call in self.m.of["torch"].calls if not call.part for value in call.made)
-        return next((v for v in made if values[v].shape == shape and self.m.kind("torch", v) == kind), None)
 
     def reordered(self) -> Iterator[Candidate]:
         """Results that calls are given in each other's places: of one call, or of two."""

@@ -24,14 +24,16 @@ from portproof.lines._recorder import Carried
 from portproof.lines._tasks import Recorded, Rerun
 from portproof.lines._values import SAME, outputs_agree
 
-#: Faults that are looked for; runs for one, for two at once, and recordings for one where several act together.
-_FAULTS, _RUNS, _PAIRS, _RECORDINGS = 6, 24, 24, 8
+#: Faults that are looked for; runs for one, for one after others, for two at once, and recordings for one of several.
+_FAULTS, _RUNS, _LATER, _PAIRS, _RECORDINGS = 6, 24, 16, 24, 8
 #: Bytes of outputs that are cleared away as soon as they are compared.
 _LARGE = 2**22
 #: What it speaks against a candidate that another was tried in the same place.
 _AGAIN = 0.3
 #: What it speaks for a candidate that twice as many calls agree with it.
 _GAINS = 0.4
+#: What it speaks for a candidate that nothing is left behind it.
+_ENDS = 0.2
 #: Calls that a candidate counts for where nothing agrees with it but for another fault's result beside its own.
 _MEETS = 0.5
 
@@ -122,8 +124,9 @@ class Search:
         carried: list[Carried] = []
         if not matched.differing():
             self.notes.append("no lines: on the few rows that were recorded, every output agrees")
-        while matched.differing() and len(self.repairs) < _FAULTS and not self._is_late():
-            found = self._one(matched, carried)
+        while matched.differing() and self._named() < _FAULTS and not self._is_late():
+            likely = candidates(matched)
+            found = self._elsewhere(matched, carried, likely) or self._one(matched, carried, likely)
             if found is None:
                 break
             some, agree, after = found
@@ -134,13 +137,33 @@ class Search:
                 return self.repairs
             assert after is not None
             matched = after
+            _set_behind(matched, self.repairs, ended=False)
         self.unexplained = matched
         return self.repairs
 
-    def _one(self, matched: Matched, carried: Sequence[Carried]) -> tuple[list[Candidate], bool, Matched | None] | None:
+    def _named(self) -> int:
+        """Return on how many lines of Paddle's something was exchanged."""
+        return len({(repair.candidate.given, *_lines(repair.candidate, repair.matched)) for repair in self.repairs})
+
+    def _elsewhere(
+        self, matched: Matched, carried: Sequence[Carried], likely: Sequence[Candidate]
+    ) -> tuple[list[Candidate], bool, Matched | None] | None:
+        """Return the first candidate that exchanges on a line what was exchanged there before: in another block."""
+        known = {_kind(repair.candidate, repair.matched) for repair in self.repairs}
+        done = {one.call for one in carried}
+        some = [one for one in likely if _kind(one, matched) in known and not done >= _calls(one, matched)][:1]
+        found = self._gaining(matched, carried, some)
+        if found is None:
+            return None
+        agree = not found[1].differing() and self._try([*carried, *found[0].carried(matched)])[1]
+        return some, agree, found[1]
+
+    def _one(
+        self, matched: Matched, carried: Sequence[Carried], likely: Sequence[Candidate]
+    ) -> tuple[list[Candidate], bool, Matched | None] | None:
         """Return the next faults' candidates, whether the outputs agree with them, and else the forwards after them."""
         tried: list[Candidate] = []
-        for candidate in candidates(matched)[: _RUNS // 2 if carried else _RUNS]:  # of several, one alone is rarely all
+        for candidate in likely[: _LATER if carried else _RUNS]:  # of several, one alone is rarely all
             if self._is_late():
                 break
             done, agree = self._try([*carried, *candidate.carried(matched)])
@@ -206,7 +229,7 @@ class Search:
         Args:
             behind: the outputs must go on agreeing.
         """
-        best: tuple[tuple[bool, float], Candidate, Matched] | None = None
+        best: tuple[float, Candidate, Matched] | None = None
         before = computed_alike(matched, "torch")
         parting = matched.frontier("paddle", Look(True))
         old = {call.index for call in parting}
@@ -217,10 +240,10 @@ class Search:
             after = self._again([*carried, *own])
             if after is None or (behind and after.differing()):
                 continue
-            known = _makers(matched, own)
+            known = _makers(matched, own) | _replaced(matched, candidate)
             gain: float = len(computed_alike(after, "torch") - known) - len(before - known)
-            if behind:
-                _set_behind(after, [*self.repairs, Repair(candidate, matched)])
+            gain += _covered(candidate, matched, after)
+            _set_behind(after, [*self.repairs, *([Repair(candidate, matched)] if behind else [])], ended=behind)
             left = after.frontier("paddle", Look(True))
             if {call.index for call in left} < {call.index for call in parting}:
                 gain = max(gain, len(after.lines("paddle", parting) - after.lines("paddle", left)))
@@ -228,7 +251,7 @@ class Search:
                 gain = _MEETS
             if len(matched.lines("paddle", candidate.regions[1])) > 1:  # in every block it hides as much
                 gain = gain / len(candidate.family(matched))
-            rank = (behind and not left, _GAINS * math.log2(1 + gain) - candidate.cost if gain > 0 else 0.0)
+            rank = _GAINS * math.log2(1 + gain) - candidate.cost + _ENDS * (behind and not left) if gain > 0 else 0.0
             if gain > 0 and (best is None or rank > best[0]):
                 best = (rank, candidate, after)
         return None if best is None else best[1:]
@@ -343,11 +366,26 @@ def _unseen(recordings: Sequence[Recording]) -> list[str]:
     return notes
 
 
+def _calls(candidate: Candidate, matched: Matched) -> set[int]:
+    return {one.call for one in candidate.carried(matched)}
+
+
+def _lines(candidate: Candidate, matched: Matched) -> list[tuple[str, int]]:
+    return sorted(matched.lines("paddle", candidate.targets))
+
+
+def _kind(candidate: Candidate, matched: Matched) -> tuple[object, ...]:
+    """Return what is the same for candidates that exchange the same on one line, in two blocks."""
+    names = tuple(tuple(base(call.name) for call in region) for region in candidate.regions)
+    targets = tuple(base(call.name) for call in candidate.targets)
+    return (candidate.given, names, targets, *_lines(candidate, matched))
+
+
 def _is_before(repair: Repair, other: Repair) -> bool:
-    """Whether what one repair exchanges is on the way to what another does, where the same lines run together."""
+    """Whether what one repair exchanges is on the way to what another does, block by block where both are in as many."""
     mine, theirs = ([targets for _, targets in one.candidate.family(one.matched)] for one in (repair, other))
-    if len(mine) != len(theirs):
-        mine, theirs = [repair.candidate.targets], [other.candidate.targets]
+    if len(mine) != len(theirs):  # the way to one of these may end at another
+        mine, theirs = [tuple(itertools.chain(*mine))], [tuple(itertools.chain(*theirs))]
     return any(_leads(other.matched, *pair) for pair in zip(mine, theirs, strict=True))
 
 
@@ -383,6 +421,27 @@ def _makers(matched: Matched, carried: Sequence[Carried]) -> set[int]:
     return {call.index for call in torch.calls if any(torch.values[value].file in files for value in call.made)}
 
 
+def _replaced(matched: Matched, candidate: Candidate) -> set[int]:
+    """Return torch's calls that make what is replaced: that Paddle has it no more says nothing."""
+    if candidate.given:
+        return set()
+    calls = [call for _, targets in candidate.family(matched) for call in targets]
+    kinds = {matched.kind("paddle", value) for call in calls for value in call.made}
+    return {c.index for c in matched.of["torch"].calls if any(matched.kind("torch", v) in kinds for v in c.made)}
+
+
+def _covered(candidate: Candidate, matched: Matched, after: Matched) -> int:
+    """Return how many more of Paddle's calls are right than before, of those for whose results something else stands.
+
+    They cannot be seen, but what they are given can.
+    """
+    if candidate.given or candidate.regions[1]:
+        return 0
+    calls = [call for _, targets in candidate.family(matched) for call in targets]
+    right = (all(after.is_fine("paddle", given, Look(False)) for given in _now(after, call).given) for call in calls)
+    return sum(right) - sum(all(matched.agrees("paddle", value) for value in call.made) for call in calls)
+
+
 def _by_place(found: Sequence[Candidate]) -> list[Candidate]:
     """Order candidates by their cost, and more of it for every one that exchanges the same before."""
     seen: Counter[object] = Counter()
@@ -405,7 +464,10 @@ def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate
 
 
 def _is_one_line(matched: Matched, candidate: Candidate) -> bool:
-    """Whether a candidate replaces at most one line on each side: then there is no other fault behind it."""
+    """Whether a candidate replaces at most one line on each side, by one function: then no other fault is behind it."""
+    if candidate.torch is not None and candidate.paddle is not None and all(candidate.regions):
+        if base(candidate.torch.name) != base(candidate.paddle.name):
+            return False
     sides = zip(("torch", "paddle"), candidate.regions, strict=True)
     return all(len(matched.lines(side, calls)) < 2 for side, calls in sides)
 
@@ -429,8 +491,12 @@ def _twins(repair: Repair) -> tuple[Call, Call] | None:
     return None if paddle is None or all(m.agrees("paddle", v) for v in paddle.made) else (candidate.torch, paddle)
 
 
-def _set_behind(matched: Matched, repairs: Sequence[Repair]) -> None:
-    """Have what was carried over looked behind."""
+def _set_behind(matched: Matched, repairs: Sequence[Repair], *, ended: bool = True) -> None:
+    """Have what was carried over looked behind.
+
+    Args:
+        ended: the outputs agree, and no line is looked at again that something was exchanged on.
+    """
     for repair in repairs:
         candidate, m = repair.candidate, repair.matched
         twins = _twins(repair)
@@ -446,6 +512,8 @@ def _set_behind(matched: Matched, repairs: Sequence[Repair]) -> None:
                 matched.behind["paddle"] += (
                     _own(matched, call, values) if candidate.given else _now(matched, call).given
                 )
+        if not ended:
+            continue
         for side, calls in zip(("torch", "paddle"), candidate.regions, strict=True):
             matched.repaired[side] |= m.lines(side, calls)
         matched.repaired["torch"] |= m.lines("torch", [candidate.torch] if candidate.torch is not None else [])
