@@ -87,22 +87,22 @@ class Candidate:
         return rows if len(rows) > 1 else []
 
     def _of_skipped(self, matched: Matched) -> list[tuple[Call | None, tuple[Call, ...]]]:
-        """Return what torch's modules make in the end that Paddle has and runs nowhere, each after one line of Paddle's.
+        """Return what modules make in the end that Paddle has, too, and does not run: each after a run of one line.
 
         What such a module computes need not be the same everywhere: an activation is in one of them and not in others.
         """
         own, target = self.torch, self.targets[0]
         skipped = matched.skipped(own.module) if own is not None else None
-        before = matched.standing_for(target)
+        before = matched.partner_of(target.module)
         if own is None or skipped is None or before is None or self.given or len(self.targets) > 1:
             return []
         around, _, name = skipped.rpartition(".")
-        if before.module.rpartition(".")[0] != around:
+        if before.rpartition(".")[0] != around:
             return []
         rows: list[tuple[Call | None, tuple[Call, ...]]] = []
         for call in matched.alike("paddle", target):
-            twin = matched.standing_for(call)
-            last = matched.last_in(f"{twin.module.rpartition('.')[0]}.{name}".strip(".")) if twin is not None else None
+            twin = matched.partner_of(call.module)
+            last = matched.last_in(f"{twin.rpartition('.')[0]}.{name}".strip(".")) if twin is not None else None
             if last is not None and matched.skipped(last.module) is not None:
                 rows.append((None if last.index == own.index else last, (call,)))
         return rows if (None, self.targets) in rows and len(rows) > 1 else []

@@ -17,7 +17,8 @@ from portproof.lines._blame import Blamed, blame
 from portproof.lines._calls import Place
 from portproof.lines._match import Matched
 from portproof.lines._recorder import Carried
-from portproof.lines._search import Repair, Search
+from portproof.lines._repairs import Repair
+from portproof.lines._search import Search
 from portproof.lines._tasks import LineTasks, Recorded, Rerun
 from portproof.lines._words import differ
 from portproof.ports._inputs import take_rows

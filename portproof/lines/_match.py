@@ -91,6 +91,7 @@ class Partners:
         self.of, self._folders, self._tolerance = recordings, folders, tolerance
         self._known = {} if known is None else known
         self._partners = {"": "", **(partners or {})}
+        self._partners_of = {path: own for own, path in self._partners.items()}
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
         self._ran: set[str] | None = None
@@ -167,7 +168,9 @@ class Partners:
         """Return a value of some kind and shape that a call of torch's makes; None where none does."""
         values = self.of["torch"].values
         made = (value for call in self.of["torch"].calls if not call.part for value in call.made)
-        return next((value for value in made if values[value].shape == shape and self.kind("torch", value) == kind), None)
+        return next(
+            (value for value in made if values[value].shape == shape and self.kind("torch", value) == kind), None
+        )
 
     def maker(self, side: str, value: int) -> Call | None:
         """Return the first call that makes a value; None where none does."""
@@ -192,6 +195,10 @@ class Partners:
     def partner(self, module: str) -> str | None:
         """Return the path of Paddle's module that stands for torch's; None where none does."""
         return self._partners.get(module)
+
+    def partner_of(self, module: str) -> str | None:
+        """Return the path of torch's module that stands for Paddle's; None where none does."""
+        return self._partners_of.get(module)
 
     def made_in(self, partner: str, name: str) -> list[Call]:
         """Return torch's calls of a function in the modules that one of Paddle's stands for."""
@@ -238,12 +245,17 @@ class Partners:
         return {theirs.index: mine for mine, theirs in pairs}, {mine.index: theirs for mine, theirs in pairs}
 
     def _weights(self, side: str, call: Call) -> frozenset[tuple[str, int]]:
-        """Return the kinds of parameters and tables that a call is given, numbers alone apart."""
+        """Return the kinds of parameters and tables that a call is given, numbers alone apart.
+
+        Those with most axes: a bias may be added by a call of its own.
+        """
         values = self.of[side].values
-        return frozenset(
-            self.kind(side, given.value) for given in call.given
-            if given.leaf and not given.leaf.startswith("input ") and not is_constant(values[given.value].features)
-        )  # fmt: skip
+        given = [
+            one.value for one in call.given
+            if one.leaf and not one.leaf.startswith("input ") and not is_constant(values[one.value].features)
+        ]  # fmt: skip
+        axes = max((len(values[value].shape) for value in given), default=0)
+        return frozenset(self.kind(side, value) for value in given if len(values[value].shape) == axes)
 
     def skipped(self, module: str) -> str | None:
         """Return the outermost of torch's modules around one that Paddle has and does not run; None where it does."""

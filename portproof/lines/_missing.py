@@ -267,11 +267,12 @@ class _Level:
             call = users[0]
 
     def _outside(self, station: Station) -> Station:
-        """Return the last line before one that is in a block of its own (``if``), where there is one: there it is missing."""
+        """Return the line before one in a block of its own (``if``), where there is one: it is missing between them."""
         if station.how not in ("used", "passed"):
             return station
         before = [
-            one for one in self.own
+            one
+            for one in self.own
             if one.frame == station.frame and one.at <= station.at and one.how in ("made", "silent") and not one.returns
         ]
         nested = bool(before) and _indent(station.place) > _indent(before[-1].place)

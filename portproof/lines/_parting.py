@@ -8,6 +8,8 @@ from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._candidate import Values
 from portproof.lines._match import LAYOUT, Look, Matched, base, is_one_shape
 
+#: What speaks against a value in another order of axes: the one that is in order lies before it.
+LOOSE = 0.6
 #: Calls after the first that differ which are looked at.
 NEXT = 10
 
@@ -34,6 +36,13 @@ class Parting:
             ]
             for side, calls in self.first.items()
         }  # fmt: skip
+        self._reached: dict[tuple[str, int], list[Call]] = {}
+
+    def reach(self, side: str, call: Call) -> list[Call]:
+        """Return the calls between values that agree and a call's result; see :meth:`Matched.reach`."""
+        if (side, call.index) not in self._reached:
+            self._reached[side, call.index] = self.m.reach(side, call, self.look)
+        return self._reached[side, call.index]
 
     def fitting(self, torch: Call, paddle: Call, count: int) -> Values | None:
         """Return torch's value for every result of a call of Paddle's; None where they do not fit."""
@@ -108,3 +117,29 @@ def _size(shape: Sequence[int]) -> int:
     for size in shape:
         total *= size
     return total
+
+
+def count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> float:
+    """Count the lines of two regions; calls that arrange values count as half."""
+    total = 0.0
+    for side, calls in (("torch", torch), ("paddle", paddle)):
+        weights: dict[tuple[str, int], float] = {}
+        for call in calls:
+            if side == "torch" and (module := matched.skipped(call.module)) is not None:
+                weights["", hash(module)] = 1.0  # one line calls it
+            elif call.places:
+                place = matched.of[side].places[call.places[0]]
+                weight = 0.6 if base(call.name) in LAYOUT else 1.0
+                weights[place.file, place.line] = max(weight, weights.get((place.file, place.line), 0.0))
+        total += sum(weights.values()) + 0.05 * len(calls)
+    return total
+
+
+def is_module(matched: Matched, region: Sequence[Call]) -> bool:
+    """Whether some calls of torch's are all in one module that Paddle has and does not run."""
+    modules = {matched.skipped(call.module) for call in region}
+    return len(modules) == 1 and None not in modules
+
+
+def overlap(one: set[tuple[str, int]], other: set[tuple[str, int]]) -> float:
+    return len(one & other) / len(one | other) if one | other else 0.0

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -16,11 +16,13 @@ from safetensors.numpy import load_file
 
 from portproof._errors import ModelRaised
 from portproof._numbers import Arrays
-from portproof.lines._calls import Call, Given, Recording
+from portproof.lines._calls import Recording
 from portproof.lines._candidate import Candidate
 from portproof.lines._candidates import candidates
-from portproof.lines._match import Look, Matched, base, computed_alike
+from portproof.lines._gains import gained
+from portproof.lines._match import Look, Matched, base
 from portproof.lines._recorder import Carried
+from portproof.lines._repairs import Repair, calls_of, confirmed, kind_of, lines_of, may_hide, set_behind
 from portproof.lines._tasks import Recorded, Rerun
 from portproof.lines._values import SAME, outputs_agree
 
@@ -32,10 +34,10 @@ _LARGE = 2**22
 _AGAIN = 0.3
 #: What it speaks for a candidate that twice as many calls agree with it.
 _GAINS = 0.4
+#: Times that the search goes on with a candidate with which nothing more agrees.
+_GUESSES = 2
 #: What it speaks for a candidate that nothing is left behind it.
 _ENDS = 0.2
-#: Calls that a candidate counts for where nothing agrees with it but for another fault's result beside its own.
-_MEETS = 0.5
 
 
 class Forwards(Protocol):
@@ -48,24 +50,6 @@ class Forwards(Protocol):
 
     def carry(self, name: str, carried: Sequence[Carried]) -> Rerun:
         """Run Paddle's forward with something carried over; its outputs go to ``folder/name.safetensors``."""
-
-
-@dataclass(frozen=True)
-class Repair:
-    """A value that was carried over and made a difference.
-
-    Attributes:
-        candidate: what was carried.
-        matched: the two forwards as they were before.
-        confirmed: with it, and with those found beside it, every output agrees.
-        behind: it was found behind values that were carried over: outputs agree without it, what those are made of
-            does not.
-    """
-
-    candidate: Candidate
-    matched: Matched
-    confirmed: bool = False
-    behind: bool = False
 
 
 @dataclass
@@ -99,6 +83,7 @@ class Search:
         self._until = time.monotonic() + self.seconds
         self._known: dict[tuple[Path, Path], str] = {}
         self._names = itertools.count()
+        self._guesses: list[Candidate] = []
 
     def search(self) -> list[Repair]:
         """Find the faults of Paddle's forward; see :attr:`repairs`.
@@ -130,28 +115,29 @@ class Search:
             if found is None:
                 break
             some, agree, after = found
-            self.repairs += [Repair(candidate, matched) for candidate in some]
+            self.repairs += [Repair(candidate, matched, guessed=candidate in self._guesses) for candidate in some]
             carried += [one for candidate in some for one in candidate.carried(matched)]
             if agree:
-                self._confirm(self._look_behind(carried))
+                behind = self._look_behind(carried)
+                self.repairs = confirmed(self.repairs, self._agree_with, self._is_late, behind=behind)
                 return self.repairs
             assert after is not None
             matched = after
-            _set_behind(matched, self.repairs, ended=False)
+            set_behind(matched, self.repairs, ended=False)
         self.unexplained = matched
         return self.repairs
 
     def _named(self) -> int:
         """Return on how many lines of Paddle's something was exchanged."""
-        return len({(repair.candidate.given, *_lines(repair.candidate, repair.matched)) for repair in self.repairs})
+        return len({(repair.candidate.given, *lines_of(repair.candidate, repair.matched)) for repair in self.repairs})
 
     def _elsewhere(
         self, matched: Matched, carried: Sequence[Carried], likely: Sequence[Candidate]
     ) -> tuple[list[Candidate], bool, Matched | None] | None:
         """Return the first candidate that exchanges on a line what was exchanged there before: in another block."""
-        known = {_kind(repair.candidate, repair.matched) for repair in self.repairs}
+        known = {kind_of(repair.candidate, repair.matched) for repair in self.repairs}
         done = {one.call for one in carried}
-        some = [one for one in likely if _kind(one, matched) in known and not done >= _calls(one, matched)][:1]
+        some = [one for one in likely if kind_of(one, matched) in known and not done >= calls_of(one, matched)][:1]
         found = self._gaining(matched, carried, some)
         if found is None:
             return None
@@ -178,7 +164,7 @@ class Search:
         if two is not None:
             return two, True, None
         tried = _by_place(tried)
-        found = self._gaining(matched, carried, tried[:_RECORDINGS])
+        found = self._gaining(matched, carried, tried[:_RECORDINGS], guess=len(self._guesses) < _GUESSES)
         return None if found is None else ([found[0]], False, found[1])
 
     def _two(
@@ -218,42 +204,34 @@ class Search:
         return None
 
     def _gaining(
-        self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], *, behind: bool = False
-    ) -> tuple[Candidate, Matched] | None:
+        self, matched: Matched, carried: Sequence[Carried], tried: Sequence[Candidate], *, behind: bool = False,
+        guess: bool = False,
+    ) -> tuple[Candidate, Matched] | None:  # fmt: skip
         """Return the likeliest candidate with which more agrees than before, and the forwards then.
 
-        Calls count that it does not exchange; and lines of Paddle's that part from torch's no more, where none do anew:
-        of two faults whose results meet, neither makes another call agree. How much agrees speaks for it, but not
-        alone: a value further on hides whatever is wrong before it.
+        How much agrees speaks for it, but not alone: a value further on hides whatever is wrong before it.
 
         Args:
             behind: the outputs must go on agreeing.
+            guess: where nothing more agrees with any, that is the first with which a line parts no more, but another.
         """
         best: tuple[float, Candidate, Matched] | None = None
-        before = computed_alike(matched, "torch")
-        parting = matched.frontier("paddle", Look(True))
-        old = {call.index for call in parting}
+        guessed: tuple[Candidate, Matched] | None = None
+        old = {call.index for call in matched.frontier("paddle", Look(True))}
         for candidate in tried:
-            if self._is_late():
-                break
-            own = candidate.carried(matched)
-            after = self._again([*carried, *own])
+            after = None if self._is_late() else self._again([*carried, *candidate.carried(matched)])
             if after is None or (behind and after.differing()):
                 continue
-            known = _makers(matched, own) | _replaced(matched, candidate)
-            gain: float = len(computed_alike(after, "torch") - known) - len(before - known)
-            gain += _covered(candidate, matched, after)
-            _set_behind(after, [*self.repairs, *([Repair(candidate, matched)] if behind else [])], ended=behind)
-            left = after.frontier("paddle", Look(True))
-            if {call.index for call in left} < {call.index for call in parting}:
-                gain = max(gain, len(after.lines("paddle", parting) - after.lines("paddle", left)))
-            elif gain <= 0 and any(_meets_another(after, call) for call in left if call.index not in old):
-                gain = _MEETS
-            if len(matched.lines("paddle", candidate.regions[1])) > 1:  # in every block it hides as much
-                gain = gain / len(candidate.family(matched))
+            set_behind(after, [*self.repairs, *([Repair(candidate, matched)] if behind else [])], ended=behind)
+            gain, left = gained(candidate, matched, after), after.frontier("paddle", Look(True))
             rank = _GAINS * math.log2(1 + gain) - candidate.cost + _ENDS * (behind and not left) if gain > 0 else 0.0
             if gain > 0 and (best is None or rank > best[0]):
                 best = (rank, candidate, after)
+            if guess and guessed is None and old - {call.index for call in left}:
+                guessed = candidate, after
+        if best is None and guessed is not None:
+            self._guesses.append(guessed[0])
+            return guessed
         return None if best is None else best[1:]
 
     def _look_behind(self, carried: list[Carried]) -> bool:
@@ -264,11 +242,11 @@ class Search:
         Returns:
             Whether it does in the end.
         """
-        if not any(_may_hide(repair) for repair in self.repairs):
+        if not any(may_hide(repair) for repair in self.repairs):
             return True
         matched = self._again(carried)
         while matched is not None and len(self.repairs) < _FAULTS and not self._is_late():
-            _set_behind(matched, self.repairs)
+            set_behind(matched, self.repairs)
             if not matched.frontier("paddle", Look(True)):
                 return True
             some = _by_place(candidates(matched))[:_RECORDINGS]
@@ -304,33 +282,9 @@ class Search:
             return None
         return self._matched(recorded.recording)
 
-    def _confirm(self, behind: bool) -> None:
-        """With all repairs the outputs agree: leave those out without which they do, too; the rest is confirmed.
-
-        Those that were hidden are where ``behind`` them all agrees.
-
-        One whose result is on the way to another's stays, since torch's value there hides whatever is wrong before it;
-        where the others do without it and it is what Paddle alone computes, which may be another way to the same, it is
-        likely and no more.
-        """
-        likely = []
-        for repair in list(self.repairs):
-            others = [other for other in self.repairs if other is not repair]
-            if not others or self._is_late():
-                break
-            torch, paddle = repair.candidate.regions
-            before, alone = any(_is_before(repair, other) for other in others), bool(paddle and not torch)
-            if repair.behind or (before and not alone):
-                continue
-            done, agree = self._try([c for other in others for c in other.candidate.carried(other.matched)])
-            if done and agree and before:
-                likely.append(repair)
-            elif done and agree:
-                self.repairs.remove(repair)
-        self.repairs = [
-            replace(repair, confirmed=repair not in likely and (not repair.behind or (behind and _is_sure(repair))))
-            for repair in self.repairs
-        ]
+    def _agree_with(self, repairs: Sequence[Repair]) -> bool:
+        """Whether the outputs agree with some repairs alone."""
+        return all(self._try([one for repair in repairs for one in repair.candidate.carried(repair.matched)]))
 
     def _matched(self, paddle: Recording) -> Matched:
         folders = {side: self.forwards.folder / side for side in ("torch", "paddle")}
@@ -366,82 +320,6 @@ def _unseen(recordings: Sequence[Recording]) -> list[str]:
     return notes
 
 
-def _calls(candidate: Candidate, matched: Matched) -> set[int]:
-    return {one.call for one in candidate.carried(matched)}
-
-
-def _lines(candidate: Candidate, matched: Matched) -> list[tuple[str, int]]:
-    return sorted(matched.lines("paddle", candidate.targets))
-
-
-def _kind(candidate: Candidate, matched: Matched) -> tuple[object, ...]:
-    """Return what is the same for candidates that exchange the same on one line, in two blocks."""
-    names = tuple(tuple(base(call.name) for call in region) for region in candidate.regions)
-    targets = tuple(base(call.name) for call in candidate.targets)
-    return (candidate.given, names, targets, *_lines(candidate, matched))
-
-
-def _is_before(repair: Repair, other: Repair) -> bool:
-    """Whether what one repair exchanges is on the way to what another does, block by block where both are in as many."""
-    mine, theirs = ([targets for _, targets in one.candidate.family(one.matched)] for one in (repair, other))
-    if len(mine) != len(theirs):  # the way to one of these may end at another
-        mine, theirs = [tuple(itertools.chain(*mine))], [tuple(itertools.chain(*theirs))]
-    return any(_leads(other.matched, *pair) for pair in zip(mine, theirs, strict=True))
-
-
-def _leads(matched: Matched, some: Sequence[Call], others: Sequence[Call]) -> bool:
-    """Whether some of Paddle's calls are on the way to others."""
-    wanted, seen = {call.index for call in some}, set[int]()
-    waiting = [given.maker for call in others for given in call.given]
-    while waiting:
-        index = waiting.pop()
-        call = matched.call("paddle", index)
-        if index in seen or call is None:
-            continue
-        seen.add(index)
-        waiting += [given.maker for given in call.given]
-    return bool(wanted & seen)
-
-
-def _meets_another(matched: Matched, paddle: Call) -> bool:
-    """Whether torch gives a call of the same function one of these values in the same place, and one Paddle has not."""
-    for call in matched.of["torch"].calls:
-        if call.part or base(call.name) != base(paddle.name) or len(call.given) != len(paddle.given):
-            continue
-        pairs = list(zip(call.given, paddle.given, strict=True))
-        alike = [mine for mine, theirs in pairs if not mine.leaf and matched.same(mine, theirs)]
-        if alike and any(not matched.agrees("torch", mine.value) for mine, _ in pairs):
-            return True
-    return False
-
-
-def _makers(matched: Matched, carried: Sequence[Carried]) -> set[int]:
-    """Return torch's calls that make what is carried over: that Paddle has it then says nothing."""
-    torch, files = matched.of["torch"], {path.name for one in carried for path in one.files if path is not None}
-    return {call.index for call in torch.calls if any(torch.values[value].file in files for value in call.made)}
-
-
-def _replaced(matched: Matched, candidate: Candidate) -> set[int]:
-    """Return torch's calls that make what is replaced: that Paddle has it no more says nothing."""
-    if candidate.given:
-        return set()
-    calls = [call for _, targets in candidate.family(matched) for call in targets]
-    kinds = {matched.kind("paddle", value) for call in calls for value in call.made}
-    return {c.index for c in matched.of["torch"].calls if any(matched.kind("torch", v) in kinds for v in c.made)}
-
-
-def _covered(candidate: Candidate, matched: Matched, after: Matched) -> int:
-    """Return how many more of Paddle's calls are right than before, of those for whose results something else stands.
-
-    They cannot be seen, but what they are given can.
-    """
-    if candidate.given or candidate.regions[1]:
-        return 0
-    calls = [call for _, targets in candidate.family(matched) for call in targets]
-    right = (all(after.is_fine("paddle", given, Look(False)) for given in _now(after, call).given) for call in calls)
-    return sum(right) - sum(all(matched.agrees("paddle", value) for value in call.made) for call in calls)
-
-
 def _by_place(found: Sequence[Candidate]) -> list[Candidate]:
     """Order candidates by their cost, and more of it for every one that exchanges the same before."""
     seen: Counter[object] = Counter()
@@ -465,81 +343,8 @@ def _pairs(matched: Matched, found: Sequence[Candidate]) -> list[tuple[Candidate
 
 def _is_one_line(matched: Matched, candidate: Candidate) -> bool:
     """Whether a candidate replaces at most one line on each side, by one function: then no other fault is behind it."""
-    if candidate.torch is not None and candidate.paddle is not None and all(candidate.regions):
-        if base(candidate.torch.name) != base(candidate.paddle.name):
-            return False
+    torch, paddle = candidate.torch, candidate.paddle
+    if all(candidate.regions) and torch is not None and paddle is not None and base(torch.name) != base(paddle.name):
+        return False
     sides = zip(("torch", "paddle"), candidate.regions, strict=True)
     return all(len(matched.lines(side, calls)) < 2 for side, calls in sides)
-
-
-def _may_hide(repair: Repair) -> bool:
-    """Whether something else may lie behind what was carried over."""
-    return len(repair.candidate.family(repair.matched)) > 1 or _twins(repair) is not None
-
-
-def _is_sure(repair: Repair) -> bool:
-    """Whether what was found behind others computes something else: another argument may come of what they hide."""
-    return repair.candidate.owner is None
-
-
-def _twins(repair: Repair) -> tuple[Call, Call] | None:
-    """Return the calls that make what should have been given on both sides, where Paddle's makes something else."""
-    candidate, m = repair.candidate, repair.matched
-    if not candidate.given or candidate.owner is None or candidate.torch is None:
-        return None
-    paddle = m.counterpart(candidate.torch)
-    return None if paddle is None or all(m.agrees("paddle", v) for v in paddle.made) else (candidate.torch, paddle)
-
-
-def _set_behind(matched: Matched, repairs: Sequence[Repair], *, ended: bool = True) -> None:
-    """Have what was carried over looked behind.
-
-    Args:
-        ended: the outputs agree, and no line is looked at again that something was exchanged on.
-    """
-    for repair in repairs:
-        candidate, m = repair.candidate, repair.matched
-        twins = _twins(repair)
-        if twins is not None:
-            matched.behind["torch"] += twins[0].given
-            matched.behind["paddle"] += _now(matched, twins[1]).given
-            continue  # it is right where it was exchanged, and no line of its own is wrong
-        for source, targets in candidate.family(m) if not _is_made_otherwise(repair) else []:
-            torch = source or candidate.torch
-            if torch is not None:
-                matched.behind["torch"] += torch.given
-            for call, values in zip(targets, candidate.values, strict=True):
-                matched.behind["paddle"] += (
-                    _own(matched, call, values) if candidate.given else _now(matched, call).given
-                )
-        if not ended:
-            continue
-        for side, calls in zip(("torch", "paddle"), candidate.regions, strict=True):
-            matched.repaired[side] |= m.lines(side, calls)
-        matched.repaired["torch"] |= m.lines("torch", [candidate.torch] if candidate.torch is not None else [])
-        matched.repaired["paddle"] |= m.lines("paddle", candidate.targets)
-
-
-def _is_made_otherwise(repair: Repair) -> bool:
-    """Whether what was exchanged was right before, and is made of other values than torch's: another order of a sum."""
-    candidate, m = repair.candidate, repair.matched
-    return not candidate.given and any(
-        all(m.agrees("paddle", value) for value in call.made)
-        and not all(m.is_fine("paddle", given, Look(False)) for given in call.given)
-        for call in candidate.targets
-    )
-
-
-def _now(matched: Matched, call: Call) -> Call:
-    """Return a call of an earlier run as it is in this one."""
-    return matched.call("paddle", call.index) or call
-
-
-def _own(matched: Matched, call: Call, values: Sequence[int | None]) -> list[Given]:
-    """Return what a call would be given, were it not exchanged."""
-    found = []
-    for given, value in zip(call.given, values, strict=True):
-        maker = matched.call("paddle", given.maker)
-        if value is not None and maker is not None:
-            found.append(Given(maker.made[given.slot], maker.index, given.slot))
-    return found

@@ -1,0 +1,282 @@
+"""Faults in models of many blocks: what runs in each of them, what runs in none, and what one hides of another."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from portproof import Input, Port
+from tests.lines import test_kinds as kinds
+from tests.lines.test_kinds import named
+
+line_of = partial(kinds.line_of, file=Path(__file__))
+IMAGES = {"x": Input(("batch", 4, 6, 6))}
+
+
+def resnet_torch() -> Any:
+    from torch import nn
+
+    class Unit(nn.Module):
+        def __init__(self, act: bool = True) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
+            self.act = nn.Tanh() if act else nn.Identity()
+
+        def forward(self, x: Any) -> Any:
+            x = self.conv(x)
+            x = self.bn(x)
+            return self.act(x)
+
+    class Block(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = Unit(), Unit(act=False)
+
+        def forward(self, x: Any) -> Any:
+            return (self.two(self.one(x)) + x).sigmoid()
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.stages = Unit(), nn.ModuleList(nn.Sequential(Block(), Block()) for _ in range(3))
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.stem(x)
+            for stage in self.stages:
+                x = stage(x)
+            return self.head(x.mean((2, 3)))
+
+    return Net()
+
+
+def resnet_paddle(*, normed: bool = True, summed: bool = True, whole: bool = True, too_many: bool = False) -> Any:
+    """Return the port, with the faults that are asked for."""
+    from paddle import nn
+
+    class Unit(nn.Layer):
+        def __init__(self, act: bool = True) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2D(4, 4, 3, padding=1), nn.BatchNorm2D(4)
+            self.act = nn.Tanh() if act else None
+
+        def forward(self, x: Any) -> Any:
+            norm = self.bn if normed else lambda x: x
+            x = norm(self.conv(x))  # paddle: not normed
+            if self.act is not None:
+                x = self.act(x)
+            return x
+
+    class Block(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = Unit(), Unit(act=False)
+
+        def forward(self, x: Any) -> Any:
+            h = self.two(self.one(x))
+            if summed:
+                h = h + x
+            return nn.functional.sigmoid(h)  # paddle: not summed
+
+    class Net(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.stages = Unit(), nn.LayerList([nn.Sequential(Block(), Block()) for _ in range(3)])
+            self.head = nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.stem(x)  # paddle: stem
+            if whole:
+                x = self.stages[0](x)
+            x = self.stages[1](x)  # paddle: not whole
+            x = self.stages[2](x)
+            x = self.head(x.mean([2, 3]))
+            if too_many:
+                x = x.exp()  # paddle: too many
+            return x
+
+    return Net()
+
+
+def lines(**faults: bool) -> set[int]:
+    """Return the first lines that are named for some faults of the port."""
+    port = Port("resnet", partial(resnet_paddle, **faults), resnet_torch, IMAGES)
+    return {first for first, _ in named(port)}
+
+
+def test_a_call_that_is_missing_in_every_block_hides_no_other_fault_of_theirs() -> None:
+    assert lines(normed=False, summed=False, too_many=True) == {
+        line_of("paddle: not normed"), line_of("paddle: not summed"), line_of("paddle: too many"),
+    }  # fmt: skip
+
+
+def test_a_stage_that_never_runs_is_missed_as_a_whole() -> None:
+    found = lines(whole=False, too_many=True)
+    assert line_of("paddle: too many") in found
+    assert found & {line_of("paddle: stem"), line_of("paddle: not whole")}
+
+
+def test_what_is_missing_between_a_line_and_a_branch_is_missing_after_the_line() -> None:
+    assert lines(normed=False) == {line_of("paddle: not normed")}
+
+
+def fused_torch() -> Any:
+    from torch import nn
+
+    class Normed(nn.BatchNorm2d):
+        """A norm with its activation, which some have and others do not."""
+
+        def __init__(self, act: bool) -> None:
+            super().__init__(4)
+            self.act = nn.Tanh() if act else nn.Identity()
+
+        def forward(self, x: Any) -> Any:
+            return self.act(super().forward(x))
+
+    class Unit(nn.Module):
+        def __init__(self, act: bool) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(4, 4, 3, padding=1), Normed(act)
+
+        def forward(self, x: Any) -> Any:
+            return self.bn(self.conv(x))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.units, self.head = nn.Sequential(*(Unit(i % 2 == 0) for i in range(6))), nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.units(x).mean((2, 3)))
+
+    return Net()
+
+
+def fused_paddle() -> Any:
+    from paddle import nn
+
+    class Normed(nn.BatchNorm2D):
+        def __init__(self, act: bool) -> None:
+            super().__init__(4)
+            self.act = nn.Tanh() if act else None
+
+        def forward(self, x: Any) -> Any:
+            x = super().forward(x)
+            return x if self.act is None else self.act(x)
+
+    class Unit(nn.Layer):
+        def __init__(self, act: bool) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2D(4, 4, 3, padding=1), Normed(act)
+
+        def forward(self, x: Any) -> Any:
+            x = self.conv(x)  # paddle: not fused
+            return x  # paddle: as it is
+
+    class Net(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.units, self.head = nn.Sequential(*(Unit(i % 2 == 0) for i in range(6))), nn.Linear(4, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.units(x).mean([2, 3])).exp()  # paddle: beside
+
+    return Net()
+
+
+def test_a_module_that_never_runs_is_missed_once_whatever_it_computes_in_each_block() -> None:
+    found = [first for first, _ in named(Port("fused", fused_paddle, fused_torch, IMAGES))]
+    assert line_of("paddle: beside") in found
+    assert len(found) == 2
+    assert set(found) & {line_of("paddle: not fused"), line_of("paddle: as it is")}
+
+
+def varied(framework: str) -> Any:
+    """Return eight blocks of two functions; Paddle's make everything positive, and forget the bias at the end."""
+    if framework == "torch":
+        from torch import nn
+
+        acts = [nn.Tanh, nn.ELU]
+        base: Any = nn.Module
+        stack: Any = nn.ModuleList
+    else:
+        from paddle import nn
+
+        acts = [nn.Tanh, nn.ELU]
+        base, stack = nn.Layer, nn.LayerList
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self, act: Any) -> None:
+            super().__init__()
+            self.unit = nn.Sequential(nn.Linear(6, 6), act())
+
+        def forward(self, x: Any) -> Any:
+            x = self.unit(x)  # of a block
+            if framework == "paddle":
+                x = x.abs()  # paddle: of a block
+            return x
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.head = stack([Block(acts[i % 2]) for i in range(8)]), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            for block in self.blocks:
+                x = block(x)
+            y = self.head(x)
+            if framework == "paddle":
+                y = y * 2  # paddle: at the end
+            return y
+
+    return Net()
+
+
+def test_a_line_that_is_wrong_in_more_blocks_than_faults_are_looked_for_is_one_fault() -> None:
+    port = Port("varied", partial(varied, "paddle"), partial(varied, "torch"), {"x": Input(("batch", 6))})
+    assert {first for first, _ in named(port)} == {line_of("paddle: of a block"), line_of("paddle: at the end")}
+
+
+def branched_torch() -> Any:
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.near, self.far = nn.Linear(6, 6), nn.Sequential(nn.Linear(6, 6), nn.Tanh())
+            self.next, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            h = (self.near(x) + self.far(x)).tanh()
+            return self.head(self.next(h).sigmoid())
+
+    return Net()
+
+
+def branched_paddle() -> Any:
+    import paddle
+    from paddle import nn
+
+    class Net(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.near, self.far = nn.Linear(6, 6), nn.Sequential(nn.Linear(6, 6), nn.Tanh())
+            self.next, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            near = self.near(x)
+            near = near.abs()  # paddle: positive
+            h = paddle.tanh(near + 0)  # paddle: alone
+            h = self.next(h)
+            return self.head(h.exp())  # paddle: another
+
+    return Net()
+
+
+@pytest.mark.parametrize("marked", ["paddle: positive", "paddle: alone", "paddle: another"])
+def test_of_two_faults_in_a_row_that_show_nothing_one_by_one_both_are_named(marked: str) -> None:
+    port = Port("branched", branched_paddle, branched_torch, {"x": Input(("batch", 6))})
+    assert line_of(marked) in {first for first, _ in named(port)}
