@@ -112,9 +112,9 @@ class Arguments:
             given_to = len(region) == 1 and any(base(user.name) in takes for user, _ in uses)
             cost += -1.3 if given_to else _STEP
         if torch is not None and is_module(self.m, region):  # nobody else is given what is made inside of it
-            inside, users = self.m.skipped(torch.module), self.m.users("torch", torch.index)
+            inside, users = self.m.idle(torch.module), self.m.users("torch", torch.index)
             twins = [twin for user, _ in uses if (twin := self.m.standing_for(user)) is not None]
-            cost += _INSIDE * all(self.m.skipped(user.module) == inside for user in users)
+            cost += _INSIDE * all(self.m.idle(user.module) == inside for user in users)
             cost -= _FEEDS * any(given.value == carried for twin in twins for given in twin.given)
         elif len(region) == 1 and torch is not None:  # Paddle has such a call there: it is that
             nexts = [user for user, _ in uses] + [one for user, _ in uses for one in self.m.users("paddle", user.index)]

@@ -45,7 +45,7 @@ def _meets_another(matched: Matched, paddle: Call) -> bool:
             continue
         pairs = list(zip(call.given, paddle.given, strict=True))
         alike = [mine for mine, theirs in pairs if not mine.leaf and matched.same(mine, theirs)]
-        if alike and any(not matched.agrees("torch", mine.value) for mine, _ in pairs):
+        if alike and any(not mine.leaf and not matched.agrees("torch", mine.value) for mine, _ in pairs):
             return True
     return False
 

@@ -94,7 +94,6 @@ class Partners:
         self._partners_of = {path: own for own, path in self._partners.items()}
         self.how: dict[str, dict[int, str]] = {"torch": {}, "paddle": {}}
         self._root: dict[tuple[str, int], tuple[str, int]] = {}
-        self._ran: set[str] | None = None
         self.canonical = functools.lru_cache(_HELD)(self._canonical)
         self._constants = {
             side: {_number(value) for value in self.of[other].values if is_constant(value.features)}
@@ -259,14 +258,23 @@ class Partners:
 
     def skipped(self, module: str) -> str | None:
         """Return the outermost of torch's modules around one that Paddle has and does not run; None where it does."""
-        if self._ran is None:
-            modules = {call.module for call in self.of["paddle"].calls}
-            self._ran = {path[:end] for path in modules for end in _ends(path)} | {""}
         for end in _ends(module):
             partner = self._partners.get(module[:end])
             if partner is not None and partner not in self._ran:
                 return module[:end]
         return None
+
+    def idle(self, module: str) -> str | None:
+        """Return the outermost of Paddle's modules that does not run, around what one of torch's stands for."""
+        skipped = self.skipped(module)
+        path = self._partners[skipped] if skipped is not None else ""
+        return next((path[:end] for end in _ends(path) if path[:end] not in self._ran), None) if path else None
+
+    @functools.cached_property
+    def _ran(self) -> set[str]:
+        """Return the paths of Paddle's modules that run."""
+        modules = {call.module for call in self.of["paddle"].calls}
+        return {path[:end] for path in modules for end in _ends(path)} | {""}
 
 
 class Matched(Partners):

@@ -125,7 +125,7 @@ def count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call])
     for side, calls in (("torch", torch), ("paddle", paddle)):
         weights: dict[tuple[str, int], float] = {}
         for call in calls:
-            if side == "torch" and (module := matched.skipped(call.module)) is not None:
+            if side == "torch" and (module := matched.idle(call.module)) is not None:
                 weights["", hash(module)] = 1.0  # one line calls it
             elif call.places:
                 place = matched.of[side].places[call.places[0]]
@@ -137,7 +137,7 @@ def count_lines(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call])
 
 def is_module(matched: Matched, region: Sequence[Call]) -> bool:
     """Whether some calls of torch's are all in one module that Paddle has and does not run."""
-    modules = {matched.skipped(call.module) for call in region}
+    modules = {matched.idle(call.module) for call in region}
     return len(modules) == 1 and None not in modules
 
 

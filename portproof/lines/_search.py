@@ -249,8 +249,11 @@ class Search:
             set_behind(matched, self.repairs)
             if not matched.frontier("paddle", Look(True)):
                 return True
-            some = _by_place(candidates(matched))[:_RECORDINGS]
-            found = self._gaining(matched, carried, some, behind=True)
+            some = [
+                candidate for candidate in _by_place(candidates(matched))[:_LATER]
+                if all(self._try([*carried, *candidate.carried(matched)]))
+            ]  # fmt: skip
+            found = self._gaining(matched, carried, some[:_RECORDINGS], behind=True)
             if found is None:
                 break
             self.repairs.append(Repair(found[0], matched, behind=True))

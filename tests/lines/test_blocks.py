@@ -280,3 +280,87 @@ def branched_paddle() -> Any:
 def test_of_two_faults_in_a_row_that_show_nothing_one_by_one_both_are_named(marked: str) -> None:
     port = Port("branched", branched_paddle, branched_torch, {"x": Input(("batch", 6))})
     assert line_of(marked) in {first for first, _ in named(port)}
+
+
+def gated(framework: str) -> Any:
+    """Return a unit whose activation is optional; Paddle's has no norm."""
+    if framework == "torch":
+        from torch import nn
+
+        base, norm = nn.Module, nn.LayerNorm
+    else:
+        from paddle import nn
+
+        base, norm = nn.Layer, nn.LayerNorm
+
+    class Net(base):  # type: ignore[misc,valid-type]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear, self.norm, self.act = nn.Linear(6, 6), norm(6), nn.Tanh()
+
+        def forward(self, x: Any) -> Any:
+            if framework == "torch":
+                x = self.linear(x)
+                return self.act(self.norm(x))
+            x = self.linear(x)  # paddle: before the branch
+            if self.act is not None:
+                x = self.act(x)
+            return x
+
+    return Net()
+
+
+def test_a_call_is_missed_outside_of_a_branch_that_uses_its_result() -> None:
+    port = Port("gated", partial(gated, "paddle"), partial(gated, "torch"), {"x": Input(("batch", 6))})
+    assert [first for first, _ in named(port)] == [line_of("paddle: before the branch")]
+
+
+def layered(framework: str) -> Any:
+    """Return blocks of two sums; Paddle's second leaves out what it is added to."""
+    if framework == "torch":
+        from torch import nn
+
+        base: Any = nn.Module
+        stack: Any = nn.ModuleList
+    else:
+        from paddle import nn
+
+        base, stack = nn.Layer, nn.LayerList
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.a, self.b = nn.LayerNorm(6), nn.LayerNorm(6), nn.Linear(6, 6), nn.Linear(6, 6)
+
+        def forward(self, x: Any) -> Any:
+            x = x + self.a(self.one(x))
+            if framework == "torch":
+                return x + self.b(self.two(x))
+            h = self.two(x)
+            x = self.b(h)  # paddle: not added
+            return x
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.blocks, self.head = nn.Linear(6, 6), stack([Block() for _ in range(3)]), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.stem(x)
+            if framework == "paddle":
+                x = x.astype("int32").astype("float32")  # paddle: whole numbers
+            for block in self.blocks:
+                x = block(x)
+            y = self.head(x)
+            if framework == "paddle":
+                y = y.exp()  # paddle: growing
+            return y
+
+    return Net()
+
+
+def test_a_sum_that_is_missing_is_no_sum_of_the_next_block() -> None:
+    port = Port("layered", partial(layered, "paddle"), partial(layered, "torch"), {"x": Input(("batch", 6))})
+    assert {first for first, _ in named(port)} == {
+        line_of("paddle: not added"), line_of("paddle: whole numbers"), line_of("paddle: growing"),
+    }  # fmt: skip
