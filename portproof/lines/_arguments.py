@@ -142,7 +142,7 @@ class Arguments:
                 )  # fmt: skip
         if any(user.name == RETURN for user in users):
             return
-        if owner is not None and paddle is not None and self._stands(owner, users[0]):
+        if owner is not None and paddle is not None and self.m.standing_for(users[0]) is owner:
             yield from self._handed_together(torch, carried, owner, paddle, slot, users, cost - 0.05)
         once = list({(user.name, user.places[:1]): user for user in reversed(users)}.values())[::-1]
         for some in [users] if len(once) == len(users) else [users, once]:

@@ -172,6 +172,15 @@ class _Elsewhere(_Gap):
                     return self._other(found, owner, user)
         return None
 
+    def _turned_round(self) -> Blamed | None:
+        """The products that two values reach in each other's places, where no name tells that it is theirs."""
+        owner, paddle = self.c.owner, self.c.paddle
+        if owner is None or paddle is None or len(self.c.targets) < 2 or base(owner.name) not in PRODUCTS:
+            return None
+        takers = (self._to_its_taker(paddle, user)[-1][1] for user in self.m.users("paddle", paddle.index))
+        product = next((call for call in takers if base(call.name) in PRODUCTS), None)
+        return None if product is None else replace(self._pair(owner, product), certain=False)
+
     def _to_its_taker(self, maker: Call, user: Call) -> list[tuple[Given, Call]]:
         """Return who is given a call's result, and what is made of it by calls that arrange it or scale it."""
         links = [(next(given for given in user.given if given.maker == maker.index), user)]
@@ -324,7 +333,7 @@ class _Blame(_Elsewhere):
         torch, paddle = self.c.torch, self.c.paddle
         if torch is not None and paddle is not None and self._is_left_out(torch, paddle):
             return self._missing(torch, paddle, self.m.users("paddle", paddle.index), [torch])
-        return self._read_elsewhere(named=True)
+        return self._read_elsewhere(named=True) or self._turned_round()
 
     def _is_left_out(self, torch: Call, paddle: Call) -> bool:
         """Whether torch makes of Paddle's value what stands in its place, by another function."""

@@ -364,3 +364,47 @@ def test_a_sum_that_is_missing_is_no_sum_of_the_next_block() -> None:
     assert {first for first, _ in named(port)} == {
         line_of("paddle: not added"), line_of("paddle: whole numbers"), line_of("paddle: growing"),
     }  # fmt: skip
+
+
+def embedded(framework: str) -> Any:
+    """Return a block that uses what it is handed twice; Paddle's is handed what the norm before it is given."""
+    if framework == "torch":
+        from torch import nn
+
+        base: Any = nn.Module
+    else:
+        from paddle import nn
+
+        base = nn.Layer
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm, self.linear = nn.LayerNorm(6), nn.Linear(6, 6)
+
+        def forward(self, x: Any) -> Any:
+            return x + self.linear(self.norm(x))
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.norm, self.block, self.head = nn.Linear(6, 6), nn.LayerNorm(6), Block(), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            h = self.stem(x)
+            if framework == "torch":
+                import torch
+
+                return self.head(self.block(self.norm(torch.cat([h[:, :1] * 2, h], 1))).mean(1))
+            import paddle
+
+            n = self.norm(paddle.concat([h[:, :1] * 2, h], 1))
+            assert n.shape[1] == 5
+            return self.head(self.block(h).mean(1))  # paddle: handed the other
+
+    return Net()
+
+
+def test_a_block_that_is_handed_another_tensor_is_named_where_it_is_called() -> None:
+    port = Port("embedded", partial(embedded, "paddle"), partial(embedded, "torch"), {"x": Input(("batch", 4, 6))})
+    assert [first for first, _ in named(port)] == [line_of("paddle: handed the other")]

@@ -35,6 +35,26 @@ def test_two_values_in_each_other_s_places_are_named_where_they_get_their_names(
     assert pair.paddle[0].line == line_of("paddle: crossed")
 
 
+def turned_torch(self: Any, x: Any) -> Any:
+    q = self.a(x)
+    k = self.b(x)
+    return (q @ k.transpose(1, 2)).softmax(-1) @ self.c(x)
+
+
+def turned_paddle(self: Any, x: Any) -> Any:
+    import paddle
+
+    q = self.a(x)
+    k = self.b(x)
+    scores = paddle.matmul(k, q, transpose_y=True)  # paddle: turned round
+    return paddle.nn.functional.softmax(scores, -1) @ self.c(x)
+
+
+def test_a_product_of_two_values_that_have_their_names_is_what_turns_them_round() -> None:
+    (pair,) = pairs(port(turned_torch, turned_paddle))
+    assert pair.paddle[0].line == line_of("paddle: turned round")
+
+
 def far(x: Any) -> Any:
     for _ in range(6):
         x = x.sin() + x
