@@ -190,6 +190,9 @@ class Arguments:
         while path:
             path = path.rpartition(".")[0]
             inside = [one for one in everyone if one.name != RETURN and f"{one.module}.".startswith(f"{path}.")]
+            theirs = self.m.users("torch", torch.index) if torch is not None else []
+            if owner in self.p.first["torch"] and len(theirs) < len(inside):
+                continue  # torch's is given to fewer
             if known < len(inside) < len(everyone) and path:
                 known = len(inside)
                 values = tuple(

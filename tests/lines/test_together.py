@@ -55,6 +55,61 @@ def test_a_product_of_two_values_that_have_their_names_is_what_turns_them_round(
     assert pair.paddle[0].line == line_of("paddle: turned round")
 
 
+def pooled_torch() -> Any:
+    from torch import nn
+
+    class Pooler(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Linear(8, 8)
+
+        def forward(self, x: Any) -> Any:
+            turned = x.flip(1)
+            return self.dense(turned).tanh()
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.pooler = nn.Linear(8, 8), Pooler()
+
+        def forward(self, x: Any) -> Any:
+            h = self.stem(x)
+            return h.exp() + self.pooler(h)
+
+    return Net()
+
+
+def pooled_paddle() -> Any:
+    import paddle
+    from paddle import nn
+
+    class Pooler(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dense = nn.Linear(8, 8)
+
+        def forward(self, x: Any) -> Any:
+            turned = x.flip(1)
+            assert turned.ndim == 3
+            return paddle.tanh(self.dense(x))  # paddle: not turned
+
+    class Net(nn.Layer):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.pooler = nn.Linear(8, 8), Pooler()
+
+        def forward(self, x: Any) -> Any:
+            h = self.stem(x)
+            return h.exp() + self.pooler(h)
+
+    return Net()
+
+
+def test_a_layer_that_is_given_what_its_module_is_handed_is_named_and_not_the_module_around_it() -> None:
+    found = pairs(Port("pooled", pooled_paddle, pooled_torch, {"x": Input(("batch", 4, 8))}))
+    assert [pair.paddle[0].line for pair in found] == [line_of("paddle: not turned")]
+
+
 def far(x: Any) -> Any:
     for _ in range(6):
         x = x.sin() + x
