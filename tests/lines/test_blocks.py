@@ -119,10 +119,6 @@ def test_a_stage_that_never_runs_is_missed_as_a_whole() -> None:
     assert found & {line_of("paddle: stem"), line_of("paddle: not whole")}
 
 
-def test_what_is_missing_between_a_line_and_a_branch_is_missing_after_the_line() -> None:
-    assert lines(normed=False) == {line_of("paddle: not normed")}
-
-
 def fused_torch() -> Any:
     from torch import nn
 
