@@ -103,11 +103,14 @@ def test_short_calls_are_measured_several_at_a_time_and_rows_are_counted() -> No
 
 
 def test_the_peak_is_that_of_a_processor() -> None:
-    found = probe(1, 0.02)
-    assert 1 < found.gflops < 2000
-    assert 1 < found.narrow_gflops <= 1.2 * found.gflops
-    assert found.bits in (128, 256, 512)
-    assert 0.5 < found.copy_gbs < 2000
+    every = [probe(1, 0.02) for _ in range(5)]  # of a processor that others use, too, the best of them
+    wide, narrow, copied = (
+        max(getattr(one, name) for one in every) for name in ("gflops", "narrow_gflops", "copy_gbs")
+    )
+    assert 1 < wide < 2000
+    assert 1 < narrow <= 1.2 * wide
+    assert every[0].bits in (128, 256, 512)
+    assert 0.5 < copied < 2000
 
 
 ASKED = Asked(2, "cpu", "float32", "host", "single", {"layout": "channels_last"})
