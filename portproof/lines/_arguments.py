@@ -37,11 +37,10 @@ class Arguments:
 
     def all(self) -> Iterator[Candidate]:
         """Other values for what Paddle's first calls are given, which agrees with something of torch's."""
-        both = {base(call.name) for call in self.p.near["paddle"]}  # what Paddle fuses, too, it does not step by step
         sources: list[tuple[Call | None, int, Call | None]] = [
             (one, made, None)
             for torch in self._beside_first()[:NEXT]
-            for one in (torch, *([] if base(torch.name) in both else self.m.steps("torch", torch.index)))
+            for one in self.p.with_steps(torch)
             for made in one.made[: max(1, results(one))]
             if not (one.part or len(one.made) > 1) or not self.m.agrees("torch", made)
         ]
@@ -93,7 +92,7 @@ class Arguments:
         alike = owner is not None and base(owner.name) in {base(user.name) for user, _ in uses}
         if not self.p.fits(carried, value, free=enters or alike):
             return
-        lines = count_lines(self.m, region, [])
+        lines, module = count_lines(self.m, region, []), is_module(self.m, region)
         beside = len(region) > 1 and torch is not None and not torch.part and self._is_beside(torch, uses)
         beside = beside or self._is_branch(region, value)
         if beside:
@@ -102,7 +101,7 @@ class Arguments:
             lines
             + 1.2
             - 0.2 * enters
-            - 0.5 * (len(region) == 1 or self.p.ends_line(torch, region) or is_module(self.m, region))
+            - 0.5 * (len(region) == 1 or self.p.ends_line(torch, region) or module)
             - self._speaks(torch, paddle, owner, uses, enters)
         )
         cost += 0.6 * is_constant(self.m.of["torch"].values[carried].features) + 0.4 * (owner is not None)
@@ -111,7 +110,7 @@ class Arguments:
             takes = GIVEN_TO.get(torch.name.partition(": ")[2], ())
             given_to = len(region) == 1 and any(base(user.name) in takes for user, _ in uses)
             cost += -1.3 if given_to else _STEP
-        if torch is not None and is_module(self.m, region):  # nobody else is given what is made inside of it
+        if torch is not None and module:  # nobody else is given what is made inside of it
             inside, users = self.m.idle(torch.module), self.m.users("torch", torch.index)
             twins = [twin for user, _ in uses if (twin := self.m.standing_for(user)) is not None]
             cost += _INSIDE * all(self.m.idle(user.module) == inside for user in users)

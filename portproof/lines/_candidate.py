@@ -213,9 +213,9 @@ class Candidate:
         own = matched.alike("torch", self.torch)
         if value in self.torch.made:
             return self.torch.made, own
-        makers = [call for call in matched.of["torch"].calls if value in call.made and not call.part]
-        calls = matched.alike("torch", makers[0]) if makers else []
-        return (makers[0].made, calls) if len(calls) == len(own) else None
+        maker = matched.maker("torch", value)
+        calls = matched.alike("torch", maker) if maker is not None else []
+        return (maker.made, calls) if maker is not None and len(calls) == len(own) else None
 
     def key(self, matched: Matched) -> tuple[object, ...]:
         """Return what is the same for candidates that a run cannot tell apart."""
@@ -225,14 +225,17 @@ class Candidate:
 
     def _in_shape(self, matched: Matched, targets: Sequence[Call], exchanged: Sequence[Values]) -> bool:
         """Whether every value has the shape of what it replaces."""
-        for call, values in zip(targets, exchanged, strict=True):
-            own = [given.value for given in call.given] if self.given else list(call.made)
-            for one, other in zip(values, own, strict=False):
-                if one is not None:
-                    shapes = matched.of["torch"].values[one].shape, matched.of["paddle"].values[other].shape
-                    if shapes[0] != shapes[1]:
-                        return False
-        return True
+        torch, paddle = matched.of["torch"].values, matched.of["paddle"].values
+        return all(torch[mine].shape == paddle[own].shape for mine, own in self.pairs(targets, exchanged))
+
+    def pairs(self, targets: Sequence[Call], exchanged: Sequence[Values]) -> list[tuple[int, int]]:
+        """Return values of torch's and those of Paddle's in whose place they stand."""
+        return [
+            (mine, own)
+            for call, values in zip(targets, exchanged, strict=True)
+            for mine, own in zip(values, (one.value for one in call.given) if self.given else call.made, strict=False)
+            if mine is not None
+        ]
 
 
 def _in_partners(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> tuple[list[Call], list[Call]]:

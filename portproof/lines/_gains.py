@@ -14,28 +14,40 @@ from portproof.lines._repairs import now
 _MEETS = 0.5
 
 
-def gained(candidate: Candidate, matched: Matched, after: Matched) -> float:
-    """Return how many more calls agree in the forwards with a candidate, 0 or less where none do.
-
-    Calls count that it does not exchange; and lines of Paddle's that part from torch's no more, where none do anew: of
-    two faults whose results meet, neither makes another call agree.
+class Gains:
+    """How many more calls agree than in some forwards.
 
     Args:
-        candidate: that was carried over.
-        matched, after: the forwards before and with it, looked behind the same values.
+        matched: the two, before anything else is carried over.
     """
-    known = _makers(matched, candidate.carried(matched)) | _replaced(matched, candidate)
-    found: float = len(computed_alike(after, "torch") - known) - len(computed_alike(matched, "torch") - known)
-    found += _covered(candidate, matched, after)
-    parting, left = (one.frontier("paddle", Look(True)) for one in (matched, after))
-    old = {call.index for call in parting}
-    if {call.index for call in left} < old:
-        found = max(found, len(after.lines("paddle", parting) - after.lines("paddle", left)))
-    elif found <= 0 and any(_meets_another(after, call) for call in left if call.index not in old):
-        found = _MEETS
-    if len(matched.lines("paddle", candidate.regions[1])) > 1:  # in every block it hides as much
-        found = found / len(candidate.family(matched))
-    return found
+
+    def __init__(self, matched: Matched) -> None:
+        self._matched, self._before = matched, computed_alike(matched, "torch")
+        self._parting = matched.frontier("paddle", Look(True))
+        self.parting = {call.index for call in self._parting}
+
+    def of(self, candidate: Candidate, after: Matched, left: Sequence[Call]) -> float:
+        """Return how many more calls agree with a candidate, 0 or less where none do.
+
+        Calls count that it does not exchange; and lines of Paddle's that part from torch's no more, where none do anew:
+        of two faults whose results meet, neither makes another call agree.
+
+        Args:
+            candidate: that was carried over.
+            after: the forwards with it, looked behind the same values.
+            left: where Paddle's parts from torch's in these.
+        """
+        matched = self._matched
+        known = _makers(matched, candidate.carried(matched)) | _replaced(matched, candidate)
+        found: float = len(computed_alike(after, "torch") - known) - len(self._before - known)
+        found += _covered(candidate, matched, after)
+        if {call.index for call in left} < self.parting:
+            found = max(found, len(after.lines("paddle", self._parting) - after.lines("paddle", left)))
+        elif found <= 0 and any(_meets_another(after, call) for call in left if call.index not in self.parting):
+            found = _MEETS
+        if len(matched.lines("paddle", candidate.regions[1])) > 1:  # in every block it hides as much
+            found = found / len(candidate.family(matched))
+        return found
 
 
 def _meets_another(matched: Matched, paddle: Call) -> bool:

@@ -36,7 +36,12 @@ class Parting:
             ]
             for side, calls in self.first.items()
         }  # fmt: skip
+        self._fused = {base(call.name) for call in self.near["paddle"]}
         self._reached: dict[tuple[str, int], list[Call]] = {}
+
+    def with_steps(self, torch: Call) -> list[Call]:
+        """Return a call of torch's and its steps; what Paddle fuses, too, it does not compute step by step."""
+        return [torch, *([] if base(torch.name) in self._fused else self.m.steps("torch", torch.index))]
 
     def reach(self, side: str, call: Call) -> list[Call]:
         """Return the calls between values that agree and a call's result; see :meth:`Matched.reach`."""

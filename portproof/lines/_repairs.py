@@ -117,12 +117,9 @@ def _is_sure(repair: Repair) -> bool:
     Another argument may come of what they hide, and the same numbers in another shape are nothing else.
     """
     candidate, m = repair.candidate, repair.matched
-    for call, values in zip(candidate.targets, candidate.values, strict=True):
-        own = [given.value for given in call.given] if candidate.given else list(call.made)
-        pairs = [(mine, theirs) for mine, theirs in zip(values, own, strict=False) if mine is not None]
-        if any(m.kind("torch", mine) == m.kind("paddle", theirs) for mine, theirs in pairs):
-            return False
-    return candidate.owner is None
+    exchanged = candidate.pairs(candidate.targets, candidate.values)
+    other = all(m.kind("torch", mine) != m.kind("paddle", own) for mine, own in exchanged)
+    return other and candidate.owner is None
 
 
 def _twins(repair: Repair) -> tuple[Call, Call] | None:

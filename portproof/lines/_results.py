@@ -36,12 +36,10 @@ class Results:
 
     def results(self) -> Iterator[Candidate]:
         """Results that differ, each of torch's beside each of Paddle's."""
-        both = {base(call.name) for call in self.p.near["paddle"]}  # what Paddle fuses, too, it does not step by step
         for theirs, paddle in enumerate(self.p.near["paddle"]):
             count = results(paddle)
             for mine, torch in enumerate(self.p.near["torch"]):
-                steps = [] if base(torch.name) in both else self.m.steps("torch", torch.index)
-                for source in (torch, *steps):
+                for source in self.p.with_steps(torch):
                     if source.part and self.m.agrees("torch", source.made[0]):
                         continue
                     values = self.p.fitting(source, paddle, count)

@@ -19,7 +19,7 @@ from portproof._numbers import Arrays
 from portproof.lines._calls import Recording
 from portproof.lines._candidate import Candidate
 from portproof.lines._candidates import candidates
-from portproof.lines._gains import gained
+from portproof.lines._gains import Gains
 from portproof.lines._match import Look, Matched, base
 from portproof.lines._recorder import Carried
 from portproof.lines._repairs import Repair, calls_of, confirmed, kind_of, lines_of, may_hide, set_behind
@@ -138,7 +138,7 @@ class Search:
         known = {kind_of(repair.candidate, repair.matched) for repair in self.repairs}
         done = {one.call for one in carried}
         some = [one for one in likely if kind_of(one, matched) in known and not done >= calls_of(one, matched)][:1]
-        found = self._gaining(matched, carried, some)
+        found = self._gaining(matched, carried, some) if some else None
         if found is None:
             return None
         agree = not found[1].differing() and self._try([*carried, *found[0].carried(matched)])[1]
@@ -217,17 +217,18 @@ class Search:
         """
         best: tuple[float, Candidate, Matched] | None = None
         guessed: tuple[Candidate, Matched] | None = None
-        old = {call.index for call in matched.frontier("paddle", Look(True))}
+        gains = Gains(matched)
         for candidate in tried:
             after = None if self._is_late() else self._again([*carried, *candidate.carried(matched)])
             if after is None or (behind and after.differing()):
                 continue
             set_behind(after, [*self.repairs, *([Repair(candidate, matched)] if behind else [])], ended=behind)
-            gain, left = gained(candidate, matched, after), after.frontier("paddle", Look(True))
+            left = after.frontier("paddle", Look(True))
+            gain = gains.of(candidate, after, left)
             rank = _GAINS * math.log2(1 + gain) - candidate.cost + _ENDS * (behind and not left) if gain > 0 else 0.0
             if gain > 0 and (best is None or rank > best[0]):
                 best = (rank, candidate, after)
-            if guess and guessed is None and old - {call.index for call in left}:
+            if guess and guessed is None and gains.parting - {call.index for call in left}:
                 guessed = candidate, after
         if best is None and guessed is not None:
             self._guesses.append(guessed[0])

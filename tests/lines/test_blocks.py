@@ -16,6 +16,17 @@ line_of = partial(kinds.line_of, file=Path(__file__))
 IMAGES = {"x": Input(("batch", 4, 6, 6))}
 
 
+def layers(framework: str) -> tuple[Any, Any, Any]:
+    """Return a framework's layers, the class of a module, and that of a list of modules."""
+    if framework == "torch":
+        from torch import nn
+
+        return nn, nn.Module, nn.ModuleList
+    from paddle import nn as paddle_nn
+
+    return paddle_nn, paddle_nn.Layer, paddle_nn.LayerList
+
+
 def resnet_torch() -> Any:
     from torch import nn
 
@@ -192,17 +203,8 @@ def test_a_module_that_never_runs_is_missed_once_whatever_it_computes_in_each_bl
 
 def varied(framework: str) -> Any:
     """Return eight blocks of two functions; Paddle's make everything positive, and forget the bias at the end."""
-    if framework == "torch":
-        from torch import nn
-
-        acts = [nn.Tanh, nn.ELU]
-        base: Any = nn.Module
-        stack: Any = nn.ModuleList
-    else:
-        from paddle import nn
-
-        acts = [nn.Tanh, nn.ELU]
-        base, stack = nn.Layer, nn.LayerList
+    nn, base, stack = layers(framework)
+    acts = [nn.Tanh, nn.ELU]
 
     class Block(base):  # type: ignore[misc]
         def __init__(self, act: Any) -> None:
@@ -280,19 +282,12 @@ def test_of_two_faults_in_a_row_that_show_nothing_one_by_one_both_are_named(mark
 
 def gated(framework: str) -> Any:
     """Return a unit whose activation is optional; Paddle's has no norm."""
-    if framework == "torch":
-        from torch import nn
+    nn, base, _ = layers(framework)
 
-        base, norm = nn.Module, nn.LayerNorm
-    else:
-        from paddle import nn
-
-        base, norm = nn.Layer, nn.LayerNorm
-
-    class Net(base):  # type: ignore[misc,valid-type]
+    class Net(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.linear, self.norm, self.act = nn.Linear(6, 6), norm(6), nn.Tanh()
+            self.linear, self.norm, self.act = nn.Linear(6, 6), nn.LayerNorm(6), nn.Tanh()
 
         def forward(self, x: Any) -> Any:
             if framework == "torch":
@@ -313,15 +308,7 @@ def test_a_call_is_missed_outside_of_a_branch_that_uses_its_result() -> None:
 
 def layered(framework: str) -> Any:
     """Return blocks of two sums; Paddle's second leaves out what it is added to."""
-    if framework == "torch":
-        from torch import nn
-
-        base: Any = nn.Module
-        stack: Any = nn.ModuleList
-    else:
-        from paddle import nn
-
-        base, stack = nn.Layer, nn.LayerList
+    nn, base, stack = layers(framework)
 
     class Block(base):  # type: ignore[misc]
         def __init__(self) -> None:
@@ -364,14 +351,7 @@ def test_a_sum_that_is_missing_is_no_sum_of_the_next_block() -> None:
 
 def embedded(framework: str) -> Any:
     """Return a block that uses what it is handed twice; Paddle's is handed what the norm before it is given."""
-    if framework == "torch":
-        from torch import nn
-
-        base: Any = nn.Module
-    else:
-        from paddle import nn
-
-        base = nn.Layer
+    nn, base, _ = layers(framework)
 
     class Block(base):  # type: ignore[misc]
         def __init__(self) -> None:
