@@ -143,7 +143,8 @@ class Arguments:
             return
         if owner is not None and paddle is not None and self.m.standing_for(users[0]) is owner:
             yield from self._handed_together(torch, carried, owner, paddle, slot, users, cost - 0.05)
-        once = list({(user.name, user.places[:1]): user for user in reversed(users)}.values())[::-1]
+        firsts = {(user.name, *self.m.lines("paddle", [user])): user for user in reversed(users)}
+        once = list(firsts.values())[::-1]  # a line in every block, each of which torch may give another
         for some in [users] if len(once) == len(users) else [users, once]:
             values = []
             for user in some:

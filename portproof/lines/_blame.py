@@ -43,7 +43,10 @@ class Blamed:
 def blame(candidate: Candidate, matched: Matched) -> Blamed:
     """Return the lines of a repair."""
     blamed = _Blame(candidate, matched, Ways(matched)).blamed()
-    unsure = any(found(candidate, matched) for found in (_rests_on_a_number, _is_negated, _is_mirrored))
+    negated = _is_negated(candidate, matched)
+    if negated:
+        blamed = replace(blamed, paddle=_each((*blamed.paddle[:1], *_readers(candidate, matched), *blamed.paddle[1:])))
+    unsure = negated or any(found(candidate, matched) for found in (_rests_on_a_number, _is_mirrored))
     if unsure or (not candidate.strict and _is_turned(candidate, matched)):
         blamed = replace(blamed, certain=False)
     family = candidate.family(matched)
@@ -117,11 +120,36 @@ class _Gap:
     def _idle(self, torch: Call, paddle: Call, kept: Given) -> Blamed:
         """Paddle makes torch's call, and what it is given besides changes nothing: where that is taken for torch's."""
         wrong = next(given for given in paddle.given if given is not kept)
+        constant = self._constant(wrong, torch)
+        if constant is not None:
+            return constant
         stations = self.ways.way("paddle", wrong, paddle)
         copies = [station for station in stations if station.copies and not station.returns]
         places = [station.place for station in (copies or stations)[::-1]]
         modules = ((paddle.module, torch.module),)
         return Blamed(_each(places), self.at.places("torch", [torch]), (torch, paddle), modules, certain=False)
+
+    def _constant(self, wrong: Given, torch: Call) -> Blamed | None:
+        """Return where what Paddle's call is given in the place of torch's became one number."""
+        first = self._first_constant(wrong)
+        if first is None:
+            return None
+        kinds = {self.m.kind("paddle", given.value) for given in first.given}
+        makers = [call for call in self.m.of["torch"].calls if kinds & {self.m.kind("torch", v) for v in call.made}]
+        places, modules = self.at.places("paddle", [first]), ((first.module, None),)
+        return Blamed(places, self.at.places("torch", [*makers[:1], torch]), (None, first), modules, certain=False)
+
+    def _first_constant(self, given: Given) -> Call | None:
+        """Return the call that makes one number of values that agree, where that is what another is made of."""
+        values, call = self.m.of["paddle"].values, self.m.call("paddle", given.maker)
+        while call is not None and is_constant(values[given.value].features):
+            inputs = [one for one in call.given if one.maker >= 0]
+            flat = [one for one in inputs if is_constant(values[one.value].features)]
+            if not flat:
+                first = bool(inputs) and all(self.m.agrees("paddle", one.value) for one in inputs)
+                return call if first and not self.m.agrees("paddle", given.value) else None
+            given, call = flat[0], self.m.call("paddle", flat[0].maker)
+        return None
 
     def _read(self, torch: Call, paddle: Call | None, users: Sequence[Call]) -> list[tuple[Given, Call]]:
         """Return what Paddle's calls read in the place of torch's result."""
@@ -158,7 +186,9 @@ class _Elsewhere(_Gap):
             return None
         kinds = {self.m.kind("torch", value) for value in self.c.values[0] if value is not None}
         right = next((given for given in owner.given if given.value in self.c.values[0]), None)
-        right = right or next((given for given in owner.given if self.m.kind("torch", given.value) in kinds), None)
+        right = right or next(
+            (g for g in owner.given if self.m.kind("torch", self.m.unarranged("torch", g).value) in kinds), None
+        )
         for user in self.m.users("paddle", paddle.index) if right is not None else []:
             links = self._to_its_taker(paddle, user)
             last = links[-1][1]
@@ -260,6 +290,7 @@ class _Elsewhere(_Gap):
         if len(right) != 1 or len(wrong) != 1:
             return None
         makers = self._arrangers(right[0], wrong[0]) or self._makers(right[0], wrong[0])
+        makers = makers or self._constant(wrong[0], torch)
         if makers is not None:
             return makers
         found = other_tensor(self.ways, right[0], torch, wrong[0], paddle)
@@ -553,9 +584,21 @@ def _is_negated(candidate: Candidate, matched: Matched) -> bool:
     return False
 
 
+def _readers(candidate: Candidate, matched: Matched) -> tuple[Place, ...]:
+    """Return the lines that compute something of a candidate's results, whoever hands them on as they are."""
+    found, waiting = list[Call](), list(candidate.targets)
+    while waiting:
+        call = waiting.pop()
+        for user in matched.users("paddle", call.index):
+            same = bool(user.made) and matched.kind("paddle", user.made[0]) == matched.kind("paddle", call.made[0])
+            (waiting if same or base(user.name) in LAYOUT else found).append(user)
+    return Stacks(matched).places("paddle", [user for user in found if user.name != RETURN])
+
+
 def _arrange(torch: Call, paddle: Call) -> bool:
-    """Whether two calls arrange a value alike."""
-    return base(torch.name) in LAYOUT and one_function(torch.name, paddle.name) and bool(paddle.given)
+    """Whether two calls arrange a value alike, and join it to no other."""
+    one = base(torch.name) in LAYOUT - {"cat", "stack"}
+    return one and one_function(torch.name, paddle.name) and bool(paddle.given)
 
 
 def _is_given_alike(m: Matched, torch: Call, paddle: Call) -> bool:

@@ -124,6 +124,7 @@ class Frame:
         begun: calls that were made before.
         given: its parameters that hold tensors.
         function: its name.
+        wraps: it takes whatever it is given (``*args, **kwargs``) as a decorator's does.
     """
 
     parent: int
@@ -131,6 +132,7 @@ class Frame:
     begun: int
     given: tuple[Bound, ...]
     function: str = ""
+    wraps: bool = False
 
 
 @dataclass(frozen=True)
@@ -154,6 +156,23 @@ class Statement:
 
 
 @dataclass(frozen=True)
+class Asked:
+    """A condition that was run (``if self.norm is not None:``).
+
+    Attributes:
+        place: its lines.
+        frame: in which it ran.
+        at: calls that were made before.
+        attributes: of ``self`` that it reads.
+    """
+
+    place: int
+    frame: int
+    at: int
+    attributes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Recording:
     """One side's forward.
 
@@ -170,6 +189,7 @@ class Recording:
         statements: that bound or returned a tensor, in the order in which they ended.
         unwritten: values that were too much to write, large parameters apart; they are known by their features.
         idle: paths of modules that never ran inside ones that did, and their classes.
+        asked: conditions that were run and read attributes of a module.
     """
 
     side: str
@@ -184,3 +204,4 @@ class Recording:
     statements: tuple[Statement, ...] = ()
     unwritten: int = 0
     idle: tuple[tuple[str, str], ...] = ()
+    asked: tuple[Asked, ...] = ()

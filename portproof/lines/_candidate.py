@@ -105,7 +105,8 @@ class Candidate:
             last = matched.last_in(f"{twin.rpartition('.')[0]}.{name}".strip(".")) if twin is not None else None
             if last is not None and matched.skipped(last.module) is not None:
                 rows.append((None if last.index == own.index else last, (call,)))
-        return rows if (None, self.targets) in rows and len(rows) > 1 else []
+        one_each = len({source for source, _ in rows}) == len(rows)  # else they are all beside one such module
+        return rows if (None, self.targets) in rows and len(rows) > 1 and one_each else []
 
     def _of_one_line(self, matched: Matched) -> list[tuple[Call | None, tuple[Call, ...]]]:
         """Return the calls on the lines of this candidate's own."""
@@ -126,6 +127,10 @@ class Candidate:
         elif len(paddle) == 1:  # two sides need not run their modules in one order
             ones, others = _in_partners(matched, torch, paddle[0])
             torch, paddle[0] = (ones, others) if len(ones) == len(torch) else (torch, paddle[0])
+        elif self.owner is not None:
+            blocks = len(matched.alike("torch", self.owner))
+            torch = _once_each(torch, self.torch, blocks)
+            paddle = [_once_each(calls, call, blocks) for calls, call in zip(paddle, self.targets, strict=True)]
         mine = torch.index(self.torch)
         if any(len(calls) != len(torch) for calls in paddle) or len(torch) < 2:
             return alone
@@ -133,18 +138,16 @@ class Candidate:
             call not in calls or calls.index(call) != mine for calls, call in zip(paddle, self.targets, strict=True)
         ):
             return alone
-        rows = [
-            row for row in zip(torch, *paddle, strict=True) if self.regions[0] or self._is_made_alike(matched, row[1:])
-        ]
+        anyhow = bool(self.regions[0]) or len(self.targets) > 1
+        rows = [row for row in zip(torch, *paddle, strict=True) if anyhow or self._is_made_alike(matched, row[1])]
         return [(None if row[0] is self.torch else row[0], tuple(row[1:])) for row in rows]
 
-    def _is_made_alike(self, matched: Matched, targets: Sequence[Call]) -> bool:
-        """Whether some calls are given what functions of the same names make as for this candidate's own."""
-        own, other = (
-            [base(maker.name) if (maker := matched.call("paddle", call.given[0].maker)) is not None else ""
-             for call in calls if call.given]
-            for calls in (self.targets, targets)
-        )  # fmt: skip
+    def _is_made_alike(self, matched: Matched, target: Call) -> bool:
+        """Whether a call is given what functions of the same names make as for this candidate's own."""
+        makers = (
+            [matched.call("paddle", given.maker) for given in call.given[:1]] for call in (self.targets[0], target)
+        )
+        own, other = ([base(maker.name) if maker is not None else "" for maker in some] for some in makers)
         return own == other
 
     def _after_partners(self, matched: Matched, alike: Sequence[Call]) -> list[tuple[Call | None, tuple[Call, ...]]]:
@@ -198,24 +201,25 @@ class Candidate:
         """Return another call's values in the places of this one's."""
         assert self.torch is not None
         others = dict(zip(self.torch.made, source.made, strict=False))
+        alike = matched.alike("torch", self.torch)
         for value in {one for one in values if one is not None and one not in others}:
-            own = self._alike(matched, value)
-            at = next(i for i, call in enumerate(matched.alike("torch", self.torch)) if call is source)
-            others |= dict(zip(own[0], own[1][at].made, strict=False)) if own else {}
+            maker, calls = self._alike(matched, value) or (self.torch, alike)
+            at = calls.index(maker) + alike.index(source) - alike.index(self.torch)
+            others |= dict(zip(maker.made, calls[at % len(calls)].made, strict=False))
         return tuple(None if value is None else others.get(value) for value in values)
 
-    def _alike(self, matched: Matched, value: int) -> tuple[tuple[int, ...], list[Call]] | None:
-        """Return what the call that makes a value makes, and the calls alike, if they are as many as those of torch's.
+    def _alike(self, matched: Matched, value: int) -> tuple[Call, list[Call]] | None:
+        """Return the call that makes a value, and the calls alike, if they are as many as those of torch's.
 
         None where they are not.
         """
         assert self.torch is not None
         own = matched.alike("torch", self.torch)
         if value in self.torch.made:
-            return self.torch.made, own
+            return self.torch, own
         maker = matched.maker("torch", value)
         calls = matched.alike("torch", maker) if maker is not None else []
-        return (maker.made, calls) if maker is not None and len(calls) == len(own) else None
+        return (maker, calls) if maker is not None and len(calls) == len(own) else None
 
     def key(self, matched: Matched) -> tuple[object, ...]:
         """Return what is the same for candidates that a run cannot tell apart."""
@@ -236,6 +240,12 @@ class Candidate:
             for mine, own in zip(values, (one.value for one in call.given) if self.given else call.made, strict=False)
             if mine is not None
         ]
+
+
+def _once_each(calls: list[Call], call: Call, blocks: int) -> list[Call]:
+    """Return every block's run of a line that runs as often in each (a helper for query, key and value)."""
+    runs = len(calls) // blocks
+    return calls[calls.index(call) % runs :: runs] if runs > 1 and runs * blocks == len(calls) else calls
 
 
 def _in_partners(matched: Matched, torch: Sequence[Call], paddle: Sequence[Call]) -> tuple[list[Call], list[Call]]:

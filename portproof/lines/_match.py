@@ -434,6 +434,25 @@ class Matched(Partners):
         same = [one.index for one in self.of[side].calls if not one.part and base(one.name) == name]
         return (same.index(call.index), len(same)) if call.index in same else (0, 0)
 
+    def unarranged(self, side: str, given: Given) -> Given:
+        """Return what a value is made of by calls that only arrange it, or multiply it with a number."""
+        while (maker := self.call(side, given.maker)) is not None:
+            arranges = base(maker.name) in LAYOUT - PARTS
+            wide = [one for one in maker.given if not self.is_lone(side, one.value)]
+            if len(wide) != 1 or not (arranges or base(maker.name) in ("mul", "div")):
+                break
+            given = wide[0]
+        return given
+
+    def is_crossed(self, torch: Call, paddle: Call) -> bool:
+        """Whether two products multiply the same two values in each other's places."""
+        kinds = []
+        for side, call in (("torch", torch), ("paddle", paddle)):
+            first = PRODUCTS.get(base(call.name), len(call.given))
+            operands = [self.unarranged(side, given) for given in call.given[first : first + 2]]
+            kinds.append([self.kind(side, given.value) for given in operands])
+        return len(kinds[0]) == 2 and kinds[0] == kinds[1][::-1] != kinds[1]
+
     def steps(self, side: str, index: int) -> list[Call]:
         """Return what a fused call computes on its way."""
         return [call for call in self.of[side].calls if call.part and call.index == index]

@@ -52,10 +52,30 @@ def missing(
     if twin is not None:
         beside = ways.m.of["torch"].places[torch.places[0]]
         return Missing(twin, tuple(station.place for station in stations), beside, certain=False)
+    asking = _asking(ways, torch, stations)
+    if asking is not None:
+        places = tuple(dict.fromkeys(station.place for station in stations[::-1]))
+        return Missing(asking, places, ways.m.of["torch"].places[torch.places[0]], certain=True)
     users = [user for _, user in read]
     given = _Given(ways, torch, read)
     level, own = _where(ways, torch, given.late(stations), given, users)
     return _Level(ways, torch, level, own, region, given).chosen() if own else None
+
+
+def _asking(ways: Ways, torch: Call, stations: Sequence[Station]) -> Place | None:
+    """Return Paddle's one condition, on the way of the value, that asks for the module whose call is missing."""
+    m, path = ways.m, ways.m.idle(torch.module)
+    if path is None or not stations:
+        return None
+    frames, until = {station.frame for station in stations}, max(station.at for station in stations)
+    found = dict[Place, None]()
+    for one in m.of["paddle"].asked:
+        place = m.of["paddle"].places[one.place]
+        own = path.removeprefix(f"{place.module}.") if place.module else path
+        is_inside = own != path or not place.module
+        if one.frame in frames and one.at <= until and is_inside and own.split(".")[0] in one.attributes:
+            found[place] = None
+    return next(iter(found)) if len(found) == 1 else None
 
 
 def _twin(ways: Ways, torch: Call, frames: Set[int]) -> Place | None:
@@ -242,6 +262,8 @@ class _Level:
         station = self._outside(station)
         lines = {other.line: other.place for other in self.own}
         others = [place for line, place in lines.items() if line != station.line]
+        if station.how in ("used", "passed"):  # it is missing between them
+            others += self._copied("paddle")
         near = sorted(others, key=lambda place: abs(place.line - station.place.line))
         sure = self.sure or (station.copies and not station.returns)
         return Missing(station.place, tuple(near), self._beside_it(station), sure and (certain or not others))
@@ -307,7 +329,9 @@ class _Level:
             return own[0], all(s.line == own[0].line or (s.copies and s.returns) for s in own)
         if self.joins and self._is_nearer_below():
             return own[-1], False
-        before = [s for s in own if s.how not in ("used", "passed") and (self.returned or not s.returns)]
+        before = [
+            s for s in own if s.how not in ("used", "passed") and (self.returned or not s.returns) and not s.packs
+        ]
         if handed and before and sooner:
             if self._is_nearer_to_dropout():
                 return handed[0], False
@@ -318,18 +342,21 @@ class _Level:
 
     def _is_after_a_copy(self) -> bool:
         """Whether each side gives what the call is given another name (``residual = h``), torch before the call."""
+        return all(self._copied(side) for side in ("torch", "paddle"))
+
+    def _copied(self, side: str) -> list[Place]:
+        """Return the lines that give what the call is given another name before it, and do nothing else."""
         region = [call for call in self.m.of["torch"].calls if call.index in self.region]
         kinds = self.m.entering("torch", region)
-        frames = {"torch": {self.torch.frames[self.level]}, "paddle": {self.own[-1].frame}}
-        until = {"torch": region[0].index, "paddle": self.own[-1].at}
-        return all(
-            any(
-                one.copies and one.frame in frames[side] and one.begun == one.ended <= until[side]
-                and any(b.name != RETURNED and self.m.kind(side, b.value) in kinds for b in one.bound)
-                for one in self.m.of[side].statements
-            )
-            for side in frames
+        frame, until = (
+            (self.torch.frames[self.level], region[0].index) if side == "torch"
+            else (self.own[-1].frame, self.own[-1].at)
         )  # fmt: skip
+        return [
+            self.m.of[side].places[one.place] for one in self.m.of[side].statements
+            if one.copies and one.frame == frame and one.begun == one.ended <= until
+            and any(b.name != RETURNED and self.m.kind(side, b.value) in kinds for b in one.bound)
+        ]  # fmt: skip
 
     def _is_nearer_to_dropout(self) -> bool:
         """Whether torch's line is nearer to the dropout that is handed its result than to what makes its argument."""

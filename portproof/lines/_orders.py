@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from portproof.lines._calls import RETURN, Call, Given
 from portproof.lines._candidate import Candidate
-from portproof.lines._match import LAYOUT, PARTS, PRODUCTS, base
+from portproof.lines._match import LAYOUT, PRODUCTS, base
 from portproof.lines._parting import Parting, only, results
 
 #: What speaks against a value that is arranged where what follows agrees.
@@ -72,7 +72,7 @@ class Orders:
             return {}
         found = {"query": call.given[first], "key": call.given[first + 1]}
         if base(call.name) == "scaled_dot_product_attention":
-            return {role: self._before(side, given) for role, given in (found | {"value": call.given[2]}).items()}
+            return {role: self.m.unarranged(side, given) for role, given in (found | {"value": call.given[2]}).items()}
         for _ in range(_TO_WEIGHTS):
             nexts = [user for user in self.m.users(side, call.index) if user.name != RETURN]
             if not nexts:
@@ -81,17 +81,7 @@ class Orders:
                 found["value"] = nexts[0].given[1]
                 break
             call = nexts[0]
-        return {role: self._before(side, given) for role, given in found.items()}
-
-    def _before(self, side: str, given: Given) -> Given:
-        """Return what a value is made of by calls that only arrange it, or multiply it with a number."""
-        while (maker := self.m.call(side, given.maker)) is not None:
-            arranges = base(maker.name) in LAYOUT - PARTS
-            wide = [one for one in maker.given if not self.m.is_lone(side, one.value)]
-            if len(wide) != 1 or not (arranges or base(maker.name) in ("mul", "div")):
-                break
-            given = wide[0]
-        return given
+        return {role: self.m.unarranged(side, given) for role, given in found.items()}
 
     def reordered(self) -> Iterator[Candidate]:
         """Results that calls are given in each other's places: of one call, or of two."""

@@ -230,14 +230,14 @@ class Recorder(Carrying):
                     kept.table[one.value], file=self._file(array, _digest(array), always=True)
                 )
         kept.calls.append(Call(self._count, RETURN, (), "", given, (), {}))
-        statements = tuple(
-            replace(one, place=kept.places.setdefault(place, len(kept.places)))
-            for place, one in self.statements.found
-        )  # fmt: skip
+        seen = self.statements
+        numbers = {place: kept.places.setdefault(place, len(kept.places)) for place, _ in (*seen.found, *seen.asked)}
+        statements = tuple(replace(one, place=numbers[place]) for place, one in seen.found)
+        asked = tuple(replace(one, place=numbers[place]) for place, one in seen.asked)
         places = tuple(key if isinstance(key, Place) else placed(*key) for key in kept.places)
         return Recording(
             self._side, tuple(kept.calls), tuple(kept.table), places, tuple(outputs), tuple(kept.orphans), kept.unread,
-            tuple(kept.handed), tuple(self.statements.frames), statements, kept.unwritten, self._idle(),
+            tuple(kept.handed), tuple(seen.frames), statements, kept.unwritten, self._idle(), asked,
         )  # fmt: skip
 
     def _idle(self) -> tuple[tuple[str, str], ...]:

@@ -85,25 +85,32 @@ def confirmed(
 
 
 def _is_before(repair: Repair, other: Repair) -> bool:
-    """Whether what one repair exchanges is on the way to what another does, block by block where they are as many."""
+    """Whether what one repair exchanges is on the way to what another does, block by block where they are as many.
+
+    Else the last of it is: where that is behind the other, nothing hides whether it is needed.
+    """
     mine, theirs = ([targets for _, targets in one.candidate.family(one.matched)] for one in (repair, other))
-    if len(mine) != len(theirs):  # the way to one of these may end at another
-        mine, theirs = [tuple(itertools.chain(*mine))], [tuple(itertools.chain(*theirs))]
-    return any(_leads(other.matched, *pair) for pair in zip(mine, theirs, strict=True))
+    if len(mine) == len(theirs):
+        return any(_ways_to(other.matched, ends) & _indices(starts) for starts, ends in zip(mine, theirs, strict=True))
+    last = max(mine, key=lambda calls: max(_indices(calls)))
+    return bool(_ways_to(other.matched, [*itertools.chain(*theirs)]) & _indices(last))
 
 
-def _leads(matched: Matched, some: Sequence[Call], others: Sequence[Call]) -> bool:
-    """Whether some of Paddle's calls are on the way to others."""
-    wanted, seen = {call.index for call in some}, set[int]()
-    waiting = [given.maker for call in others for given in call.given]
+def _indices(calls: Sequence[Call]) -> set[int]:
+    return {call.index for call in calls}
+
+
+def _ways_to(matched: Matched, calls: Sequence[Call]) -> set[int]:
+    """Return Paddle's calls that are on the way to some."""
+    seen = set[int]()
+    waiting = [given.maker for call in calls for given in call.given]
     while waiting:
         index = waiting.pop()
         call = matched.call("paddle", index)
-        if index in seen or call is None:
-            continue
-        seen.add(index)
-        waiting += [given.maker for given in call.given]
-    return bool(wanted & seen)
+        if index not in seen and call is not None:
+            seen.add(index)
+            waiting += [given.maker for given in call.given]
+    return seen
 
 
 def may_hide(repair: Repair) -> bool:

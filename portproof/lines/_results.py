@@ -17,6 +17,8 @@ _FUSED = 2.2
 _NOBODY = 0.2
 #: What speaks against two calls in modules that stand for others.
 _APART = 0.2
+#: What speaks against the result of a product whose operands are in each other's places: they may be what is wrong.
+_TURNED = 0.3
 
 
 class Results:
@@ -96,7 +98,12 @@ class Results:
             # The other side may compute it on many lines.
             lines = min(lines, _FUSED)
         cost = lines - 0.5 * alike - 0.4 * named - 0.7 * shared + self._apart(torch, paddle)
-        cost += 0.02 * apart + self.p.out_of_order(torch, paddle) + LOOSE * (not self.p.strict)
+        cost += (
+            0.02 * apart
+            + _TURNED * self.m.is_crossed(torch, paddle)
+            + self.p.out_of_order(torch, paddle)
+            + LOOSE * (not self.p.strict)
+        )
         regions_ = (tuple(regions[0]), tuple(regions[1]))
         return Candidate(source, paddle, (paddle,), False, (values,), self.p.strict, regions_, cost)
 

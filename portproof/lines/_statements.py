@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from portproof.frameworks._tree import leaves
-from portproof.lines._calls import RETURNED, Bound, Frame, Place, Statement
+from portproof.lines._calls import RETURNED, Asked, Bound, Frame, Place, Statement
 
 _TEXT = 120
 #: Tensors of one value that are looked at.
@@ -39,6 +39,7 @@ class Statements:
     Attributes:
         frames: that were entered.
         found: statements that bound or returned a tensor, in the order in which they ended.
+        asked: conditions that read attributes of a module.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class Statements:
         self._own: dict[types.CodeType, bool] = {}
         self.frames: list[Frame] = []
         self.found: list[tuple[Place, Statement]] = []
+        self.asked: list[tuple[Place, Asked]] = []
 
     @contextmanager
     def following(self) -> Iterator[None]:
@@ -79,7 +81,8 @@ class Statements:
         number = len(self.frames)
         self._running[id(frame)] = number
         given = self._bound(frame, _parameters(code))
-        self.frames.append(Frame(parent, self._module(), self._count(), given, code.co_name))
+        wraps = code.co_flags & _VARYING == _VARYING
+        self.frames.append(Frame(parent, self._module(), self._count(), given, code.co_name, wraps))
         return _One(self, frame, number).trace
 
     def left(self, frame: types.FrameType) -> None:
@@ -90,14 +93,21 @@ class Statements:
         self, frame: types.FrameType, number: int, span: tuple[int, int], begun: int, stores: tuple[str, ...],
         returned: Any,
     ) -> None:  # fmt: skip
-        """Keep a statement that bound or returned a tensor."""
+        """Keep a statement that bound or returned a tensor, or asked for something of its module's."""
+        attributes = _asked(frame.f_code.co_filename, span[0])
+        if attributes and len(self.asked) < _LIMIT:
+            self.asked.append((self._place(frame, number, span), Asked(0, number, begun, attributes)))
         bound = [*self._bound(frame, stores), *self._tensors(RETURNED, returned)]
         if not bound:
             return
+        copies = _copies(frame.f_code, *span)
+        place = self._place(frame, number, span)
+        self.found.append((place, Statement(0, number, begun, self._count(), tuple(bound), copies)))
+
+    def _place(self, frame: types.FrameType, number: int, span: tuple[int, int]) -> Place:
         code = frame.f_code
         text, reads = _text(code.co_filename, *span), names_read(code, *span)
-        place = Place(code.co_filename, *span, text, self.frames[number].module, reads)
-        self.found.append((place, Statement(0, number, begun, self._count(), tuple(bound), _copies(code, *span))))
+        return Place(code.co_filename, *span, text, self.frames[number].module, reads)
 
     def _bound(self, frame: types.FrameType, names: tuple[str, ...]) -> tuple[Bound, ...]:
         if not names:
@@ -140,6 +150,7 @@ class _One:
 
 
 _SUSPENDED = 0x20 | 0x80 | 0x200  # generators and coroutines return many times
+_VARYING = 0x04 | 0x08  # ``*args`` and ``**kwargs``
 _IDLE = ("RETURN_", "NOP", "RESUME", "JUMP_FORWARD", "COPY_FREE_VARS", "CACHE", "EXTENDED_ARG")
 _STORING, _READING = ("STORE_FAST", "STORE_DEREF"), ("LOAD_FAST", "LOAD_DEREF", "LOAD_CLOSURE")
 
@@ -177,7 +188,7 @@ def _instructions(code: types.CodeType) -> tuple[tuple[int, str, str], ...]:
 
 
 def _parameters(code: types.CodeType) -> tuple[str, ...]:
-    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 4) + bool(code.co_flags & 8)
+    count = code.co_argcount + code.co_kwonlyargcount + bool(code.co_flags & 0x04) + bool(code.co_flags & 0x08)
     return code.co_varnames[:count]
 
 
@@ -193,6 +204,16 @@ def _statements(file: str) -> dict[int, ast.stmt]:
         if isinstance(node, ast.stmt) and not isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             found.update(dict.fromkeys(range(node.lineno, _last(node) + 1), node))
     return found
+
+
+@functools.lru_cache(4096)
+def _asked(file: str, line: int) -> tuple[str, ...]:
+    """Return the attributes of ``self`` that the condition of an ``if`` on a line reads."""
+    node = _statements(file).get(line)
+    if not isinstance(node, ast.If):
+        return ()
+    read = [one for one in ast.walk(node.test) if isinstance(one, ast.Attribute)]
+    return tuple(dict.fromkeys(one.attr for one in read if isinstance(one.value, ast.Name) and one.value.id == "self"))
 
 
 def _last(node: ast.stmt) -> int:

@@ -25,6 +25,7 @@ class Station:
         names: that are bound to it there.
         at: calls made until the line was over.
         copies: the line only hands on what one name holds.
+        packs: it is put into a tuple or a list with others, by no call.
     """
 
     place: Place
@@ -33,6 +34,7 @@ class Station:
     names: tuple[str, ...]
     at: int
     copies: bool = False
+    packs: bool = False
 
     @property
     def returns(self) -> bool:
@@ -82,9 +84,10 @@ class Ways:
         return found
 
     def depth(self, side: str, frame: int) -> int:
-        """Return how many frames of its module are around a frame."""
+        """Return how many frames of its module are around a frame, those of decorators apart."""
         frames = self.m.of[side].frames
-        return sum(frames[other].module == frames[frame].module for other in self.around(side, frame)[1:])
+        around = [frames[other] for other in self.around(side, frame)[1:]]
+        return sum(one.module == frames[frame].module and not one.wraps for one in around)
 
     def way(self, side: str, given: Given, user: Call) -> list[Station]:
         """Return the stations of what a call is given, from where it is made to the call."""
@@ -127,7 +130,8 @@ class Ways:
             known = found.get(id(statement))
             names = (*known.names, one.name) if known is not None else (one.name,)
             place = self.m.of[side].places[statement.place]
-            found[id(statement)] = Station(place, statement.frame, how, names, statement.ended, statement.copies)
+            packs = how == "silent" and not one.whole
+            found[id(statement)] = Station(place, statement.frame, how, names, statement.ended, statement.copies, packs)
         return list(found.values())
 
     def _is_within(self, side: str, inner: int, frame: int, way: Sequence[int]) -> bool:

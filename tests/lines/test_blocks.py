@@ -386,3 +386,106 @@ def embedded(framework: str) -> Any:
 def test_a_block_that_is_handed_another_tensor_is_named_where_it_is_called() -> None:
     port = Port("embedded", partial(embedded, "paddle"), partial(embedded, "torch"), {"x": Input(("batch", 4, 6))})
     assert [first for first, _ in named(port)] == [line_of("paddle: handed the other")]
+
+
+def ended(framework: str, fault: str = "") -> Any:
+    """Return blocks with an optional norm after them, and three stages of two branches."""
+    nn, base, stack = layers(framework)
+    join = __import__(framework).concat
+
+    class Stage(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 3), nn.Sequential(nn.Linear(6, 3), nn.Tanh())
+
+        def forward(self, x: Any) -> Any:
+            return join([self.a(x), self.b(x.abs())], -1)
+
+    class Encoder(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = stack([nn.Sequential(nn.Linear(6, 6), nn.Tanh()) for _ in range(3)])
+            self.norm = nn.LayerNorm(6)
+
+        def forward(self, x: Any) -> Any:
+            for block in self.blocks:
+                out = block(x)
+                x = out
+            if self.norm is not None:  # paddle: asks for the norm
+                x = x if fault == "norm" else self.norm(x)
+            found = [x]
+            return found[0]
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = Encoder()
+            self.one, self.two, self.three = Stage(), Stage(), Stage()
+            self.head = nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            x = self.encoder(x)
+            a = self.one(x)  # paddle: before the stage
+            x = a
+            if fault != "stage":
+                x = self.two(x)
+            x = self.three(x)  # paddle: after the stage
+            return self.head(x), a
+
+    return Net()
+
+
+def test_a_module_that_never_runs_is_missed_at_the_condition_that_asks_for_it() -> None:
+    port = Port("ended", partial(ended, "paddle", "norm"), partial(ended, "torch"), {"x": Input(("batch", 6))})
+    assert [first for first, _ in named(port)] == [line_of("paddle: asks for the norm")]
+
+
+def test_a_stage_that_never_runs_is_carried_after_one_stage_and_not_after_all_of_its_class() -> None:
+    port = Port("ended", partial(ended, "paddle", "stage"), partial(ended, "torch"), {"x": Input(("batch", 6))})
+    first = [first for first, _ in named(port)]
+    assert len(first) == 1
+    assert first[0] in range(line_of("paddle: before the stage"), line_of("paddle: after the stage") + 1)
+
+
+def weighed(framework: str) -> Any:
+    """Return blocks of weights and a norm that all share; Paddle's weights are whole numbers, all of them nothing."""
+    nn, base, stack = layers(framework)
+
+    class Norm(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Linear(6, 6)
+
+        def forward(self, x: Any) -> Any:
+            x = x / (x * x).mean(-1, keepdim=True).sqrt()
+            return self.scale(x)  # of the norm
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.q, self.a, self.b = Norm(), Norm(), *(nn.Linear(6, 6) for _ in range(3))
+
+        def forward(self, x: Any) -> Any:
+            h = self.one(x)
+            weights = nn.functional.softmax(self.q(h), -1)
+            if framework == "paddle":
+                weights = weights.astype("int32").astype(h.dtype)  # paddle: whole
+            x = x + weights * self.a(h)
+            return x + self.b(self.two(x)).tanh()
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.norm, self.head = stack([Block() for _ in range(2)]), Norm(), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            for block in self.blocks:
+                x = block(x)
+            return self.head(self.norm(x))
+
+    return Net()
+
+
+def test_a_sum_with_nothing_is_named_where_the_nothing_is_made() -> None:
+    port = Port("weighed", partial(weighed, "paddle"), partial(weighed, "torch"), {"x": Input(("batch", 6))})
+    assert [first for first, _ in named(port)] == [line_of("paddle: whole")]

@@ -1,0 +1,131 @@
+"""Values and lines that are shared: a mask that all blocks are given, a helper for query and key, a decorator."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from portproof import Input, Port
+from tests.lines import test_kinds as kinds
+from tests.lines.test_blocks import layers
+from tests.lines.test_kinds import pairs
+
+line_of = partial(kinds.line_of, file=Path(__file__))
+
+
+def found(build: Callable[..., Any], **faults: bool) -> list[tuple[int, bool]]:
+    """Return the first lines that are named for some faults of Paddle's, and whether they are confirmed."""
+    port = Port("shared", partial(build, "paddle", **faults), partial(build, "torch"), {"x": Input(("batch", 5, 6))})
+    return [(pair.paddle[0].line, pair.confirmed) for pair in pairs(port)]
+
+
+def attention(framework: str, *, masked_alone: bool = False, crossed: bool = False) -> Any:
+    """Return four blocks of attention that are given one mask."""
+    nn, base, stack = layers(framework)
+    lib = __import__(framework)
+
+    class Project(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(6, 6)
+
+        def forward(self, x: Any) -> Any:
+            x = self.linear(x)
+            return x * 0.5  # of query and of key
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.q, self.k, self.v = Project(), Project(), Project()
+
+        def project(self, x: Any) -> Any:
+            return self.q(x), self.k(x)
+
+        def forward(self, x: Any, mask: Any) -> Any:
+            if crossed:
+                k, q = self.project(x)  # paddle: crossed
+            else:
+                q, k = self.project(x)
+            scores = lib.matmul(q, k.mT) if framework == "torch" else lib.matmul(q, k, transpose_y=True)
+            if not masked_alone:
+                mask = scores + mask
+            scores = mask  # paddle: the mask alone
+            return x + lib.matmul(nn.functional.softmax(scores, -1), self.v(x))
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.head = stack([Block() for _ in range(4)]), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            at = lib.arange(5)
+            mask = at.reshape([5, 1]) < at.reshape([1, 5])
+            mask = mask.astype(x.dtype) if framework == "paddle" else mask.to(x.dtype)
+            mask = mask.reshape([1, 5, 5])
+            mask = mask * -9.0  # paddle: reads the mask
+            for block in self.blocks:
+                x = block(x, mask)
+            return self.head(x)
+
+    return Net()
+
+
+def test_what_every_block_is_given_in_the_place_of_its_own_is_named() -> None:
+    assert found(attention, masked_alone=True) == [(line_of("paddle: the mask alone"), True)]
+
+
+def test_query_and_key_of_one_helper_are_crossed_in_all_blocks_at_once() -> None:
+    assert [line for line, _ in found(attention, crossed=True)] == [line_of("paddle: crossed")]
+
+
+def decorated(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a forward with a decorator's frame around it."""
+
+    @functools.wraps(forward)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return forward(*args, **kwargs)
+
+    return wrapper
+
+
+def helped(framework: str) -> Any:
+    """Return a layer that torch's decorates; Paddle's arranges in a helper, and forgets the last linear layer."""
+    nn, base, _ = layers(framework)
+
+    def forward(self: Any, x: Any) -> Any:
+        h = self.a(x).tanh()
+        h = h.flip(1)
+        h = self.b(h)
+        return h, x
+
+    def forward_of_paddle(self: Any, x: Any) -> Any:
+        def arranged(h: Any) -> Any:
+            return h.flip([1])  # paddle: in the helper
+
+        h = arranged(self.a(x).tanh())  # paddle: is not projected
+        found = (h, x)
+        return found
+
+    class Layer(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Linear(6, 6), nn.Linear(6, 6)
+
+    Layer.forward = decorated(forward) if framework == "torch" else forward_of_paddle
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer, self.head = Layer(), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            return self.head(self.layer(x)[0].tanh())
+
+    return Net()
+
+
+def test_a_missing_call_is_looked_for_in_the_forward_and_before_its_result_is_packed() -> None:
+    assert [line for line, _ in found(helped)] == [line_of("paddle: is not projected")]
