@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portproof.sides._sides import Watch
 
     #: Judges a port: told whether to do without exports and planted faults, whom to tell what processes do, and whom to
-    #: give the report as soon as its verdict stands (see ``verify``).
+    #: give the report as soon as its verdict stands, and as soon as its culprits are known (see ``verify``).
     Judge = Callable[[bool, Watch, Callable[[Report], None] | None], Report]
 
 

@@ -6,6 +6,7 @@ import os
 import signal
 import tempfile
 import threading
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -56,6 +57,13 @@ class Rounds:
         self._parent.close()
 
 
+@dataclass(frozen=True)
+class Standing:
+    """A report whose verdict stands, while more is looked for."""
+
+    report: Report
+
+
 class Round:
     """A judgement that runs, until it was read to its end or cancelled.
 
@@ -75,7 +83,7 @@ class Round:
         """Return what can be read from when there is an answer."""
         return self._answers.fileno()
 
-    def read(self) -> Report | PortproofError | RuntimeError | tuple[str, str | None]:
+    def read(self) -> Report | Standing | PortproofError | RuntimeError | tuple[str, str | None]:
         """Return the next answer: what a process does now, the report as its verdict stands, or what came of it all."""
         try:
             answer = self._answers.recv()
@@ -85,7 +93,7 @@ class Round:
             )
         if isinstance(answer, dict):
             answer = revive(answer)
-        assert isinstance(answer, Report | PortproofError | RuntimeError | tuple)
+        assert isinstance(answer, Report | Standing | PortproofError | RuntimeError | tuple)
         return answer
 
     def cancel(self) -> None:
@@ -115,7 +123,7 @@ def _judge(judge: Judge, notes: int, full: bool) -> None:
 
     def first(report: Report) -> None:
         with one_at_a_time:
-            answers.send(report)
+            answers.send(Standing(report))
 
     try:
         found: Any = judge(not full, doing, first)

@@ -22,9 +22,9 @@ from rich.console import Console
 
 from portproof._errors import BadInput, PortproofError, Unavailable, require_packages
 from portproof._text import plain
-from portproof.cli._rounds import Round, Rounds
+from portproof.cli._rounds import Round, Rounds, Standing
 from portproof.cli._saves import Saves
-from portproof.judge._report import Report
+from portproof.judge._report import HOLDS, Report
 from portproof.ports._locate import find_project
 from portproof.render import write_report
 from portproof.render._terminal import output
@@ -154,22 +154,27 @@ class _Loop:
         seconds = time.monotonic() - self._begun
         while select.select([self._saves.heard], [], [], 0)[0]:
             self._saves.hear()
-        before, report = answering.verdict, answer if isinstance(answer, Report) else None
-        answering.verdict = report
-        if report is None or before is not None:
+        ended = not isinstance(answer, Standing)
+        if isinstance(answer, Standing):
+            answer = answer.report
+        else:
             self._cancel()
+        last, before, report = self._last, answering.verdict, answer if isinstance(answer, Report) else None
+        answering.verdict = report
+        settled = ended or (report is not None and (report.verdict in HOLDS or report.modules is not None))
+        if report is not None and settled:
+            self._last = report
         if report is not None and before is not None and self._shown is not None:
-            self._shown, self._last = replace(self._shown, report=report), report
-            if (report.culprits, report.notes) != (before.culprits, before.notes):
+            more = settled != self._shown.settled
+            self._shown = replace(self._shown, report=report, settled=settled)
+            if more or (report.culprits, report.notes) != (before.culprits, before.notes):
                 self._draw()
             return
         error = "" if isinstance(answer, Report) else str(answer)
         first = self._shown is None
         if first and isinstance(answer, PortproofError) and (type(answer) is Unavailable or not self._saves.files):
             raise answer  # no edit will change that
-        self._shown = Shown(report, error, self._why, answering.full, seconds, self._last)
-        if report is not None:
-            self._last = report
+        self._shown = Shown(report, error, self._why, answering.full, seconds, last, settled)
         self._code = getattr(answer, "exit_code", _BUG)
         self._draw()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -48,6 +48,7 @@ class Findings:
         given: label of weights that a person gave.
         strict: whether what is latent is a fault.
         parted: rows on which the sides differ in float64, under the weights that are loaded last.
+        told: called once the sides are known to be two functions, before it is known where.
     """
 
     hops: list[Hop] = field(default_factory=list)
@@ -64,6 +65,7 @@ class Findings:
     given: str | None = None
     strict: bool = False
     parted: Parted | None = None
+    told: Callable[[Findings], None] = field(default=lambda _: None)
 
     def add(self, found: Found) -> None:
         """Add what a step found; a deviation that is known is not said again."""

@@ -31,7 +31,7 @@ from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
 from portproof.ports._port import Port
 from portproof.replay._oracle import Measuring
-from portproof.replay._replay import Replay, Replayed
+from portproof.replay._replay import Passes, Replay, Replayed
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
@@ -50,8 +50,9 @@ def verify(
             :class:`Port` runs in this process.
         options: what to do; or give the fields of :class:`Options` as keyword arguments.
         watch: called with a process's name and what it is doing now, None when it is done.
-        first: called with the report as soon as its verdict stands and its culprits are known; where two models are two
-            functions, the lines at which they part are looked for after that, and stand in the one that is returned.
+        first: called with the report as soon as its verdict stands, and again when its culprits are known; where two
+            models are two functions, the lines at which they part are looked for after that, and stand in the one that
+            is returned.
 
     Returns:
         The report, true only where the verdict holds.
@@ -81,6 +82,7 @@ def _judge(sides: Sides, options: Options, first: Callable[[Report], None]) -> R
         evidence={side: future.result() for side, future in hello.items()},
         given=given_label(options.weights) if options.weights else None,
         strict=options.strict,
+        told=lambda found: first(found.report(sides, batch, time.perf_counter() - begun)),
     )
     if options.blockwise:
         for side in live:
@@ -105,7 +107,7 @@ def _judge(sides: Sides, options: Options, first: Callable[[Report], None]) -> R
     findings.add(own)
     findings.culprits = with_sources(sides, findings.culprits)
     findings.latent = with_sources(sides, findings.latent)
-    first(findings.report(sides, batch, time.perf_counter() - begun))
+    findings.told(findings)
     culprits = findings.culprits
     if findings.parted is not None and findings.is_another_function():
         culprits, notes = with_lines(sides, findings.parted, culprits)
@@ -171,12 +173,10 @@ def _judge_weights(
     # What is exported beside the rest is begun now; else it comes after what others wait for.
     soon = [side for side in sides.live if exports and sides.open[side].goes_beside(Tasks.export)]
     exporting = submit_exports(sides, weights, rows, soon)
-    passes = looked = failed = None
-    if replay is not None:
-        try:
-            passes = replay.submit()
-        except ModelRaised as error:
-            failed = error
+    passes: Passes | None = None
+    looked = None
+    if not options.quick:  # else the verdict comes first, and where comes after it
+        passes = _submitted(replay, findings)
     chaotic = chaotic_rows(rows, measuring, lead)
     if chaotic and (found := not_functions(sides, weights, rows, measuring)) is not None:
         findings.add(found)
@@ -187,8 +187,6 @@ def _judge_weights(
             future.cancel()
         findings.notes.append(rows.left_out(chaotic))
         return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
-    if failed is not None:
-        findings.culprits.append(raising(failed))
     if replay is not None and passes is not None and not options.quick:
         looked = look(replay, options.seed)
     if exports:
@@ -206,6 +204,10 @@ def _judge_weights(
             return rows
     findings.add(judged)
     findings.add(what_was_run(measuring, outputs))
+    if findings.is_another_function() and not rows.port.accepted:
+        findings.told(findings)
+    if options.quick:
+        passes = _submitted(replay, findings)
     between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]
     agree = bool(between) and all(verdict in HOLDS for verdict in between)
     own = oracle.of_each(outputs) if between and not agree else {}
@@ -229,6 +231,16 @@ def _judge_weights(
     for found in _judge_learning(sides, options, weights, rows, replayed):
         findings.add(found)
     return rows
+
+
+def _submitted(replay: Replay | None, findings: Findings) -> Passes | None:
+    """Submit the passes of a replay; None where there is none, or where the leading side raised, which is added."""
+    try:
+        return None if replay is None else replay.submit()
+    except ModelRaised as error:
+        if raising(error) not in findings.culprits:
+            findings.culprits.append(raising(error))
+        return None
 
 
 def _replay(sides: Sides, options: Options, weights: Weights, rows: Rows) -> Replay | None:

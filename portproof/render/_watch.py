@@ -31,6 +31,7 @@ class Shown:
         full: whether the whole chain was judged.
         seconds: from the save to the verdict.
         before: the report before this one, None where there is none.
+        settled: the report's culprits are known; they come after a verdict that does not hold.
     """
 
     report: Report | None
@@ -39,6 +40,7 @@ class Shown:
     full: bool
     seconds: float
     before: Report | None
+    settled: bool
 
 
 def print_shown(shown: Shown, console: Console) -> None:
@@ -71,4 +73,6 @@ def print_shown(shown: Shown, console: Console) -> None:
     if told:
         console.print(Text(f"of which {told}", style="dim"))
     verdict = Text.assemble("verdict: ", (report.verdict, STYLE[report.verdict]))
-    console.print(verdict if shown.before is None else Text.assemble(verdict, "   ", since(shown.before, report)))
+    if shown.before is not None and shown.settled:
+        verdict = Text.assemble(verdict, "   ", since(shown.before, report))
+    console.print(verdict)
