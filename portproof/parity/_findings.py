@@ -106,6 +106,17 @@ class Findings:
         """Whether the sides differ in float64 once what the author accepts is settled."""
         return any(hop.kind == "semantics" and hop.verdict == "divergent" for hop in self.hops)
 
+    def tell(self, judged: Found, accepting: Mapping[str, Accepted]) -> None:
+        """Tell that the sides are two functions, where a judgement settles that: it is not known yet where they part.
+
+        Args:
+            judged: of the outputs; one side at least is a function.
+            accepting: what the port's author accepts, with which they may yet be one.
+        """
+        found = replace(self, hops=[*self.hops, *judged.hops])
+        if found.is_another_function() and not accepting:
+            self.told(found)
+
     def seen(self, sight: Sight, weights: Weights) -> None:
         """Add what was seen of planted faults; of given weights, which faults they hide."""
         if weights.kind == "given":

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from portproof._numbers import EPSILON, Array, Arrays, compare
 from portproof.judge._found import Found
 from portproof.judge._report import Culprit
 from portproof.parity._outputs import collect, judge_sides
 from portproof.parity._rows import Rows
 from portproof.replay._oracle import Measuring
+from portproof.replay._replay import Replay
 from portproof.sides._sides import Sides
 from portproof.sides._steady import unsteady
 from portproof.sides._weights import Weights
 
 _REASON = "two runs on the same rows differ"
 _ADVICE = "switch that off in evaluation (`self.training`), or make it an input of the port"
+
+
+def is_function(replay: Replay, outputs: Arrays) -> bool:
+    """Whether the leading side put out the same twice for the first row, as two runs tell that there were anyway.
+
+    Args:
+        replay: whose recording is one of them.
+        outputs: of the other, in float64 on all rows that are judged.
+    """
+    alike = [any(_is_same(one, other) for other in outputs.values()) for one in replay.recorded()]
+    return bool(alike) and all(alike)
+
+
+def _is_same(one: Array, other: Array) -> bool:
+    """Whether two tensors begin with the same row."""
+    if not one.ndim == other.ndim > 0:
+        return False
+    difference = compare(one[:1], other[:1], "float64", detail=False)
+    return difference.mismatch is None and difference.rms <= EPSILON["float32"]
 
 
 def not_functions(sides: Sides, weights: Weights, rows: Rows, measuring: Measuring) -> Found | None:

@@ -26,12 +26,12 @@ from portproof.parity._options import Options
 from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, what_was_run
 from portproof.parity._rows import Rows, chaotic_rows
 from portproof.parity._single_module import descend
-from portproof.parity._steady import not_functions
+from portproof.parity._steady import is_function, not_functions
 from portproof.ports._inputs import make_batch
 from portproof.ports._locate import Located, Project
 from portproof.ports._port import Port
 from portproof.replay._oracle import Measuring
-from portproof.replay._replay import Passes, Replay, Replayed
+from portproof.replay._replay import Replay, Replayed
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
@@ -173,10 +173,12 @@ def _judge_weights(
     # What is exported beside the rest is begun now; else it comes after what others wait for.
     soon = [side for side in sides.live if exports and sides.open[side].goes_beside(Tasks.export)]
     exporting = submit_exports(sides, weights, rows, soon)
-    passes: Passes | None = None
-    looked = None
-    if not options.quick:  # else the verdict comes first, and where comes after it
-        passes = _submitted(replay, findings)
+    passes = looked = failed = None
+    if replay is not None:
+        try:
+            passes = replay.submit()
+        except ModelRaised as error:
+            failed = error
     chaotic = chaotic_rows(rows, measuring, lead)
     if chaotic and (found := not_functions(sides, weights, rows, measuring)) is not None:
         findings.add(found)
@@ -187,6 +189,8 @@ def _judge_weights(
             future.cancel()
         findings.notes.append(rows.left_out(chaotic))
         return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
+    if failed is not None:
+        findings.culprits.append(raising(failed))
     if replay is not None and passes is not None and not options.quick:
         looked = look(replay, options.seed)
     if exports:
@@ -198,16 +202,14 @@ def _judge_weights(
     oracle = measuring.oracle(outputs)
     judged = judge_sides(outputs, weights, oracle)
     if any(hop.verdict in ("divergent", "inconclusive") for hop in judged.hops):
+        if replay is not None and passes is not None and is_function(replay, outputs[lead]["float64"]):
+            findings.tell(judged, rows.port.accepted)
         unsteady = not_functions(sides, weights, rows, measuring)
         if unsteady is not None:
             findings.add(unsteady)
             return rows
     findings.add(judged)
     findings.add(what_was_run(measuring, outputs))
-    if findings.is_another_function() and not rows.port.accepted:
-        findings.told(findings)
-    if options.quick:
-        passes = _submitted(replay, findings)
     between = [hop.verdict for hop in judged.hops if hop.kind == "semantics"]
     agree = bool(between) and all(verdict in HOLDS for verdict in between)
     own = oracle.of_each(outputs) if between and not agree else {}
@@ -231,16 +233,6 @@ def _judge_weights(
     for found in _judge_learning(sides, options, weights, rows, replayed):
         findings.add(found)
     return rows
-
-
-def _submitted(replay: Replay | None, findings: Findings) -> Passes | None:
-    """Submit the passes of a replay; None where there is none, or where the leading side raised, which is added."""
-    try:
-        return None if replay is None else replay.submit()
-    except ModelRaised as error:
-        if raising(error) not in findings.culprits:
-            findings.culprits.append(raising(error))
-        return None
 
 
 def _replay(sides: Sides, options: Options, weights: Weights, rows: Rows) -> Replay | None:

@@ -8,11 +8,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from portproof._numbers import Array
 from portproof.judge._floor import is_blind, multiple, ratio
 from portproof.judge._report import Culprit, ModuleDetail, Modules
 from portproof.ports._port import Accepted, Side
 from portproof.replay._judge import ModuleFloors, judge_modules, module_details, owner
-from portproof.replay._taps import OTHER_COUNT, RECEIVES, RETURNED, SAME_ROWS, TapDifference
+from portproof.replay._taps import OTHER_COUNT, RECEIVES, RETURNED, SAME_ROWS, TapDifference, TapStore
 from portproof.replay._tasks import ReplayTasks
 from portproof.sides._pairs import Pairs
 from portproof.sides._sides import Do
@@ -53,6 +54,16 @@ class Replay:
         self._recorded = do(
             lead, "recording taps", ReplayTasks.record, pairs=pairs.keys[lead], inputs=inputs, folder=taps
         )
+
+    def recorded(self) -> list[Array]:
+        """Return what the whole model put out while it was recorded; nothing where that is not known.
+
+        Raises:
+            ModelRaised: the lead raised while it was recorded.
+        """
+        self._recorded.result()
+        call = TapStore(self.taps).read("", 0)
+        return [] if call is None else call[1]
 
     def submit(self) -> Passes:
         """Submit the passes, once the recording is there.

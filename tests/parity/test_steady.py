@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from portproof import BadInput, Input, Port, verify
-from portproof.judge._report import HOLDS
+from portproof.judge._report import HOLDS, Report
 from portproof.maps._find import find_map
+from portproof.parity._verify import verify as judged
 from portproof.ports._locate import Located, Project
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides
@@ -65,6 +66,28 @@ def test_two_models_that_are_no_functions_are_not_told_apart(forward: Forward, s
     assert report.verdict == "inconclusive"
     assert not report.culprits
     assert any(f"torch {said} in '(root)' and Paddle {said}" in note for note in report.notes)
+
+
+def _drifting(net: Any, x: Any, _: Any) -> Any:
+    net.calls += 1
+    return net.last(net.first(x)) * (1 + 1e-5 * net.calls)
+
+
+def _doubled(forward: Forward) -> Forward:
+    return lambda net, x, framework: forward(net, x, framework) * 2
+
+
+@pytest.mark.parametrize(
+    ("torch", "paddle", "told"),
+    [(_plain, _doubled(_plain), 2), (_plain, _dropping, 2), (_drifting, _doubled(_drifting), 1)],
+    ids=["two functions", "one is a function", "none is"],
+)
+def test_a_verdict_is_told_before_its_culprits_where_it_stands(torch: Forward, paddle: Forward, told: int) -> None:
+    heard: list[Report] = []
+    found = judged(_port(torch, paddle), quick=True, first=heard.append)
+    assert [report.verdict for report in heard] == [found.verdict] * told
+    assert told == 1 or heard[0].modules is None
+    assert heard[-1].modules == found.modules
 
 
 def test_one_side_that_draws_random_numbers_is_the_finding() -> None:
