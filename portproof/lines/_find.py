@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
 from portproof.judge._report import Line, LinePair
-from portproof.lines._blame import Blamed, blame
+from portproof.lines._blame import blame
 from portproof.lines._calls import Place
+from portproof.lines._gap import Blamed
 from portproof.lines._match import Matched
 from portproof.lines._recorder import Carried
 from portproof.lines._repairs import Repair

@@ -22,7 +22,7 @@ def found(build: Callable[..., Any], **faults: bool) -> list[tuple[int, bool]]:
     return [(pair.paddle[0].line, pair.confirmed) for pair in pairs(port)]
 
 
-def attention(framework: str, *, masked_alone: bool = False, crossed: bool = False) -> Any:
+def attention(framework: str, *, masked_alone: bool = False, crossed: bool = False, turned: bool = False) -> Any:
     """Return four blocks of attention that are given one mask."""
     nn, base, stack = layers(framework)
     lib = __import__(framework)
@@ -62,8 +62,12 @@ def attention(framework: str, *, masked_alone: bool = False, crossed: bool = Fal
 
         def forward(self, x: Any) -> Any:
             at = lib.arange(5)
-            mask = at.reshape([5, 1]) < at.reshape([1, 5])
-            mask = mask.astype(x.dtype) if framework == "paddle" else mask.to(x.dtype)
+            if framework == "torch":
+                mask = (at.reshape([5, 1]) < at.reshape([1, 5])).to(x.dtype)
+            else:
+                mask = (at.reshape([5, 1]) >= at.reshape([1, 5])).astype(x.dtype)  # paddle: makes the mask
+                if not turned:
+                    mask = 1 - mask
             mask = mask.reshape([1, 5, 5])
             mask = mask * -9.0  # paddle: reads the mask
             for block in self.blocks:
@@ -129,3 +133,15 @@ def helped(framework: str) -> Any:
 
 def test_a_missing_call_is_looked_for_in_the_forward_and_before_its_result_is_packed() -> None:
     assert [line for line, _ in found(helped)] == [line_of("paddle: is not projected")]
+
+
+def test_where_a_mask_is_its_own_negation_the_line_that_reads_it_is_named_beside_the_one_that_makes_it() -> None:
+    port = Port(
+        "shared", partial(attention, "paddle", turned=True), partial(attention, "torch"), {"x": Input(("batch", 5, 6))}
+    )
+    (pair,) = pairs(port)
+    assert [line.line for line in pair.paddle[:2]] == [
+        line_of("paddle: makes the mask"),
+        line_of("paddle: reads the mask"),
+    ]
+    assert not pair.confirmed
