@@ -59,7 +59,8 @@ def watch_saves(judge: Judge, device: str) -> int:
     require_packages("verify --watch", "watchfiles")
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise BadInput("--watch redraws a terminal and reads its keys, and this is none; leave it out.")
-    import portproof.parity._verify  # noqa: F401 - what each judgement needs, imported once
+    import portproof.lines._find  # what a judgement needs, imported once
+    import portproof.parity._verify  # noqa: F401
 
     registered()
 

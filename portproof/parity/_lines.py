@@ -6,16 +6,18 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from portproof._errors import PortproofError
 from portproof._numbers import Array, Arrays
 from portproof.judge._report import Culprit, Hop, LinePair
-from portproof.lines._find import Lines, find_lines
-from portproof.lines._tasks import LineTasks
 from portproof.parity._rows import Rows
 from portproof.sides._sides import Sides
+
+if TYPE_CHECKING:
+    from portproof.lines._find import Lines
 
 #: Culprits whose module's forward may hold the line.
 _KINDS = ("computes", "wiring", "signature", "saturates", "raises")
@@ -71,6 +73,8 @@ def with_lines(sides: Sides, found: Parted, culprits: Sequence[Culprit]) -> tupl
     Returns:
         The culprits, one more where there is none that a line could stand with, and notes.
     """
+    from portproof.lines._find import find_lines  # a right port has no use for it
+
     try:
         lines = find_lines(sides, found.inputs, found.order)
     except Exception as error:
@@ -88,6 +92,8 @@ def with_built(sides: Sides, culprits: Sequence[Culprit]) -> tuple[list[Culprit]
     wanted = {difference.key for difference in sides.pairs().settings} & named if paired else set()
     if not wanted:
         return list(culprits), []
+    from portproof.lines._tasks import LineTasks
+
     try:
         paths = {side: {p: k for p, k in sides.pairs().keys[side].items() if k in wanted} for side in sides.live}
         waiting = {

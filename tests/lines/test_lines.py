@@ -289,7 +289,7 @@ def test_statements_are_followed_by_what_they_bind_and_all_is_undone() -> None:
 
 
 def test_nothing_is_said_of_what_is_right_and_nothing_is_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    import portproof.parity._lines as lines
+    import portproof.lines._find as lines
 
     def never(*_: Any) -> Any:
         raise AssertionError("lines were looked for")
@@ -302,7 +302,7 @@ def test_nothing_is_said_of_what_is_right_and_nothing_is_run(monkeypatch: pytest
 
 
 def test_a_search_that_fails_is_a_note_and_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    import portproof.parity._lines as lines
+    import portproof.lines._find as lines
 
     def failing(*_: Any) -> Any:
         raise ZeroDivisionError("of a recorder")
