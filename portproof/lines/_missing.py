@@ -118,6 +118,8 @@ def _where(
     own = _around_idle(ways, torch, stations)
     if own:
         return _level(ways, torch, own[0].place.module), own
+    if given.more and given.count > 1 and given.twice:  # ``h + h`` is torch's sum, and one of them should be another
+        return 0, stations[-1:]
     if given.more and given.count > 1:
         idle = _renamed(ways, users)
         if len(idle) == 1:

@@ -359,8 +359,9 @@ def test_no_lines_leaves_them_out() -> None:
 def test_the_verdict_and_its_culprits_are_told_before_the_lines_are_looked_for() -> None:
     told: list[Report] = []
     report = judge(POOLED, Options(quick=True), first=told.append)
-    (early,) = told
-    assert early.verdict == report.verdict == "divergent"
+    _, early = told
+    assert [one.verdict for one in told] == ["divergent"] * 2
+    assert report.verdict == "divergent"
     assert [culprit.module for culprit in early.culprits] == [culprit.module for culprit in report.culprits]
     assert [culprit.sources for culprit in early.culprits] == [culprit.sources for culprit in report.culprits]
     assert early.hops == report.hops

@@ -145,3 +145,39 @@ def test_where_a_mask_is_its_own_negation_the_line_that_reads_it_is_named_beside
         line_of("paddle: reads the mask"),
     ]
     assert not pair.confirmed
+
+
+def summed(framework: str) -> Any:
+    """Return blocks that norm a sum; Paddle's adds a tensor to itself."""
+    nn, base, stack = layers(framework)
+
+    class Block(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.norm = nn.Linear(6, 6), nn.LayerNorm(6)
+
+        def forward(self, x: Any) -> Any:
+            residual = x
+            found = self.a(x)
+            x = found
+            if framework == "torch":
+                x = residual + x
+            else:
+                x = x + x  # paddle: twice
+            return self.norm(x)
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks, self.head = stack([Block() for _ in range(2)]), nn.Linear(6, 3)
+
+        def forward(self, x: Any) -> Any:
+            for block in self.blocks:
+                x = block(x)
+            return self.head(x)
+
+    return Net()
+
+
+def test_a_sum_of_one_tensor_with_itself_is_named_and_not_the_line_that_names_that() -> None:
+    assert [line for line, _ in found(summed)] == [line_of("paddle: twice")]
