@@ -157,13 +157,13 @@ def summed(framework: str) -> Any:
             self.a, self.norm = nn.Linear(6, 6), nn.LayerNorm(6)
 
         def forward(self, x: Any) -> Any:
-            residual = x
-            found = self.a(x)
-            x = found
             if framework == "torch":
-                x = residual + x
-            else:
-                x = x + x  # paddle: twice
+                h = self.a(x)
+                return self.norm(h + x)
+            residual = x
+            found = self.a(residual)
+            x = found
+            x = x + x  # paddle: twice
             return self.norm(x)
 
     class Net(base):  # type: ignore[misc]
