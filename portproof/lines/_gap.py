@@ -50,7 +50,8 @@ class Gap:
         users = wrong or users
         read, after = self._read(torch, paddle, users), []
         while paddle is not None and (kept := self._kept(paddle)):
-            if base(paddle.name) == base(torch.name) and len(paddle.given) == 2:
+            stands = self.m.partner(torch.module) in (None, paddle.module)
+            if stands and base(paddle.name) == base(torch.name) and len(paddle.given) == 2:
                 return self._idle(torch, paddle, kept)
             after.append(read)
             read, paddle = [(kept, paddle)], self.m.call("paddle", kept.maker)

@@ -56,8 +56,8 @@ def missing(
     if asking is not None:
         places = tuple(dict.fromkeys(station.place for station in stations[::-1]))
         return Missing(asking, places, ways.m.of["torch"].places[torch.places[0]], certain=True)
-    users = [user for _, user in read]
-    given = _Given(ways, torch, read)
+    used = after[0] if after else read
+    users, given = [user for _, user in used], _Given(ways, torch, used)
     level, own = _where(ways, torch, given.late(stations), given, users)
     return _Level(ways, torch, level, own, region, given).chosen() if own else None
 

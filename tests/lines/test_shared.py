@@ -69,7 +69,7 @@ def attention(framework: str, *, masked_alone: bool = False, crossed: bool = Fal
                 if not turned:
                     mask = 1 - mask
             mask = mask.reshape([1, 5, 5])
-            mask = mask * -9.0  # paddle: reads the mask
+            mask = mask * -9.0 + 0.0  # paddle: reads the mask
             for block in self.blocks:
                 x = block(x, mask)
             return self.head(x)
