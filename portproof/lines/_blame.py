@@ -9,11 +9,12 @@ from dataclasses import replace
 import numpy as np
 
 from portproof._numbers import Array
-from portproof.lines._calls import Call, Place
+from portproof.lines._calls import Call, Given, Place
 from portproof.lines._candidate import Candidate
 from portproof.lines._elsewhere import Elsewhere, is_given_alike
 from portproof.lines._gap import Blamed, each
 from portproof.lines._match import LAYOUT, Matched, base, one_function
+from portproof.lines._other import other_tensor
 from portproof.lines._stacks import on_line
 from portproof.lines._unsure import is_mirrored, is_negated, is_turned, readers, rests_on_a_number
 from portproof.lines._ways import Ways
@@ -37,10 +38,8 @@ def blame(candidate: Candidate, matched: Matched) -> Blamed:
 
 class _Blame(Elsewhere):
     def blamed(self) -> Blamed:
-        if self.c.regions[0] and self.c.regions[1]:
-            return self._results()
         if self.c.regions[1]:
-            return self._extra()
+            return self._arranges_another() or (self._results() if self.c.regions[0] else self._extra())
         elsewhere = self._handed_elsewhere() if not (self.c.given or self.c.regions[0]) else None
         if elsewhere is not None:
             return elsewhere
@@ -203,6 +202,30 @@ class _Blame(Elsewhere):
         paddle = self.at.places("paddle", [head, *self.c.regions[1]])
         one = self._is_one_line(self.c.regions[1]) and self._twin(head) is None
         return Blamed(paddle, (torch,) if torch else (), (None, head), ((head.module, None),), certain=one)
+
+    def _arranges_another(self) -> Blamed | None:
+        """Where both sides only arrange a tensor of one shape, and not the same one: where Paddle comes to its own."""
+        if self.c.torch is None or self.c.torch.part or max(map(len, self.c.regions)) > 1:
+            return None
+        mine, theirs = self._arranged("torch", self.c.torch), self._arranged("paddle", self.c.regions[1][0])
+        if mine is None or theirs is None:
+            return None
+        (owner, right), (user, wrong) = mine, theirs
+        shapes = self.m.of["torch"].values[right.value].shape, self.m.of["paddle"].values[wrong.value].shape
+        if shapes[0] != shapes[1] or self.m.same(right, wrong):
+            return None
+        found = other_tensor(self.ways, right, owner, wrong, user)
+        return None if found is None else self._other(found, owner, user)
+
+    def _arranged(self, side: str, call: Call) -> tuple[Call, Given] | None:
+        """Return what a call and those before it only arrange, and the first of them; None where it computes."""
+        first = None
+        while base(call.name) in LAYOUT and len(call.given) == 1:
+            first, maker = call, self.m.call(side, call.given[0].maker)
+            if maker is None:
+                break
+            call = maker
+        return None if first is None else (first, first.given[0])
 
     def _twin(self, head: Call) -> Call | None:
         """Return torch's call that stands for one of Paddle's, where both sides make as many of its function."""

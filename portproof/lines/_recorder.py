@@ -214,6 +214,7 @@ class Recorder(Carrying):
         """Know the model's inputs."""
         for place, tensor in enumerate(leaves(tree, self.framework.is_tensor)):
             self._leaf(tensor, f"input {place}")
+            self._given(tensor, RETURN)  # what no call is given may be what one should have been
 
     def _leaf(self, tensor: Any, name: str) -> None:
         self._held.append(tensor)

@@ -181,3 +181,38 @@ def summed(framework: str) -> Any:
 
 def test_a_sum_of_one_tensor_with_itself_is_named_and_not_the_line_that_names_that() -> None:
     assert [line for line, _ in found(summed)] == [line_of("paddle: twice")]
+
+
+def spread_in_torch(mask: Any) -> Any:
+    return mask[:, None, None, :]
+
+
+def spread_in_paddle(mask: Any) -> Any:
+    mask = mask.unsqueeze(1)
+    return mask.unsqueeze(1)
+
+
+def masked(framework: str) -> Any:
+    """Return a model of two inputs, of which Paddle's gives its helper the first in the place of the second."""
+    nn, base, _ = layers(framework)
+
+    class Net(base):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+        def forward(self, x: Any, mask: Any) -> Any:
+            h = self.a(x)
+            if framework == "torch":
+                return self.head((h[:, None, None, :] + (1.0 - spread_in_torch(mask)) * -3.0).exp())
+            spread = spread_in_paddle(x)  # paddle: the other input
+            spread = (1.0 - spread) * -3.0
+            return self.head((h[:, None, None, :] + spread).exp())
+
+    return Net()
+
+
+def test_a_helper_that_is_given_another_input_is_named_where_it_is_called() -> None:
+    inputs = {name: Input(("batch", 6)) for name in ("x", "mask")}
+    port = Port("masked", partial(masked, "paddle"), partial(masked, "torch"), inputs)
+    assert [pair.paddle[0].line for pair in pairs(port)] == [line_of("paddle: the other input")]
