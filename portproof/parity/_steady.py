@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from portproof._numbers import EPSILON, Array, Arrays, compare
+from portproof.judge._floor import FLOOR_MULTIPLE
 from portproof.judge._found import Found
 from portproof.judge._report import Culprit
 from portproof.parity._outputs import collect, judge_sides
@@ -19,23 +21,25 @@ _REASON = "two runs on the same rows differ"
 _ADVICE = "switch that off in evaluation (`self.training`), or make it an input of the port"
 
 
-def is_function(replay: Replay, outputs: Arrays) -> bool:
+def is_function(replay: Replay, outputs: Mapping[str, Arrays]) -> bool:
     """Whether the leading side put out the same twice for the first row, as two runs tell that there were anyway.
 
     Args:
-        replay: whose recording is one of them.
-        outputs: of the other, in float64 on all rows that are judged.
+        replay: whose recording is one of them; it rounds to float32 after every module, so that float32's distance from
+            float64 is what can be told.
+        outputs: of the others on all rows that are judged, by precision.
     """
-    alike = [any(_is_same(one, other) for other in outputs.values()) for one in replay.recorded()]
+    own = [(outputs["float64"][name], narrow) for name, narrow in outputs["float32"].items()]
+    alike = [any(_is_same(one, *pair) for pair in own) for one in replay.recorded()]
     return bool(alike) and all(alike)
 
 
-def _is_same(one: Array, other: Array) -> bool:
-    """Whether two tensors begin with the same row."""
-    if not one.ndim == other.ndim > 0:
+def _is_same(one: Array, wide: Array, narrow: Array) -> bool:
+    """Whether a tensor's first row is another's, as far as float32 tells."""
+    if not one.ndim == wide.ndim > 0:
         return False
-    difference = compare(one[:1], other[:1], "float64", detail=False)
-    return difference.mismatch is None and difference.rms <= EPSILON["float32"]
+    found, floor = (compare(array[:1], wide[:1], "float64", detail=False) for array in (one, narrow))
+    return found.mismatch is None and found.rms <= FLOOR_MULTIPLE * max(floor.rms, EPSILON["float32"])
 
 
 def not_functions(sides: Sides, weights: Weights, rows: Rows, measuring: Measuring) -> Found | None:

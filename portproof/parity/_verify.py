@@ -202,7 +202,7 @@ def _judge_weights(
     oracle = measuring.oracle(outputs)
     judged = judge_sides(outputs, weights, oracle)
     if any(hop.verdict in ("divergent", "inconclusive") for hop in judged.hops):
-        if replay is not None and passes is not None and is_function(replay, outputs[lead]["float64"]):
+        if replay is not None and passes is not None and is_function(replay, outputs[lead]):
             findings.tell(judged, rows.port.accepted)
         unsteady = not_functions(sides, weights, rows, measuring)
         if unsteady is not None:
