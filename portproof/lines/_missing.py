@@ -48,14 +48,14 @@ def missing(
         station for some in (read, *reversed(after))
         for station in _common([ways.way("paddle", given, user) for given, user in some[:6]])
     ]  # fmt: skip
+    beside = ways.m.of["torch"].places[torch.places[0]] if torch.places else None
     twin = _twin(ways, torch, {station.frame for station in stations})
-    if twin is not None:
-        beside = ways.m.of["torch"].places[torch.places[0]]
+    if twin is not None and beside is not None:
         return Missing(twin, tuple(station.place for station in stations), beside, certain=False)
     asking = _asking(ways, torch, stations)
-    if asking is not None:
+    if asking is not None and beside is not None:
         places = tuple(dict.fromkeys(station.place for station in stations[::-1]))
-        return Missing(asking, places, ways.m.of["torch"].places[torch.places[0]], certain=True)
+        return Missing(asking, places, beside, certain=True)
     used = after[0] if after else read
     users, given = [user for _, user in used], _Given(ways, torch, used)
     level, own = _where(ways, torch, given.late(stations), given, users)

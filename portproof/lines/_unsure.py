@@ -53,9 +53,12 @@ def is_negated(candidate: Candidate, matched: Matched) -> bool:
 
 def readers(candidate: Candidate, matched: Matched) -> tuple[Place, ...]:
     """Return the lines that compute something of a candidate's results, whoever hands them on as they are."""
-    found, waiting = list[Call](), list(candidate.targets)
+    found, waiting, seen = list[Call](), list(candidate.targets), set[int]()
     while waiting:
         call = waiting.pop()
+        if call.index in seen:
+            continue
+        seen.add(call.index)
         for user in matched.users("paddle", call.index):
             same = bool(user.made) and matched.kind("paddle", user.made[0]) == matched.kind("paddle", call.made[0])
             (waiting if same or base(user.name) in LAYOUT else found).append(user)

@@ -68,10 +68,10 @@ def verify(
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
     keep, apart = options.cache and whole, whole and not options.quick
     with Sessions(located, options.kwargs, options.device, threads, options.blockwise, keep, apart) as sessions:
-        return _judge(Sides(sessions, watch), options, first or (lambda _: None))
+        return _judge(Sides(sessions, watch), options, first)
 
 
-def _judge(sides: Sides, options: Options, first: Callable[[Report], None]) -> Report:
+def _judge(sides: Sides, options: Options, first: Callable[[Report], None] | None) -> Report:
     """Judge what was asked for: files alone, module by module alone, or everything under each set of weights."""
     begun = time.perf_counter()
     located, live = sides.sessions.located, sides.live
@@ -82,8 +82,9 @@ def _judge(sides: Sides, options: Options, first: Callable[[Report], None]) -> R
         evidence={side: future.result() for side, future in hello.items()},
         given=given_label(options.weights) if options.weights else None,
         strict=options.strict,
-        told=lambda found: first(found.report(sides, batch, time.perf_counter() - begun)),
     )
+    if first is not None:
+        findings.told = lambda found: first(found.report(sides, batch, time.perf_counter() - begun))
     if options.blockwise:
         for side in live:
             sides.do(side, "building the model", ReplayTasks.hollow)

@@ -8,6 +8,7 @@ from typing import Any
 
 from portproof import Input, Port
 from tests.lines import test_kinds as kinds
+from tests.lines.test_blocks import layers
 from tests.lines.test_kinds import named, pairs, port
 
 line_of = partial(kinds.line_of, file=Path(__file__))
@@ -55,45 +56,23 @@ def test_a_product_of_two_values_that_have_their_names_is_what_turns_them_round(
     assert pair.paddle[0].line == line_of("paddle: turned round")
 
 
-def pooled_torch() -> Any:
-    from torch import nn
+def pooled(framework: str) -> Any:
+    """Return a pooler that turns what it is handed; Paddle's layer is given that as it is."""
+    nn, base, _ = layers(framework)
 
-    class Pooler(nn.Module):
+    class Pooler(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.dense = nn.Linear(8, 8)
 
         def forward(self, x: Any) -> Any:
             turned = x.flip(1)
-            return self.dense(turned).tanh()
-
-    class Net(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.stem, self.pooler = nn.Linear(8, 8), Pooler()
-
-        def forward(self, x: Any) -> Any:
-            h = self.stem(x)
-            return h.exp() + self.pooler(h)
-
-    return Net()
-
-
-def pooled_paddle() -> Any:
-    import paddle
-    from paddle import nn
-
-    class Pooler(nn.Layer):
-        def __init__(self) -> None:
-            super().__init__()
-            self.dense = nn.Linear(8, 8)
-
-        def forward(self, x: Any) -> Any:
-            turned = x.flip(1)
+            if framework == "torch":
+                return self.dense(turned).tanh()
             assert turned.ndim == 3
-            return paddle.tanh(self.dense(x))  # paddle: not turned
+            return self.dense(x).tanh()  # paddle: not turned
 
-    class Net(nn.Layer):
+    class Net(base):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.stem, self.pooler = nn.Linear(8, 8), Pooler()
@@ -106,7 +85,7 @@ def pooled_paddle() -> Any:
 
 
 def test_a_layer_that_is_given_what_its_module_is_handed_is_named_and_not_the_module_around_it() -> None:
-    found = pairs(Port("pooled", pooled_paddle, pooled_torch, {"x": Input(("batch", 4, 8))}))
+    found = pairs(Port("pooled", partial(pooled, "paddle"), partial(pooled, "torch"), {"x": Input(("batch", 4, 8))}))
     assert [pair.paddle[0].line for pair in found] == [line_of("paddle: not turned")]
 
 

@@ -301,27 +301,23 @@ def main() -> int:
     half, count = os.environ.get("HALF", "all"), int(os.environ.get("FAULTS", "8"))
     together, limit = int(os.environ.get("TOGETHER", "1")), float(os.environ.get("LIMIT", "1e9"))
     rows: list[Row] = []
-    if os.environ.get("HEALTHY"):
-        found = []
-        for port in ports(asked):
-            if asked and port.name not in asked:
-                continue
-            try:
-                found.append(silent(port))
-            except PortproofError as error:  # it cannot be built here, which says nothing of lines
-                print(f"{port.name}: {error}", flush=True)
-        print(f"\n{sum(found)} of {len(found)} silent")
-        return 0 if all(found) else 1
+    healthy, said = bool(os.environ.get("HEALTHY")), list[bool]()
+    kept = os.environ.get("RESULTS")
     for port in ports(asked):
         if asked and port.name not in asked:
             continue
         try:
-            rows += run(port, half, count, together, limit)
-        except PortproofError as error:
+            if healthy:
+                said.append(silent(port))
+            else:
+                rows += run(port, half, count, together, limit)
+        except PortproofError as error:  # it cannot be built here, which says nothing of lines
             print(f"{port.name}: {error}", flush=True)
-        kept = os.environ.get("RESULTS")
-        if kept:
+        if kept and not healthy:
             Path(kept).write_text(json.dumps([asdict(row) for row in rows], indent=1))
+    if healthy:
+        print(f"\n{sum(said)} of {len(said)} silent")
+        return 0 if all(said) else 1
     summary(rows)
     return 0
 
