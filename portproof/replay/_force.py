@@ -25,7 +25,7 @@ from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import name_outputs
 from portproof.ports._port import Side
 from portproof.replay._reordered import reordered
-from portproof.replay._rounding import rounding_bound, term_by_term
+from portproof.replay._rounding import least_bound, rounding_bound, term_by_term
 from portproof.replay._taps import (
     LOUD,
     LOUDNESS,
@@ -122,7 +122,8 @@ def force(
     shapes: dict[tuple[str, int], Shape] | None = None,
     only: Collection[str] | None = None,
     plain: bool = False,
-    bounds: bool = False,
+    caps: bool = False,
+    exactly: Collection[str] = (),
     pictures: bool = False,
 ) -> list[TapDifference]:
     """Run a model with every paired module on the recorded input, and compare what it received and returned.
@@ -136,7 +137,8 @@ def force(
         only: paths of modules on this side. Modules that neither hold one nor lie inside one are not run and hand on
             what was recorded: nothing that these modules do can reach them.
         plain: force nothing and compare what is returned end to end, as far as the first error reaches.
-        bounds: also compute how far float32 can honestly carry each output.
+        caps: also say how far float32 can honestly carry each output, at least.
+        exactly: keys of modules of which that is computed, at the cost of a second run of each.
         pictures: also count the values of each output, for a page.
 
     Returns:
@@ -144,7 +146,7 @@ def force(
     """
     paired = _paired(model, pairs)
     shapes = {} if shapes is None else shapes
-    forced = _Forced(model, pairs, dict(paired), store, shapes, only, plain, bounds, pictures)
+    forced = _Forced(model, pairs, dict(paired), store, shapes, only, plain, caps, exactly, pictures)
     with model.framework.module_by_module(), wrapped_forwards(paired, forced.wrap):
         try:
             model.call(inputs)
@@ -213,7 +215,8 @@ class _Forced:
     shapes: dict[tuple[str, int], Shape]
     only: Collection[str] | None
     plain: bool
-    bounds: bool
+    caps: bool
+    exactly: Collection[str]
     pictures: bool
     found: list[TapDifference] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -282,7 +285,7 @@ class _Forced:
             made = [_tensor(model, array) for array in put_out]
             return made[0] if len(made) == 1 else tuple(made)
         outputs = _returned(model, path, layer, result)
-        cap = rounding_bound(model, module, received, put_out[0], forward) if self.bounds and put_out else None
+        cap = self._cap(path, received, put_out[0], forward) if self.caps and put_out else None
         mine = _arrays(model, outputs)
         single = len(received) == len(mine) == len(put_out) == 1
         if model.precision == "float32" and single and received[0].dtype.kind == "f":
@@ -303,6 +306,11 @@ class _Forced:
             does, does_not = (side.title, side.other.title)[:: 1 if wrote else -1]
             self.found.append(_unlike(key, call, WROTE, f"it writes into its input in {does} and not in {does_not}"))
         return exchanged(result, shared, handed_on, is_tensor)
+
+    def _cap(self, path: str, received: list[Array], returned: Array, forward: Callable[..., Any]) -> float | None:
+        if self.pairs[path] in self.exactly:
+            return rounding_bound(self.model, self.modules[path], received, returned, forward)
+        return least_bound(self.model, self.modules[path], received, returned)
 
     def _note_loud(self, key: str, call: int, mine: list[Array], theirs: list[Array], received: list[Array]) -> None:
         """Add how what a layer returns of a loud input differs, and from which input on."""

@@ -97,6 +97,15 @@ class ModuleFloors:
         errors = self.errors.get(entry.name, {})
         return measure_floor((error.difference for error in errors.values()), self._caps.get(entry.name))
 
+    def beyond_caps(self) -> list[str]:
+        """Return the modules where a side's float32 errs by more than the cap, so that it matters what that is."""
+        beyond = set()
+        for name, cap in self._caps.items():
+            errors = (error.difference for error in self.errors.get(name, {}).values())
+            if cap is not None and any(error.mismatch is None and error.rms > cap for error in errors):
+                beyond.add(name[0])
+        return sorted(beyond)
+
     def is_divergent(self, entry: TapDifference, precision: str) -> bool:
         """Whether a tap lies farther out than honest rounding in a precision."""
         return ratio(entry.difference, self.of(entry), precision) > multiple(precision)

@@ -130,7 +130,20 @@ class Replay:
         """Wait for the passes and return the float64 differences of the follower, and the floors."""
         results = {key: future.result() for key, future in passes.items()}
         found = results[self.follower, "float64"]
-        return found, ModuleFloors({side: results[side, "float32"] for side in (self.follower, self.lead)}, found)
+        errors: Mapping[str, Sequence[TapDifference]] = {
+            side: results[side, "float32"] for side in (self.follower, self.lead)
+        }
+        floors = ModuleFloors(errors, found)
+        keys = floors.beyond_caps()
+        if keys:
+            bounds = self.do(
+                self.follower, "replaying modules", ReplayTasks.bound,
+                pairs=self.pairs.keys[self.follower], inputs=self.inputs, folder=self.taps, keys=keys,
+            ).result()  # fmt: skip
+            caps = {entry.name: entry.cap for entry in bounds}
+            found = [replace(entry, cap=caps.get(entry.name, entry.cap)) for entry in found]
+            floors = ModuleFloors(errors, found)
+        return found, floors
 
     def without_parts(self, wholes: Sequence[str]) -> Replay:
         """Begin the same replay with the parts of some modules, "" for the model, left alone."""

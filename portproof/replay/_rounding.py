@@ -25,6 +25,22 @@ from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model
 
 
+def least_bound(model: Model, module: Any, received: list[Array], returned: Array) -> float | None:
+    """Return what :func:`rounding_bound` is at least, without a run: enough to know where nothing errs so far.
+
+    Args:
+        model, module, received, returned: as there.
+    """
+    rule, weight = BY_NAME.get(model.framework.layer(module)), model.framework.own_tensors(module).get("weight")
+    if rule is None or rule.out_axis is None or weight is None or len(received) != 1 or not returned.size:
+        return None
+    if returned.dtype.kind == "c":
+        return None
+    shape = tuple(weight.shape)
+    terms = math.prod(shape) / max(1, min(shape[:2]))
+    return math.sqrt(terms) * EPSILON["float32"] / 2
+
+
 def rounding_bound(
     model: Model, module: Any, received: list[Array], returned: Array, forward: Callable[..., Any]
 ) -> float | None:
@@ -40,15 +56,11 @@ def rounding_bound(
     Returns:
         None for layers that are neither linear nor convolutional.
     """
-    framework = model.framework
-    rule = BY_NAME.get(framework.layer(module))
-    tensors = framework.own_tensors(module)
-    if rule is None or rule.out_axis is None or "weight" not in tensors or len(received) != 1 or not returned.size:
+    least = least_bound(model, module, received, returned)
+    if least is None:
         return None
-    if returned.dtype.kind == "c":
-        return None
+    framework, tensors = model.framework, model.framework.own_tensors(module)
     before = {name: framework.to_array(tensor) for name, tensor in tensors.items()}
-    terms = before["weight"].size / max(1, min(before["weight"].shape[:2]))
     try:
         for name, array in before.items():
             framework.write(tensors[name], array**2)
@@ -61,7 +73,7 @@ def rounding_bound(
     partial = (np.maximum(squares, 0.0) + returned.astype(np.float64) ** 2).reshape(len(returned), -1).mean(axis=1)
     scale = (returned.astype(np.float64) ** 2).reshape(len(returned), -1).mean(axis=1)
     rows = np.sqrt(np.divide(partial, scale, out=np.ones_like(partial), where=scale > 0))
-    return float(np.sqrt(np.mean(rows**2)) * math.sqrt(terms) * EPSILON["float32"] / 2)
+    return float(np.sqrt(np.mean(rows**2)) * least)
 
 
 def term_by_term(layer: str, received: Array, returned: Array) -> Array | None:

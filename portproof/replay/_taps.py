@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import math
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
-from portproof._disk import save_arrays
+from portproof._errors import BadInput
 from portproof._numbers import Array, Difference, as_pairs
 
 #: Roles of a tap. ``LOUD``: what a layer without weights returns where its input is ``LOUDNESS`` times as large, so
@@ -20,8 +22,10 @@ RECEIVED, RETURNED, LOUD = "received", "returned", "loud"
 #: Role of what is no tensor: that only one side writes into an argument, which others may read.
 WROTE = "wrote"
 LOUDNESS = 16.0
-#: How the name of a complex tensor ends in a file, which holds it as pairs.
-_COMPLEX = ".complex"
+#: How the type of a complex tensor ends in the index; the file holds it as pairs.
+_COMPLEX = " complex"
+#: Bytes that a tensor begins at a multiple of, so that it can be computed with where it lies.
+_ALIGNED = 64
 #: How a difference begins that is only another number of tensors.
 OTHER_COUNT = " tensors where "
 #: How what is said of such a difference begins where it is in what a module is given.
@@ -44,7 +48,8 @@ class TapDifference:
         role: ``"received"``, ``"returned"`` or ``"loud"``.
         index: which tensor of that call.
         difference: against the recording.
-        cap: how far float32 can honestly carry this tensor, where that is known (:mod:`portproof.replay._rounding`).
+        cap: how far float32 can honestly carry this tensor, where that is known; it may be less than that where no side
+            errs by so much (:mod:`portproof.replay._rounding`).
         picture: what it looks like, where that is asked for (:mod:`portproof._numbers`).
         acts_from: of a loud output with an element for each of its input: the smallest input at which the two differ.
         order: in which order it holds the recorded values, in words; "" where it does not.
@@ -67,28 +72,35 @@ class TapDifference:
 
 
 class TapStore:
-    """Taps on disk, one file a call, written as they arrive and read one at a time."""
+    """Taps on disk, in one file, written as they arrive and read one call at a time where they lie."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         index = folder / "index.json"
-        held = json.loads(index.read_text()) if index.exists() else {"files": {}, "names": {}, WROTE: []}
-        self._files: dict[str, str] = held["files"]
+        held = json.loads(index.read_text()) if index.exists() else {"taps": {}, "names": {}, WROTE: []}
+        #: A call to its taps: role, type, shape, and where its values begin.
+        self._taps: dict[str, list[tuple[str, str, Sequence[int], int]]] = held["taps"]
         self._names: dict[str, list[str]] = held["names"]
         self._wrote: set[str] = set(held[WROTE])
+        self._mapped: mmap.mmap | bytes = b""
+
+    @property
+    def _values(self) -> Path:
+        return self.folder / "taps.bin"
 
     def write(
         self, key: str, call: int, *, names: Sequence[str] = (), wrote: bool = False, **taps: list[Array]
     ) -> None:
         """Add one call of a module: role to tensors, the names of its arguments, and whether it wrote into them."""
-        name = f"{len(self._files):05d}.safetensors"
-        tensors = {
-            f"{role}.{i}{_COMPLEX if array.dtype.kind == 'c' else ''}": _shrink(as_pairs(array))
-            for role, arrays in taps.items()
-            for i, array in enumerate(arrays)
-        }
-        save_arrays(self.folder / name, tensors)
-        self._files[f"{key}#{call}"] = name
+        held = self._taps[f"{key}#{call}"] = []
+        with _written(self._values), self._values.open("ab") as file:
+            for role, arrays in taps.items():
+                for array in arrays:
+                    values = _shrink(as_pairs(array))
+                    file.write(bytes(-file.tell() % _ALIGNED))
+                    kind = f"{values.dtype.str}{_COMPLEX if array.dtype.kind == 'c' else ''}"
+                    held.append((role, kind, values.shape, file.tell()))
+                    file.write(values.reshape(-1).view(np.uint8).data)
         self._names[f"{key}#{call}"] = list(names)
         if wrote:
             self._wrote.add(f"{key}#{call}")
@@ -103,28 +115,43 @@ class TapStore:
 
     def close(self) -> None:
         """Write the index, without which the store is empty to readers."""
-        held = {"files": self._files, "names": self._names, WROTE: sorted(self._wrote)}
-        (self.folder / "index.json").write_text(json.dumps(held))
+        held = {"taps": self._taps, "names": self._names, WROTE: sorted(self._wrote)}
+        with _written(index := self.folder / "index.json"):
+            index.write_text(json.dumps(held))
 
     def read(self, key: str, call: int) -> tuple[list[Array], list[Array], list[Array]] | None:
         """Return what a call received, returned, and returned loudly; None where there was no such call."""
-        name = self._files.get(f"{key}#{call}")
-        if name is None:
+        taps = self._taps.get(f"{key}#{call}")
+        if taps is None:
             return None
-        tensors = {
-            tap.removesuffix(_COMPLEX): _as_complex(array) if tap.endswith(_COMPLEX) else array
-            for tap, array in load_file(self.folder / name).items()
-        }
         received, returned, loud = (
-            [tensors[f"{role}.{i}"] for i in range(sum(key.startswith(f"{role}.") for key in tensors))]
+            [self._array(kind, shape, begin) for found, kind, shape, begin in taps if found == role]
             for role in (RECEIVED, RETURNED, LOUD)
         )
         return received, returned, loud
 
+    def _array(self, kind: str, shape: Sequence[int], begin: int) -> Array:
+        """Return a tensor as it lies on disk; what is written into it stays in memory."""
+        dtype, count = np.dtype(kind.removesuffix(_COMPLEX)), math.prod(shape)
+        if begin + count * dtype.itemsize > len(self._mapped):
+            with self._values.open("rb") as file:
+                self._mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        values = np.frombuffer(self._mapped, dtype, count, begin) if count else np.empty(0, dtype)
+        array: Array = values.reshape(shape)
+        return _as_complex(array) if kind.endswith(_COMPLEX) else array
+
     def calls(self) -> list[tuple[str, int]]:
         """Return every recorded call."""
-        split = (name.rpartition("#") for name in self._files)
+        split = (name.rpartition("#") for name in self._taps)
         return [(key, int(call)) for key, _, call in split]
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadInput(f"cannot write '{path}' ({error.strerror}); make room, or set TMPDIR.") from error
 
 
 def _as_complex(pairs: Array) -> Array:

@@ -4,10 +4,13 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from portproof import BadInput, Input, Port, Unavailable, WeightMap, assert_equivalent, find_port, verify
 from portproof.judge._report import HOLDS
@@ -433,6 +436,23 @@ def test_a_layer_that_computes_in_less_than_float32_is_named_even_where_both_sid
     assert {(culprit.module, culprit.kind, culprit.side) for culprit in report.culprits} == {
         ("2", "precision", side) for side in sides
     }
+
+
+def test_a_layer_whose_terms_cancel_errs_far_in_float32_and_is_right(tmp_path: Path) -> None:
+    """What float32 can carry there is more than the least that any such layer can."""
+    rng = np.random.default_rng(0)
+    large = np.tile([3e5, -3e5], 256)[None].repeat(4, 0) + rng.standard_normal((4, 512))
+    state = {"0.weight": large, "0.bias": np.zeros(4), "1.weight": rng.standard_normal((3, 4)), "1.bias": np.zeros(3)}
+    save_file({n: array.astype(np.float32) for n, array in state.items()}, tmp_path / "w.safetensors")
+
+    def net(framework: str) -> Any:
+        nn = import_module(f"{framework}.nn")
+        return nn.Sequential(nn.Linear(512, 4), nn.Linear(4, 3))
+
+    images = {"x": 1 + 1e-3 * rng.random((8, 512)).astype(np.float32)}
+    port = Port("cancels", lambda: net("paddle"), lambda: net("torch"), {"x": Input(("batch", 512))})
+    report = verify(port, quick=True, weights=tmp_path / "w.safetensors", rows=images)
+    assert not report.culprits, report
 
 
 def test_a_buffer_that_one_side_has_alone_keeps_the_model_s_own_value() -> None:
