@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from portproof.parity._options import Options
     from portproof.sides._sides import Watch
 
-    #: Judges a port: told whether to do without exports and planted faults, whom to tell what processes do, and whom to
-    #: give the report as soon as its verdict stands, and as soon as its culprits are known (see ``verify``).
-    Judge = Callable[[bool, Watch, Callable[[Report], None] | None], Report]
+    #: Judges a port: told whether to do without exports and planted faults, whom to tell what processes do, whom to
+    #: give the report as soon as its verdict stands, and as soon as its culprits are known, and where one judgement
+    #: finds what the one before left (see ``verify``).
+    Judge = Callable[[bool, Watch, Callable[[Report], None] | None, Path | None], Report]
 
 
 @contextlib.contextmanager
@@ -58,7 +59,7 @@ def judging(
     ``targets``: files that the report is to be written to, refused before anything is built.
     """
 
-    def judge(quick: bool, watch: Watch, first: Callable[[Report], None] | None) -> Report:
+    def judge(quick: bool, watch: Watch, first: Callable[[Report], None] | None, earlier: Path | None) -> Report:
         from portproof._errors import require_packages
         from portproof.parity._verify import verify
         from portproof.render import check_target
@@ -71,7 +72,7 @@ def judging(
                 check_target(target)
             chosen = replace(options, quick=quick)
             chosen.require_possible(located.port)
-            return verify(complete(watch), chosen, watch, first)
+            return verify(complete(watch), chosen, watch, first, earlier)
 
     return judge
 

@@ -187,7 +187,7 @@ def verify(
             )
         raise typer.Exit(watch_saves(judge, options.device))
     with watching(enabled=not quiet) as doing:
-        report = judge(quick, doing, None)
+        report = judge(quick, doing, None, None)
     if json_file != "-":
         print_report(report, output(), quiet=quiet)
     write_json(json_file, report.to_json())

@@ -8,6 +8,7 @@ import tempfile
 import threading
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from portproof._errors import Interrupted, PortproofError, WorkerDied
@@ -31,10 +32,11 @@ class Rounds:
     Args:
         judge: is called in a process that was forked from this one as it is now.
         notes: the handle that is told which files it reads.
+        earlier: where one finds what the one before left.
     """
 
-    def __init__(self, judge: Judge, notes: int) -> None:
-        self._run = lambda full: _judge(judge, notes, full)
+    def __init__(self, judge: Judge, notes: int, earlier: Path) -> None:
+        self._run = lambda full: _judge(judge, notes, earlier, full)
         self._parent = parent_of(self._run)
 
     def begin(self, full: bool) -> Round:
@@ -106,7 +108,7 @@ class Round:
         self._log.close()
 
 
-def _judge(judge: Judge, notes: int, full: bool) -> None:
+def _judge(judge: Judge, notes: int, earlier: Path, full: bool) -> None:
     """Be the process of a judgement: answers go to standard output, all else to standard error."""
 
     def interrupt(number: int, _: object) -> NoReturn:
@@ -126,7 +128,7 @@ def _judge(judge: Judge, notes: int, full: bool) -> None:
             answers.send(Standing(report))
 
     try:
-        found: Any = judge(not full, doing, first)
+        found: Any = judge(not full, doing, first, earlier)
     except Interrupted:
         return
     except BaseException as raised:

@@ -31,7 +31,7 @@ from portproof.render._terminal import output
 from portproof.render._watch import KEYS, Shown, print_shown
 from portproof.render._words import shortened
 from portproof.runners import registered
-from portproof.sides._session import scratch_folder
+from portproof.sides._session import memory_folder, scratch_folder
 from portproof.sides._warm import Kept, forking_from
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def watch_saves(judge: Judge, device: str) -> int:
         stack.enter_context(forking_from(kept))
         begin = partial(kept.begin, find_project().python, device)
         begin()
-        rounds = stack.enter_context(Rounds(judge, saves.notes))
+        earlier = Path(stack.enter_context(scratch_folder(memory_folder())), "earlier")
+        rounds = stack.enter_context(Rounds(judge, saves.notes, earlier))
         signals = stack.enter_context(_signals())
         stack.enter_context(_keys())
         folder = Path(stack.enter_context(scratch_folder(None)))

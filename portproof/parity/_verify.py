@@ -16,6 +16,7 @@ from portproof.judge._found import Found
 from portproof.judge._report import HOLDS, Report
 from portproof.parity._artefacts import judge_artefacts
 from portproof.parity._blockwise import modules_hop, stream_replay
+from portproof.parity._earlier import Earlier, OtherWeightsNeededError
 from portproof.parity._explained import with_sources, with_tables
 from portproof.parity._exports import FileJudge, submit_exports
 from portproof.parity._findings import Findings
@@ -41,7 +42,7 @@ from portproof.sides._weights import Weights, factory, given, given_label, load_
 
 def verify(
     port: Port | Located, options: Options | None = None, watch: Watch | None = None,
-    first: Callable[[Report], None] | None = None, **fields: Any,
+    first: Callable[[Report], None] | None = None, earlier: Path | None = None, **fields: Any,
 ) -> Report:  # fmt: skip
     """Judge a port.
 
@@ -53,6 +54,8 @@ def verify(
         first: called with the report as soon as its verdict stands, and again when its culprits are known; where two
             models are two functions, the lines at which they part are looked for after that, and stand in the one that
             is returned.
+        earlier: a folder in which one judgement after the other of a port finds what the one before left; verdicts are
+            as without it (:mod:`portproof.parity._earlier`).
 
     Returns:
         The report, true only where the verdict holds.
@@ -68,10 +71,10 @@ def verify(
     threads = options.threads or max(1, thread_budget() // max(1, len(located.port.sides)))
     keep, apart = options.cache and whole, whole and not options.quick
     with Sessions(located, options.kwargs, options.device, threads, options.blockwise, keep, apart) as sessions:
-        return _judge(Sides(sessions, watch), options, first)
+        return _judge(Sides(sessions, watch), options, first, Earlier(earlier if keep and options.quick else None))
 
 
-def _judge(sides: Sides, options: Options, first: Callable[[Report], None] | None) -> Report:
+def _judge(sides: Sides, options: Options, first: Callable[[Report], None] | None, earlier: Earlier) -> Report:
     """Judge what was asked for: files alone, module by module alone, or everything under each set of weights."""
     begun = time.perf_counter()
     located, live = sides.sessions.located, sides.live
@@ -101,7 +104,7 @@ def _judge(sides: Sides, options: Options, first: Callable[[Report], None] | Non
     if matched and options.blockwise and options.weights is not None:
         _judge_modules(sides, options.weights, rows, findings)
     elif matched:
-        _judge_models(sides, options, rows.quick() if options.quick else rows, findings)
+        _judge_models(sides, options, rows.quick() if options.quick else rows, findings, earlier)
     if findings.modules is not None and not options.blockwise:
         findings.culprits, notes = with_tables(sides, rows.few, findings.culprits)
         findings.notes += notes
@@ -135,11 +138,11 @@ def _judge_modules(sides: Sides, weights: Path, rows: Rows, findings: Findings) 
     )
 
 
-def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings) -> None:
+def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings, earlier: Earlier) -> None:
     """Judge on the weights at hand, then on those that make every channel matter."""
     path = options.weights
     if path is not None:
-        rows = _judge_weights(sides, options, given(sides, path), rows, findings, exports=not options.quick)
+        rows = _judge_weights(sides, options, given(sides, path), rows, findings, earlier, exports=not options.quick)
         if any(hop.verdict == "inconclusive" for hop in findings.hops):
             findings.notes.append(
                 f"the given weights hide faults: some output hardly depends on the input ({path.name}); "
@@ -148,7 +151,7 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
     files = [file for side in rows.port.sides if (file := rows.port.artefact(side))]
     if files:
         if path is None:
-            _judge_weights(sides, options, factory(sides), rows, findings, exports=False)
+            _judge_weights(sides, options, factory(sides), rows, findings, earlier, exports=False)
             if any(hop.verdict == "divergent" for hop in findings.hops):
                 findings.notes.append(
                     f"{files[0]} holds weights of its own, and the model had those of its factory: are they the same? "
@@ -159,14 +162,26 @@ def _judge_models(sides: Sides, options: Options, rows: Rows, findings: Findings
     exports = path is None and not options.quick
     for side in sides.live if exports else ():
         sides.open[side].ahead(Tasks.prepare_export)
+    known = earlier.weights(sides, rows)
+    if known is not None:
+        try:
+            _judge_weights(sides, options, known, rows, findings, earlier, exports=exports)
+            return
+        except OtherWeightsNeededError as needed:
+            needed.cancel()
     weights = sensitised(sides, rows.all, options.seed)
-    _judge_weights(sides, options, weights, rows, findings, exports=exports)
+    _judge_weights(sides, options, weights, rows, findings, earlier, exports=exports)
 
 
 def _judge_weights(
-    sides: Sides, options: Options, weights: Weights, rows: Rows, findings: Findings, *, exports: bool
-) -> Rows:
-    """Judge every hop under one set of weights; returns the rows that float32 can follow."""
+    sides: Sides, options: Options, weights: Weights, rows: Rows, findings: Findings, earlier: Earlier, *,
+    exports: bool,
+) -> Rows:  # fmt: skip
+    """Judge every hop under one set of weights; returns the rows that float32 can follow.
+
+    Raises:
+        OtherWeightsNeededError: they are of an earlier judgement, and nothing can be told on them.
+    """
     lead = sides.live[0]
     load_weights(sides, weights.files)
     replay = _replay(sides, options, weights, rows)
@@ -177,19 +192,20 @@ def _judge_weights(
     passes = looked = failed = None
     if replay is not None:
         try:
-            passes = replay.submit()
+            passes = replay.submit(follower=sides.open[replay.follower].is_started)
         except ModelRaised as error:
             failed = error
+    pending: list[Future[Any]] = [*(passes or {}).values(), *exporting.values()]
     chaotic = chaotic_rows(rows, measuring, lead)
+    earlier.require(weights, pending, not chaotic and failed is None)
     if chaotic and (found := not_functions(sides, weights, rows, measuring)) is not None:
         findings.add(found)
         return rows
     if chaotic:
-        futures: list[Future[Any]] = [*(passes or {}).values(), *exporting.values()]
-        for future in futures:
+        for future in pending:
             future.cancel()
         findings.notes.append(rows.left_out(chaotic))
-        return _judge_weights(sides, options, weights, rows.without(chaotic), findings, exports=exports)
+        return _judge_weights(sides, options, weights, rows.without(chaotic), findings, earlier, exports=exports)
     if failed is not None:
         findings.culprits.append(raising(failed))
     if replay is not None and passes is not None and not options.quick:
@@ -197,11 +213,13 @@ def _judge_weights(
     if exports:
         exporting |= submit_exports(sides, weights, rows, [side for side in sides.live if side not in soon])
     outputs, raised = collect(sides, weights, measuring)
+    earlier.require(weights, pending, not raised.hops)
     findings.add(raised)
     if lead not in outputs:
         return rows
     oracle = measuring.oracle(outputs)
     judged = judge_sides(outputs, weights, oracle)
+    findings.add(earlier.told(weights, sides, rows, judged, outputs[lead], oracle.floors, pending))
     if any(hop.verdict in ("divergent", "inconclusive") for hop in judged.hops):
         if replay is not None and passes is not None and is_function(replay, outputs[lead]):
             findings.tell(judged, rows.port.accepted)
@@ -241,7 +259,7 @@ def _replay(sides: Sides, options: Options, weights: Weights, rows: Rows) -> Rep
     if len(sides.live) < 2 or not options.modules:
         return None
     lead, follower = sides.live
-    taps = sides.folder / f"taps-{weights.kind}-{len(rows.families)}"
+    taps = sides.folder / weights.kind / f"taps-{len(rows.families)}"
     return Replay(
         sides.do, lead, follower, sides.pairs(), rows.few, taps, accepted=rows.port.accepted, pictures=options.pictures
     )

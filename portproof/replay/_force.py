@@ -108,7 +108,7 @@ def record(model: Model, pairs: Mapping[str, str], inputs: Mapping[str, Array], 
     silent = {
         path for path, module in paired if model.framework.is_leaf(module) and not model.framework.own_tensors(module)
     }
-    with model.framework.module_by_module(), wrapped_forwards(paired, wrap):
+    with model.framework.sooner(), model.framework.module_by_module(), wrapped_forwards(paired, wrap):
         model.call(inputs)
     store.close()
 
@@ -147,7 +147,7 @@ def force(
     paired = _paired(model, pairs)
     shapes = {} if shapes is None else shapes
     forced = _Forced(model, pairs, dict(paired), store, shapes, only, plain, caps, exactly, pictures)
-    with model.framework.module_by_module(), wrapped_forwards(paired, forced.wrap):
+    with model.framework.sooner(), model.framework.module_by_module(), wrapped_forwards(paired, forced.wrap):
         try:
             model.call(inputs)
         except ModelRaised as error:

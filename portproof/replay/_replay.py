@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,17 +65,25 @@ class Replay:
         call = TapStore(self.taps).read("", 0)
         return [] if call is None else call[1]
 
-    def submit(self) -> Passes:
+    def submit(self, *, follower: bool = True) -> Passes:
         """Submit the passes, once the recording is there.
+
+        Args:
+            follower: its passes, too; else they are submitted when all are measured. A side whose every answer is known
+                so far would be started, and take a core from the runs that decide.
 
         Raises:
             ModelRaised: the lead raised while it was recorded.
         """
         self._recorded.result()
-        wanted = ((self.follower, "float64"), (self.follower, "float32"), (self.lead, "float32"))
+        return self._passes(side for side in (self.follower, self.lead) if follower or side != self.follower)
+
+    def _passes(self, sides: Iterable[Side]) -> Passes:
+        precisions = {self.follower: ("float64", "float32"), self.lead: ("float32",)}
         return {
             (side, precision): self.force(side, precision, pictures=self.pictures and precision == "float64")
-            for side, precision in wanted
+            for side in sides
+            for precision in precisions[side]
         }
 
     def force(
@@ -128,7 +136,8 @@ class Replay:
 
     def measured(self, passes: Passes) -> tuple[list[TapDifference], ModuleFloors]:
         """Wait for the passes and return the float64 differences of the follower, and the floors."""
-        results = {key: future.result() for key, future in passes.items()}
+        missing = {self.lead, self.follower} - {side for side, _ in passes}
+        results = {key: future.result() for key, future in (*passes.items(), *self._passes(missing).items())}
         found = results[self.follower, "float64"]
         errors: Mapping[str, Sequence[TapDifference]] = {
             side: results[side, "float32"] for side in (self.follower, self.lead)

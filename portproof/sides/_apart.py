@@ -69,6 +69,10 @@ class ApartSession(Session):
             session = self._told(name) if name else self._first
             return session.submit_watched(begun, task, *args, **kwargs)
 
+    @property
+    def is_started(self) -> bool:
+        return self._first.is_started
+
     def goes_beside(self, task: Task[P, R], /) -> bool:
         with self._one_at_a_time:
             return bool(self._other(role_of(task), {}))

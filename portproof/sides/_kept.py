@@ -196,7 +196,6 @@ class KeptSession(Session):
 
     @property
     def is_started(self) -> bool:
-        """Whether it has a process."""
         return self._worker is not None
 
     def once_started(self, then: Callable[[], None]) -> None:

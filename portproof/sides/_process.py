@@ -38,6 +38,11 @@ class Session(ABC):
     ) -> Future[R]:
         """Queue a task; ``begun`` is called when its turn comes."""
 
+    @property
+    def is_started(self) -> bool:
+        """Whether there is a process, or the first task that nobody has the answer of starts one."""
+        return True
+
     def goes_beside(self, task: Task[P, R], /) -> bool:
         """Whether a task would be answered beside the others, and not in their turn."""
         return False

@@ -20,12 +20,12 @@ class Weights:
     """One set of weights.
 
     Attributes:
-        kind: where they are from.
+        kind: where they are from; ``earlier``: they are sensitised, of an earlier judgement.
         label: the kind in words, with the name of a file that was given.
         files: side to its state dict, in its own names and layouts; or, of kind ``file``, to the graph that holds them.
     """
 
-    kind: Literal["given", "factory", "sensitised", "normalised", "file"]
+    kind: Literal["given", "factory", "sensitised", "earlier", "normalised", "file"]
     label: str
     files: Mapping[str, Path]
 
