@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import logging
 import os
@@ -53,7 +54,7 @@ def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:
     arguments = {name: model.framework.to_tensor(inputs[name]) for name in model.port.inputs}
     with atomic_path(target) as temporary:
         try:
-            with quiet():
+            with quiet(), _uncollected():
                 model.framework.export(model.root, arguments, model.port, str(temporary))
             proto = onnx.load(temporary)
             fixed = tidy(proto, model.port, model.framework.side)
@@ -72,6 +73,18 @@ def _gist(error: Exception) -> str:
     _, _, summary = str(error).partition("## Exception summary")
     lines = [line for line in summary.splitlines() if line.strip()]
     return lines[0].strip() if lines else one_line(error)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no garbage, for the time of the block: tracers make millions of objects that all stay."""
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +17,13 @@ from portproof.sides._workplace import Workplace
 
 
 class GraphTasks:
-    """ONNX graphs, in the process that runs exported files. See :class:`Workplace`."""
+    """ONNX graphs, in the process that interprets or runs exported files. See :class:`Workplace`."""
 
     def __init__(self, place: Workplace) -> None:
         self.place = place
+        torch = sys.modules.get("torch")
+        if torch is not None:  # imported before this process was forked; else the environment says how many threads
+            torch.set_num_threads(place.job.threads)
 
     @answers("out")
     def interpret(self, artefact: Path, inputs: Path, out: Path, precision: str = "float64") -> str:

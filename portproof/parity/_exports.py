@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from portproof.replay._replay import Replayed
 from portproof.runners import RunnerInfo, find_runner
 from portproof.runners._choice import Choice, parse
 from portproof.sides._sides import Sides
-from portproof.sides._tasks import Tasks
+from portproof.sides._tasks import Ran, Tasks
 from portproof.sides._weights import Weights
 
 _EXPORT = {"torch": "onnxruntime-torch", "paddle": "onnxruntime-paddle"}
@@ -45,6 +45,30 @@ def submit_exports(sides: Sides, weights: Weights, rows: Rows, only: Sequence[Si
 
 def _exported(sides: Sides, weights: Weights, side: str) -> Path:
     return sides.folder / f"{weights.kind}-{side}.onnx"
+
+
+def _runner_of(side: Side) -> RunnerInfo:
+    return find_runner(_EXPORT[side])
+
+
+@dataclass(frozen=True)
+class _Meaning:
+    """A graph that is being interpreted: what that is in words, and what its outputs should be."""
+
+    target: str
+    future: Future[str]
+    out: Path
+    expected: Arrays
+
+
+@dataclass(frozen=True)
+class _Way:
+    """A file that is being run in one way: what that is in words, and whether the runtime may rewrite it."""
+
+    how: str
+    optimise: bool
+    future: Future[Ran]
+    out: Path
 
 
 @dataclass(frozen=True)
@@ -94,6 +118,13 @@ class FileJudge:
     def judge_exports(self, exporting: Exporting) -> Found:
         """Judge what the sides are exported to: what it means, as it is written, and as the runtime rewrites it."""
         found = Found()
+        sides = {future: side for side, future in exporting.items()}
+        submitted: dict[Side, tuple[_Meaning, list[_Way]]] = {}
+        for future in as_completed(sides):
+            if future.exception() is None:
+                side = sides[future]
+                title, path, judge = f"{side.title} export", _exported(self.sides, self.weights, side), self.of(side)
+                submitted[side] = judge.submit_meaning(title, path), judge.submit_ways(title, path, _runner_of(side))
         for side in (side for side in self.sides.live if side in exporting):
             title = f"{side.title} export"
             try:
@@ -108,7 +139,10 @@ class FileJudge:
                 )
             path = _exported(self.sides, self.weights, side)
             judge = self.of(side)
-            meaning, run = judge.interpret(title, path), judge.judge("export", title, path, find_runner(_EXPORT[side]))
+            meaning, run = (
+                judge.judge_meaning(submitted[side][0]),
+                judge.judge_ways("export", title, submitted[side][1]),
+            )
             if meaning.verdict == "unavailable" and run[0].verdict != "unavailable":
                 # What the runtime runs has an answer, and that can be judged; what it cannot say is who is to blame.
                 reason = f"judged by the runtime's own answer alone: {meaning.reason}"
@@ -155,19 +189,24 @@ class FileJudge:
             hop = replace(hop, verdict="equivalent", reason=reason)
         return hop, culprits, [f"{title}: {cost}" for cost in seen.costs]
 
-    def interpret(self, title: str, path: Path) -> Hop:
-        """Judge an export's own meaning: the graph interpreted in float64, without any runtime."""
-        out, target = self.sides.folder / f"{path.stem}-interpreted.safetensors", f"{title}, interpreted"
+    def submit_meaning(self, title: str, path: Path) -> _Meaning:
+        """Submit what an export itself means: the graph interpreted in float64, without any runtime."""
+        out = self.sides.folder / f"{path.stem}-interpreted.safetensors"
         inputs, expected = self.rows.few_of(self.oracle.outputs)
+        # In a process of its own: what it takes are kernels of a framework, which no runtime needs.
+        future = self.sides.do(
+            "interpreter", f"interpreting {title}", GraphTasks.interpret, artefact=path, inputs=inputs, out=out
+        )
+        return _Meaning(f"{title}, interpreted", future, out, expected)
+
+    def judge_meaning(self, meaning: _Meaning) -> Hop:
+        """Judge what an export itself means."""
         try:
-            self.sides.do(
-                "runtime", f"interpreting {title}", GraphTasks.interpret,
-                artefact=path, inputs=inputs, out=out,
-            ).result()  # fmt: skip
+            meaning.future.result()
         except PortproofError as error:
-            return self.unavailable("graph", target, error)
+            return self.unavailable("graph", meaning.target, error)
         # Exporters fold BatchNorm into weights and write attributes in float32: those constants are rounded, honestly.
-        return self._hop("graph", self.oracle.source, target, load_file(out), expected)
+        return self._hop("graph", self.oracle.source, meaning.target, load_file(meaning.out), meaning.expected)
 
     def blame(self, side: str, title: str, path: Path, hops: Sequence[Hop]) -> list[Culprit]:
         """Where a hop of an export is divergent, name the node, the pass or the runtime that is wrong."""
@@ -205,26 +244,38 @@ class FileJudge:
             path: the file.
             runner: what runs it.
         """
+        return self.judge_ways(kind, title, self.submit_ways(title, path, runner))
+
+    def submit_ways(self, title: str, path: Path, runner: RunnerInfo) -> list[_Way]:
+        """Submit the ways to run a file; see :meth:`judge`."""
+        found = []
+        for optimise, how in _ways(title, runner):
+            out = self.sides.folder / f"{path.stem}-run-{optimise}"
+            future = self.sides.do(
+                runner.process, f"running {title}", Tasks.run, runner=runner.name, inputs=self.rows.judged,
+                out=out, precisions=["float32"], artefact=path, optimise=optimise,
+            )  # fmt: skip
+            found.append(_Way(how, optimise, future, out))
+        return found
+
+    def judge_ways(self, kind: str, title: str, ways: Sequence[_Way]) -> list[Hop]:
+        """Judge the ways to run a file; see :meth:`judge`."""
         hops: list[Hop] = []
         before: Arrays | None = None
-        for optimise, how in _ways(title, runner):
-            out = self.sides.folder / f"{path.stem}-{kind}-{optimise}"
+        for way in ways:
             try:
-                self.sides.do(
-                    runner.process, f"running {title}", Tasks.run, runner=runner.name, inputs=self.rows.judged,
-                    out=out, precisions=["float32"], artefact=path, optimise=optimise,
-                ).result()  # fmt: skip
+                way.future.result()
             except PortproofError as error:
-                return [*hops, self.unavailable(kind, how, error)]
-            found = load_file(out / "float32.safetensors")
+                return [*hops, self.unavailable(kind, way.how, error)]
+            found = load_file(way.out / "float32.safetensors")
             if before is None:
-                hops.append(self._hop(kind, self.oracle.source, how, found, self.oracle.outputs, self.precision))
+                hops.append(self._hop(kind, self.oracle.source, way.how, found, self.oracle.outputs, self.precision))
             else:
-                hops.append(self._hop("runtime", f"{title}, as written", how, found, before, self.precision))
+                hops.append(self._hop("runtime", f"{title}, as written", way.how, found, before, self.precision))
             before = found
-            if optimise:
-                single = load_file(out / "float32.single.safetensors")
-                hops += batch_hop(how, self.weights.label, found, single, self.oracle.floors, self.precision)
+            if way.optimise:
+                single = load_file(way.out / "float32.single.safetensors")
+                hops += batch_hop(way.how, self.weights.label, found, single, self.oracle.floors, self.precision)
         return hops
 
     def _judge_runner(self, choice: Choice) -> Hop:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from portproof._numbers import Array
+from portproof._numbers import EPSILON, Array
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import leaves
@@ -114,13 +114,10 @@ def _draw(layer: str, name: str, array: Array, key: str) -> Array:
 def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -> Array | None:
     """Scale and shift a layer's channels to unit variance and a drawn mean; return what it then puts out, if else."""
     tensors = model.framework.own_tensors(module)
-    if "weight" not in tensors:
+    if "weight" not in tensors or not output.size:
         return None
     axis = output.ndim - 1 if layer == "Linear" else min(1, output.ndim - 1)
-    rest = tuple(i for i in range(output.ndim) if i != axis)
-    mean = output.mean(axis=rest, dtype=np.float64)
-    deviation = np.sqrt(np.maximum(np.square(output).mean(axis=rest, dtype=np.float64) - mean**2, 0.0))
-    deviation = np.where(deviation > 0, deviation, 1.0)
+    centred, mean, deviation = _centred(output, axis)
     weight = model.framework.to_array(tensors["weight"], copy=False)
     out_axis = BY_NAME[layer].out_axis or 0
     if layer == "Linear" and model.framework.side == "paddle":
@@ -137,15 +134,30 @@ def _normalise(model: Model, module: Any, layer: str, output: Array, key: str) -
     channels[axis] = len(mean)
     deviation, mean = deviation.reshape(channels), mean.reshape(channels)
     if "bias" not in tensors:
-        return np.asarray(output / deviation.astype(output.dtype))
+        return np.asarray(output * (1 / deviation).astype(output.dtype))
     rng = np.random.default_rng(zlib.crc32(f"{key}.shift".encode()))
     shift = rng.uniform(-SHIFT, SHIFT, mean.size).reshape(channels)
     bias = model.framework.to_array(tensors["bias"], copy=False).reshape(channels)
     model.write(tensors["bias"], _round((bias - mean) / deviation + shift).ravel())
-    scale32, shift32 = (1 / deviation).astype(output.dtype), (shift - mean / deviation).astype(output.dtype)
-    made = output * scale32
-    made += shift32
-    return np.asarray(made)
+    centred *= (1 / deviation).astype(output.dtype)
+    centred += shift.astype(output.dtype)
+    return centred
+
+
+def _centred(output: Array, axis: int) -> tuple[Array, Array, Array]:
+    """Return a tensor without its channels' means, these, and how far each channel deviates from its own.
+
+    A channel that hardly does, as float32 tells, counts as one that deviates by 1. Sums are taken in float32 along what
+    lies behind the channel and in float64 over the rest: with NumPy's own in float64 they took a third of all the time.
+    """
+    flat = output.reshape(math.prod(output.shape[:axis]), output.shape[axis], -1)
+    count = flat.shape[0] * flat.shape[2]
+    mean = np.einsum("ijk->ij", flat).sum(axis=0, dtype=np.float64) / count
+    centred = flat - mean.astype(output.dtype)[:, None]
+    squares = np.einsum("ijk,ijk->ij", centred, centred).sum(axis=0, dtype=np.float64)
+    deviation = np.sqrt(squares / count)
+    deviation = np.where(deviation > EPSILON["float32"] * np.abs(mean), deviation, 1.0)
+    return centred.reshape(output.shape), mean, deviation
 
 
 def _set_statistics(model: Model, module: Any, tensor: Any) -> None:

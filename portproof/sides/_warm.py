@@ -228,7 +228,12 @@ class Kept:
         self._one_at_a_time = threading.Lock()
 
     def parent(self, side: str, python: str, variables: Mapping[str, str], device: str) -> Parent | None:
-        """Return a side's parent, started where there is none yet; None for what is no side."""
+        """Return a side's parent, started where there is none yet; None for what is no side.
+
+        Graphs are interpreted on torch's kernels where it is there: a child of its parent has them.
+        """
+        if side == "interpreter":
+            return next((other for key, other in self._parents.items() if key[:3] == ("torch", python, True)), None)
         if side not in SIDES:
             return None
         ahead = forks_ahead(device)

@@ -24,7 +24,8 @@ class Workplace:
 
     Args:
         port: with its keyword arguments filled in.
-        side: ``"paddle"``, ``"torch"``, or ``"runtime"`` for runners of exported files.
+        side: ``"paddle"``, ``"torch"``, or what exported files are run or interpreted in: ``"runtime"``,
+            ``"interpreter"``.
         module: path of the part that is judged, "" for all of it.
         device: ``"cpu"`` or ``"cuda"``.
         threads: compute threads of this process.
