@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Self
 
 #: Milliseconds in which what an editor does to a file counts as one save, and how often the system is asked for it.
-_DEBOUNCE_MS, _STEP_MS, _SETTLED_MS = 200, 50, 1000
+_DEBOUNCE_MS, _STEP_MS, _SETTLED_MS = 200, 20, 1000
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,10 @@ class Earlier:
         kept = json.loads(self._about.read_text())
         if kept["fit"] != _fit(sides, rows):
             return None
-        return Weights("earlier", "sensitised", {side: self._folder / name for side, name in kept["files"].items()})
+        files = {side: self._folder / name for side, (name, _) in kept["files"].items()}
+        for name, digest in kept["files"].values():
+            sides.sessions.know(self._folder / name, digest)
+        return Weights("earlier", "sensitised", files)
 
     def require(self, weights: Weights, pending: Sequence[Future[Any]], telling: bool) -> None:
         """See that something can be told on weights, if they are of a judgement before this one.
@@ -116,8 +119,8 @@ class Earlier:
         for file in weights.files.values():
             shutil.copyfile(file, self._folder / file.name)
         save_arrays(self._outputs, outputs)
-        names = {side: file.name for side, file in weights.files.items()}
-        write_text(self._about, json.dumps({"files": names, "fit": _fit(sides, rows)}))
+        files = {side: (file.name, sides.sessions.digest(file)) for side, file in weights.files.items()}
+        write_text(self._about, json.dumps({"files": files, "fit": _fit(sides, rows)}))
 
 
 def _is_same(now: Arrays, before: Arrays, floors: Mapping[str, Floor]) -> bool:

@@ -79,6 +79,8 @@ def _judge(sides: Sides, options: Options, first: Callable[[Report], None] | Non
     begun = time.perf_counter()
     located, live = sides.sessions.located, sides.live
     hello = {side: sides.do(side, "importing the framework", Tasks.hello) for side in live}
+    for side in () if options.blockwise or options.module else live:
+        sides.do(side, "building the model", Tasks.prepare, precision="float32")  # while rows are made
     batch = make_batch(located.port, seed=options.seed, images=options.images, given=options.rows)
     findings = Findings(
         notes=list(batch.notes),

@@ -68,16 +68,16 @@ class Digests:
     def of(self, path: Path) -> str:
         """Return the digest of a file's or folder's content, of a file with what lies beside it under its name."""
         if path.is_dir():
-            return digest_of(json.dumps([[ending, self._of_file(file)] for ending, file in under(path)]))
+            return digest_of(json.dumps([[ending, self.content(file)] for ending, file in under(path)]))
         alike = path.parent.glob(f"{glob.escape(_root(path))}*")
-        beside = sorted(f"{file.name} {self._of_file(str(file))}" for file in alike if file.is_file())
+        beside = sorted(f"{file.name} {self.content(str(file))}" for file in alike if file.is_file())
         if path.suffix in _WITH_OTHERS and not in_scratch(str(path)):  # a person's, who may call its weights anything
             beside += [f"{file.name} {signature_of(str(file))}" for file in sorted(path.parent.iterdir())]
         return digest_of("\n".join(beside))
 
     def piece(self, path: str, ending: str) -> Piece:
         """Return a file that was written as the store will have it."""
-        return Piece(ending, self._of_file(path), 0, signature_of(path)[0])
+        return Piece(ending, self.content(path), 0, signature_of(path)[0])
 
     def know(self, path: str, digest: str) -> None:
         """Note what lies at a path, which was put there a moment ago."""
@@ -107,7 +107,8 @@ class Digests:
             self._seen[key] = read.digest if _unchanged(read) else look(*key).digest
         return self._seen[key]
 
-    def _of_file(self, path: str) -> str:
+    def content(self, path: str) -> str:
+        """Return the digest of a file's content."""
         with self._one_at_a_time[path]:  # several sessions ask for one file at once
             signature = signature_of(path)
             known = self._files.get(path)

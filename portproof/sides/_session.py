@@ -132,6 +132,14 @@ class Sessions:
             return self.folder / name
         return Path(self._stack.enter_context(scratch_folder(None))) / name
 
+    def digest(self, file: Path) -> str:
+        """Return the digest of a file's content."""
+        return self._digests.content(str(file))
+
+    def know(self, file: Path, digest: str) -> None:
+        """Take for granted what a file holds that nobody but portproof writes."""
+        self._digests.know(str(file), digest)
+
     def settle(self) -> None:
         """Wait until the store has what is to be kept of the answers so far; their files may be removed then."""
         for session in self.kept:
