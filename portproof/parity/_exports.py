@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, field, replace
@@ -11,9 +10,8 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from portproof._errors import BadInput, PortproofError
+from portproof._errors import PortproofError
 from portproof._numbers import Arrays
-from portproof.graphs._lowered import QUANTISED, calibration_file, claimed, graph_of, lowered
 from portproof.graphs._tasks import GraphTasks
 from portproof.judge._found import Found
 from portproof.judge._hops import batch_hop, judge_outputs
@@ -24,7 +22,6 @@ from portproof.ports._port import Side
 from portproof.replay._oracle import Oracle
 from portproof.replay._replay import Replayed
 from portproof.runners import RunnerInfo, find_runner
-from portproof.runners._choice import Choice, parse
 from portproof.sides._sides import Sides
 from portproof.sides._tasks import Ran, Tasks
 from portproof.sides._weights import Weights
@@ -38,12 +35,13 @@ Exporting = dict[Side, "Future[tuple[str, ...]]"]
 def submit_exports(sides: Sides, weights: Weights, rows: Rows, only: Sequence[Side]) -> Exporting:
     """Submit the export of some sides that are models."""
     return {
-        side: sides.do(side, "exporting to ONNX", Tasks.export, inputs=rows.all, out=_exported(sides, weights, side))
+        side: sides.do(side, "exporting to ONNX", Tasks.export, inputs=rows.all, out=exported(sides, weights, side))
         for side in only
     }
 
 
-def _exported(sides: Sides, weights: Weights, side: str) -> Path:
+def exported(sides: Sides, weights: Weights, side: str) -> Path:
+    """Return where a side's export lies, or will."""
     return sides.folder / f"{weights.kind}-{side}.onnx"
 
 
@@ -123,7 +121,7 @@ class FileJudge:
         for future in as_completed(sides):
             if future.exception() is None:
                 side = sides[future]
-                title, path, judge = f"{side.title} export", _exported(self.sides, self.weights, side), self.of(side)
+                title, path, judge = f"{side.title} export", exported(self.sides, self.weights, side), self.of(side)
                 submitted[side] = judge.submit_meaning(title, path), judge.submit_ways(title, path, _runner_of(side))
         for side in (side for side in self.sides.live if side in exporting):
             title = f"{side.title} export"
@@ -137,7 +135,7 @@ class FileJudge:
                 found.notes.append(
                     f"the {title} has {sizes} fixed at the port's size: its exporter cannot leave it open"
                 )
-            path = _exported(self.sides, self.weights, side)
+            path = exported(self.sides, self.weights, side)
             judge = self.of(side)
             meaning, run = (
                 judge.judge_meaning(submitted[side][0]),
@@ -151,43 +149,6 @@ class FileJudge:
             found.hops.extend([meaning, *run])
             found.culprits.extend(self.blame(side, title, path, [meaning, *run]))
         return found
-
-    def judge_runners(self, names: Sequence[str]) -> Found:
-        """Judge runners that were asked for by name, on the very weights and rows of the rest."""
-        found = Found()
-        for choice in map(parse, names):
-            judge = self.of(choice.info.side)
-            hop = judge._judge_runner(choice)
-            if hop.verdict != "unavailable" and choice.info.source == "onnx" and hop.precision != "float32":
-                hop, culprits, notes = judge._see_lower(hop, choice.info)
-                found.culprits.extend(culprits)
-                found.notes.extend(note for note in notes if note not in found.notes)
-            found.hops.append(hop)
-        return found
-
-    def _see_lower(self, hop: Hop, info: RunnerInfo) -> tuple[Hop, list[Culprit], list[str]]:
-        """Add to the hop of a graph in lower precision what its nodes, each on its own, show; they decide."""
-        path, runtime = self._artefact(info), next(need for need in info.needs if need in ("onnxruntime", "openvino"))
-        assert path is not None
-        try:
-            seen = self.sides.do(
-                "runtime", f"looking at {path.name}", GraphTasks.see_lower,
-                artefact=path, inputs=self.rows.few, runtime=runtime, per_channel="dynamic" not in info.artefact,
-            ).result()  # fmt: skip
-        except PortproofError as error:
-            return hop, [], [f"{info.title}: its nodes were not looked at: {error}"]
-        title = f"{Side(info.side).title} export, {info.artefact.partition('-')[2]}"
-        culprits = [
-            Culprit(info.side, fault.node, kind, "forward", f"{who}: {fault.node} {fault.text}", origins=fault.origins)
-            for kind, who, faults in (("graph", title, seen.graph), ("runtime", info.title, seen.runtime))
-            for fault in faults
-        ]
-        if culprits:
-            hop = replace(hop, verdict="divergent", reason=culprits[0].message)
-        elif hop.verdict == "inconclusive" and seen.units:
-            reason = f"{hop.reason}; each of {seen.units} units, on right levels, rounds as it should"
-            hop = replace(hop, verdict="equivalent", reason=reason)
-        return hop, culprits, [f"{title}: {cost}" for cost in seen.costs]
 
     def submit_meaning(self, title: str, path: Path) -> _Meaning:
         """Submit what an export itself means: the graph interpreted in float64, without any runtime."""
@@ -277,67 +238,6 @@ class FileJudge:
                 single = load_file(way.out / "float32.single.safetensors")
                 hops += batch_hop(way.how, self.weights.label, found, single, self.oracle.floors, self.precision)
         return hops
-
-    def _judge_runner(self, choice: Choice) -> Hop:
-        info, precision = choice.info, choice.info.precisions[-1]
-        out = self.sides.folder / f"runner-{choice.name.replace(':', '-')}"
-        try:
-            self.sides.do(
-                info.process, f"running {choice.title}", Tasks.run, runner=info.name, inputs=self.rows.judged,
-                out=out, precisions=[precision], single=0, artefact=self._artefact(info),
-                settings=choice.full_settings,
-            ).result()  # fmt: skip
-            path = self._artefact(info)
-            oracle = claimed(self.sides, path, self.rows.judged) if path and precision in QUANTISED else self.oracle
-        except PortproofError as error:
-            return self.unavailable("numerics", choice.title, error)
-        found, title = load_file(out / f"{precision}.safetensors"), f"{choice.title}, {precision}"
-        hop = judge_outputs(
-            "numerics", oracle.source, title, precision, self.weights.label, found, oracle.outputs, oracle.floors
-        )
-        if hop.verdict != "divergent" or path is None or path.suffix != ".pt2":
-            return hop
-        graph = graph_of(path)
-        said = self.sides.do("runtime", f"looking at {graph.name}", GraphTasks.saturating, artefact=graph).result()
-        return replace(hop, reason=f"{hop.reason}; {said}" if hop.reason and said else hop.reason or said)
-
-    def _artefact(self, info: RunnerInfo) -> Path | None:
-        """Return the file that a runner takes, made of the model where it is not there; None: it takes the model.
-
-        Raises:
-            BadInput: the side that it runs is no model.
-        """
-        located = self.sides.sessions.located
-        own = located.port.artefact(info.side) if info.side in located.port.sides else None
-        if own and info.source == ("onnx" if own.endswith(".onnx") else "program"):
-            return self._as_taken(info, artefact_path(located, info.side))
-        if info.side not in self.sides.live:
-            raise BadInput(f"runner '{info.name}' has nothing to run in port '{located.port.name}'.")
-        do = self.sides.do
-        if info.source == "onnx":
-            path = _exported(self.sides, self.weights, info.side)
-            if not path.is_file():
-                do(info.side, "exporting to ONNX", Tasks.export, inputs=self.rows.all, out=path).result()
-            return self._as_taken(info, path)
-        if info.artefact == "program":
-            path = self.sides.folder / f"{self.weights.kind}-program" / "inference.json"
-            if not path.is_file():
-                do(info.side, "saving the program", Tasks.save_program, out=path.with_suffix("")).result()
-            return path
-        return None if info.artefact == "model" else self._lowered(info, None)
-
-    def _as_taken(self, info: RunnerInfo, path: Path) -> Path:
-        """Return an export as a runner takes it: in lower precision where it asks for that."""
-        if info.artefact == info.source:
-            return path
-        made = self.sides.folder / path.name
-        if made != path and not made.is_file():
-            shutil.copyfile(path, made)  # what is made of it lies beside it, and a person's folder is not ours
-        return self._lowered(info, made)
-
-    def _lowered(self, info: RunnerInfo, export: Path | None) -> Path:
-        port, judged = self.sides.sessions.located.port, load_file(self.rows.judged)
-        return lowered(self.sides, export, info, calibration_file(port, judged, self.sides.folder), self.rows.all)
 
     def _hop(
         self, kind: str, source: str, target: str, found: Arrays, expected: Arrays, precision: str = "float32"

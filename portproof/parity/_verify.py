@@ -26,6 +26,7 @@ from portproof.parity._models import other_weights
 from portproof.parity._options import Options
 from portproof.parity._outputs import collect, judge_lower, judge_sides, raising, what_was_run
 from portproof.parity._rows import Rows, chaotic_rows
+from portproof.parity._runners import judge_runners
 from portproof.parity._single_module import descend
 from portproof.parity._steady import is_function, not_functions
 from portproof.ports._inputs import make_batch
@@ -250,7 +251,7 @@ def _judge_weights(
     findings.add(judge.judge_exports(exporting))  # meanwhile, faults are being planted
     if replayed is not None and looked is not None and clean:
         findings.seen(sight(replayed, looked, weights.label), weights)
-    findings.add(judge.judge_runners(options.runners))
+    findings.add(judge_runners(judge, options.runners))
     for found in _judge_learning(sides, options, weights, rows, replayed):
         findings.add(found)
     return rows
