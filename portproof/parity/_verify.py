@@ -82,6 +82,7 @@ def _judge(sides: Sides, options: Options, first: Callable[[Report], None] | Non
     hello = {side: sides.do(side, "importing the framework", Tasks.hello) for side in live}
     for side in () if options.blockwise or options.module else live:
         sides.do(side, "building the model", Tasks.prepare, precision="float32")  # while rows are made
+        sides.open[side].ahead(Tasks.prepare, precision="float64")
     batch = make_batch(located.port, seed=options.seed, images=options.images, given=options.rows)
     findings = Findings(
         notes=list(batch.notes),
