@@ -146,7 +146,8 @@ class Accepted:
     reason: str
 
     def __post_init__(self) -> None:
-        if not (self.bound > 0 and self.reason.strip()):
+        numbered = isinstance(self.bound, int | float) and self.bound > 0
+        if not (numbered and isinstance(self.reason, str) and self.reason.strip()):
             raise BadInput(f"Accepted: give a bound above 0 and a reason, found {self.bound!r} and {self.reason!r}.")
 
 

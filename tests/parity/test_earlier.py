@@ -1,4 +1,4 @@
-"""A model that changed is judged on the weights of the judgement before where these can tell; the verdict is as without."""
+"""A model that changed is judged on the weights of the judgement before where these tell; verdicts are as without."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -49,9 +49,11 @@ def _raising(net: Any, x: Any, _: Any) -> Any:
     raise RuntimeError("not written yet")
 
 
-def judged(folder: Path | None, torch: Forward, paddle: Forward, width: int = 8, **fields: Any) -> Report:
+def judged(
+    folder: Path | None, torch: Forward, paddle: Forward, width: int = 8, seed: int = 0, **fields: Any
+) -> Report:  # fmt: skip
     port = Port("net", _net("paddle", paddle, width), _net("torch", torch, width), {"x": Input(("batch", 6))}, **fields)
-    return verify(port, quick=True, earlier=folder)
+    return verify(port, quick=True, seed=seed, earlier=folder)
 
 
 def made_weights(report: Report) -> bool:
@@ -101,8 +103,9 @@ def test_an_accepted_deviation_that_is_new_is_judged_on_weights_of_its_own(folde
     assert made_weights(report)
 
 
-def test_weights_that_do_not_fit_are_not_used(folder: Path) -> None:
-    assert made_weights(judged(folder, _plain, _plain, width=12))
+@pytest.mark.parametrize("what", [{"width": 12}, {"seed": 1}])
+def test_weights_that_do_not_fit_the_model_or_the_rows_are_not_used(folder: Path, what: dict[str, int]) -> None:
+    assert made_weights(judged(folder, _plain, _plain, **what))
 
 
 def test_a_model_that_raises_is_told_as_without(folder: Path) -> None:

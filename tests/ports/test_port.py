@@ -38,8 +38,9 @@ def test_a_port_says_what_is_wrong_with_it(arguments: dict, words: str) -> None:
 
 
 def test_an_accepted_deviation_needs_a_bound_and_a_reason() -> None:
-    with pytest.raises(BadInput, match="a bound above 0 and a reason"):
-        Accepted(0.0, "because")
+    for bound, reason in ((0.0, "because"), (1e-6, " "), ("because", 1e-6)):
+        with pytest.raises(BadInput, match="a bound above 0 and a reason"):
+            Accepted(bound, reason)  # type: ignore[arg-type]
 
 
 def port(**inputs: Input) -> Port:
