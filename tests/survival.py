@@ -614,7 +614,7 @@ def damage(harness: Harness, command: Command, cell: Cell) -> None:
         folder = harness.fresh(command)
         run = Run(command, folder)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            run.process.wait(0.85 * seconds)
+            run.process.wait(None if command.terminal else 0.85 * seconds)  # it keeps what it has found when it leaves
         run.process.kill()
         run.end()
         run.left()

@@ -249,10 +249,19 @@ class KeptSession(Session):
         self.made.append(told)
         return self._make(asked, key, targets)
 
+    def _before(self, asked: _Asked, key: str, targets: Mapping[str, Path]) -> dict[str, Any]:
+        """Return an argument more, where the store has what a task wrote that was asked the same of other code."""
+        last = self._store.last(key) if asked.role.before else None
+        places = {name: path.parent / "before" / path.name for name, path in targets.items()}
+        if last is None or not self._store.lay_out(last, places):
+            return {}
+        return {asked.role.before: str(places[asked.role.writes[0]])}
+
     def _make(self, asked: _Asked, key: str, targets: Mapping[str, Path]) -> Any:
         """Ask the process, and keep its answer."""
         try:
-            answer = self._ask(asked.task, asked.told, asked.arguments)
+            more = self._before(asked, key, targets)
+            answer = self._ask(asked.task, asked.told, {**asked.arguments, **more})
         except Exception:
             self._changed(replace(asked, identity=uuid.uuid4().hex))  # halfway: nobody knows how far
             raise

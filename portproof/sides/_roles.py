@@ -24,6 +24,8 @@ class Role:
         changes: whether later answers follow from it, too.
         undoes: functions, of the same class, whose changes are as if they had never been.
         beside: the process of its side that runs it where there are several (:mod:`portproof.sides._apart`).
+        before: the argument that names, where the store has it, what the task wrote when it was last asked the same of
+            other code: a path that stands for the first of ``writes``. The answer may not depend on it.
     """
 
     kept: bool = False
@@ -31,6 +33,7 @@ class Role:
     changes: bool = True
     undoes: tuple[str, ...] = ()
     beside: str = ""
+    before: str = ""
 
 
 #: Runs whenever it is asked for, and so does everything after it.
@@ -43,9 +46,9 @@ def answers(*writes: str, beside: str = "") -> Callable[[T], T]:
     return _marking(Role(kept=True, writes=writes, changes=False, beside=beside))
 
 
-def changes(*writes: str, undoes: tuple[str, ...] = ()) -> Callable[[T], T]:
+def changes(*writes: str, undoes: tuple[str, ...] = (), before: str = "") -> Callable[[T], T]:
     """Mark a task whose answer may be kept, and that later answers follow from."""
-    return _marking(Role(kept=True, writes=writes, undoes=undoes))
+    return _marking(Role(kept=True, writes=writes, undoes=undoes, before=before))
 
 
 def never_kept(task: T) -> T:

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from portproof._disk import hash_arrays
+from portproof._errors import ModelRaised
 from portproof._numbers import EPSILON, Array
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
@@ -78,6 +80,55 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
     with framework.sooner(), wrapped_forwards(steered, wrap):
         model.call(inputs)
     return {name: _round(array) for name, array in model.state().items()}
+
+
+def probe(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    """Return what a model puts out on two rows: the first, and the one that reaches farthest.
+
+    Args:
+        model: in float32.
+        inputs: rows.
+    """
+    rowed = {name for name, declared in model.port.inputs.items() if declared.has_rows}
+    count = len(inputs[next(iter(sorted(rowed)))]) if rowed else 0
+    reach = np.zeros(count)
+    for name in rowed:
+        if inputs[name].dtype.kind == "f":
+            reach = np.maximum(reach, np.abs(inputs[name].reshape(count, -1)).max(axis=1, initial=0.0))
+    chosen = [0, int(np.argmax(reach))] if count else []
+    return model.run({name: array[chosen] if name in rowed else array for name, array in inputs.items()})
+
+
+def is_sensitised(
+    model: Model, weights: Mapping[str, Array], outputs: Mapping[str, Array], inputs: Mapping[str, Array],
+    keep: Collection[str] = (),
+) -> bool:  # fmt: skip
+    """Whether weights that were made for a model before it was changed are what it would be given now.
+
+    It is given them, or left as it was: see :func:`sensitise`. A model that puts out the very same on them, to the last
+    bit, computes the same; then what is normalised in it is the same, too.
+
+    Args:
+        model: in float32, as it was built.
+        weights: that were made.
+        outputs: its :func:`probe` on them, before it was changed.
+        inputs: rows, the same as then.
+        keep: names of tensors that stay as the model made them.
+    """
+    own = model.state()
+    alike = {name: (array.shape, array.dtype) for name, array in own.items()}
+    if alike != {name: (array.shape, array.dtype) for name, array in weights.items()}:
+        return False
+    if any(not np.array_equal(own[name], weights[name]) for name in own if name in keep or own[name].dtype.kind != "f"):
+        return False
+    model.load(weights)
+    try:
+        same = hash_arrays(probe(model, inputs)) == hash_arrays(outputs)
+    except ModelRaised:  # which sensitising tells
+        same = False
+    if not same:
+        model.load(own)
+    return same
 
 
 def layer_mixes(layer: str) -> bool:

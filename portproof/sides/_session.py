@@ -132,6 +132,11 @@ class Sessions:
             return self.folder / name
         return Path(self._stack.enter_context(scratch_folder(None))) / name
 
+    @property
+    def keeps(self) -> bool:
+        """Whether answers are kept."""
+        return self._store is not None
+
     def digest(self, file: Path) -> str:
         """Return the digest of a file's content."""
         return self._digests.content(str(file))

@@ -190,6 +190,7 @@ class Sides:
                 self.do(
                     side, "sensitising weights", Tasks.sensitise,
                     inputs=inputs, out=out, seed=seed, threads=threads, keep=list(self._own.get(side, {})),
+                    put_out=self.folder / "put_out.safetensors" if self.sessions.keeps else None,
                 ).result()  # fmt: skip
             except ModelRaised as error:
                 failures.append(error)

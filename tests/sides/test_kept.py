@@ -141,6 +141,23 @@ def test_reports_are_the_same_with_and_without_the_store(project: Path, run: Run
     assert not any(found["asked"] for found in kept.values())
     assert all(found["taken"] for found in kept.values())
     assert json.loads(Path("without.json").read_text())["kept"] == {}
+    with (project / "tiny.py").open("a") as file:
+        file.write("# what is written here changes no model\n")
+    assert run("verify", "--json", "changed.json").code == int(broken)
+    assert without_times("changed.json") == without_times("without.json")
+    assert "sensitise" in json.loads(Path("changed.json").read_text())["kept"]["torch"]["asked"]
+
+
+def test_what_a_task_wrote_for_the_code_before_is_handed_to_it(project: Path) -> None:
+    for number in range(2):
+        (project / "tiny.py").write_text(f"{PORT_FILE}# {number}\n")
+        with opened() as sessions:
+            session, rows = sessions.open("torch"), sessions.folder / "rows.safetensors"
+            save_arrays(rows, {"x": np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)})
+            out, put_out = sessions.folder / "weights.safetensors", sessions.folder / "put_out.safetensors"
+            session.call(Tasks.sensitise, rows, out, 0, put_out=put_out)
+            assert (sessions.folder / "before" / "weights.safetensors").is_file() == bool(number)
+            assert (sessions.folder / "before" / "put_out.safetensors").is_file() == bool(number)
 
 
 IMAGES = """
