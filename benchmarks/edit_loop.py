@@ -162,7 +162,9 @@ def _command(project: Path, cache: Path, *options: str) -> dict[str, Any]:
 
 
 def _environment(cache: Path) -> dict[str, str]:
-    return {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
+    """Return a person's environment, in which what was compiled once is not compiled again."""
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**own, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path[1:]])}
 
 
 class _Watching:

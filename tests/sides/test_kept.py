@@ -3,8 +3,9 @@
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -148,7 +149,14 @@ def test_reports_are_the_same_with_and_without_the_store(project: Path, run: Run
     assert "sensitise" in json.loads(Path("changed.json").read_text())["kept"]["torch"]["asked"]
 
 
-def test_what_a_task_wrote_for_the_code_before_is_handed_to_it(project: Path) -> None:
+def test_what_a_task_wrote_for_the_code_before_is_handed_to_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ask, handed = KeptSession._ask, list[Any]()
+
+    def noted(session: KeptSession, task: str, told: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        handed.append(arguments.get("before"))
+        return ask(session, task, told, arguments)
+
+    monkeypatch.setattr(KeptSession, "_ask", noted)
     for number in range(2):
         (project / "tiny.py").write_text(f"{PORT_FILE}# {number}\n")
         with opened() as sessions:
@@ -156,8 +164,9 @@ def test_what_a_task_wrote_for_the_code_before_is_handed_to_it(project: Path) ->
             save_arrays(rows, {"x": np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)})
             out, put_out = sessions.folder / "weights.safetensors", sessions.folder / "put_out.safetensors"
             session.call(Tasks.sensitise, rows, out, 0, put_out=put_out)
-            assert (sessions.folder / "before" / "weights.safetensors").is_file() == bool(number)
-            assert (sessions.folder / "before" / "put_out.safetensors").is_file() == bool(number)
+            before = sessions.folder / "before" / "weights.safetensors"
+            assert handed.pop() == (str(before) if number else None)
+            assert before.is_file() == before.with_name("put_out.safetensors").is_file() == bool(number)
 
 
 IMAGES = """
