@@ -29,6 +29,8 @@ from portproof.ports._port import Part
 from portproof.sides._process import Place, Session, WorkerSession
 from portproof.sides._reads import (
     FILE,
+    INSTALLED,
+    PACKAGE,
     TICK_NS,
     Kind,
     Read,
@@ -90,6 +92,10 @@ class Digests:
         rests_on([read.path for read in reads if read.kind == FILE])
         self._relied_on |= {(read.kind, read.path): read.digest for read in reads}
         return True
+
+    def hold_installed(self, reads: Sequence[Read]) -> bool:
+        """Return whether what is installed is as it was, whatever else was read."""
+        return self.hold([read for read in reads if read.kind in (INSTALLED, PACKAGE)])
 
     def require_same(self, read: Read) -> None:
         """See that what a process has just read is what answers were taken from the store by.
@@ -238,7 +244,8 @@ class KeptSession(Session):
         targets = {name: Path(arguments[name]) for name in role.writes if arguments.get(name) is not None}
         if key in self._keys or any(True for path in targets.values() for _ in under(path)):
             self.settle()  # the answer, or what is written over now, may be on its way into the store
-        found = self._store.find(key, self._digests.hold)
+        told_what = bool(role.function and arguments.get(role.function))
+        found = self._store.find(key, self._digests.hold_installed if told_what else self._digests.hold)
         if found is not None and self._store.lay_out(found, targets):
             for name, pieces in found.files.items():
                 for piece in pieces:
@@ -249,19 +256,10 @@ class KeptSession(Session):
         self.made.append(told)
         return self._make(asked, key, targets)
 
-    def _before(self, asked: _Asked, key: str, targets: Mapping[str, Path]) -> dict[str, Any]:
-        """Return an argument more, where the store has what a task wrote that was asked the same of other code."""
-        last = self._store.last(key) if asked.role.before else None
-        places = {name: path.parent / "before" / path.name for name, path in targets.items()}
-        if last is None or not self._store.lay_out(last, places):
-            return {}
-        return {asked.role.before: str(places[asked.role.writes[0]])}
-
     def _make(self, asked: _Asked, key: str, targets: Mapping[str, Path]) -> Any:
         """Ask the process, and keep its answer."""
         try:
-            more = self._before(asked, key, targets)
-            answer = self._ask(asked.task, asked.told, {**asked.arguments, **more})
+            answer = self._ask(asked.task, asked.told, asked.arguments)
         except Exception:
             self._changed(replace(asked, identity=uuid.uuid4().hex))  # halfway: nobody knows how far
             raise

@@ -40,7 +40,7 @@ class Session(ABC):
 
     @property
     def is_started(self) -> bool:
-        """Whether there is a process, or the first task that nobody has the answer of starts one."""
+        """Whether it has begun to compute; one whose answers are kept may never have to."""
         return True
 
     def goes_beside(self, task: Task[P, R], /) -> bool:

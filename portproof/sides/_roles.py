@@ -24,8 +24,8 @@ class Role:
         changes: whether later answers follow from it, too.
         undoes: functions, of the same class, whose changes are as if they had never been.
         beside: the process of its side that runs it where there are several (:mod:`portproof.sides._apart`).
-        before: the argument that names, where the store has it, what the task wrote when it was last asked the same of
-            other code: a path that stands for the first of ``writes``. The answer may not depend on it.
+        function: the argument that is told, where that is known, what the model computes: then the answer follows from
+            that in place of the side's code.
     """
 
     kept: bool = False
@@ -33,7 +33,7 @@ class Role:
     changes: bool = True
     undoes: tuple[str, ...] = ()
     beside: str = ""
-    before: str = ""
+    function: str = ""
 
 
 #: Runs whenever it is asked for, and so does everything after it.
@@ -46,9 +46,9 @@ def answers(*writes: str, beside: str = "") -> Callable[[T], T]:
     return _marking(Role(kept=True, writes=writes, changes=False, beside=beside))
 
 
-def changes(*writes: str, undoes: tuple[str, ...] = (), before: str = "") -> Callable[[T], T]:
+def changes(*writes: str, undoes: tuple[str, ...] = (), function: str = "") -> Callable[[T], T]:
     """Mark a task whose answer may be kept, and that later answers follow from."""
-    return _marking(Role(kept=True, writes=writes, undoes=undoes, before=before))
+    return _marking(Role(kept=True, writes=writes, undoes=undoes, function=function))
 
 
 def never_kept(task: T) -> T:

@@ -44,15 +44,7 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
     """
     framework = model.framework
     modules = framework.modules(model.root)
-    kept = {entry.name for entry in model.entries()} - set(keep)  # a table that is no weight is the model's own
-    for path, module in modules:
-        for name, tensor in framework.own_tensors(module).items():
-            if (f"{path}.{name}" if path else name) not in kept:
-                continue
-            drawn = _draw(
-                framework.layer(module), name, framework.to_array(tensor, copy=False), f"{seed}:{path}.{name}"
-            )
-            model.write(tensor, _round(drawn))
+    _draw_all(model, seed, keep)
     done: set[str] = set()
     own = dict(modules)
 
@@ -82,53 +74,49 @@ def sensitise(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Co
     return {name: _round(array) for name, array in model.state().items()}
 
 
-def probe(model: Model, inputs: Mapping[str, Array]) -> dict[str, Array]:
-    """Return what a model puts out on two rows: the first, and the one that reaches farthest.
+def function_of(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: Collection[str] = ()) -> str:
+    """Return a digest of what a float32 model computes, however it is written.
+
+    Of weights that are drawn for it, layer by layer, and of what it puts out on them for two rows, the first and the
+    one that reaches farthest. Two models with one digest compute the same there to the last bit, so that they are
+    normalised alike.
 
     Args:
-        model: in float32.
-        inputs: rows.
+        model, inputs, seed, keep: see :func:`sensitise`. The model is left as it was.
+
+    Returns:
+        "" where it takes no two rows by themselves.
     """
-    rowed = {name for name, declared in model.port.inputs.items() if declared.has_rows}
-    count = len(inputs[next(iter(sorted(rowed)))]) if rowed else 0
+    rowed = sorted(name for name, declared in model.port.inputs.items() if declared.has_rows)
+    count = len(inputs[rowed[0]]) if rowed else 0
     reach = np.zeros(count)
     for name in rowed:
         if inputs[name].dtype.kind == "f":
             reach = np.maximum(reach, np.abs(inputs[name].reshape(count, -1)).max(axis=1, initial=0.0))
     chosen = [0, int(np.argmax(reach))] if count else []
-    return model.run({name: array[chosen] if name in rowed else array for name, array in inputs.items()})
-
-
-def is_sensitised(
-    model: Model, weights: Mapping[str, Array], outputs: Mapping[str, Array], inputs: Mapping[str, Array],
-    keep: Collection[str] = (),
-) -> bool:  # fmt: skip
-    """Whether weights that were made for a model before it was changed are what it would be given now.
-
-    It is given them, or left as it was: see :func:`sensitise`. A model that puts out the very same on them, to the last
-    bit, computes the same; then what is normalised in it is the same, too.
-
-    Args:
-        model: in float32, as it was built.
-        weights: that were made.
-        outputs: its :func:`probe` on them, before it was changed.
-        inputs: rows, the same as then.
-        keep: names of tensors that stay as the model made them.
-    """
     own = model.state()
-    alike = {name: (array.shape, array.dtype) for name, array in own.items()}
-    if alike != {name: (array.shape, array.dtype) for name, array in weights.items()}:
-        return False
-    if any(not np.array_equal(own[name], weights[name]) for name in own if name in keep or own[name].dtype.kind != "f"):
-        return False
-    model.load(weights)
     try:
-        same = hash_arrays(probe(model, inputs)) == hash_arrays(outputs)
-    except ModelRaised:  # which sensitising tells
-        same = False
-    if not same:
+        _draw_all(model, seed, keep)
+        put_out = model.run({name: array[chosen] if name in rowed else array for name, array in inputs.items()})
+        return f"{hash_arrays(model.state())} {hash_arrays(put_out)}"
+    except ModelRaised:  # which sensitising tells, or else all rows do not
+        return ""
+    finally:
         model.load(own)
-    return same
+
+
+def _draw_all(model: Model, seed: int, keep: Collection[str]) -> None:
+    """Overwrite a model's weights with drawn ones."""
+    framework = model.framework
+    kept = {entry.name for entry in model.entries()} - set(keep)  # a table that is no weight is the model's own
+    for path, module in framework.modules(model.root):
+        for name, tensor in framework.own_tensors(module).items():
+            if (f"{path}.{name}" if path else name) not in kept:
+                continue
+            drawn = _draw(
+                framework.layer(module), name, framework.to_array(tensor, copy=False), f"{seed}:{path}.{name}"
+            )
+            model.write(tensor, _round(drawn))
 
 
 def layer_mixes(layer: str) -> bool:

@@ -187,10 +187,14 @@ class Sides:
         failures: list[ModelRaised] = []
         for side in self.live:
             try:
+                doing, kept = "sensitising weights", list(self._own.get(side, {}))
+                function = ""
+                if self.sessions.keeps:  # whose store may know the function by another text
+                    asked = self.do(side, doing, Tasks.function, inputs=inputs, seed=seed, threads=threads, keep=kept)
+                    function = asked.result()
                 self.do(
-                    side, "sensitising weights", Tasks.sensitise,
-                    inputs=inputs, out=out, seed=seed, threads=threads, keep=list(self._own.get(side, {})),
-                    put_out=self.folder / "put_out.safetensors" if self.sessions.keeps else None,
+                    side, doing, Tasks.sensitise,
+                    inputs=inputs, out=out, seed=seed, threads=threads, keep=kept, function=function,
                 ).result()  # fmt: skip
             except ModelRaised as error:
                 failures.append(error)

@@ -145,10 +145,6 @@ class Store:
                 continue
         return None
 
-    def last(self, key: str) -> Answer | None:
-        """Return the answer under a key that was used last, whatever code it is of; None where there is none."""
-        return self.find(key, lambda _: True)
-
     def _code(self, digest: str) -> Sequence[Read] | None:
         """Return what was read, by its digest; None where that is gone or damaged."""
         if digest not in self._codes:

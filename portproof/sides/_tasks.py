@@ -6,7 +6,7 @@ import contextlib
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from portproof.ports._weightmap import to_json
 from portproof.runners import find_runner
 from portproof.sides._capture import Manifest, write_manifest
 from portproof.sides._roles import answers, changes, never_kept
-from portproof.sides._sensitise import is_sensitised, probe, sensitise
+from portproof.sides._sensitise import function_of, sensitise
 from portproof.sides._workplace import Workplace, is_eager
 
 
@@ -142,10 +142,17 @@ class Tasks:
         """Write the model's own weights, all or those named, as they are built in a precision."""
         save_arrays(out, self.place.model(precision).state(names))
 
-    @changes("out", "put_out", before="before")
+    @answers()
+    def function(self, inputs: Path, seed: int, threads: int | None = None, keep: Sequence[str] = ()) -> str:
+        """Return a digest of what the model computes, "" where nothing tells; arguments are those of `sensitise`."""
+        model = self.place.model("float32")
+        with self._threads(threads):
+            return function_of(model, load_file(inputs), seed, keep)
+
+    @changes("out", function="function")
     def sensitise(
         self, inputs: Path, out: Path, seed: int, threads: int | None = None, keep: Sequence[str] = (),
-        put_out: Path | None = None, before: Path | None = None,
+        function: str = "",
     ) -> None:  # fmt: skip
         """Write sensitised weights; raises ModelRaised.
 
@@ -155,29 +162,20 @@ class Tasks:
             seed: of all draws.
             threads: for this task alone, while the others wait.
             keep: names of tensors that stay as the model made them.
-            put_out: file for what the model puts out on them.
-            before: what was written for the model as it was before it changed, with that beside it. A model that puts
-                out the very same on those weights is the same function still, and gets them again.
+            function: what the model computes, as :meth:`function` says; "" where it does not.
         """
-        model, rows = self.place.model("float32"), load_file(inputs)
-        model.framework.set_threads(threads or self.place.job.threads)
-        try:
-            if put_out is not None and before is not None and self._is_as_before(before, put_out.name, rows, keep):
-                shutil.copyfile(before, out)
-                shutil.copyfile(before.with_name(put_out.name), put_out)
-                return
-            save_arrays(out, sensitise(model, rows, seed, keep))
-            if put_out is not None:
-                with contextlib.suppress(ModelRaised):  # a model that takes no two rows by themselves
-                    save_arrays(put_out, probe(model, rows))
-        finally:
-            model.framework.set_threads(self.place.job.threads)
+        model = self.place.model("float32")
+        with self._threads(threads):
+            save_arrays(out, sensitise(model, load_file(inputs), seed, keep))
 
-    def _is_as_before(self, weights: Path, name: str, rows: Arrays, keep: Sequence[str]) -> bool:
-        known = weights.with_name(name)
-        if not known.is_file():
-            return False
-        return is_sensitised(self.place.model("float32"), load_file(weights), load_file(known), rows, keep)
+    @contextlib.contextmanager
+    def _threads(self, threads: int | None) -> Iterator[None]:
+        framework = self.place.model("float32").framework
+        framework.set_threads(threads or self.place.job.threads)
+        try:
+            yield
+        finally:
+            framework.set_threads(self.place.job.threads)
 
     @changes(undoes=("load", "sensitise", "point"))
     def load(self, weights: Path) -> None:

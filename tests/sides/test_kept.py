@@ -3,9 +3,8 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -146,27 +145,21 @@ def test_reports_are_the_same_with_and_without_the_store(project: Path, run: Run
         file.write("# what is written here changes no model\n")
     assert run("verify", "--json", "changed.json").code == int(broken)
     assert without_times("changed.json") == without_times("without.json")
-    assert "sensitise" in json.loads(Path("changed.json").read_text())["kept"]["torch"]["asked"]
+    kept = json.loads(Path("changed.json").read_text())["kept"]["torch"]
+    assert "sensitise" in kept["taken"]
+    assert "run" in kept["asked"]
 
 
-def test_what_a_task_wrote_for_the_code_before_is_handed_to_it(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    ask, handed = KeptSession._ask, list[Any]()
-
-    def noted(session: KeptSession, task: str, told: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        handed.append(arguments.get("before"))
-        return ask(session, task, told, arguments)
-
-    monkeypatch.setattr(KeptSession, "_ask", noted)
+@pytest.mark.parametrize("function", ["known", ""])
+def test_what_follows_from_what_a_model_computes_is_known_by_another_text(project: Path, function: str) -> None:
     for number in range(2):
         (project / "tiny.py").write_text(f"{PORT_FILE}# {number}\n")
         with opened() as sessions:
             session, rows = sessions.open("torch"), sessions.folder / "rows.safetensors"
+            assert isinstance(session, KeptSession)
             save_arrays(rows, {"x": np.random.default_rng(0).standard_normal((16, 8)).astype(np.float32)})
-            out, put_out = sessions.folder / "weights.safetensors", sessions.folder / "put_out.safetensors"
-            session.call(Tasks.sensitise, rows, out, 0, put_out=put_out)
-            before = sessions.folder / "before" / "weights.safetensors"
-            assert handed.pop() == (str(before) if number else None)
-            assert before.is_file() == before.with_name("put_out.safetensors").is_file() == bool(number)
+            session.call(Tasks.sensitise, rows, sessions.folder / "weights.safetensors", 0, function=function)
+            assert session.taken == (["sensitise"] if function and number else [])
 
 
 IMAGES = """

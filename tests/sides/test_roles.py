@@ -35,7 +35,7 @@ def test_what_a_task_writes_and_undoes_is_there() -> None:
         role, home = role_of(task), find_task(name_of(task))[0]
         assert set(role.writes) <= set(task.__annotations__), name_of(task)
         assert all(hasattr(home, name) for name in role.undoes), name_of(task)
-        assert {role.before} - {""} <= set(task.__annotations__), name_of(task)
+        assert {role.function} - {""} <= set(task.__annotations__), name_of(task)
 
 
 def test_a_task_without_a_role_is_never_kept() -> None:
