@@ -12,12 +12,14 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from safetensors.numpy import load_file
 
 from portproof._disk import hash_arrays, save_arrays, write_text
+from portproof._errors import BadInput
 from portproof._numbers import Arrays
 from portproof.judge._floor import Floor
 from portproof.judge._found import Found
@@ -104,7 +106,8 @@ class Earlier:
         """
         now = outputs["float64"]
         if weights.kind == "sensitised":
-            self._keep(weights, sides, rows, now)
+            with suppress(OSError, BadInput):  # no room: the next judgement makes weights of its own
+                self._keep(weights, sides, rows, now)
         if weights.kind != "earlier" or _is_same(now, load_file(self._outputs), floors):
             return Found()
         differ = any(hop.verdict == "divergent" for hop in judged.hops if hop.kind == "semantics")

@@ -114,6 +114,11 @@ def test_a_model_that_raises_is_told_as_without(folder: Path) -> None:
     assert [c.message for c in report.culprits] == [c.message for c in alone.culprits]
 
 
+def test_without_room_for_them_nothing_is_kept_and_nothing_is_lost(tmp_path: Path) -> None:
+    (tmp_path / "earlier").write_text("a file, where a folder should be")
+    assert judged(tmp_path / "earlier", _plain, _plain)
+
+
 def test_what_was_written_halfway_is_not_there(folder: Path) -> None:
     (folder / "about.json").unlink()
     assert made_weights(judged(folder, _plain, _plain))
