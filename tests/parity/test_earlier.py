@@ -9,27 +9,16 @@ import pytest
 from portproof import Accepted, Input, Port
 from portproof.judge._report import Report
 from portproof.parity._verify import verify
+from tests.parity.test_steady import linear_net
 
 Forward = Callable[[Any, Any, Any], Any]
 
 
 def _net(side: str, forward: Forward, width: int) -> Callable[[], Any]:
-    def make() -> Any:
-        framework = __import__(side)
-        base = framework.nn.Module if side == "torch" else framework.nn.Layer
+    def prepare(net: Any, framework: Any) -> None:
+        net.first, net.act, net.last = framework.nn.Linear(6, width), framework.nn.ReLU(), framework.nn.Linear(width, 3)
 
-        class Net(base):  # type: ignore[misc, valid-type]
-            def __init__(self) -> None:
-                super().__init__()
-                self.first, self.act = framework.nn.Linear(6, width), framework.nn.ReLU()
-                self.last = framework.nn.Linear(width, 3)
-
-            def forward(self, x: Any) -> Any:
-                return forward(self, x, framework)
-
-        return Net()
-
-    return make
+    return linear_net(side, forward, prepare)
 
 
 def _plain(net: Any, x: Any, _: Any) -> Any:

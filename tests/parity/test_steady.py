@@ -19,7 +19,7 @@ ROW = {"x": Input(("batch", 6))}
 Forward = Callable[[Any, Any, Any], Any]
 
 
-def _net(side: str, forward: Forward, prepare: Callable[[Any, Any], None] | None = None) -> Callable[[], Any]:
+def linear_net(side: str, forward: Forward, prepare: Callable[[Any, Any], None] | None = None) -> Callable[[], Any]:
     """Return a factory of a model of two Linear layers; ``forward``: of the model, its input and the framework."""
 
     def make() -> Any:
@@ -42,7 +42,7 @@ def _net(side: str, forward: Forward, prepare: Callable[[Any, Any], None] | None
 
 
 def _port(torch: Forward, paddle: Forward | None = None, outputs: tuple[str, ...] = ("out",), **fields: Any) -> Port:
-    return Port("net", _net("paddle", paddle or torch), _net("torch", torch), ROW, outputs, **fields)
+    return Port("net", linear_net("paddle", paddle or torch), linear_net("torch", torch), ROW, outputs, **fields)
 
 
 def _plain(net: Any, x: Any, _: Any) -> Any:
@@ -136,7 +136,9 @@ def test_a_weight_that_a_forward_makes_anew_is_no_table() -> None:
         axis = {"dim": 1} if framework.__name__ == "paddle" else {}  # Paddle's matrix is turned
         net.first = framework.nn.utils.weight_norm(net.first, **axis)
 
-    report = verify(Port("normed", _net("paddle", _plain, normed), _net("torch", _plain, normed), ROW), quick=True)
+    report = verify(
+        Port("normed", linear_net("paddle", _plain, normed), linear_net("torch", _plain, normed), ROW), quick=True
+    )
     assert report
     assert not any("table" in note for note in report.notes)
 
@@ -191,7 +193,9 @@ def test_complex_numbers_pass_between_modules(sign: float) -> None:
     def other(net: Any, x: Any, framework: Any) -> Any:
         return _turned(net, x, framework, sign)
 
-    report = verify(Port("net", _net("paddle", other, _turning), _net("torch", _turned, _turning), ROW), quick=True)
+    report = verify(
+        Port("net", linear_net("paddle", other, _turning), linear_net("torch", _turned, _turning), ROW), quick=True
+    )
     assert bool(report) == (sign == 1.0)
     assert [c.module for c in report.culprits] == ([] if report else ["angles"])
 
@@ -224,6 +228,6 @@ def test_gradients_where_no_output_has_any_are_unavailable() -> None:
 
 
 def test_gradients_pass_through_complex_numbers() -> None:
-    port = Port("net", _net("paddle", _turned, _turning), _net("torch", _turned, _turning), ROW)
+    port = Port("net", linear_net("paddle", _turned, _turning), linear_net("torch", _turned, _turning), ROW)
     assert verify(port, quick=True, gradients=True)
     assert verify(_port(lambda net, x, framework: framework.fft.fft(net.first(x))), quick=True, gradients=True)
