@@ -82,9 +82,30 @@ BREAKS = (
     Break(
         "a buffer that one side has alone keeps the model's own value",
         "portproof/sides/_sides.py",
-        "keep=list(self._own.get(side, {}))",
-        "keep=[]",
+        'kept = "sensitising weights", list(self._own.get(side, {}))',
+        'kept = "sensitising weights", []',
         "tests/parity/test_small_ports.py::test_a_buffer_that_one_side_has_alone_keeps_the_model_s_own_value",
+    ),
+    Break(
+        "a changed model that is another function on the weights of before, and the other side's, gets its own",
+        "portproof/parity/_earlier.py",
+        "_is_same(now, load_file(self._outputs), floors)",
+        "True",
+        "tests/parity/test_earlier.py::test_another_function_that_both_are_is_judged_on_weights_of_its_own",
+    ),
+    Break(
+        "what a model computes is told by a row that reaches far, too",
+        "portproof/sides/_sensitise.py",
+        "[0, int(np.argmax(reach))]",
+        "[0, 0]",
+        "tests/sides/test_sensitise.py::test_another_function_is_told_apart",
+    ),
+    Break(
+        "how far float32 may go is computed where a side errs beyond the least that it is",
+        "portproof/replay/_judge.py",
+        "return sorted(beyond)",
+        "return []",
+        "tests/parity/test_small_ports.py::test_a_layer_whose_terms_cancel_errs_far_in_float32_and_is_right",
     ),
     Break(
         "a tensor of several names is one, and a file in which they differ is refused",
