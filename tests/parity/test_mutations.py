@@ -15,7 +15,7 @@ MUTATIONS: dict[str, tuple[str, str, str]] = {
     "a ReLU dropped, later names shift": (
         "nn.Conv2{d}(in_channels, p2[0], 1), nn.ReLU(),",
         "nn.Conv2{d}(in_channels, p2[0], 1),",
-        "inception_block3.0.p2.",
+        "inception_block3.0.p2",  # whose parts are paired by a map that is found, and receive another input
     ),
     "a last ReLU dropped": (
         "nn.Conv2{d}(in_channels, p1, 1), nn.ReLU(),", "nn.Conv2{d}(in_channels, p1, 1),", "inception_block3.0.p1",
