@@ -45,10 +45,6 @@ def exported(sides: Sides, weights: Weights, side: str) -> Path:
     return sides.folder / f"{weights.kind}-{side}.onnx"
 
 
-def _runner_of(side: Side) -> RunnerInfo:
-    return find_runner(_EXPORT[side])
-
-
 @dataclass(frozen=True)
 class _Meaning:
     """A graph that is being interpreted: what that is in words, and what its outputs should be."""
@@ -122,7 +118,8 @@ class FileJudge:
             if future.exception() is None:
                 side = sides[future]
                 title, path, judge = f"{side.title} export", exported(self.sides, self.weights, side), self.of(side)
-                submitted[side] = judge.submit_meaning(title, path), judge.submit_ways(title, path, _runner_of(side))
+                runner = find_runner(_EXPORT[side])
+                submitted[side] = judge.submit_meaning(title, path), judge.submit_ways(title, path, runner)
         for side in (side for side in self.sides.live if side in exporting):
             title = f"{side.title} export"
             try:
@@ -135,12 +132,12 @@ class FileJudge:
                 found.notes.append(
                     f"the {title} has {sizes} fixed at the port's size: its exporter cannot leave it open"
                 )
-            path = exported(self.sides, self.weights, side)
-            judge = self.of(side)
-            meaning, run = (
-                judge.judge_meaning(submitted[side][0]),
-                judge.judge_ways("export", title, submitted[side][1]),
+            path, judge, (interpreting, running) = (
+                exported(self.sides, self.weights, side),
+                self.of(side),
+                submitted[side],
             )
+            meaning, run = judge.judge_meaning(interpreting), judge.judge_ways("export", title, running)
             if meaning.verdict == "unavailable" and run[0].verdict != "unavailable":
                 # What the runtime runs has an answer, and that can be judged; what it cannot say is who is to blame.
                 reason = f"judged by the runtime's own answer alone: {meaning.reason}"

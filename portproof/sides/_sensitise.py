@@ -22,6 +22,7 @@ from portproof._numbers import EPSILON, Array
 from portproof.frameworks._layers import BY_NAME
 from portproof.frameworks._model import Model, wrapped_forwards
 from portproof.frameworks._tree import leaves
+from portproof.ports._inputs import take_rows
 
 #: Half-width of the uniform draw of a channel's mean, in its standard deviations.
 SHIFT = 0.5
@@ -97,7 +98,7 @@ def function_of(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: 
     own = model.state()
     try:
         _draw_all(model, seed, keep)
-        put_out = model.run({name: array[chosen] if name in rowed else array for name, array in inputs.items()})
+        put_out = model.run(take_rows(model.port, dict(inputs), chosen))
         return f"{hash_arrays(model.state())} {hash_arrays(put_out)}"
     except ModelRaised:  # which sensitising tells, or else all rows do not
         return ""
