@@ -130,8 +130,10 @@ def _compare_floats(found: Array, expected: Array, precision: str, detail: bool)
 
 
 def _cosine(one: Array, other: Array) -> float | None:
-    norms = float(np.linalg.norm(one)) * float(np.linalg.norm(other))
-    return float(one @ other) / norms if norms > 0 else None
+    # By einsum, which is one loop: a library's dot product wakes its threads for it, and they wait for a busy core.
+    first, second, product = (float(np.einsum("i,i->", a, b)) for a, b in ((one, one), (other, other), (one, other)))
+    norms = math.sqrt(first) * math.sqrt(second)
+    return product / norms if norms > 0 else None
 
 
 def _compare_exact(found: Array, expected: Array) -> Difference:

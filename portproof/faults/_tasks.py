@@ -98,12 +98,9 @@ class FaultTasks:
         if kept is None or kept[0] != folder or kept[1] is not self.place.job:
             extra = author_kinds(self.place.job.port)
             model, rows, store = self.place.model("float64"), load_file(inputs), TapStore(folder)
-            passed = self.place.passed
-            shapes: dict[tuple[str, int], Shape] = {}
-            if passed is not None and passed[0] == folder and passed[1] is self.place.job:
-                shapes = passed[2]
-            else:
-                force(model, pairs, rows, store, shapes=shapes)
+            shapes = self.place.shapes(folder)
+            if shapes is None:
+                force(model, pairs, rows, store, shapes=(shapes := dict[tuple[str, int], Shape]()))
             planting = _Planting(model, pairs, rows, store, shapes, extra)
             kept = self._planting = folder, self.place.job, planting
         return kept[2]

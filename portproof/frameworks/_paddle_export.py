@@ -64,7 +64,7 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
         _run_paddle2onnx(program, raw, port.name)
         written = onnx.load(raw)
         origins = stacks(written, operators)
-        proto = onnxscript.optimizer.optimize(written)
+        proto = onnxscript.optimizer.optimize(written, num_iterations=1)  # once more below
     fusions = ["fuse_add_bias_into_conv", "fuse_matmul_add_bias_into_gemm", "eliminate_unused_initializer"]
     proto = onnxscript.optimizer.optimize(onnxoptimizer.optimize(proto, fusions))
     _rename(proto, names)

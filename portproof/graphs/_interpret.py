@@ -113,7 +113,7 @@ class Graph:
         self.precision = precision
         require_allowed(proto)
         try:
-            self.proto = computed_in(precision, proto)
+            self.proto, self._stored = computed_in(precision, proto)
             self._evaluator = ReferenceEvaluator(self.proto, new_ops=_OWN)
         except Exception as error:  # the evaluator raises what it likes for operators that it does not know
             require_memory(error)
@@ -125,7 +125,7 @@ class Graph:
         Raises:
             Unavailable: a node cannot be run.
         """
-        values: dict[str, Any] = {"": None, **self._evaluator.rt_inits_}
+        values: dict[str, Any] = {"": None, **self._evaluator.rt_inits_, **self._stored}
         values |= {name: a.astype(self.precision) if a.dtype.kind == "f" else a for name, a in inputs.items()}
         for index, (node, run) in enumerate(zip(self.proto.graph.node, self._evaluator.rt_nodes_, strict=True)):
             missing = next((name for name in run.input if name not in values), None)
@@ -150,8 +150,7 @@ class Graph:
 
     def require_interface(self, title: str, port: Port) -> None:
         """Check that inputs and outputs have the port's names; raises BadInput."""
-        stored = {tensor.name for tensor in self.proto.graph.initializer}
-        inputs = [value.name for value in self.proto.graph.input if value.name not in stored]
+        inputs = [value.name for value in self.proto.graph.input if value.name not in self._stored]
         port.require_interface(title, inputs, [value.name for value in self.proto.graph.output])
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
@@ -173,8 +172,8 @@ def precision_of(proto: onnx.ModelProto) -> str:
     return next((name for kind, name in _HALVES.items() if kind in types), "float32")
 
 
-def computed_in(precision: str, proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph in another precision: initializers, constants, casts, declared types.
+def computed_in(precision: str, proto: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, Array]]:
+    """Return the graph in another precision (constants, casts, declared types), and what it stores as arrays beside it.
 
     Halves of a graph that is written in one are widened with the rest; in a graph of float32, a cast to a half stays,
     for it is what the graph computes.
@@ -183,8 +182,11 @@ def computed_in(precision: str, proto: onnx.ModelProto) -> onnx.ModelProto:
     wide.CopyFrom(proto)
     own = precision_of(proto)
     halves = {kind for kind, name in _HALVES.items() if name == own}
-    _cast(wide.graph, {_TYPES["float32"], *halves} - {_TYPES[precision]}, _TYPES[precision])
-    return wide
+    kinds, to = {_TYPES["float32"], *halves} - {_TYPES[precision]}, _TYPES[precision]
+    stored = {tensor.name: _array(tensor, kinds, to) for tensor in wide.graph.initializer}
+    del wide.graph.initializer[:]  # the evaluator would copy each of them twice
+    _cast(wide.graph, kinds, to)
+    return wide, stored
 
 
 def _cast(graph: onnx.GraphProto, kinds: Set[int], to: int) -> None:
@@ -205,5 +207,10 @@ def _cast(graph: onnx.GraphProto, kinds: Set[int], to: int) -> None:
 
 def _cast_tensor(tensor: onnx.TensorProto, kinds: Set[int], to: int) -> None:
     if tensor.data_type in kinds:
-        array = numpy_helper.to_array(tensor).astype(onnx.helper.tensor_dtype_to_np_dtype(to))
-        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(_array(tensor, kinds, to), tensor.name))
+
+
+def _array(tensor: onnx.TensorProto, kinds: Set[int], to: int) -> Array:
+    """Return what a tensor holds, in another type where its own is one of some kinds."""
+    array: Array = numpy_helper.to_array(tensor)
+    return array.astype(onnx.helper.tensor_dtype_to_np_dtype(to)) if tensor.data_type in kinds else array

@@ -151,10 +151,10 @@ class FileJudge:
         """Submit what an export itself means: the graph interpreted in float64, without any runtime."""
         out = self.sides.folder / f"{path.stem}-interpreted.safetensors"
         inputs, expected = self.rows.few_of(self.oracle.outputs)
-        # In a process of its own: what it takes are kernels of a framework, which no runtime needs.
         future = self.sides.do(
-            "interpreter", f"interpreting {title}", GraphTasks.interpret, artefact=path, inputs=inputs, out=out
-        )
+            self.sides.interpreter, f"interpreting {title}", GraphTasks.interpret,
+            artefact=path, inputs=inputs, out=out,
+        )  # fmt: skip
         return _Meaning(f"{title}, interpreted", future, out, expected)
 
     def judge_meaning(self, meaning: _Meaning) -> Hop:
@@ -211,7 +211,7 @@ class FileJudge:
             out = self.sides.folder / f"{path.stem}-run-{optimise}"
             future = self.sides.do(
                 runner.process, f"running {title}", Tasks.run, runner=runner.name, inputs=self.rows.judged,
-                out=out, precisions=["float32"], artefact=path, optimise=optimise,
+                out=out, precisions=["float32"], artefact=path, optimise=optimise, single=2 if optimise else 0,
             )  # fmt: skip
             found.append(_Way(how, optimise, future, out))
         return found

@@ -129,15 +129,14 @@ class ReplayTasks:
         with self._streamed(model):
             found = force(model, pairs, rows, store, shapes=shapes, plain=plain, caps=whole, pictures=pictures)
         if whole:
-            self.place.passed = folder, self.place.job, shapes
+            self.place.passed[folder] = self.place.job, shapes
         return found
 
     @answers(beside="float64")
     def bound(self, pairs: dict[str, str], inputs: Path, folder: Path, keys: Sequence[str]) -> list[TapDifference]:
         """Force taps into the float64 model for the sake of some modules, and return how far float32 can carry each."""
-        passed, paths = self.place.passed, [path for path, key in pairs.items() if key in keys]
-        known = passed is not None and passed[0] == folder and passed[1] is self.place.job
-        shapes, only = (passed[2], paths) if passed is not None and known else (None, None)
+        shapes = self.place.shapes(folder)
+        only = None if shapes is None else [path for path, key in pairs.items() if key in keys]
         model, rows, store = self.place.model("float64"), load_file(inputs), TapStore(folder)
         found = force(model, pairs, rows, store, shapes=shapes, only=only, caps=True, exactly=keys)
         return [entry for entry in found if entry.key in keys]

@@ -56,7 +56,8 @@ class Eager:
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if type(self).callable is Eager.callable and type(self).arguments is Eager.arguments:
-            return self.model.run(inputs)  # the plain way, which also says where a model raised
+            with self.framework.sooner():
+                return self.model.run(inputs)  # the plain way, which also says where a model raised
         with self.framework.inference():
             result = self.callable(*self.arguments(inputs))()
         named = name_outputs(result, tuple(self.job.port.outputs), self.framework.is_tensor)

@@ -193,7 +193,7 @@ class KeptSession(Session):
         self._keys: set[str] = set()
         self._worker: WorkerSession | None = None
         self._then: list[Callable[[], None]] = []
-        self._closed = self._free = False
+        self._closed = self._free = self._starting = False
         self._changes: list[_Asked] = []
         self._owed: list[_Asked] = []
         self._reads: dict[tuple[Kind, str], Read] = {}
@@ -203,7 +203,7 @@ class KeptSession(Session):
 
     @property
     def is_started(self) -> bool:
-        return self._worker is not None
+        return self._starting
 
     def once_started(self, then: Callable[[], None]) -> None:
         """Call something as soon as it has a process, if ever."""
@@ -300,6 +300,7 @@ class KeptSession(Session):
     def _ask(self, task: str, told: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Have the process answer, once it has been told the changes that it has missed."""
         if self._worker is None:
+            self._starting = True
             self._worker = self._start()
             if self._closed:
                 self._worker.close()

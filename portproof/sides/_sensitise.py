@@ -98,7 +98,8 @@ def function_of(model: Model, inputs: Mapping[str, Array], seed: int = 0, keep: 
     own = model.state()
     try:
         _draw_all(model, seed, keep)
-        put_out = model.run(take_rows(model.port, dict(inputs), chosen))
+        with model.framework.sooner():
+            put_out = model.run(take_rows(model.port, dict(inputs), chosen))
         return f"{hash_arrays(model.state())} {hash_arrays(put_out)}"
     except ModelRaised:  # which sensitising tells, or else all rows do not
         return ""

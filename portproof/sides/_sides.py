@@ -91,6 +91,16 @@ class Sides:
         future.add_done_callback(done)
         return future
 
+    @property
+    def interpreter(self) -> str:
+        """The process that interprets graphs, which takes a framework's kernels and no runtime's.
+
+        torch's own, which has them imported and has little to do once it has exported; where answers are kept, one that
+        is forked from torch's warm parent, so that none of torch's is started for it.
+        """
+        here = "torch" in self.live and "torch" not in self.sessions.located.project.python
+        return "torch" if here and not self.sessions.keeps else "interpreter"
+
     def _opened(self, who: str) -> Session:
         """Open a process whose threads wait without computing: the other processes and NumPy need the cores."""
         return self.sessions.open(who, environment=waiting())

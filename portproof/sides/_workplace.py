@@ -33,15 +33,15 @@ class Workplace:
     Attributes:
         job: the side and its weights; tasks put another in its place, so nobody keeps a copy.
         runners: the framework's own, by precision.
-        passed: of the last float64 model that was run on recorded taps: their folder, the job, and what it says of
-            calls without their values; whoever needs that need not run it again.
+        passed: folder of recorded taps to the job that the float64 model had when it was run on them, and what that run
+            says of calls without their values; whoever needs that need not run it again.
         open: closes what was opened.
     """
 
     def __init__(self, port: Port, side: str, module: str = "", device: str = "cpu", threads: int = 1) -> None:
         self.job = RunnerJob(port, side, module=module, device=device, threads=threads)
         self.runners: dict[str, Any] = {}
-        self.passed: tuple[Path, RunnerJob, Any] | None = None
+        self.passed: dict[Path, tuple[RunnerJob, Any]] = {}
         self.open = contextlib.ExitStack()
         self._answering: dict[type, Any] = {}
 
@@ -65,6 +65,11 @@ class Workplace:
         """Return the side's model in a precision."""
         model: Model = self.runner(precision).model
         return model
+
+    def shapes(self, folder: Path) -> Any:
+        """Return what the float64 model's run on recorded taps says of calls; None: not on these, with its weights."""
+        job, shapes = self.passed.get(folder, (None, None))
+        return shapes if job is self.job else None
 
     def build(self, info: RunnerInfo, precision: str, options: dict[str, Any], stack: contextlib.ExitStack) -> Any:
         """Return a runner on the weights at hand: the framework's own, which the other tasks share, or another."""
