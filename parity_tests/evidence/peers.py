@@ -24,6 +24,8 @@ from portproof.faults._sight import read
 from portproof.faults._tasks import FaultTasks
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located, Project
+from portproof.ports._port import Side
+from portproof.replay._oracle import Measuring
 from portproof.replay._replay import Replay
 from portproof.sides._pairs import pair_modules
 from portproof.sides._session import LocalSession, Sessions
@@ -67,8 +69,11 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
         sides.open[side].call(Tasks.load, weights=file)
     described = {side: sides.described[side].modules for side in sides.live}
     pairs = pair_modules(described, sides.local_paddle_path)
-    replay = Replay(sides.do, "torch", "paddle", pairs, few, sides.folder / f"{label}-{seed}")
+    replay = Replay(sides.do, Side("torch"), Side("paddle"), pairs, few, sides.folder / f"{label}-{seed}")
     replayed = replay.judge(replay.submit())
+    measuring = Measuring(sides, few, sides.folder / f"{label}-{seed}-few")
+    floors = measuring.oracle({side: measuring.outputs(side) for side in sides.live}).floors
+    put_out = sides.folder / f"{label}-{seed}-few" / "torch-float64" / "float64.safetensors"
     session = sides.open["paddle"]
     assert isinstance(session, LocalSession)
     rows = load_file(few)
@@ -79,9 +84,10 @@ def _plant(sides: Sides, label: str, seed: int, weights: dict, few: Path, count:
     keys = pairs.keys["paddle"]
     for fault in sample(catalogue.faults, count, seed):
         (answer,) = session.call(
-            FaultTasks.plant, pairs=keys, inputs=replay.inputs, folder=replay.taps, faults=[[fault]], seed=seed
-        )
-        ours = read(replayed, answer)
+            FaultTasks.plant,
+            pairs=keys, inputs=replay.inputs, folder=replay.taps, outputs=put_out, faults=[[fault]], seed=seed,
+        )  # fmt: skip
+        ours = read(replayed, floors, answer)
         if not ours.effective:
             continue
         counts["effective faults"] += 1

@@ -19,14 +19,17 @@ import numpy as np
 from portproof._disk import among, as_kind, exclusive, parse_json, require_writable, save_arrays
 from portproof._errors import BadInput, one_line
 from portproof._machine import host, thread_budget, tool_version
+from portproof._numbers import compare
 from portproof.faults._catalogue import sample
 from portproof.faults._kinds import Fault
 from portproof.faults._sight import Answer, read
 from portproof.faults._tasks import FaultTasks, Shown
+from portproof.judge._floor import FLOOR_MULTIPLE, ratio
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located
 from portproof.ports._port import Side
-from portproof.replay._judge import judge_modules, settle_accepted
+from portproof.replay._judge import settle_accepted
+from portproof.replay._oracle import Measuring
 from portproof.replay._replay import Replay, Replayed
 from portproof.sides._session import Sessions
 from portproof.sides._sides import Sides, Watch
@@ -216,27 +219,32 @@ class _Campaign:
             for lead, planted in ((one, two), (two, one))
         }
         passes = {planted: replay.submit() for planted, replay in replays.items()}
-        wholes = {planted: replay.without_parts([""]) for planted, replay in replays.items()}
-        ends = {planted: whole.measured(whole.submit()) for planted, whole in wholes.items()}
+        measuring = Measuring(self.sides, few, folder / f"few-{seed}")
+        outputs = {side: measuring.outputs(side) for side in (one, two)}
+        floors = measuring.oracle(outputs).floors
+        agree = all(
+            ratio(compare(outputs[two]["float64"][name], array, "float64"), floors[name], "float64") <= FLOOR_MULTIPLE
+            for name, array in outputs[one]["float64"].items()
+        )
         judged: dict[Side, Replayed] = {}
         asked: list[tuple[Side, Future[list[Shown]]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
-            agree = not judge_modules(*ends[planted])[1]
             judged[planted] = clean = replay.judge(passes[planted], agree=agree)
             culprits, _ = settle_accepted(port.accepted, clean.culprits, clean.found, clean.absolved)
             if culprits:
                 said = f"'{culprits[0].module}' {culprits[0].message}"
                 raise BadInput(f"port '{port.name}' is itself divergent ({said}); run `portproof verify` first.")
             half = (singles + 1 - index) // 2, (groups + 1 - index) // 2
-            submitted = self._submit(clean, wholes[planted].taps, seed, *half)
+            put_out = folder / f"few-{seed}" / f"{replay.lead}-float64" / "float64.safetensors"
+            submitted = self._submit(clean, put_out, seed, *half)
             asked += [(planted, future) for future in submitted]
         for planted, future in asked:
             for answer in future.result():
-                self.kept.add(Planted(seed, planted, read(judged[planted], ends[planted][1], answer)))
+                self.kept.add(Planted(seed, planted, read(judged[planted], floors, answer)))
                 self.progress.step()
 
     def _submit(
-        self, clean: Replayed, whole: Path, seed: int, singles: int, groups: int
+        self, clean: Replayed, outputs: Path, seed: int, singles: int, groups: int
     ) -> Iterator[Future[list[Shown]]]:
         replay, side = clean.replay, clean.replay.follower
         keys = self.pairs.keys[side]
@@ -250,7 +258,7 @@ class _Campaign:
         for start in range(0, len(left), _CHUNK):
             yield self.sides.do(
                 side, "planting faults", FaultTasks.plant, pairs=keys, inputs=replay.inputs, folder=replay.taps,
-                whole=whole, faults=left[start : start + _CHUNK], seed=seed,
+                outputs=outputs, faults=left[start : start + _CHUNK], seed=seed,
             )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Annotated
@@ -10,47 +11,33 @@ from portproof._disk import several
 from portproof.faults._kinds import Fault
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.frameworks._settings import SettingDifference, compare_settings
+from portproof.judge._floor import FLOOR_MULTIPLE, Floor, ratio
 from portproof.judge._report import PlantedFault, Sight
-from portproof.replay._judge import ModuleFloors, judge_modules, settle_accepted
-from portproof.replay._replay import Passes, Replay, Replayed
+from portproof.replay._judge import judge_modules, settle_accepted
+from portproof.replay._replay import Replay, Replayed
+from portproof.sides._tasks import Tasks
 
 #: Faults that ``verify`` plants to say what it can see.
 SIGHT_SAMPLE = 8
 
 
-@dataclass(frozen=True)
-class Looked:
-    """A sample of faults that is being planted.
-
-    Attributes:
-        whole: the replay with all parts left alone, by whose floors outputs are judged.
-        passes: of it.
-        shown: what each fault showed.
-    """
-
-    whole: Replay
-    passes: Passes
-    shown: Future[list[Shown]]
-
-
-def look(replay: Replay, seed: int) -> Looked:
+def look(replay: Replay, seed: int) -> Future[list[Shown]]:
     """Plant a sample of faults into the follower of a replay, behind its passes; see :func:`sight`."""
-    whole = replay.without_parts([""])
-    passes = whole.submit()
-    shown = replay.do(
+    out = replay.taps.with_name(f"{replay.taps.name}-outputs")
+    replay.do(
+        replay.lead, "running in float64", Tasks.run,
+        runner=replay.lead.eager, inputs=replay.inputs, out=out, precisions=["float64"], single=0,
+    ).result()  # fmt: skip
+    return replay.do(
         replay.follower, "planting faults", FaultTasks.look,
-        pairs=replay.pairs.keys[replay.follower], inputs=replay.inputs, folder=replay.taps, whole=whole.taps,
-        count=SIGHT_SAMPLE, seed=seed,
+        pairs=replay.pairs.keys[replay.follower], inputs=replay.inputs, folder=replay.taps,
+        outputs=out / "float64.safetensors", count=SIGHT_SAMPLE, seed=seed,
     )  # fmt: skip
-    return Looked(whole, passes, shown)
 
 
-def sight(replayed: Replayed, looked: Looked, weights: str) -> Sight:
-    """Count the planted faults that were caught and located, once the replay is judged."""
-    _, floors = looked.whole.measured(looked.passes)
-    answers = [
-        read(replayed, floors, shown) for shown in looked.shown.result() if not replayed.absolved & {*shown.planted}
-    ]
+def sight(replayed: Replayed, looked: Future[list[Shown]], floors: Mapping[str, Floor], weights: str) -> Sight:
+    """Count the planted faults that were caught and located, once the replay is judged; ``floors``: of the outputs."""
+    answers = [read(replayed, floors, shown) for shown in looked.result() if not replayed.absolved & {*shown.planted}]
     effective = [answer for answer in answers if answer.effective]
     return Sight(
         planted=len(effective),
@@ -116,7 +103,7 @@ class Answer:
         return " + ".join(map(str, self.faults))
 
 
-def read(replayed: Replayed, outputs: ModuleFloors, answer: Shown) -> Answer:
+def read(replayed: Replayed, floors: Mapping[str, Floor], answer: Shown) -> Answer:
     """Judge what a pass with planted faults showed.
 
     Where the outputs agree, nothing is seen. What differs anyway, as it is organised otherwise, and a deviation that
@@ -124,7 +111,7 @@ def read(replayed: Replayed, outputs: ModuleFloors, answer: Shown) -> Answer:
 
     Args:
         replayed: the same replay without faults, whose follower they were planted into.
-        outputs: the floors of the outputs, all parts left alone.
+        floors: of the outputs.
         answer: of the task ``plant``.
     """
     replay = replayed.replay
@@ -139,7 +126,9 @@ def read(replayed: Replayed, outputs: ModuleFloors, answer: Shown) -> Answer:
     _, culprits = judge_modules(found, replayed.floors, settings=settings, called=ran)
     kept, _ = settle_accepted(replay.accepted, culprits, found)
     culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
-    differ = any(outputs.is_divergent(entry, "float64") for entry in answer.outputs)
+    differ = answer.outputs is None or any(
+        ratio(difference, floors[name], "float64") > FLOOR_MULTIPLE for name, difference in answer.outputs.items()
+    )
     if not differ:
         culprits = [culprit for culprit in culprits if culprit.kind == "setting"]
     named = frozenset(culprit.module for culprit in culprits) - replayed.absolved

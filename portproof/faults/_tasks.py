@@ -10,13 +10,13 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from portproof._numbers import Arrays
+from portproof._numbers import Arrays, Difference, compare
 from portproof.faults._catalogue import Catalogue, sample
 from portproof.faults._effect import CleanRun, Effect
 from portproof.faults._kinds import Fault, Kind, author_kinds, survey
 from portproof.frameworks._model import Model
 from portproof.frameworks._settings import describe_module
-from portproof.replay._force import Shape, end_to_end, force
+from portproof.replay._force import Shape, force
 from portproof.replay._taps import TapDifference, TapStore
 from portproof.runners import RunnerJob
 from portproof.sides._roles import answers
@@ -32,7 +32,7 @@ class Shown:
         planted: where, by torch's paths.
         modules: where those faults are that have an effect by themselves.
         differences: to the recording.
-        outputs: how the outputs, nothing forced, differ from those that were recorded with all parts left alone.
+        outputs: by name, how the outputs, nothing forced, differ from the other side's; None where it raised.
         settings: key to layer type and settings, as they were with the faults in.
         effect: on the planted side.
         why: explains a group without effect.
@@ -42,7 +42,7 @@ class Shown:
     planted: tuple[str, ...]
     modules: tuple[str, ...]
     differences: tuple[TapDifference, ...]
-    outputs: tuple[TapDifference, ...]
+    outputs: dict[str, Difference] | None
     settings: dict[str, tuple[str, dict[str, Any]]]
     effect: Effect
     why: tuple[str, ...]
@@ -66,7 +66,7 @@ class FaultTasks:
         pairs: dict[str, str],
         inputs: Path,
         folder: Path,
-        whole: Path,
+        outputs: Path,
         faults: Sequence[Sequence[Fault]],
         seed: int,
     ) -> list[Shown]:
@@ -76,21 +76,20 @@ class FaultTasks:
             pairs: of modules.
             inputs: file of a few rows.
             folder: of the taps.
-            whole: folder of the taps with all parts left alone.
+            outputs: file of what the other side puts out in float64 for those rows.
             faults: groups of them.
             seed: of what they draw.
         """
-        planting = self._plants(pairs, inputs, folder)
-        return [planting.answer(group, seed, TapStore(whole)) for group in faults]
+        planting, expected = self._plants(pairs, inputs, folder), load_file(outputs)
+        return [planting.answer(group, seed, expected) for group in faults]
 
     @answers(beside="float64")
     def look(
-        self, pairs: dict[str, str], inputs: Path, folder: Path, whole: Path, count: int, seed: int
+        self, pairs: dict[str, str], inputs: Path, folder: Path, outputs: Path, count: int, seed: int
     ) -> list[Shown]:
         """Plant a sample of single faults; see :meth:`plant`."""
-        planting = self._plants(pairs, inputs, folder)
-        drawn = sample(planting.faults, count, seed)
-        return [planting.answer([fault], seed, TapStore(whole)) for fault in drawn]
+        planting, expected = self._plants(pairs, inputs, folder), load_file(outputs)
+        return [planting.answer([fault], seed, expected) for fault in sample(planting.faults, count, seed)]
 
     def _plants(self, pairs: dict[str, str], inputs: Path, folder: Path) -> _Planting:
         # Other taps are another folder; other weights are another job.
@@ -119,7 +118,7 @@ class _Planting:
         self.faults = [fault for fault in self.catalogue.faults if all(path in pairs for path in fault.modules)]
         self.modules = dict(model.framework.modules(model.root))
 
-    def answer(self, group: Sequence[Fault], seed: int, whole: TapStore) -> Shown:
+    def answer(self, group: Sequence[Fault], seed: int, expected: Arrays) -> Shown:
         """Plant a group of faults together, look, and take them out again."""
         # In a group, a fault that has no effect where it stands alone is not one that could be located.
         alone = [self._effect(fault, seed) for fault in group] if len(group) > 1 else [True]
@@ -136,11 +135,15 @@ class _Planting:
             planted=tuple(self.pairs[path] for path in paths),
             modules=tuple(self.pairs[path] for fault in acting for path in fault.modules),
             differences=tuple(differences),
-            outputs=tuple(end_to_end(effect.outputs, whole)),
+            outputs=None if effect.outputs is None else self._apart(effect.outputs, expected),
             settings=settings,
             effect=replace(effect, outputs=None),
             why=() if effect.effective else tuple(self.catalogue.why(fault) for fault in group),
         )
+
+    def _apart(self, outputs: Arrays, expected: Arrays) -> dict[str, Difference]:
+        found = self.model.port.rows_first(outputs)
+        return {name: compare(found[name], array, "float64", detail=False) for name, array in expected.items()}
 
     def _effect(self, fault: Fault, seed: int) -> bool:
         with self.catalogue.plant(fault, seed):

@@ -251,7 +251,7 @@ def _judge_weights(
     findings.add(judge.judge_sides())
     findings.add(judge.judge_exports(exporting))  # meanwhile, faults are being planted
     if replayed is not None and looked is not None and clean:
-        findings.seen(sight(replayed, looked, weights.label), weights)
+        findings.seen(sight(replayed, looked, oracle.floors, weights.label), weights)
     findings.add(judge_runners(judge, options.runners))
     for found in _judge_learning(sides, options, weights, rows, replayed):
         findings.add(found)

@@ -190,20 +190,6 @@ def _holds(whole: str, path: str) -> bool:
     return whole != path and (not whole or path.startswith(f"{whole}."))
 
 
-def end_to_end(outputs: Mapping[str, Array] | None, store: TapStore) -> list[TapDifference]:
-    """Compare a float64 model's outputs with a recording of the whole; None: it raised."""
-    recorded = store.read("", 0)
-    if outputs is None or recorded is None:
-        return [_unlike("", 0, RETURNED, "raised")]
-    mine = list({id(array): array for array in outputs.values()}.values())  # a tensor that has two names counts once
-    if len(mine) != len(recorded[1]):
-        return [_unlike("", 0, RETURNED, f"{len(mine)}{OTHER_COUNT}{len(recorded[1])} were expected")]
-    return [
-        TapDifference("", 0, RETURNED, index, compare(one, other, "float64", detail=False))
-        for index, (one, other) in enumerate(zip(mine, recorded[1], strict=True))
-    ]
-
-
 @dataclass
 class _Forced:
     """One forced forward; its modules, by path, and what :func:`force` is given; ``cut`` are the paths that raised."""

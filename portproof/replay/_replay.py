@@ -155,7 +155,7 @@ class Replay:
         return found, floors
 
     def without_parts(self, wholes: Sequence[str]) -> Replay:
-        """Begin the same replay with the parts of some modules, "" for the model, left alone."""
+        """Begin the same replay with the parts of some modules left alone."""
         taps = self.taps.with_name(f"{self.taps.name}-whole-{_depth(wholes[0])}")
         return Replay(self.do, self.lead, self.follower, _without_parts(self.pairs, wholes), self.inputs, taps)
 
@@ -348,9 +348,8 @@ def _depth(path: str) -> int:
 
 def _without_parts(pairs: Pairs, wholes: Sequence[str]) -> Pairs:
     """Return the pairs without the parts of some modules."""
-    inside = tuple(f"{whole}." if whole else "" for whole in wholes)
+    inside = tuple(f"{whole}." for whole in wholes)
     keys = {
-        side: {path: key for path, key in own.items() if not key.startswith(inside) or key in wholes}
-        for side, own in pairs.keys.items()
+        side: {path: key for path, key in own.items() if not key.startswith(inside)} for side, own in pairs.keys.items()
     }
     return replace(pairs, keys=keys, settings=())
