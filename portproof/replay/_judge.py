@@ -94,8 +94,11 @@ class ModuleFloors:
 
     def of(self, entry: TapDifference) -> Floor:
         """Return the floor at a tap."""
-        errors = self.errors.get(entry.name, {})
-        return measure_floor((error.difference for error in errors.values()), self._caps.get(entry.name))
+        errors, apart = self.errors.get(entry.name, {}), self._found.get(entry.name)
+        return measure_floor(
+            (error.difference for error in errors.values()), self._caps.get(entry.name),
+            None if apart is None or apart.role == LOUD else apart.difference,
+        )  # fmt: skip
 
     def beyond_caps(self) -> list[str]:
         """Return the modules where a side's float32 errs by more than the cap, so that it matters what that is."""

@@ -50,6 +50,18 @@ def test_the_floor_is_the_smaller_side_s_so_that_a_hidden_cast_cannot_raise_it()
     assert ratio(cast, floor, "float32") > FLOOR_MULTIPLE
 
 
+def test_a_side_that_adds_in_a_worse_order_errs_farther_in_each_precision_and_is_right() -> None:
+    near, far = (compare(noisy(size * EPSILON["float32"]), REFERENCE, "float32") for size in (1, 1000))
+    apart = compare(noisy(1500 * EPSILON["float64"]), REFERENCE, "float64")
+    floor = measure_floor([near, far], apart=apart)
+    assert ratio(apart, floor, "float64") < FLOOR_MULTIPLE
+    assert ratio(far, floor, "float32") < FLOOR_MULTIPLE
+    for size in (1e-9, EPSILON["float64"]):  # another function; a lower precision, which float64 knows nothing of
+        assert measure_floor([near, far], apart=compare(noisy(size), REFERENCE, "float64")).rms == near.rms
+    # Honest sides that err about as far as each other keep the smaller error for a floor.
+    assert measure_floor([near, compare(noisy(3 * EPSILON["float32"]), REFERENCE, "float32")], apart=apart).rms == near.rms
+
+
 def test_a_floor_is_never_below_half_an_ulp() -> None:
     assert Floor(0.0).at("float32") == EPSILON["float32"] / 2
     assert Floor(0.0).at("float64") == EPSILON["float64"] / 2
