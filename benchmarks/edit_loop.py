@@ -284,22 +284,28 @@ def _last_line(code: str, project: Path) -> str:
     return found.stdout.splitlines()[-1]
 
 
+def _figures(edits: Sequence[dict[str, Any]], way: str) -> Iterator[str]:
+    """Yield what edits took in one way: the median, and of the imports that were timed beside each median and most."""
+    for key in ("wall_s", "cpu_s"):
+        of_imports = [edit[way][key] / edit["imports"][key] for edit in edits]
+        yield f"{statistics.median(edit[way][key] for edit in edits):.2f}"
+        yield f"{statistics.median(of_imports):.2f}"
+        yield f"{max(of_imports):.2f}"
+    yield "" if way == "cold" else f"{sum(edit[way]['agrees'] for edit in edits)} of {len(edits)}"
+
+
 def _print(document: dict[str, Any], console: Console) -> None:
     edits, limits = document["edits"], document["limits"]
     imports = limits["imports"]
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("", "wall, s", "most", "of imports", "CPU, s", "of imports", "as cold"):
+    for heading in ("", "wall, s", "of imports", "most", "CPU, s", "of imports", "most", "as cold"):
         table.add_column(heading, justify="right" if heading else "left")
     for way in ("cold", "cached", "watching"):
         for side in ("paddle", "torch"):
-            runs = [edit[way] for edit in edits if edit["side"] == side]
-            if runs:
-                wall, cpu = (statistics.median(run[key] for run in runs) for key in ("wall_s", "cpu_s"))
-                agree = "" if way == "cold" else f"{sum(run['agrees'] for run in runs)} of {len(runs)}"
-                table.add_row(
-                    f"{way}, {side} changed", f"{wall:.2f}", f"{max(run['wall_s'] for run in runs):.2f}",
-                    f"{wall / imports['wall_s']:.2f}", f"{cpu:.2f}", f"{cpu / imports['cpu_s']:.2f}", agree,
-                )  # fmt: skip
+            for what in ("right", "wrong"):
+                found = [edit for edit in edits if edit["side"] == side and bool(edit["breaks"]) == (what == "wrong")]
+                if found:
+                    table.add_row(f"{way}, {side} changed, {what}", *_figures(found, way))
     console.print(table)
     for run in document["chain"]:
         console.print(

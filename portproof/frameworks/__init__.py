@@ -134,8 +134,8 @@ class Framework(Protocol):
     def synchronise(self) -> None:
         """Wait until the device has finished what it was given."""
 
-    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
-        """Write the model as ONNX."""
+    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any) -> Any:
+        """Return the model as an ``onnx.ModelProto``."""
 
 
 def load_framework(side: str) -> Framework:

@@ -55,8 +55,7 @@ def export(model: Model, inputs: Any, target: Path) -> tuple[str, ...]:
     with atomic_path(target) as temporary:
         try:
             with quiet(), _uncollected():
-                model.framework.export(model.root, arguments, model.port, str(temporary))
-            proto = onnx.load(temporary)
+                proto = model.framework.export(model.root, arguments, model.port)
             fixed = tidy(proto, model.port, model.framework.side)
             onnx.checker.check_model(proto, full_check=True)
             onnx.save(proto, temporary)

@@ -7,7 +7,6 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -222,10 +221,10 @@ class PaddleFramework:
         paddle.device.synchronize()
         return [float(begin.elapsed_time(end)) for begin, end in pairs]
 
-    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
+    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any) -> Any:
         from portproof.frameworks._paddle_export import paddle_to_onnx
 
-        paddle_to_onnx(model, spec, Path(path))
+        return paddle_to_onnx(model, spec)
 
 
 @contextmanager

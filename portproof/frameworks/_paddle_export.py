@@ -41,12 +41,15 @@ def paddle_program(layer: Any, port: Port, target: Path) -> None:
         layer.eval()
 
 
-def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
+def paddle_to_onnx(layer: Any, port: Port) -> Any:
     """Export a Paddle layer: ``paddle.jit.save``, paddle2onnx, then constants folded and biases fused here.
 
     ``paddle.onnx.export`` is not used: it lets paddle2onnx fold through Polygraphy, which tries to install packages
     from an outside index while it runs. paddle2onnx itself runs in a process of its own: it aborts where it does not
     know an operator's attribute, and would take a test run with it.
+
+    Returns:
+        An ``onnx.ModelProto``.
 
     Raises:
         ExportFailed: paddle2onnx gave up.
@@ -70,7 +73,7 @@ def paddle_to_onnx(layer: Any, port: Port, target: Path) -> None:
     _rename(proto, names)
     _rename(proto, _folded_biases(proto, set(names.values())))
     note_stacks(proto, origins)
-    onnx.save(proto, target)
+    return proto
 
 
 #: What converts is one library that needs Paddle's: importing both packages around them takes a second. Where they lie

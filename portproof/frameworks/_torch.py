@@ -203,7 +203,7 @@ class TorchFramework:
             end.synchronize()
         return [float(begin.elapsed_time(end)) for begin, end in pairs]
 
-    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any, path: str) -> None:
+    def export(self, model: Any, inputs: Mapping[str, Any], spec: Any) -> Any:
         keyword = spec.call == "keyword"
         # A dictionary in the last place would be taken for keyword arguments, so an empty one follows it.
         args: tuple[Any, ...] = (
@@ -231,7 +231,7 @@ class TorchFramework:
                 raise
             program = traced(self.free_shapes(spec, {"batch": "batch"}))
         assert program is not None
-        program.save(path)
+        return program.model_proto
 
     def free_shapes(self, spec: Any, named: Mapping[str, Any]) -> Any:
         """Return the free sizes of a port's inputs as its model is called, each as torch is to know it.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import paddle
@@ -26,10 +25,9 @@ class Net(paddle.nn.Layer):
 
 
 @pytest.mark.slow  # a conversion for every halving of the program
-def test_the_operator_that_paddle2onnx_refuses_is_named(tmp_path: Path) -> None:
+def test_the_operator_that_paddle2onnx_refuses_is_named() -> None:
     layer = Net()
     layer.eval()
     port = Port("resize", Net, None, {"x": Input(("batch", 3, 8, 8))})
-    with pytest.raises(ExportFailed, match=r"on port 'resize' at operator 'nearest_interp': Failed to convert"):
-        paddle_to_onnx(layer, port, tmp_path / "out.onnx")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ExportFailed, match=r"on port 'resize' at operator 'nearest_interp': .*\(Unimplemented\)"):
+        paddle_to_onnx(layer, port)
