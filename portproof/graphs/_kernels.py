@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -164,8 +165,9 @@ def _convolve(
 
 
 def _on_a_framework(paddles: str, torchs: str, arrays: Sequence[Array | None], given: Sequence[Any]) -> Array:
-    """Call a function of ``nn.functional``, of torch or Paddle, whichever is here."""
-    if importlib.util.find_spec("torch") is not None:
+    """Call a function of ``nn.functional``, of torch or Paddle, whichever is here; the one that is imported already."""
+    here = next((name for name in ("torch", "paddle") if name in sys.modules), "")
+    if here != "paddle" and importlib.util.find_spec("torch") is not None:
         import torch
 
         tensors = [None if a is None else torch.tensor(a) for a in arrays]

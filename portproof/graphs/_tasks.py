@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from portproof._disk import save_arrays
+from portproof.frameworks import load_framework
 from portproof.graphs._blamed import LowerSeen, Nodes, NodeTap, PassBlame
 from portproof.ports._port import LEADING
 from portproof.replay._taps import TapStore
@@ -21,9 +22,9 @@ class GraphTasks:
 
     def __init__(self, place: Workplace) -> None:
         self.place = place
-        torch = sys.modules.get("torch")
-        if torch is not None:  # imported before this process was forked; else the environment says how many threads
-            torch.set_num_threads(place.job.threads)
+        for side in LEADING:
+            if side in sys.modules:  # imported before this process was forked; else the environment says how many
+                load_framework(side).set_threads(place.job.threads)
 
     @answers("out")
     def interpret(self, artefact: Path, inputs: Path, out: Path, precision: str = "float64") -> str:

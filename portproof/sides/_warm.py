@@ -230,10 +230,11 @@ class Kept:
     def parent(self, side: str, python: str, variables: Mapping[str, str], device: str) -> Parent | None:
         """Return a side's parent, started where there is none yet; None for what is no side.
 
-        Graphs are interpreted on torch's kernels where it is there: a child of its parent has them.
+        Graphs are interpreted on a framework's kernels: a child of torch's parent has them, or one of Paddle's.
         """
         if side == "interpreter":
-            return next((other for key, other in self._parents.items() if key[:3] == ("torch", python, True)), None)
+            there = {key[0]: other for key, other in self._parents.items() if key[1:3] == (python, True)}
+            return there.get("torch") or there.get("paddle")
         if side not in SIDES:
             return None
         ahead = forks_ahead(device)

@@ -2,15 +2,18 @@
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from portproof._errors import BadInput, WorkerDied
 from portproof._machine import process_status
+from portproof.graphs._tasks import GraphTasks
 from portproof.ports._locate import find_project
 from portproof.sides._patience import PATIENCE_VARIABLE
 from portproof.sides._process import Place, WorkerSession
@@ -65,6 +68,30 @@ def test_a_forked_side_computes_what_a_new_process_does(place: Place, tmp_path: 
     for mine, theirs in zip(forked, new, strict=True):
         for precision, found in mine.items():
             np.testing.assert_array_equal(found, theirs[precision])
+
+
+@pytest.mark.parametrize("side", ["torch", "paddle"])
+def test_a_graph_is_interpreted_on_the_kernels_that_a_parent_has(place: Place, tmp_path: Path, side: str) -> None:
+    """A run in which Paddle's model alone has changed starts no process that imports torch, for its export."""
+    weight = np.random.default_rng(1).standard_normal((5, 3, 3, 3)).astype(np.float32)
+    rows = np.random.default_rng(0).standard_normal((2, 3, 3, 3)).astype(np.float32)
+    node = onnx.helper.make_node("Conv", ["x", "w"], ["out"])
+    sizes = ("x", ["batch", 3, 3, 3]), ("out", ["batch", 5, 1, 1])
+    given, put_out = (onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in sizes)
+    graph = onnx.helper.make_graph([node], "conv", [given], [put_out], [onnx.numpy_helper.from_array(weight, "w")])
+    onnx.save(onnx.helper.make_model(graph), tmp_path / "conv.onnx")
+    save_file({"x": rows}, tmp_path / "inputs.safetensors")
+    with Kept() as kept, forking_from(kept):
+        sessions = [WorkerSession(place, who, "", "cpu", 1) for who in (side, "interpreter")]
+        sessions[0].call(Tasks.hello)
+        files = (tmp_path / name for name in ("conv.onnx", "inputs.safetensors", "out.safetensors"))
+        sessions[1].call(GraphTasks.interpret, *files)
+        parents = [kept.parent(who, sys.executable, {}, "cpu") for who in (side, "interpreter")]
+        assert parents[0] is parents[1]
+        for session in sessions:
+            session.close()
+    expected = np.einsum("bchw,ochw->bo", rows.astype(np.float64), weight.astype(np.float64))
+    np.testing.assert_allclose(load_file(tmp_path / "out.safetensors")["out"][..., 0, 0], expected, rtol=1e-12)
 
 
 def test_a_changed_module_is_imported_anew_and_errors_are_told(project: Path, place: Place) -> None:
