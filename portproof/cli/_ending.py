@@ -78,10 +78,13 @@ def _say(line: str) -> None:
 def _interrupted_by_signals() -> Iterator[None]:
     """Let what ends a process run its cleaning up first: processes below it, and gigabytes in memory, would stay.
 
-    Typer would answer a KeyboardInterrupt by itself, so it is none.
+    Typer would answer a KeyboardInterrupt by itself, so it is none. Objects that are left half-made may raise when they
+    are thrown away (dask's futures do), which Python would print.
     """
+    said = sys.unraisablehook
 
     def interrupt(number: int, _: object) -> NoReturn:
+        sys.unraisablehook = lambda _: None
         raise Interrupted(number)
 
     before = {number: signal.getsignal(number) for number in _ENDING}
@@ -92,6 +95,7 @@ def _interrupted_by_signals() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = said
         for number, handler in before.items():
             signal.signal(number, handler)
 

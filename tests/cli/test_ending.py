@@ -152,6 +152,25 @@ def test_what_ends_a_command_from_outside_leaves_nothing(
 
 
 @pytest.mark.processes
+def test_what_an_interruption_leaves_half_made_prints_nothing() -> None:
+    code = """
+import os, signal, sys
+from portproof.cli._ending import end_well
+
+class Half:
+    def __del__(self):
+        raise AttributeError("half made")
+
+def command():
+    half = Half()
+    os.kill(os.getpid(), signal.SIGINT)
+
+sys.exit(end_well(command))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "portproof: interrupted\n")
+
+
 def test_a_side_s_process_leaves_it_to_its_parent_what_a_signal_means() -> None:
     """`timeout` and a closing terminal signal all processes at once; a training keeps what it has learned first."""
     with subprocess.Popen(
