@@ -59,9 +59,14 @@ _WITH_OTHERS = (".onnx", ".json", ".pdmodel")
 
 
 class Digests:
-    """What lies on disk now, looked at once in a run; all sides of a run share it."""
+    """What lies on disk now, looked at once in a run; all sides of a run share it.
+
+    Attributes:
+        made: keys of the answers that this run itself put into the store, one process of a side for another.
+    """
 
     def __init__(self) -> None:
+        self.made: set[str] = set()
         self._files: dict[str, tuple[Signature, str]] = {}
         self._seen: dict[tuple[Kind, str], str] = {}
         self._relied_on: dict[tuple[Kind, str], str] = {}
@@ -176,7 +181,7 @@ class KeptSession(Session):
 
     Attributes:
         side: whose it is.
-        taken: tasks that were answered from the store, as people are told them.
+        taken: tasks that the store answered as an earlier run had left it, as people are told them.
         made: those that were not.
     """
 
@@ -250,7 +255,8 @@ class KeptSession(Session):
             for name, pieces in found.files.items():
                 for piece in pieces:
                     self._digests.know(f"{targets[name]}{piece.ending}", piece.digest)
-            self.taken.append(told)
+            if key not in self._digests.made:
+                self.taken.append(told)
             self._changed(asked, owed=True)
             return found.result
         self.made.append(told)
@@ -267,6 +273,7 @@ class KeptSession(Session):
         self._note(answer["read"])
         if not self._why_not and not any(map(in_scratch, _texts(answer["result"]))):  # a path that is gone next time
             self._keys.add(key)
+            self._digests.made.add(key)
             made = {name: list(under(path)) for name, path in targets.items()}
             given = asked, key, answer["result"], targets, made, list(self._reads.values())
             self._kept.append(self._keeping.submit(self._keep, *given))
