@@ -406,7 +406,12 @@ def save_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     except SafetensorError as error:
         if "os error" not in str(error):
             raise
-        raise BadInput(f"cannot write '{path}' ({one_line(error, 120)}); make room, or set TMPDIR.") from error
+        raise unwritable(path, one_line(error, 120)) from error
+
+
+def unwritable(path: Path, reason: str) -> BadInput:
+    """Return what is said of a temporary file that could not be written."""
+    return BadInput(f"cannot write '{path}' ({reason}); make room, or set TMPDIR.")
 
 
 def hash_arrays(arrays: Mapping[str, Array]) -> str:

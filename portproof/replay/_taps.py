@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from portproof._errors import BadInput
+from portproof._disk import unwritable
 from portproof._numbers import Array, Difference, as_pairs
 
 #: Roles of a tap. ``LOUD``: what a layer without weights returns where its input is ``LOUDNESS`` times as large, so
@@ -167,7 +167,7 @@ def _written(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise BadInput(f"cannot write '{path}' ({error.strerror}); make room, or set TMPDIR.") from error
+        raise unwritable(path, str(error.strerror)) from error
 
 
 def _as_complex(pairs: Array) -> Array:
