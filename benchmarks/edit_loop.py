@@ -108,7 +108,7 @@ def main(edits: int, target: Path | None) -> None:
         for name in ("convert", "paddle_impl", "torch_impl"):
             copytree(ROOT / name, project / name, ignore=ignore_patterns("__pycache__"))
         (project / "pyproject.toml").write_text('[tool.portproof]\nports = ["convert.googlenet:GOOGLENET"]\n')
-        limits = {"forward": _forwards(project), "padiff": _padiff(project)}
+        limits: dict[str, Any] = {"forward": _forwards(project), "padiff": _padiff(project)}
         found = list(_edited(project, edits, Path(folder)))
         limits["imports"] = _medians([edit["imports"] for edit in found] or [_timed(_IMPORTS, project)])
         limits["exports"] = {side: _timed(code, project) for side, code in _EXPORTS.items()}
