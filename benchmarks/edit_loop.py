@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from shutil import copytree, ignore_patterns
@@ -47,11 +47,11 @@ BREAKS = (
 _CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _IMPORTS = "import torch, paddle"
-_FORWARD = """
+#: Rows in both precisions, timed.
+_RUNS = """
 import time, numpy
-import torch, paddle
 from {side}_impl.googlenet import GoogLeNet
-x = numpy.random.default_rng(0).random((8, 3, 224, 224))
+x = numpy.random.default_rng(0).random(({rows}, 3, 224, 224))
 taken = dict()
 for dtype in ("float64", "float32"):
     {side}.set_default_dtype(getattr({side}, dtype))
@@ -62,7 +62,10 @@ for dtype in ("float64", "float32"):
         begun = time.perf_counter()
         model(given)
         taken[dtype] = time.perf_counter() - begun
-import json
+"""
+_FORWARD = f"""
+import json, torch, paddle
+{_RUNS}
 print(json.dumps(taken))
 """
 #: What a changed model's export takes at least: the framework and its exporter imported, the model built and exported.
@@ -87,25 +90,18 @@ paddle2onnx.export("alone.json", "alone.pdiparams", "alone.onnx", opset_version=
 }
 #: What the whole chain cannot do without on a side: the above, without a look for garbage meanwhile; sixteen images in
 #: both precisions; the runtime on the graph as written and as it rewrites it.
-_LEAST = """
+_LEAST = f"""
 import gc
 gc.disable()
-{export}
-import numpy, onnxruntime
-x = numpy.random.default_rng(0).random((16, 3, 224, 224))
-for dtype in ("float64", "float32"):
-    {side}.set_default_dtype(getattr({side}, dtype))
-    model = GoogLeNet()
-    model.eval()
-    given = torch.tensor(x, dtype=getattr(torch, dtype)) if "{side}" == "torch" else paddle.to_tensor(x, dtype=dtype)
-    with {side}.no_grad():
-        model(given)
+{{export}}
+{_RUNS}
+import onnxruntime
 for level in ("ORT_DISABLE_ALL", "ORT_ENABLE_ALL"):
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, level)
     session = onnxruntime.InferenceSession("alone.onnx", options, providers=["CPUExecutionProvider"])
-    session.run(None, {{session.get_inputs()[0].name: x.astype("float32")}})
+    session.run(None, {{{{session.get_inputs()[0].name: x.astype("float32")}}}})
 """
 _PADIFF = """
 import time
@@ -134,8 +130,9 @@ def main(edits: int, target: Path | None) -> None:
         limits: dict[str, Any] = {"forward": _forwards(project), "padiff": _padiff(project)}
         found = list(_edited(project, edits, Path(folder)))
         limits["imports"] = _medians([edit["imports"] for edit in found] or [_timed(_IMPORTS, project)])
-        limits["exports"] = {side: _timed(code, project) for side, code in _EXPORTS.items()}
-        limits["least"] = _side_by_side(Path(folder), project)
+        alone = {side: Path(copytree(project, Path(folder, side))) for side in _EXPORTS}
+        limits["exports"] = {side: _timed(_EXPORTS[side], home) for side, home in alone.items()}
+        limits["least"] = _side_by_side(alone)
         chain = list(_chain(project, Path(folder) / "chain"))
     document = {"host": host(), "limits": limits, "edits": found, "chain": chain}
     _print(document, output())
@@ -286,16 +283,15 @@ def _timed(code: str, project: Path, **variables: str) -> dict[str, float]:
     return {"wall_s": round(time.perf_counter() - begun, 3), "cpu_s": round(used.ru_utime + used.ru_stime, 3)}
 
 
-def _side_by_side(folder: Path, project: Path) -> dict[str, float]:
-    """Do for both sides at once what the whole chain cannot do without, a thread each, and return what that took."""
-    for side in _EXPORTS:
-        copytree(project, folder / side)
-    with ThreadPoolExecutor(len(_EXPORTS)) as pool:
+def _side_by_side(alone: Mapping[str, Path]) -> dict[str, float]:
+    """Do for both sides at once what the whole chain cannot do without, a thread each, and return what that took.
+
+    ``alone``: side to a folder of its own that its model is in.
+    """
+    with ThreadPoolExecutor(len(alone)) as pool:
         begun = time.perf_counter()
-        runs = [
-            pool.submit(_timed, _LEAST.format(side=side, export=code), folder / side, OMP_NUM_THREADS="1")
-            for side, code in _EXPORTS.items()
-        ]
+        codes = {side: _LEAST.format(side=side, export=_EXPORTS[side], rows=16) for side in alone}
+        runs = [pool.submit(_timed, codes[side], home, OMP_NUM_THREADS="1") for side, home in alone.items()]
         cpu_s = sum(run.result()["cpu_s"] for run in runs)
         return {"wall_s": round(time.perf_counter() - begun, 3), "cpu_s": round(cpu_s, 3)}
 
@@ -307,7 +303,7 @@ def _medians(runs: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def _forwards(project: Path) -> dict[str, dict[str, float]]:
     """Return the seconds of one forward of eight images, a side and a precision."""
-    return {side: json.loads(_last_line(_FORWARD.format(side=side), project)) for side in ("paddle", "torch")}
+    return {side: json.loads(_last_line(_FORWARD.format(side=side, rows=8), project)) for side in ("paddle", "torch")}
 
 
 def _padiff(project: Path) -> float | None:

@@ -19,12 +19,11 @@ import numpy as np
 from portproof._disk import among, as_kind, exclusive, parse_json, require_writable, save_arrays
 from portproof._errors import BadInput, one_line
 from portproof._machine import host, thread_budget, tool_version
-from portproof._numbers import compare
 from portproof.faults._catalogue import sample
 from portproof.faults._kinds import Fault
 from portproof.faults._sight import Answer, read
 from portproof.faults._tasks import FaultTasks, Shown
-from portproof.judge._floor import FLOOR_MULTIPLE, ratio
+from portproof.judge._hops import judge_outputs
 from portproof.ports._inputs import few_rows, make_batch, take_rows
 from portproof.ports._locate import Located
 from portproof.ports._port import Side
@@ -222,14 +221,12 @@ class _Campaign:
         measuring = Measuring(self.sides, few, folder / f"few-{seed}")
         outputs = {side: measuring.outputs(side) for side in (one, two)}
         floors = measuring.oracle(outputs).floors
-        agree = all(
-            ratio(compare(outputs[two]["float64"][name], array, "float64"), floors[name], "float64") <= FLOOR_MULTIPLE
-            for name, array in outputs[one]["float64"].items()
-        )
+        first, second = (outputs[side]["float64"] for side in (one, two))
+        hop = judge_outputs("semantics", one.title, two.title, "float64", "sensitised", second, first, floors)
         judged: dict[Side, Replayed] = {}
         asked: list[tuple[Side, Future[list[Shown]]]] = []
         for index, (planted, replay) in enumerate(replays.items()):
-            judged[planted] = clean = replay.judge(passes[planted], agree=agree)
+            judged[planted] = clean = replay.judge(passes[planted], agree=hop.verdict != "divergent")
             culprits, _ = settle_accepted(port.accepted, clean.culprits, clean.found, clean.absolved)
             if culprits:
                 said = f"'{culprits[0].module}' {culprits[0].message}"

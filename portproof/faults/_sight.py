@@ -11,7 +11,7 @@ from portproof._disk import several
 from portproof.faults._kinds import Fault
 from portproof.faults._tasks import FaultTasks, Shown
 from portproof.frameworks._settings import SettingDifference, compare_settings
-from portproof.judge._floor import FLOOR_MULTIPLE, Floor, ratio
+from portproof.judge._floor import Floor, verdict_of
 from portproof.judge._report import PlantedFault, Sight
 from portproof.replay._judge import judge_modules, settle_accepted
 from portproof.replay._replay import Replay, Replayed
@@ -127,7 +127,7 @@ def read(replayed: Replayed, floors: Mapping[str, Floor], answer: Shown) -> Answ
     kept, _ = settle_accepted(replay.accepted, culprits, found)
     culprits = [culprit for culprit in kept if culprit.kind != "accepted"]  # the answer has what the faults reach only
     differ = answer.outputs is None or any(
-        ratio(difference, floors[name], "float64") > FLOOR_MULTIPLE for name, difference in answer.outputs.items()
+        verdict_of(difference, floors[name], "float64") == "divergent" for name, difference in answer.outputs.items()
     )
     if not differ:
         culprits = [culprit for culprit in culprits if culprit.kind == "setting"]

@@ -99,7 +99,8 @@ class FaultTasks:
             model, rows, store = self.place.model("float64"), load_file(inputs), TapStore(folder)
             shapes = self.place.shapes(folder)
             if shapes is None:
-                force(model, pairs, rows, store, shapes=(shapes := dict[tuple[str, int], Shape]()))
+                shapes = {}
+                force(model, pairs, rows, store, shapes=shapes)
             planting = _Planting(model, pairs, rows, store, shapes, extra)
             kept = self._planting = folder, self.place.job, planting
         return kept[2]

@@ -132,11 +132,8 @@ class FileJudge:
                 found.notes.append(
                     f"the {title} has {sizes} fixed at the port's size: its exporter cannot leave it open"
                 )
-            path, judge, (interpreting, running) = (
-                exported(self.sides, self.weights, side),
-                self.of(side),
-                submitted[side],
-            )
+            path, judge = exported(self.sides, self.weights, side), self.of(side)
+            interpreting, running = submitted[side]
             meaning, run = judge.judge_meaning(interpreting), judge.judge_ways("export", title, running)
             if meaning.verdict == "unavailable" and run[0].verdict != "unavailable":
                 # What the runtime runs has an answer, and that can be judged; what it cannot say is who is to blame.

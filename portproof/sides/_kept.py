@@ -195,10 +195,9 @@ class KeptSession(Session):
         # Answers are put into the store while the process is at the next task.
         self._keeping = ThreadPoolExecutor(1, thread_name_prefix=f"portproof-keeping-{about['side']}")
         self._kept: list[Future[None]] = []
-        self._keys: set[str] = set()
         self._worker: WorkerSession | None = None
         self._then: list[Callable[[], None]] = []
-        self._closed = self._free = self._starting = False
+        self._closed = self._free = self._started = False
         self._changes: list[_Asked] = []
         self._owed: list[_Asked] = []
         self._reads: dict[tuple[Kind, str], Read] = {}
@@ -208,7 +207,7 @@ class KeptSession(Session):
 
     @property
     def is_started(self) -> bool:
-        return self._starting
+        return self._started
 
     def once_started(self, then: Callable[[], None]) -> None:
         """Call something as soon as it has a process, if ever."""
@@ -247,7 +246,7 @@ class KeptSession(Session):
         self._changes, self._owed = asked.undoing(self._changes), asked.undoing(self._owed)
         key = digest_of(json.dumps([self._place, [change.identity for change in self._changes], identity]))
         targets = {name: Path(arguments[name]) for name in role.writes if arguments.get(name) is not None}
-        if key in self._keys or any(True for path in targets.values() for _ in under(path)):
+        if key in self._digests.made or any(True for path in targets.values() for _ in under(path)):
             self.settle()  # the answer, or what is written over now, may be on its way into the store
         told_what = bool(role.function and arguments.get(role.function))
         found = self._store.find(key, self._digests.hold_installed if told_what else self._digests.hold)
@@ -272,7 +271,6 @@ class KeptSession(Session):
         self._changed(asked)
         self._note(answer["read"])
         if not self._why_not and not any(map(in_scratch, _texts(answer["result"]))):  # a path that is gone next time
-            self._keys.add(key)
             self._digests.made.add(key)
             made = {name: list(under(path)) for name, path in targets.items()}
             given = asked, key, answer["result"], targets, made, list(self._reads.values())
@@ -307,7 +305,7 @@ class KeptSession(Session):
     def _ask(self, task: str, told: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Have the process answer, once it has been told the changes that it has missed."""
         if self._worker is None:
-            self._starting = True
+            self._started = True
             self._worker = self._start()
             if self._closed:
                 self._worker.close()

@@ -96,7 +96,7 @@ class Sides:
         """The process that interprets graphs, which takes a framework's kernels and no runtime's.
 
         torch's own, which has them imported and has little to do once it has exported; where answers are kept, one that
-        is forked from torch's warm parent, so that none of torch's is started for it.
+        is forked from a warm parent, torch's or else Paddle's, so that no side's is started for it.
         """
         here = "torch" in self.live and "torch" not in self.sessions.located.project.python
         return "torch" if here and not self.sessions.keeps else "interpreter"
